@@ -1,0 +1,112 @@
+"""`fdan-edge export`: a run folder to a bundle that has passed its check."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import torch
+
+from fdan_edge import __version__, bundle
+from fdan_edge.checkpoint import load_split
+from fdan_edge.corpora import Item, Source, parse_source
+from fdan_edge.errors import DataError, ExportError
+from fdan_edge.evaluate import read_speech
+from fdan_edge.export.to_onnx import OPSET, write_onnx
+from fdan_edge.export.to_tensorrt import Engine, find_tensorrt, write_engine
+from fdan_edge.export.verify import Check, pick, verify
+from fdan_edge.progress import say
+from fdan_edge.runners import OnnxRunner
+from fdan_edge.spec import ModelSpec
+from fdan_edge.torch_runner import TorchRunner
+
+LICENCE_NOTE = (
+    "The weights inherit the terms of the recordings and faces that they were trained on; "
+    "RAVDESS and FER2013 allow research and non-commercial use only."
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export made."""
+
+    folder: Path
+    check: Check
+    engine: Engine | None
+    files: dict[str, int]  # name -> bytes
+
+
+def export(run: Path, out: Path, *, trt: bool, speech: list[Source] | None = None) -> Exported:
+    """Write `model.onnx`, check it against PyTorch on real clips, and build an engine if wanted.
+
+    Args:
+        run: a run folder.
+        out: the bundle to make; an earlier bundle there stays until the new one has passed.
+        trt: build a TensorRT engine too.
+        speech: where clips for the check are; the run's own corpora when None.
+
+    Raises:
+        ExportError: the artifact differs from the model, or something cannot be built.
+    """
+    if trt:
+        find_tensorrt()  # before minutes of work, not after
+    with TorchRunner(run) as reference:
+        clips, source = _clips(run, reference, speech)
+        spec = _with_scores(reference.spec, run)
+        with bundle.new_bundle(out) as folder:
+            write_onnx(reference.path, spec, folder / bundle.MODEL)
+            with OnnxRunner(folder / bundle.MODEL) as exported:
+                check = verify(reference, exported, clips, source)
+            say(f"{bundle.MODEL}: {check.line()}")
+            engine = write_engine(folder / bundle.MODEL, folder, spec.window) if trt else None
+            bundle.write_manifest(folder, _manifest(run, spec, check, engine))
+    files = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
+    return Exported(out, check, engine, files)
+
+
+def _clips(run: Path, reference: TorchRunner, speech: list[Source] | None) -> tuple[list[Item], str]:
+    """Recordings for the check: the run's test part, or any of the speech given."""
+    sources = speech or [parse_source(text) for text in reference.info.speech]
+    try:
+        items = read_speech(sources, calm_as_neutral=reference.config.calm_as_neutral)
+    except DataError as error:
+        raise ExportError(f"the export is checked on real clips, but {error}; name some with --speech") from None
+    test = set(load_split(run)["test"])
+    held_out = [item for item in items if item.key in test]
+    return (pick(held_out), "of the test part") if held_out else (pick(items), "of the given speech")
+
+
+def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
+    """The spec with the run's test scores, which travel inside the ONNX file."""
+    try:
+        test = json.loads((run / "metrics.json").read_text())["test"]
+    except (OSError, ValueError, KeyError):
+        raise ExportError(
+            f"{run}: has no scores yet; `fdan-edge train --resume --out {run}` finishes it"
+        ) from None
+    scores = {name: round(float(test[name]), 4) for name in ("uar", "war", "wf1")}
+    return replace(spec, info={**spec.info, "test_scores": scores | {"n": test["n"]}, "licence": LICENCE_NOTE})
+
+
+def _manifest(run: Path, spec: ModelSpec, check: Check, engine: Engine | None) -> dict[str, Any]:
+    versions = {
+        "fdan_edge": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+    return {
+        "run": str(run),
+        "opset": OPSET,
+        "precision": "fp32",
+        "spec": json.loads(spec.to_json()),
+        "check": check.to_dict(),
+        "engine": engine.to_dict() if engine else None,
+        "versions": versions,
+    }

@@ -1,0 +1,62 @@
+"""The acoustic path of a run as one self-contained ONNX file."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+
+from fdan_edge.errors import ExportError, one_line
+from fdan_edge.files import write_bytes
+from fdan_edge.models.fdan import AcousticPath
+from fdan_edge.spec import METADATA_KEY, ModelSpec
+
+#: TensorRT 10.3 of JetPack 6 reads opset 17 to 20; 18 is the exporter's own, so nothing is converted.
+OPSET = 18
+
+
+def write_onnx(path: AcousticPath, spec: ModelSpec, target: Path) -> None:
+    """Export waveform -> probabilities to `target`, with `spec` in its metadata.
+
+    The batch is dynamic, the window fixed; weights are inside the file.
+
+    Raises:
+        ExportError: the exporter failed, or its graph is not valid ONNX.
+    """
+    try:
+        model = _export(path, spec.window)
+        entry = model.metadata_props.add()
+        entry.key, entry.value = METADATA_KEY, spec.to_json()
+        model.producer_name = "fdan-edge"
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # the exporter raises many kinds
+        raise ExportError(f"export to ONNX failed: {type(error).__name__}: {one_line(error)}") from error
+    write_bytes(target, model.SerializeToString())
+
+
+def _export(path: AcousticPath, window: int) -> onnx.ModelProto:
+    # Two, not one: with a batch of one the exporter would take the batch for a constant.
+    example = torch.zeros(2, window)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            path.eval(),
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["waveform"],
+            output_names=["probabilities"],
+            dynamic_shapes={"waveform": {0: torch.export.Dim("batch", min=1, max=1024)}},
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    # The exporter notes where in the Python source each node comes from: file names of this machine.
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    model.graph.doc_string = ""
+    return model

@@ -1,0 +1,149 @@
+"""Latency of any runner, waveform on the host to probabilities on the host. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fdan_edge.errors import FdanEdgeError
+from fdan_edge.runners import Runner
+
+#: A fresh process: what a device pays from the start of Python to the first answer.
+_COLD_START = """
+import json, resource, sys, time
+started = time.time() - float(sys.argv[3])
+begin = time.perf_counter()
+import numpy
+from fdan_edge.runners import open_runner
+with open_runner(sys.argv[1], threads=int(sys.argv[2])) as runner:
+    loaded = time.perf_counter()
+    runner.predict(numpy.zeros((1, runner.spec.window), numpy.float32))
+    first = time.perf_counter()
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"start": started, "load": loaded - begin, "first": first - loaded, "peak": peak}))
+"""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Times of one runner; milliseconds unless named otherwise."""
+
+    target: str
+    runner: str
+    batch: int
+    seconds_of_audio: float  # heard per call
+    runs: int
+    p50: float
+    p95: float
+    p99: float
+    real_time_factor: float  # p50 over the audio's length: below 1 is faster than real time
+    cold_start: float  # start of Python to first answer
+    peak_memory_mib: float  # of that fresh process
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, rounded to what a clock can tell."""
+        return {k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(self).items()}
+
+
+def bench(
+    targets: Sequence[tuple[str, Runner]], *, runs: int = 50, batch: int = 1, threads: int = 0
+) -> list[Latency]:
+    """Time runners against each other, in turn within one loop, so that drift meets all alike.
+
+    Args:
+        targets: (path as given, open runner).
+        runs: timed calls of each, after a fifth as many for warming up.
+        batch: windows per call.
+        threads: of each cold start's process, as the runners were opened with.
+    """
+    chance = np.random.default_rng(0)
+    inputs = [_noise(chance, batch, runner.spec.window) for _, runner in targets]
+    times: list[list[float]] = [[] for _ in targets]
+    for run in range(-max(2, runs // 5), runs):
+        for index, (_, runner) in enumerate(targets):
+            start = time.perf_counter()
+            runner.predict(inputs[index])
+            if run >= 0:
+                times[index].append(time.perf_counter() - start)
+    cold = [cold_start(path, threads) for path, _ in targets]
+    return [
+        _latency(path, runner, batch, np.array(t) * 1000, c)
+        for (path, runner), t, c in zip(targets, times, cold, strict=True)
+    ]
+
+
+def cold_start(target: str, threads: int = 0) -> dict[str, float]:
+    """Seconds from starting Python to the first answer, and peak bytes, in a fresh process."""
+    begin = time.perf_counter()
+    arguments = [sys.executable, "-c", _COLD_START, target, str(threads), str(time.time())]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=_environment())
+    total = time.perf_counter() - begin
+    if done.returncode:
+        raise FdanEdgeError(f"{target}: the cold start failed: {done.stderr.strip().splitlines()[-1:]}")
+    values: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    # The process's end is not the user's wait: count from outside to Python's start, then inside.
+    answered = values["start"] + values["load"] + values["first"]
+    return {"seconds": min(answered, total), "peak": values["peak"]}
+
+
+def machine() -> dict[str, Any]:
+    """The machine that figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _environment() -> dict[str, str]:
+    """The child finds this package wherever the parent found it."""
+    paths = [p for p in sys.path if p]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _noise(chance: np.random.Generator, batch: int, window: int) -> np.ndarray:
+    return (0.1 * chance.standard_normal((batch, window))).astype(np.float32)
+
+
+def _latency(
+    path: str,
+    runner: Runner,
+    batch: int,
+    milliseconds: np.ndarray,
+    cold: dict[str, float],
+) -> Latency:
+    p50, p95, p99 = (float(v) for v in np.percentile(milliseconds, [50, 95, 99]))
+    heard = batch * runner.spec.window / runner.spec.sample_rate
+    return Latency(
+        target=path,
+        runner=runner.name,
+        batch=batch,
+        seconds_of_audio=heard,
+        runs=len(milliseconds),
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        real_time_factor=p50 / 1000 / heard,
+        cold_start=cold["seconds"] * 1000,
+        peak_memory_mib=cold["peak"] / 2**20,
+    )

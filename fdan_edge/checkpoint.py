@@ -1,0 +1,144 @@
+"""The run folder: what a training leaves behind, written so that a crash loses one epoch at most.
+
+config.toml               the settings, usable as CONFIG.toml of another run
+run.toml                  classes, sources, protocol, versions
+split.json                which recordings were in train, val and test
+checkpoint.safetensors    weights of the best epoch (chosen on validation)
+last.safetensors          everything that --resume needs
+epochs.jsonl              one line per epoch
+metrics.json              scores on validation and test
+confusion.png, .svg       the test's confusion matrix
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import tomli_w
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fdan_edge.config import Config, config_from_dict, config_to_dict, read_toml
+from fdan_edge.errors import CheckpointError, ConfigError, one_line
+from fdan_edge.files import atomic_path, write_text
+from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
+
+FORMAT = "fdan-edge run 1"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What run.toml holds."""
+
+    classes: list[str]
+    speech: list[str]  # sources as given on the command line, paths made absolute
+    faces: list[str]
+    protocol: str  # for people
+    versions: dict[str, str]
+
+
+def save_run(folder: Path, config: Config, info: RunInfo) -> None:
+    """Write config.toml and run.toml."""
+    write_text(folder / "config.toml", tomli_w.dumps(config_to_dict(config)))
+    write_text(folder / "run.toml", tomli_w.dumps({"format": FORMAT, **vars(info)}))
+
+
+def load_run(folder: Path) -> tuple[Config, RunInfo]:
+    """Read config.toml and run.toml.
+
+    Raises:
+        CheckpointError: not a run folder, or damaged.
+    """
+    if not folder.exists():
+        raise CheckpointError(f"{folder}: no such run; `fdan-edge train --out {folder}` makes one")
+    if not (folder / "run.toml").is_file() or not (folder / "config.toml").is_file():
+        raise CheckpointError(f"{folder}: not a run folder (no run.toml and config.toml in it)")
+    try:
+        values = read_toml(folder / "run.toml")
+        if values.pop("format", None) != FORMAT:
+            raise CheckpointError(f"{folder / 'run.toml'}: not of the format {FORMAT!r}")
+        return config_from_dict(read_toml(folder / "config.toml")), RunInfo(**values)
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"{folder}: damaged run folder: {one_line(error)}") from None
+
+
+def load_split(folder: Path) -> dict[str, list[str]]:
+    """The item keys of each part, from split.json.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    path = folder / "split.json"
+    try:
+        values: dict[str, list[str]] = json.loads(path.read_text())
+        return {part: list(values[part]) for part in ("train", "val", "test")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: missing or damaged: {one_line(error)}") from None
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write tensors and JSON-able metadata to a safetensors file atomically."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, metadata={"format": FORMAT, "state": json.dumps(metadata)})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        CheckpointError: missing, cut short or of another kind.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; the training may not have finished an epoch")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise CheckpointError(f"{path}: not a checkpoint of fdan-edge")
+        return load_file(path), json.loads(metadata["state"])
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: cut short or not a checkpoint: {one_line(error)}") from None
+
+
+def load_model(folder: Path) -> tuple[AcousticPath, Config, RunInfo]:
+    """The best epoch's acoustic path, in evaluation mode.
+
+    Raises:
+        CheckpointError: the folder or its checkpoint cannot be used.
+    """
+    config, info = load_run(folder)
+    tensors, state = load_tensors(folder / "checkpoint.safetensors")
+    model = Fdan(config, len(info.classes), faces=bool(state["faces"]), pretrained=False)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        detail = one_line(RuntimeError(str(error).replace("\n", " ")))
+        raise CheckpointError(f"{folder}: the checkpoint does not fit config.toml: {detail}") from None
+    return AcousticPath(model, build_frontend(config)).eval(), config, info
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as named tensors."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{index}.{name}": torch.as_tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Give the optimiser back what `optimizer_tensors` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,246 @@
+"""The verbs and their options."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from fdan_edge import __version__
+from fdan_edge.errors import AudioError, ConfigError, DataError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from fdan_edge.corpora import Source
+
+app = typer.Typer(
+    name="fdan-edge",
+    help="Speech emotion recognition for the edge: train with faces, run with the voice alone.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Look at corpora before training.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+SPEECH_HELP = "Speech as corpus:path, e.g. ravdess:/data/ravdess; repeat for more."
+FACES_HELP = "Faces as corpus:path, e.g. fer2013:/data/fer2013; repeat for more. None: the plain backbone."
+
+Speech = Annotated[list[str], typer.Option("--speech", help=SPEECH_HELP, show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Threads = Annotated[int, typer.Option(min=0, help="Threads of the runtime; 0: all cores.")]
+
+
+class Part(str, Enum):
+    """Which of a run's recordings to score."""
+
+    test = "test"
+    val = "val"
+    train = "train"
+    all = "all"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fdan-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    config: Annotated[Optional[Path], typer.Argument(help="Settings as TOML.", show_default=False)] = None,  # noqa: UP045
+    speech: Speech = [],  # noqa: B006
+    faces: Annotated[list[str], typer.Option(help=FACES_HELP, show_default=False)] = [],  # noqa: B006
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")
+    ] = [],  # noqa: B006
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the training in --out.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train on speech, guided by faces; leaves a run folder with checkpoint, scores and pictures."""
+    _needs_training()
+    from fdan_edge.checkpoint import load_run
+    from fdan_edge.cli import show
+    from fdan_edge.config import load_config
+    from fdan_edge.fit import fit
+
+    if resume:
+        if config or set_ or speech or faces:
+            raise ConfigError("--resume takes settings and corpora from the run folder; give only --out")
+        settings, info = load_run(out)
+        speech, faces = info.speech, info.faces
+    else:
+        settings = load_config(config, set_)
+    fitted = fit(settings, _sources(speech, "--speech"), _sources(faces), out, resume=resume)
+    _print_json(fitted.metrics) if as_json else show.fitted(fitted.folder, fitted.metrics)
+
+
+@app.command()
+def evaluate(
+    target: Annotated[Path, typer.Argument(help="A run folder, a bundle or an .onnx file.")],
+    speech: Speech = [],  # noqa: B006
+    part: Annotated[Part, typer.Option(help="Which of the run's recordings to score.")] = Part.test,
+    run: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Run folder of a bundle that was moved: it knows which speech was trained on."),
+    ] = None,
+    picture: Annotated[Optional[Path], typer.Option(help="Write the confusion matrix here (.png, .svg).")] = None,  # noqa: UP045
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model: UAR, WAR, w-F1 and confusion matrix on speech that it was not trained on."""
+    _needs_training()
+    from fdan_edge.cli import show
+    from fdan_edge.scoring import score_target
+
+    sources = _sources(speech, "--speech")
+    done = score_target(target, sources, part.value, run=run, picture=picture, threads=threads)
+    _print_json(done.to_dict()) if as_json else show.evaluation(done)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path, typer.Option(help="The bundle to write.")],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write model.onnx (always done; --trt builds on it).")
+    ] = True,
+    trt: Annotated[bool, typer.Option("--trt", help="Build a TensorRT engine too.")] = False,
+    speech: Speech = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Turn a run's acoustic path into model.onnx (and an engine), checked against PyTorch on real clips."""
+    _needs_training()
+    from fdan_edge.cli import show
+    from fdan_edge.export.pipeline import export as make
+
+    del onnx
+    made = make(run, out, trt=trt, speech=_sources(speech) or None)
+    _print_json(show.exported_dict(made)) if as_json else show.exported(made)
+
+
+@app.command()
+def infer(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, an .onnx file or a run folder.")],
+    paths: Annotated[list[Path], typer.Argument(help="Sound files, or folders of them.")],
+    threads: Threads = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line and file.")] = False,
+) -> None:
+    """Name the emotion in sound files. Exit code 1 when some files could not be used."""
+    from fdan_edge import audio
+    from fdan_edge.cli import show
+    from fdan_edge.infer import recognise
+    from fdan_edge.runners import open_runner
+
+    failed = 0
+    with open_runner(bundle, threads) as runner:
+        files = audio.find(paths)
+        printer = show.Recognitions(as_json, [str(f) for f in files])
+        for path in files:
+            try:
+                printer.result(recognise(runner, path))
+            except AudioError as error:
+                failed += 1
+                printer.error(path, error)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def bench(
+    targets: Annotated[list[Path], typer.Argument(help="Bundles, .onnx files or run folders, timed in turn.")],
+    runs: Annotated[int, typer.Option(min=5, help="Timed calls of each.")] = 50,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Windows per call.")] = 1,
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Time models from waveform to probabilities: latency, real-time factor, cold start, memory."""
+    from contextlib import ExitStack
+
+    from fdan_edge.bench import bench as measure
+    from fdan_edge.bench import machine
+    from fdan_edge.cli import show
+    from fdan_edge.runners import open_runner
+
+    with ExitStack() as stack:
+        runners = [(str(t), stack.enter_context(open_runner(t, threads))) for t in targets]
+        rows = measure(runners, runs=runs, batch=batch, threads=threads)
+    if as_json:
+        _print_json({"machine": machine(), "latency": [row.to_dict() for row in rows]})
+    else:
+        show.latency(rows)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the run and the bundle go.")] = Path("demo"),
+) -> None:
+    """Everything on a small synthetic corpus, in minutes, on a CPU: train, score, export, run, time."""
+    _needs_training()
+    from fdan_edge.cli.demo import run_demo
+
+    run_demo(out)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what works on this machine, and how to get the rest."""
+    from fdan_edge.cli import show
+    from fdan_edge.doctor import examine
+
+    findings = examine()
+    _print_json([vars(f) for f in findings]) if as_json else show.findings(findings)
+
+
+@data_app.command()
+def scan(
+    sources: Annotated[list[str], typer.Argument(metavar="CORPUS:PATH...", help="What to look at.")],
+    as_json: AsJson = False,
+) -> None:
+    """Count what a corpus holds per class and speaker, and name its broken files. Exit code 1 if any."""
+    from fdan_edge.cli import show
+    from fdan_edge.scan import scan as look
+
+    found = [look(source) for source in _sources(sources)]
+    _print_json([f.to_dict() for f in found]) if as_json else show.scans(found)
+    raise typer.Exit(1 if any(f.broken for f in found) else 0)
+
+
+def _sources(words: list[str], required: str = "") -> list[Source]:
+    from fdan_edge.corpora import parse_source
+
+    if required and not words:
+        raise DataError(f"no speech given; write {required} corpus:path, e.g. {required} synthetic:")
+    return [parse_source(word) for word in words]
+
+
+def _needs_training() -> None:
+    """Fail with the pip command where only the runtime is installed."""
+    from importlib.util import find_spec
+
+    for package in (
+        "torch",
+        "torchvision",
+        "librosa",
+        "sklearn",
+        "safetensors",
+        "matplotlib",
+        "onnx",
+        "tomli_w",
+    ):
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, "this command", "pip install 'fdan-edge[train,cpu]'")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

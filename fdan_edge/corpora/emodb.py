@@ -1,0 +1,24 @@
+"""The Berlin Database of Emotional Speech, EMO-DB (Burkhardt et al. 2005): 10 speakers, German."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fdan_edge.audio import EXTENSIONS
+from fdan_edge.corpora.base import Item, files_below
+
+LAYOUT = "wav/SSTTTEV.wav (or .flac): speaker, text, emotion letter, version"
+_NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])[a-z]?")
+#: The letters are of the German words (Wut, Ekel, Angst, Freude, Trauer); L, boredom, is no class here.
+_EMOTIONS = {"W": "angry", "E": "disgust", "A": "fear", "F": "happy", "T": "sad", "N": "neutral"}
+
+
+def read_speech(root: Path) -> list[Item]:
+    """The utterances of the six classes that the project knows; boredom is passed over."""
+    items = []
+    for name, path in files_below(root, EXTENSIONS):
+        match = _NAME.fullmatch(path.stem)
+        if match and match[3] in _EMOTIONS:
+            items.append(Item("emodb", name, path, _EMOTIONS[match[3]], speaker=match[1], text=match[2]))
+    return items

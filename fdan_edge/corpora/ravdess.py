@@ -1,0 +1,32 @@
+"""RAVDESS speech (Livingstone & Russo 2018): 24 actors, 8 emotions, 2 sentences."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fdan_edge.audio import EXTENSIONS
+from fdan_edge.corpora.base import Item, files_below
+
+LAYOUT = "Actor_NN/03-01-EE-II-SS-RR-NN.wav (or .flac)"
+_NAME = re.compile(r"03-01-(\d\d)-\d\d-(\d\d)-\d\d-(\d\d)")
+_EMOTIONS = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fear",
+    "07": "disgust",
+    "08": "surprise",
+}
+
+
+def read_speech(root: Path) -> list[Item]:
+    """The audio-only speech files (modality 03, channel 01); songs and videos are passed over."""
+    items = []
+    for name, path in files_below(root, EXTENSIONS):
+        match = _NAME.fullmatch(path.stem)
+        if match and match[1] in _EMOTIONS:
+            items.append(Item("ravdess", name, path, _EMOTIONS[match[1]], speaker=match[3], text=match[2]))
+    return items

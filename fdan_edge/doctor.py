@@ -1,0 +1,107 @@
+"""What works on this machine, found by trying it. Imports no torch of its own accord."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fdan_edge import __version__
+from fdan_edge.errors import one_line
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One ability: whether it is there, and how to get it where it is not."""
+
+    ability: str
+    works: bool
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Try every part that a command may need."""
+    return [
+        Finding("fdan-edge", True, f"{__version__}, {len(os.sched_getaffinity(0))} cores"),
+        _try("read sound files", _sound, "pip install fdan-edge"),
+        _try("run models on the CPU", _onnxruntime, "pip install 'fdan-edge[cpu]'"),
+        _try("run models with CUDA", _onnxruntime_cuda, "pip install 'fdan-edge[gpu]' on a machine with a GPU"),
+        _try("train", _torch, "pip install 'fdan-edge[train,cpu]'"),
+        _try("LMMD in training", _lmmd, "pip install 'fdan-edge[train]'"),
+        _try("export to ONNX", _onnx, "pip install 'fdan-edge[train,cpu]'"),
+        _try("build TensorRT for RTX engines", _tensorrt_rtx, "pip install 'fdan-edge[rtx]'"),
+        _try(
+            "build classic TensorRT engines",
+            _tensorrt,
+            "part of JetPack; on other machines see NVIDIA's pages",
+        ),
+        _try(
+            "NVIDIA GPU",
+            _gpu,
+            "none found by nvidia-smi; everything but TensorRT's and CUDA's runtime works without",
+        ),
+    ]
+
+
+def _try(ability: str, probe: Callable[[], str], remedy: str) -> Finding:
+    try:
+        return Finding(ability, True, probe())
+    except Exception as error:  # whatever a broken installation raises is what the user should see
+        return Finding(ability, False, f"{remedy} ({one_line(error, 100)})")
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def _sound() -> str:
+    soundfile, soxr = _module("soundfile"), _module("soxr")
+    return f"libsndfile {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"
+
+
+def _onnxruntime() -> str:
+    return f"ONNX Runtime {_module('onnxruntime').__version__}"
+
+
+def _onnxruntime_cuda() -> str:
+    runtime = _module("onnxruntime")
+    if "CUDAExecutionProvider" not in runtime.get_available_providers():
+        raise RuntimeError(
+            f"ONNX Runtime {runtime.__version__} has {', '.join(runtime.get_available_providers())}"
+        )
+    return f"ONNX Runtime {runtime.__version__}"
+
+
+def _torch() -> str:
+    torch, torchvision = _module("torch"), _module("torchvision")
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "on the CPU"
+    return f"PyTorch {torch.__version__}, torchvision {torchvision.__version__}, {where}"
+
+
+def _lmmd() -> str:
+    _module("fdan_edge.ops")
+    return "the PyTorch reference; the compiled op (cuda/) is not part of this version"
+
+
+def _onnx() -> str:
+    return f"onnx {_module('onnx').__version__}, onnxscript {_module('onnxscript').__version__}"
+
+
+def _tensorrt_rtx() -> str:
+    return f"TensorRT for RTX {_module('tensorrt_rtx').__version__}"
+
+
+def _tensorrt() -> str:
+    return f"TensorRT {_module('tensorrt').__version__}"
+
+
+def _gpu() -> str:
+    command = shutil.which("nvidia-smi")
+    if not command:
+        raise RuntimeError("no nvidia-smi")
+    query = [command, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

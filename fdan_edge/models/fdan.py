@@ -1,0 +1,147 @@
+"""FDAN, and the acoustic path that leaves for the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fdan_edge.config import Config
+from fdan_edge.frontend import LogMel
+from fdan_edge.models.attention import CrossAttention
+from fdan_edge.models.backbones import build_backbone, load_weights
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one step of FDAN computes."""
+
+    logits_visual: Tensor  # (n_v, C)
+    logits_acoustic: Tensor  # (n_a, C)
+    aligned: list[tuple[Tensor, Tensor]]  # (Z_v, Z_a) after each layer, for LMMD
+
+
+class AcousticBranch(nn.Module):
+    """Log-mel in dB to acoustic features Z_a: (n, 1, mels, frames) -> (n, d)."""
+
+    def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
+        super().__init__()
+        self.backbone, width = build_backbone(config.backbone, state, channels=1)
+        self.bottleneck = _bottleneck(width, config.feature_size)
+
+    def forward(self, decibel: Tensor) -> Tensor:
+        # -80..0 dB to about -2..2, the range that ImageNet weights were trained on.
+        return self.bottleneck(self.backbone((decibel + 40) / 20))  # type: ignore[no-any-return]
+
+
+class VisualBranch(nn.Module):
+    """Face images to visual features Z_v: (n, 3, size, size) in 0..1 -> (n, d)."""
+
+    mean: Tensor  # of ImageNet's colours
+    std: Tensor
+
+    def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
+        super().__init__()
+        self.backbone, width = build_backbone(config.backbone, state)
+        self.bottleneck = _bottleneck(width, config.feature_size)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.bottleneck(self.backbone((images - self.mean) / self.std))  # type: ignore[no-any-return]
+
+
+class Fdan(nn.Module):
+    """Two backbones, `attention_layers` of cross-attention, one classifier for both modalities.
+
+    The classifier is shared: the paper calls its f "the consistent representation of emotion" and
+    uses one f for both modalities in eqs. 1 and 9.
+    """
+
+    bank_keys: Tensor  # (layers, m, d)
+    bank_values: Tensor
+
+    def __init__(self, config: Config, num_classes: int, *, faces: bool, pretrained: bool = True) -> None:
+        super().__init__()
+        state = load_weights(config.backbone, config.weights) if pretrained else None
+        layers = config.attention_layers if faces else 0
+        self.num_classes = num_classes
+        self.visual_dropout = config.visual_dropout
+        self.use_bank = config.acoustic_path == "bank"
+        self.acoustic = AcousticBranch(config, state)
+        self.visual = VisualBranch(config, state) if faces else None
+        self.layers = nn.ModuleList(CrossAttention(config.feature_size) for _ in range(layers))
+        self.classifier = nn.Linear(config.feature_size, num_classes)
+        bank = config.bank_per_class * num_classes if self.use_bank and layers else 0
+        self.register_buffer("bank_keys", torch.zeros(layers, bank, config.feature_size))
+        self.register_buffer("bank_values", torch.zeros(layers, bank, config.feature_size))
+
+    def forward(self, decibel: Tensor, images: Tensor) -> Output:
+        """One training step's forward pass.
+
+        Args:
+            decibel: log-mels of voices, (n_a, 1, mels, frames).
+            images: faces in 0..1, (n_v, 3, size, size); of other people than the voices.
+        """
+        if self.visual is None:
+            raise ValueError("this model was made without faces; use acoustic_logits")
+        z_visual, z_acoustic = self.visual(images), self.acoustic(decibel)
+        aligned = [] if self.layers else [(z_visual, z_acoustic)]
+        keep = self._keep(len(z_acoustic), z_acoustic.device)
+        for layer in self.layers:
+            z_visual, z_acoustic = layer(z_visual, z_acoustic, keep)
+            aligned.append((z_visual, z_acoustic))
+        return Output(self.classifier(z_visual), self.classifier(z_acoustic), aligned)
+
+    def acoustic_logits(self, decibel: Tensor) -> Tensor:
+        """What inference computes, without faces: (n, 1, mels, frames) -> (n, C)."""
+        z = self.acoustic(decibel)
+        for index, layer in enumerate(self.layers):
+            delta = None
+            if self.use_bank:
+                delta = layer.acoustic.attend(z, self.bank_keys[index], self.bank_values[index])  # type: ignore[union-attr, operator]
+            z = layer.acoustic.update(z, delta)  # type: ignore[union-attr, operator]
+        return self.classifier(z)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def fill_bank(self, decibel: Tensor, images: Tensor) -> None:
+        """Store the keys and values that fixed faces have in every layer, seen beside fixed voices.
+
+        Args:
+            decibel: voices of all classes, (n_a, 1, mels, frames).
+            images: exactly `bank_per_class` faces of each class, (m, 3, size, size).
+        """
+        assert self.visual is not None
+        z_visual, z_acoustic = self.visual(images), self.acoustic(decibel)
+        for index, layer in enumerate(self.layers):
+            self.bank_keys[index] = layer.visual.key(z_visual)  # type: ignore[union-attr, operator]
+            self.bank_values[index] = layer.visual.value(z_visual)  # type: ignore[union-attr, operator]
+            z_visual, z_acoustic = layer(z_visual, z_acoustic)
+
+    def _keep(self, n: int, device: torch.device) -> Tensor | None:
+        if not self.training or not self.visual_dropout:
+            return None
+        return (torch.rand(n, 1, device=device) >= self.visual_dropout).float()
+
+
+class AcousticPath(nn.Module):
+    """Waveform to probabilities, the part that is exported: (n, samples) -> (n, C)."""
+
+    def __init__(self, model: Fdan, frontend: LogMel) -> None:
+        super().__init__()
+        self.frontend = frontend
+        self.model = model
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return torch.softmax(self.model.acoustic_logits(self.frontend(waveform)), dim=1)
+
+
+def build_frontend(config: Config) -> LogMel:
+    """The front end that a configuration describes."""
+    return LogMel(config.sample_rate, config.n_fft, config.hop, config.n_mels)
+
+
+def _bottleneck(width: int, size: int) -> nn.Module:
+    # No ReLU: with one, a large alpha pulls every feature to 0, where LMMD is 0 and gradients end.
+    return nn.Sequential(nn.Linear(width, size), nn.LayerNorm(size))

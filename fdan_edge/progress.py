@@ -1,0 +1,38 @@
+"""Progress on standard error: a bar on a terminal, nothing or plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+console = Console(stderr=True, highlight=False)
+
+
+def bar() -> Progress:
+    """A progress display that shows only on a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def track(items: Sequence[T] | Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Iterate over `items` with a progress bar."""
+    count = len(items) if isinstance(items, Sequence) else total
+    with bar() as progress:
+        yield from progress.track(items, total=count, description=description)
+
+
+def say(message: str) -> None:
+    """One plain line for the person who waits; standard output is kept for results."""
+    console.print(message, soft_wrap=True, markup=False)

@@ -1,0 +1,58 @@
+"""`fdan-edge evaluate`: which recordings may be scored, and the scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fdan_edge import bundle
+from fdan_edge.checkpoint import load_run, load_split
+from fdan_edge.corpora import Source
+from fdan_edge.errors import CheckpointError
+from fdan_edge.evaluate import Evaluation, choose_part, evaluate, read_speech
+from fdan_edge.pictures import confusion_matrix
+from fdan_edge.runners import open_runner
+
+
+def score_target(
+    target: Path,
+    sources: list[Source],
+    part: str,
+    *,
+    run: Path | None = None,
+    picture: Path | None = None,
+    threads: int = 0,
+) -> Evaluation:
+    """Score a run, a bundle or an .onnx file on a part of the given speech.
+
+    Raises:
+        CheckpointError: which speech was trained on is not known, so test scores could be false.
+    """
+    with open_runner(target, threads) as runner:
+        folder = _run_folder(target, run)
+        if folder is None and part != "all":
+            raise CheckpointError(
+                f"{target}: its run folder is not known, so neither is which speech it was trained on; "
+                "name it with --run, or score everything with --part all"
+            )
+        calm_as_neutral = "calm" not in runner.spec.labels
+        items = read_speech(sources, calm_as_neutral=calm_as_neutral)
+        split = load_split(folder) if folder else {}
+        chosen, description = choose_part(items, split, part)
+        done = evaluate(runner, chosen, description)
+        if picture:
+            confusion_matrix(done.scores, f"{runner.name}, {description}", picture)
+    return done
+
+
+def _run_folder(target: Path, run: Path | None) -> Path | None:
+    """The run that a target comes from, where it can be found."""
+    if run is not None:
+        load_run(run)  # a wrong --run is an error of its own
+        return run
+    if (target / "run.toml").is_file():
+        return target
+    if not (target / bundle.MANIFEST).is_file():
+        return None
+    named: Any = bundle.read_manifest(target).get("run")
+    return Path(named) if named and (Path(named) / "split.json").is_file() else None

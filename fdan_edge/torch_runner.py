@@ -1,0 +1,73 @@
+"""A trained run behind the `Runner` interface, in PyTorch: the reference for everything exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from fdan_edge.checkpoint import RunInfo, load_model
+from fdan_edge.config import Config
+from fdan_edge.models.fdan import AcousticPath
+from fdan_edge.runners import Probabilities
+from fdan_edge.spec import ModelSpec
+
+
+class TorchRunner:
+    """PyTorch eager on the CPU.
+
+    Args:
+        folder: a run folder.
+
+    Raises:
+        CheckpointError: not a run folder, or its checkpoint is damaged.
+    """
+
+    name = "PyTorch eager CPU"
+
+    def __init__(self, folder: Path) -> None:
+        self.path: AcousticPath
+        self.path, self.config, self.info = load_model(folder)
+        self.spec = model_spec(self.config, self.info)
+
+    def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
+        """Probabilities (n, C) of windows (n, spec.window)."""
+        with torch.inference_mode():
+            return self.path(torch.from_numpy(waveforms)).numpy()  # type: ignore[no-any-return]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+def model_spec(config: Config, info: RunInfo) -> ModelSpec:
+    """What a device needs to know of a run; `info` says where the model comes from."""
+    return ModelSpec(
+        labels=tuple(info.classes),
+        sample_rate=config.sample_rate,
+        window=config.window,
+        window_hop=config.window_hop,
+        trim_db=config.trim_db,
+        info={
+            "backbone": config.backbone,
+            "acoustic_path": config.acoustic_path if config.attention_layers and info.faces else "no attention",
+            "protocol": info.protocol,
+            "speech": [source.partition(":")[0] for source in info.speech],
+            "faces": [source.partition(":")[0] for source in info.faces],
+            "log_mel": {
+                "n_fft": config.n_fft,
+                "hop": config.hop,
+                "n_mels": config.n_mels,
+                "decibel": "power_to_db(ref=max, top_db=80), model input (dB + 40) / 20",
+            },
+            "versions": info.versions,
+        },
+    )
