@@ -119,7 +119,8 @@ def class_names(items: list[Item]) -> list[str]:
 def _random_window(waveform: audio.Waveform, config: Config, chance: np.random.Generator) -> audio.Waveform:
     spare = len(waveform) - config.window
     if spare <= 0:
-        return audio.windows(waveform, config.window, config.window)[0]
+        padded: audio.Waveform = audio.windows(waveform, config.window, config.window)[0]
+        return padded
     start = int(chance.integers(spare + 1))
     return waveform[start : start + config.window]
 

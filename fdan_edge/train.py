@@ -211,8 +211,8 @@ class Trainer:
             return
         model.eval()
         per_class = self.config.bank_per_class
-        faces = _per_class(self.faces.labels, per_class, len(self.classes))
-        voices = _per_class(self.train_voices.labels, per_class, len(self.classes))
+        faces = spread(self.faces.labels, per_class, len(self.classes))
+        voices = spread(self.train_voices.labels, per_class, len(self.classes))
         model.fill_bank(self.train_voices.decibel[0, voices].to(self.device).float(), self._pixels(faces))
 
     @torch.no_grad()
@@ -295,7 +295,7 @@ def _cycled(n: int, wanted: int) -> Tensor:
     return torch.cat([torch.randperm(n) for _ in range(rounds)])[:wanted]
 
 
-def _per_class(labels: Tensor, count: int, num_classes: int) -> Tensor:
+def spread(labels: Tensor, count: int, num_classes: int) -> Tensor:
     """`count` indices of each class, evenly over its items, with repetition where it has fewer."""
     chosen = []
     for c in range(num_classes):

@@ -1,0 +1,170 @@
+"""The README's RAVDESS + FER2013 tables: train every row, score every way of leaving the faces out.
+
+    python benchmarks/ravdess.py --data ../shared/data --runs runs/table --seeds 0 1
+
+Takes up where it was stopped: finished rows are read, the unfinished one is resumed. Writes
+benchmarks/results/ravdess.json and ravdess.md. Every row sees the same recipe; only what is named differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fdan_edge import features
+from fdan_edge.bench import machine
+from fdan_edge.checkpoint import load_split
+from fdan_edge.config import config_from_dict, load_config
+from fdan_edge.corpora import Item, Source, read
+from fdan_edge.emotions import canonical
+from fdan_edge.evaluate import evaluate, read_speech
+from fdan_edge.files import write_json, write_text
+from fdan_edge.fit import fit
+from fdan_edge.progress import say
+from fdan_edge.torch_runner import TorchRunner
+from fdan_edge.train import spread
+
+RECIPE = ["backbone=mobilenet_v2", "epochs=16"]
+#: row -> (with faces, settings)
+SPEAKER_ROWS: dict[str, tuple[bool, list[str]]] = {
+    "plain backbone": (False, []),
+    "FDAN": (True, []),
+    "FDAN_1 (no cross-attention)": (True, ["attention_layers=0"]),
+    "FDAN_2 (no LMMD)": (True, ["alpha=0"]),
+    "FDAN, faces' term dropped for half the voices": (True, ["visual_dropout=0.5"]),
+}
+RANDOM_ROWS = {name: SPEAKER_ROWS[name] for name in ("plain backbone", "FDAN")}
+BANK_PER_CLASS = 32  # the 224 faces of the first probe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/table"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--only", nargs="*", help="rows to train now; the table holds what is finished")
+    parser.add_argument("--set", nargs="*", default=[], help="changes to the recipe")
+    arguments = parser.parse_args()
+    rows = []
+    for protocol, table in (("speaker", SPEAKER_ROWS), ("random", RANDOM_ROWS)):
+        for seed in arguments.seeds:
+            for name, (faces, settings) in table.items():
+                wanted = arguments.only is None or any(f"{protocol}:{name}".startswith(o) for o in arguments.only)
+                row = one_run(arguments, protocol, name, faces, settings, seed, train=wanted)
+                rows += [row] if row else []
+    write_json(arguments.results / "ravdess.json", {"machine": machine(), "recipe": RECIPE, "rows": rows})
+    text = markdown(rows)
+    write_text(arguments.results / "ravdess.md", text)
+    print(text)
+
+
+def one_run(
+    arguments: argparse.Namespace,
+    protocol: str,
+    name: str,
+    faces: bool,
+    settings: list[str],
+    seed: int,
+    *,
+    train: bool,
+) -> dict[str, Any] | None:
+    """Train a row with one seed (or read what was trained before); None where it is not wanted now."""
+    slug = "".join(c if c.isalnum() else "_" for c in name.partition(" (")[0])
+    folder = arguments.runs / f"{protocol}-{slug}-s{seed}"
+    speech = [Source("ravdess", arguments.data / "ravdess")]
+    visual = [Source("fer2013", arguments.data / "fer2013")] if faces else []
+    if not (folder / "metrics.json").exists():
+        if not train:
+            return None
+        words = [*RECIPE, *arguments.set, *settings, f"seed={seed}", f"protocol={protocol}"]
+        say(f"{folder}: {' '.join(words)}")
+        fit(load_config(None, words), speech, visual, folder, resume=(folder / "run.toml").exists())
+    metrics = json.loads((folder / "metrics.json").read_text())
+    paths = acoustic_paths(folder, speech, visual) if faces and "attention_layers=0" not in settings else {}
+    test = {k: metrics["test"][k] for k in ("uar", "war", "wf1", "n", "recall")}
+    seconds = sum(json.loads(line)["seconds"] for line in (folder / "epochs.jsonl").read_text().splitlines())
+    return {
+        "protocol": protocol,
+        "row": name,
+        "seed": seed,
+        "best_epoch": metrics["best_epoch"],
+        "val_uar": metrics["val"]["uar"],
+        "seconds": round(seconds),
+        "test": test,
+        "paths": paths,
+    }
+
+
+def acoustic_paths(folder: Path, speech: list[Source], visual: list[Source]) -> dict[str, float]:
+    """Test UAR of the same weights with the faces' term skipped, and with a bank of fixed faces."""
+    cached = folder / "paths.json"
+    if cached.exists():
+        return dict(json.loads(cached.read_text()))
+    with TorchRunner(folder) as runner:
+        keys = load_split(folder)
+        items = read_speech(speech, calm_as_neutral=True)
+        test = [item for item in items if item.key in set(keys["test"])]
+        paths = {"skip": evaluate(runner, test, "test").scores.uar}
+        _use_bank(runner, [item for item in items if item.key in set(keys["train"])], visual)
+        paths["bank"] = evaluate(runner, test, "test").scores.uar
+    write_json(cached, paths)
+    return paths
+
+
+def _use_bank(runner: TorchRunner, train: list[Item], visual: list[Source]) -> None:
+    """Change a runner's model to attend to 32 training faces of each class, seen beside as many voices."""
+    model, classes = runner.path.model, runner.info.classes
+    config = config_from_dict({**vars(runner.config), "bank_per_class": BANK_PER_CLASS, "speed_perturbation": 0.0})
+    labels = torch.tensor([classes.index(item.emotion) for item in train])
+    voices = [train[int(i)] for i in spread(labels, BANK_PER_CLASS, len(classes))]
+    kept, waveforms = features.load_recordings(voices, config, "the bank")
+    numbers = [classes.index(item.emotion) for item in kept]
+    made = features.training_voices(waveforms, numbers, runner.path.frontend, config)
+    items = [item for source in visual for item in read(source, "faces")]
+    face_labels = [classes.index(canonical(item.emotion, calm_as_neutral=True)) for item in items]
+    chosen = spread(torch.tensor(face_labels), BANK_PER_CLASS, len(classes)).tolist()
+    faces = features.load_faces([items[i] for i in chosen], [face_labels[i] for i in chosen], config)
+    shape = (len(model.layers), len(chosen), config.feature_size)
+    model.bank_keys, model.bank_values = torch.zeros(shape), torch.zeros(shape)
+    model.use_bank = True
+    model.fill_bank(made.decibel[0].float(), faces.pixels.float() / 255)
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The tables for the README: mean over the seeds, and each seed."""
+    text = ""
+    for protocol, title in (("speaker", "actors 21-24 held out"), ("random", "random 8/2 of each class")):
+        text += f"\n### {title}\n\n| model | UAR % | WAR % | w-F1 % | seeds |\n|---|---|---|---|---|\n"
+        text += _table([row for row in rows if row["protocol"] == protocol])
+    paths = [row for row in rows if row["paths"] and row["protocol"] == "speaker"]
+    text += "\n### the same weights, two acoustic paths (UAR %)\n\n"
+    text += "| model | skip | bank of 224 faces |\n|---|---|---|\n"
+    for name in dict.fromkeys(row["row"] for row in paths):
+        skip, bank = (
+            " / ".join(f"{100 * row['paths'][key]:.1f}" for row in paths if row["row"] == name)
+            for key in ("skip", "bank")
+        )
+        text += f"| {name} | {skip} | {bank} |\n"
+    return text
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    text = ""
+    for name in dict.fromkeys(row["row"] for row in rows):
+        cells = []
+        for score in ("uar", "war", "wf1"):
+            values = [100 * row["test"][score] for row in rows if row["row"] == name]
+            cells.append(f"{statistics.mean(values):.1f} ({' / '.join(f'{v:.1f}' for v in values)})")
+        seeds = " / ".join(str(row["seed"]) for row in rows if row["row"] == name)
+        text += f"| {name} | {' | '.join(cells)} | {seeds} |\n"
+    return text
+
+
+if __name__ == "__main__":
+    main()
