@@ -31,7 +31,10 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Times what TARGETS names (runs and bundles); without it, what `make demo` left.
+TARGETS ?= demo/run demo/bundle
 bench: install
+	test -n "$(filter-out demo/%,$(TARGETS))" -o -d demo/bundle || $(MAKE) demo
 	$(BIN)/python benchmarks/latency.py $(TARGETS)
 
 clean:

@@ -17,6 +17,7 @@ from fdan_edge.emotions import canonical
 from fdan_edge.errors import CheckpointError, DataError
 from fdan_edge.evaluate import evaluate, read_speech
 from fdan_edge.files import write_json
+from fdan_edge.models.backbones import load_weights
 from fdan_edge.models.fdan import build_frontend
 from fdan_edge.progress import say
 from fdan_edge.splits import Split, split
@@ -45,6 +46,7 @@ def fit(
     """
     if not resume and (folder / "run.toml").exists():
         raise CheckpointError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
+    load_weights(config.backbone, config.weights)  # an error now, not after minutes of decoding
     if config.threads:
         torch.set_num_threads(config.threads)
     trainer, parts = _prepare(config, speech, faces, folder)

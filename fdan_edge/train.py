@@ -197,7 +197,7 @@ class Trainer:
         config, voices = self.config, self.train_voices
         variant = torch.randint(len(voices.decibel), (len(index),))
         decibel = voices.decibel[variant, index].to(self.device).float()
-        decibel = augment.time_shift(decibel)
+        decibel = augment.warp_voices(decibel, config.stretch)
         decibel = augment.spec_augment(decibel, config.masks, config.time_mask, config.freq_mask)
         return decibel, voices.labels[index].to(self.device)
 
