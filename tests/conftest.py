@@ -1,0 +1,95 @@
+"""Small trees in the publishers' layouts, and one tiny trained run and its bundle for all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+TINY = (
+    "backbone=mobilenet_v2",
+    "weights=none",
+    "epochs=2",
+    "batch_size=8",
+    "face_batch_size=6",
+    "n_mels=32",
+    "hop=512",
+    "window_seconds=1.0",
+    "window_hop_seconds=0.5",
+    "face_size=32",
+    "feature_size=16",
+    "speed_perturbation=0",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine does not have."""
+    from importlib.util import find_spec
+
+    reasons = {"corpora": "" if SHARED.is_dir() else "no ../shared/data"}
+    reasons["rtx"] = "" if find_spec("tensorrt_rtx") else "TensorRT for RTX is not installed"
+    for item in items:
+        for marker, reason in reasons.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+        if item.get_closest_marker("gpu"):
+            import torch
+
+            if not torch.cuda.is_available():
+                item.add_marker(pytest.mark.skip(reason="no CUDA GPU"))
+
+
+@pytest.fixture(scope="session")
+def ravdess_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """4 actors x 8 emotions of synthetic voices under RAVDESS's names."""
+    import soundfile
+
+    from fdan_edge.corpora.ravdess import _EMOTIONS
+    from fdan_edge.corpora.synth_voices import SAMPLE_RATE, voice
+
+    root = tmp_path_factory.mktemp("ravdess")
+    for actor in range(1, 5):
+        (root / f"Actor_{actor:02}").mkdir()
+        for code, emotion in _EMOTIONS.items():
+            path = root / f"Actor_{actor:02}" / f"03-01-{code}-01-01-01-{actor:02}.wav"
+            waveform = voice("neutral" if emotion == "calm" else emotion, actor, int(code))
+            soundfile.write(path, waveform, SAMPLE_RATE)
+    return root
+
+
+@pytest.fixture(scope="session")
+def fer_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """7 emotions x 5 drawn faces under FER2013's layout."""
+    from fdan_edge.corpora.synth_faces import face
+    from fdan_edge.corpora.synthetic import CLASSES
+
+    root = tmp_path_factory.mktemp("fer2013")
+    for emotion in CLASSES:
+        (root / "train" / emotion).mkdir(parents=True)
+        for index in range(5):
+            face(emotion, index).save(root / "train" / emotion / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, ravdess_tree: Path, fer_tree: Path) -> Path:
+    """A finished tiny FDAN run: 2 epochs on `ravdess_tree` and `fer_tree`. Read only."""
+    from fdan_edge.config import load_config
+    from fdan_edge.corpora import Source
+    from fdan_edge.fit import fit
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    config = load_config(None, list(TINY))
+    fit(config, [Source("ravdess", ravdess_tree)], [Source("fer2013", fer_tree)], folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) -> Path:
+    """The bundle of `run_folder`, without an engine. Read only."""
+    from fdan_edge.export.pipeline import export
+
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    export(run_folder, folder, trt=False)
+    return folder
