@@ -29,7 +29,7 @@ from fdan_edge.progress import say
 from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import spread
 
-RECIPE = ["backbone=mobilenet_v2", "epochs=16"]
+RECIPE = ["backbone=mobilenet_v2", "epochs=14", "face_size=64"]
 #: row -> (with faces, settings)
 SPEAKER_ROWS: dict[str, tuple[bool, list[str]]] = {
     "plain backbone": (False, []),

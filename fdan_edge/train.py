@@ -271,7 +271,12 @@ def keep_freed_memory() -> None:
 def _averaged(model: Fdan, config: Config) -> AveragedModel | None:
     if not config.ema_decay:
         return None
-    average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
+
+    def average(averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+        # A short memory at first, or a short training would keep its random beginning.
+        decay = min(config.ema_decay, (1 + int(steps)) / (10 + int(steps)))
+        get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]
+
     return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
 
