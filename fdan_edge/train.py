@@ -8,7 +8,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from fdan_edge.files import write_text
 from fdan_edge.losses import Terms, fdan_loss
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.progress import bar, console, say
+
+_Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,7 @@ def _averaged(model: Fdan, config: Config) -> AveragedModel | None:
     if not config.ema_decay:
         return None
 
-    def average(averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+    def average(averaged: _Tensors, current: _Tensors, steps: Tensor | int) -> None:
         # A short memory at first, or a short training would keep its random beginning.
         decay = min(config.ema_decay, (1 + int(steps)) / (10 + int(steps)))
         get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]
