@@ -53,7 +53,12 @@ def fit(
     if resume and (folder / "last.safetensors").exists():
         trainer.resume()
         say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
-    best = trainer.run()
+    try:
+        best = trainer.run()
+    except (KeyboardInterrupt, OSError):
+        if trainer.history:
+            say(f"{trainer.epoch} whole epochs are kept; `fdan-edge train --resume --out {folder}` continues")
+        raise
     return Fitted(folder, _score(folder, best, parts, bool(faces)))
 
 
