@@ -5,10 +5,15 @@ Everything here runs on the device too, so nothing imports torch or librosa.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import re
+import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +28,12 @@ Waveform = NDArray[np.float32]
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".opus")
 SILENCE = 1e-4  # a peak below -80 dBFS is no sound
 MIN_SECONDS = 0.05  # less than one syllable tells nothing
-_BLOCK_SECONDS = 30
-#: Data sizes that programs write when they cannot seek back: "until the end of the file".
-_STREAMED_SIZES = {0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF} | set(range(0x7FFFF000, 0x7FFFFFFF))
+RATES = (1000, 768_000)  # Hz; a header outside of this is damaged
+_FRAME, _HOP = 2048, 512  # samples, of librosa.effects.trim
+_BLOCK = 1 << 20  # values decoded at once, all channels together
+_OGG_PAGE = 65307  # bytes at most
+#: How libsndfile's log says that a header promises more bytes than the file has (WAV, AIFF, AU, W64).
+_PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
 def load(path: Path, sample_rate: int = 16000) -> Waveform:
@@ -39,11 +47,14 @@ def load(path: Path, sample_rate: int = 16000) -> Waveform:
         AudioError: missing, empty, not audio, cut short, or with samples that are not finite.
     """
     check_readable(path)
-    blocks = list(_resampled(_open(path), path, sample_rate))
-    waveform = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if not len(waveform):
+    samples = bytearray()  # grows in place; joining a list of arrays would hold everything twice
+    with _open(path) as file:
+        _check_header(file, path)
+        for block in _resampled(file, path, sample_rate):
+            samples += block.tobytes()
+    if not samples:
         raise AudioError(f"{path}: holds no samples")
-    return waveform
+    return np.frombuffer(samples, np.float32)
 
 
 def load_speech(path: Path, sample_rate: int = 16000, trim_db: float = 40.0) -> Waveform:
@@ -66,8 +77,9 @@ def prepare(waveform: Waveform, sample_rate: int, trim_db: float) -> Waveform:
         AudioError: shorter than 0.05 s, silent throughout, or with values that are not finite.
     """
     if len(waveform) < MIN_SECONDS * sample_rate:
-        raise AudioError(f"only {len(waveform)} samples long; {MIN_SECONDS} s are needed")
-    peak = float(np.max(np.abs(waveform)))
+        seconds = len(waveform) / sample_rate
+        raise AudioError(f"is too short: {seconds:.4f} s of sound; {MIN_SECONDS} s are needed")
+    peak = float(np.maximum(waveform.max(), -waveform.min()))
     if not np.isfinite(peak):
         raise AudioError("has samples that are not finite numbers")
     if peak < SILENCE:
@@ -77,9 +89,12 @@ def prepare(waveform: Waveform, sample_rate: int, trim_db: float) -> Waveform:
 
 def check_readable(path: Path) -> None:
     """Raise AudioError when `path` is not a file with something in it."""
-    if path.is_dir():
-        raise AudioError(f"{path}: is a folder, not a sound file")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise AudioError(f"{path}: is a folder, not a sound file")
+        if not stat.S_ISREG(mode):  # opening a pipe could wait for ever
+            raise AudioError(f"{path}: is a pipe or a device, not a file")
         with path.open("rb") as file:
             empty = not file.read(1)
     except FileNotFoundError:
@@ -90,18 +105,21 @@ def check_readable(path: Path) -> None:
         raise AudioError(f"{path}: is empty (0 bytes)")
 
 
-def trim(waveform: Waveform, top_db: float, frame: int = 2048, hop: int = 512) -> Waveform:
+def trim(waveform: Waveform, top_db: float) -> Waveform:
     """Cut the ends that are more than `top_db` below the loudest frame.
 
-    The frames, thresholds and result are those of `librosa.effects.trim`, without librosa.
+    Frames of 2048 samples, 512 apart; the result is that of `librosa.effects.trim`, without librosa.
     """
-    padded = np.pad(waveform.astype(np.float64), frame // 2)
-    energy = np.concatenate([[0.0], np.cumsum(padded**2)])
-    starts = np.arange(0, len(waveform) + 1, hop)
-    starts = starts[starts + frame <= len(padded)]
-    power = np.maximum((energy[starts + frame] - energy[starts]) / frame, 1e-10)
+    # A frame is 4 hops long and centred on one, so its energy is a sum over 4 of them.
+    hops = np.zeros(-(-len(waveform) // _HOP) + _FRAME // _HOP)
+    before, whole = _FRAME // _HOP // 2, len(waveform) // _HOP
+    hops[before : before + whole] = _energy(waveform[: whole * _HOP].reshape(-1, _HOP))
+    hops[before + whole] = _energy(waveform[None, whole * _HOP :])[0]
+    count = len(waveform) // _HOP + 1
+    power = sum(hops[i : i + count] for i in range(_FRAME // _HOP)) / _FRAME
+    power = np.maximum(power, 1e-10)
     loud = np.flatnonzero(10 * np.log10(power / power.max()) > -top_db)
-    return waveform[loud[0] * hop : min(len(waveform), (loud[-1] + 1) * hop)]
+    return waveform[loud[0] * _HOP : min(len(waveform), (loud[-1] + 1) * _HOP)]
 
 
 def windows(waveform: Waveform, size: int, hop: int) -> Waveform:
@@ -112,16 +130,26 @@ def windows(waveform: Waveform, size: int, hop: int) -> Waveform:
     Returns:
         float32, shape (n >= 1, size).
     """
+    return next(window_batches(waveform, size, hop, batch=0))
+
+
+def window_batches(waveform: Waveform, size: int, hop: int, batch: int) -> Iterator[Waveform]:
+    """The windows of `windows` by the batch (0: all at once), so that an hour needs no second copy."""
     spare = len(waveform) - size
     if spare <= 0:
         before = -spare // 2
-        return np.pad(waveform, (before, -spare - before))[None]
+        yield np.pad(waveform, (before, -spare - before))[None]
+        return
     starts = np.minimum(np.arange(0, spare + hop, hop), spare)
-    return np.stack([waveform[start : start + size] for start in starts])
+    step = batch or len(starts)
+    for first in range(0, len(starts), step):
+        yield np.stack([waveform[start : start + size] for start in starts[first : first + step]])
 
 
 def find(paths: list[Path]) -> list[Path]:
     """The files among `paths`, and the sound files below the folders among them, sorted.
+
+    Hidden files are passed over: macOS leaves one named `._NAME.wav` beside every NAME.wav.
 
     Raises:
         AudioError: a folder holds no sound file.
@@ -131,68 +159,145 @@ def find(paths: list[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+        inside = sorted(p for p in path.rglob("*") if _is_sound(p))
         if not inside:
             raise AudioError(f"{path}: no sound file in this folder ({', '.join(EXTENSIONS)})")
         found.extend(inside)
     return found
 
 
-def _open(path: Path) -> soundfile.SoundFile:
+def _is_sound(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
+
+
+def _energy(rows: Waveform) -> NDArray[np.float64]:
+    """Sum of squares of each row, in double precision without a copy in it."""
+    energy: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+    return energy
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[soundfile.SoundFile]:
     import soundfile
 
-    try:
-        return soundfile.SoundFile(path)
-    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
-        reason = one_line(error).partition(": ")[2] or one_line(error)
-        raise AudioError(f"{path}: not a sound file that libsndfile reads: {reason}") from None
+    def reading(source: Any) -> soundfile.SoundFile:
+        try:
+            return soundfile.SoundFile(source)
+        except (soundfile.SoundFileError, RuntimeError) as error:
+            raise AudioError(f"{path}: not a readable sound file: {_reason(error)}") from None
+        except TypeError:  # soundfile asks for the rate and channels of what is called .raw
+            raise AudioError(f"{path}: not a readable sound file: raw samples without a header") from None
+
+    # As bytes, because soundfile cannot encode names that are not UTF-8.
+    with reading(os.fsencode(path)) as file:
+        if file.frames or file.format not in ("WAV", "WAVEX"):
+            yield file
+            return
+    with _StreamedWav(path) as raw, reading(raw) as file:
+        yield file
+
+
+def _reason(error: Exception) -> str:
+    """libsndfile's own words, without the file name that soundfile puts before them."""
+    reason = str(getattr(error, "error_string", "")) or one_line(error)
+    # Its MP3 decoder's way to say that there is no MP3 frame; the file was there a moment ago.
+    return "Format not recognised." if "does not exist" in reason else reason
+
+
+class _StreamedWav(io.FileIO):
+    """A WAV file; a data size of 0 that a program wrote before it streamed is read as the real size."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        self._at, self._size = self._find_data()
+        self.seek(0)
+
+    def readinto(self, buffer: Any) -> int:
+        start = self.tell()
+        count = super().readinto(buffer) or 0
+        for index, byte in enumerate(self._size):
+            if start <= self._at + index < start + count:
+                buffer[self._at + index - start : self._at + index - start + 1] = bytes([byte])
+        return count
+
+    def _find_data(self) -> tuple[int, bytes]:
+        """Where the data chunk's size is, and the bytes to read there: none to leave it as it is."""
+        length = self.seek(0, os.SEEK_END)
+        self.seek(4)
+        riff_end = 8 + struct.unpack("<I", self.read(4))[0]
+        at = 12
+        while at + 8 <= length:
+            self.seek(at)
+            name, size = struct.unpack("<4sI", self.read(8))
+            if name == b"data":
+                # A chunk that the RIFF size covers follows an honestly empty one.
+                streamed = size == 0 and not at + 8 < riff_end <= length
+                return at + 4, struct.pack("<I", min(length - at - 8, 0xFFFFFFFE)) if streamed else b""
+            at += 8 + size + size % 2
+        return 0, b""
 
 
 def _resampled(file: soundfile.SoundFile, path: Path, sample_rate: int) -> Iterator[Waveform]:
-    """Mono blocks of an open file at `sample_rate`; a length that is short of the header's raises."""
+    """Mono blocks of an open file at `sample_rate`."""
     import soxr
 
-    with file:
-        _check_not_cut(file, path)
-        native = file.samplerate
-        stream = None if native == sample_rate else soxr.ResampleStream(native, sample_rate, 1)
-        for block in _decoded(file, path):
-            yield stream.resample_chunk(block) if stream else block
-        if stream:
-            yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+    native = file.samplerate
+    stream = None if native == sample_rate else soxr.ResampleStream(native, sample_rate, 1)
+    for block in _decoded(file, path):
+        yield stream.resample_chunk(block) if stream else block
+    if stream:
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def _decoded(file: soundfile.SoundFile, path: Path) -> Iterator[Waveform]:
+    """Mono blocks of an open file; less than its header promises raises."""
     import soundfile
 
     promised, read = file.frames, 0
     while True:
         try:
-            block = file.read(_BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True)
+            block = file.read(max(1, _BLOCK // file.channels), dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, RuntimeError):
-            raise _cut_short(path, read, promised, file.samplerate) from None
+            seconds = promised / file.samplerate
+            raise AudioError(
+                f"{path}: is cut short or damaged: not all of its {seconds:.2f} s can be decoded"
+            ) from None
         if not len(block):
             break
         read += len(block)
-        mono: Waveform = block.mean(axis=1, dtype=np.float32)
-        if not np.isfinite(mono).all():
-            bad = int((~np.isfinite(mono)).sum())
+        bad = block.size - int(np.isfinite(block).sum())
+        if bad:
             raise AudioError(f"{path}: {bad} samples are not finite numbers (NaN or infinity)")
-        yield mono
-    if file.seekable() and read < promised:
-        raise _cut_short(path, read, promised, file.samplerate)
+        yield block.mean(axis=1, dtype=np.float64).astype(np.float32)
+    if read < promised:
+        there, whole = read / file.samplerate, promised / file.samplerate
+        raise AudioError(f"{path}: is cut short or damaged: {there:.2f} of {whole:.2f} s could be decoded")
 
 
-def _check_not_cut(file: soundfile.SoundFile, path: Path) -> None:
-    """Raise when a WAV header promises more data than the file holds; libsndfile only logs it."""
-    match = re.search(r"data\s*:\s*(\d+)\s*\(should be (\d+)\)", file.extra_info)
-    if match and int(match[1]) > int(match[2]) and int(match[1]) not in _STREAMED_SIZES:
-        promised, present = int(match[1]), int(match[2])
-        raise AudioError(f"{path}: is cut short: {present} of {promised} bytes of sound are there")
+def _check_header(file: soundfile.SoundFile, path: Path) -> None:
+    """Raise for what libsndfile only logs: a file that ends early, or a header that makes no sense."""
+    if not RATES[0] <= file.samplerate <= RATES[1]:
+        raise AudioError(f"{path}: damaged header: a sample rate of {file.samplerate} Hz")
+    if file.format == "OGG" and not _ends_well(path):
+        raise AudioError(f"{path}: is cut short: the end of its Ogg stream is missing")
+    match = _PROMISED.search(file.extra_info)
+    if match and int(match[1]) > int(match[2]) and not _streamed(int(match[1])):
+        raise AudioError(f"{path}: is cut short: {match[2]} of {match[1]} bytes of sound are there")
 
 
-def _cut_short(path: Path, read: int, promised: int, sample_rate: int) -> AudioError:
-    seconds = f"{read / sample_rate:.2f} s could be decoded"
-    if 0 < promised < 2**40:
-        seconds = f"{read / sample_rate:.2f} of {promised / sample_rate:.2f} s could be decoded"
-    return AudioError(f"{path}: is cut short or damaged: {seconds}")
+def _ends_well(path: Path) -> bool:
+    """Whether the last Ogg page is whole and marked as the last; libsndfile takes what there is."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2 * _OGG_PAGE))
+        tail = file.read()
+    start = tail.rfind(b"OggS")
+    page = tail[start:]
+    if start < 0 or len(page) < 27:
+        return False
+    segments = page[27 : 27 + page[26]]
+    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(segments)
+
+
+def _streamed(size: int) -> bool:
+    """Whether a program that cannot seek back wrote this size, to mean "until the end of the file"."""
+    return 0x7FFFF000 <= size <= 0x80000000 or 0xFFFFF000 <= size <= 0xFFFFFFFF

@@ -20,17 +20,17 @@ from fdan_edge.runners import Runner
 
 #: A fresh process: what a device pays from the start of Python to the first answer.
 _COLD_START = """
-import json, resource, sys, time
-started = time.time() - float(sys.argv[3])
-begin = time.perf_counter()
+import json, sys, time
+target, threads, sys.path[:] = json.loads(sys.argv[1])
 import numpy
 from fdan_edge.runners import open_runner
-with open_runner(sys.argv[1], threads=int(sys.argv[2])) as runner:
-    loaded = time.perf_counter()
+with open_runner(target, threads) as runner:
     runner.predict(numpy.zeros((1, runner.spec.window), numpy.float32))
-    first = time.perf_counter()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"start": started, "load": loaded - begin, "first": first - loaded, "peak": peak}))
+    answered = time.monotonic()
+# Not getrusage: its peak starts with that of the process that this one was forked from.
+with open("/proc/self/status") as status:
+    (peak,) = (int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+print(json.dumps({"answered": answered, "peak": peak}))
 """
 
 
@@ -47,8 +47,8 @@ class Latency:
     p95: float
     p99: float
     real_time_factor: float  # p50 over the audio's length: below 1 is faster than real time
-    cold_start: float  # start of Python to first answer
-    peak_memory_mib: float  # of that fresh process
+    cold_start: float  # start of Python to first answer, in a fresh process
+    peak_memory_mib: float  # resident, of that fresh process
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, rounded to what a clock can tell."""
@@ -83,17 +83,20 @@ def bench(
 
 
 def cold_start(target: str, threads: int = 0) -> dict[str, float]:
-    """Seconds from starting Python to the first answer, and peak bytes, in a fresh process."""
-    begin = time.perf_counter()
-    arguments = [sys.executable, "-c", _COLD_START, target, str(threads), str(time.time())]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=_environment())
-    total = time.perf_counter() - begin
+    """Seconds from starting Python to the first answer, and peak bytes, in a fresh process.
+
+    Raises:
+        FdanEdgeError: that process failed; its last words are in the message.
+    """
+    arguments = json.dumps([target, threads, [p or str(Path.cwd()) for p in sys.path]])
+    begin = time.monotonic()  # the same clock for all processes of a machine
+    command = [sys.executable, *_flags(), "-c", _COLD_START, arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise FdanEdgeError(f"{target}: the cold start failed: {done.stderr.strip().splitlines()[-1:]}")
+        words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise FdanEdgeError(f"{target}: the cold start failed: {words[-1]}")
     values: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    # The process's end is not the user's wait: count from outside to Python's start, then inside.
-    answered = values["start"] + values["load"] + values["first"]
-    return {"seconds": min(answered, total), "peak": values["peak"]}
+    return {"seconds": values["answered"] - begin, "peak": values["peak"]}
 
 
 def machine() -> dict[str, Any]:
@@ -115,10 +118,10 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def _environment() -> dict[str, str]:
-    """The child finds this package wherever the parent found it."""
-    paths = [p for p in sys.path if p]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+def _flags() -> list[str]:
+    """Interpreter flags of this process that decide which packages a child finds besides `sys.path`."""
+    flags = {"-I": sys.flags.isolated, "-S": sys.flags.no_site}
+    return [flag for flag, is_set in flags.items() if is_set]
 
 
 def _noise(chance: np.random.Generator, batch: int, window: int) -> np.ndarray:

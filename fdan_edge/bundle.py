@@ -17,6 +17,7 @@ from typing import Any
 
 from fdan_edge.errors import BundleError, one_line
 from fdan_edge.files import sha256, write_json
+from fdan_edge.spec import check_schema
 
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
@@ -46,12 +47,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        schema = int(values["schema"])
+        check_schema(values["schema"], SCHEMA, str(path))
         {name: entry["sha256"] for name, entry in values["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise BundleError(f"{path}: damaged: no {error}") from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"{path}: damaged: {one_line(error)}") from None
-    if schema > SCHEMA:
-        raise BundleError(f"{path}: made by a later fdan-edge (schema {schema} > {SCHEMA}); update this one")
     return values
 
 

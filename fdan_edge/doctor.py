@@ -20,7 +20,8 @@ class Finding:
 
     ability: str
     works: bool
-    detail: str
+    detail: str  # versions, or why it does not work
+    remedy: str = ""  # how to get it, where it does not work
 
 
 def examine() -> list[Finding]:
@@ -29,21 +30,13 @@ def examine() -> list[Finding]:
         Finding("fdan-edge", True, f"{__version__}, {len(os.sched_getaffinity(0))} cores"),
         _try("read sound files", _sound, "pip install fdan-edge"),
         _try("run models on the CPU", _onnxruntime, "pip install 'fdan-edge[cpu]'"),
-        _try("run models with CUDA", _onnxruntime_cuda, "pip install 'fdan-edge[gpu]' on a machine with a GPU"),
+        _try("run models with CUDA", _onnxruntime_cuda, "with a GPU: pip install 'fdan-edge[gpu]'"),
         _try("train", _torch, "pip install 'fdan-edge[train,cpu]'"),
         _try("LMMD in training", _lmmd, "pip install 'fdan-edge[train]'"),
         _try("export to ONNX", _onnx, "pip install 'fdan-edge[train,cpu]'"),
-        _try("build TensorRT for RTX engines", _tensorrt_rtx, "pip install 'fdan-edge[rtx]'"),
-        _try(
-            "build classic TensorRT engines",
-            _tensorrt,
-            "part of JetPack; on other machines see NVIDIA's pages",
-        ),
-        _try(
-            "NVIDIA GPU",
-            _gpu,
-            "none found by nvidia-smi; everything but TensorRT's and CUDA's runtime works without",
-        ),
+        _try("TensorRT for RTX", _tensorrt_rtx, "pip install 'fdan-edge[rtx]'"),
+        _try("TensorRT (classic)", _tensorrt, "part of JetPack; elsewhere see NVIDIA's pages"),
+        _try("NVIDIA GPU", _gpu, "only CUDA's and TensorRT's runtimes need one"),
     ]
 
 
@@ -51,7 +44,7 @@ def _try(ability: str, probe: Callable[[], str], remedy: str) -> Finding:
     try:
         return Finding(ability, True, probe())
     except Exception as error:  # whatever a broken installation raises is what the user should see
-        return Finding(ability, False, f"{remedy} ({one_line(error, 100)})")
+        return Finding(ability, False, one_line(error, 100), remedy)
 
 
 def _module(name: str) -> Any:
@@ -70,21 +63,20 @@ def _onnxruntime() -> str:
 def _onnxruntime_cuda() -> str:
     runtime = _module("onnxruntime")
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
-        raise RuntimeError(
-            f"ONNX Runtime {runtime.__version__} has {', '.join(runtime.get_available_providers())}"
-        )
+        raise RuntimeError(f"ONNX Runtime {runtime.__version__} is built without CUDA")
     return f"ONNX Runtime {runtime.__version__}"
 
 
 def _torch() -> str:
-    torch, torchvision = _module("torch"), _module("torchvision")
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "on the CPU"
-    return f"PyTorch {torch.__version__}, torchvision {torchvision.__version__}, {where}"
+    torch = _module("torch")
+    _module("torchvision")
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
+    return f"PyTorch {torch.__version__} on {where}"
 
 
 def _lmmd() -> str:
     _module("fdan_edge.ops")
-    return "the PyTorch reference; the compiled op (cuda/) is not part of this version"
+    return "PyTorch reference; the compiled op is still to come"
 
 
 def _onnx() -> str:
@@ -92,16 +84,16 @@ def _onnx() -> str:
 
 
 def _tensorrt_rtx() -> str:
-    return f"TensorRT for RTX {_module('tensorrt_rtx').__version__}"
+    return f"tensorrt_rtx {_module('tensorrt_rtx').__version__}"
 
 
 def _tensorrt() -> str:
-    return f"TensorRT {_module('tensorrt').__version__}"
+    return f"tensorrt {_module('tensorrt').__version__}"
 
 
 def _gpu() -> str:
     command = shutil.which("nvidia-smi")
     if not command:
-        raise RuntimeError("no nvidia-smi")
+        raise RuntimeError("nvidia-smi is not installed")
     query = [command, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     return subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

@@ -55,6 +55,14 @@ def one_line(error: BaseException, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
+def printable(text: str) -> str:
+    """`text` with control characters, line breaks and bytes that are not UTF-8 written as escapes.
+
+    File names may hold any of these; printed as they are, they break lines, terminals or the encoder.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def choose(what: str, value: str, valid: tuple[str, ...] | list[str]) -> str:
     """Text of an error that names a wrong value and lists the valid ones, nearest first."""
     from difflib import get_close_matches

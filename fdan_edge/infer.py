@@ -42,9 +42,9 @@ class Recognition:
 def probabilities(runner: Runner, waveform: audio.Waveform) -> tuple[Probabilities, int]:
     """Mean probabilities (C,) over a prepared waveform's windows, and the number of windows."""
     spec = runner.spec
-    windows = audio.windows(waveform, spec.window, spec.window_hop)
-    made = [runner.predict(windows[i : i + _BATCH]) for i in range(0, len(windows), _BATCH)]
-    return np.concatenate(made).mean(axis=0), len(windows)
+    batches = audio.window_batches(waveform, spec.window, spec.window_hop, _BATCH)
+    made = np.concatenate([runner.predict(windows) for windows in batches])
+    return made.mean(axis=0), len(made)
 
 
 def recognise(runner: Runner, path: Path) -> Recognition:

@@ -17,6 +17,8 @@ from fdan_edge.spec import METADATA_KEY, ModelSpec
 
 Probabilities = NDArray[np.float32]
 
+_INPUT, _OUTPUT = "waveform", "probabilities"
+
 
 class Runner(Protocol):
     """Something that names emotions; a context manager."""
@@ -64,15 +66,36 @@ class OnnxRunner:
         try:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=list(providers))
         except Exception as error:  # its exceptions have no common base of its own
-            raise BundleError(f"{path}: cut short or not an ONNX file: {one_line(error)}") from None
+            raise BundleError(f"{path}: cut short or not an ONNX model: {_reason(error)}") from None
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.spec = ModelSpec.from_json(metadata.get(METADATA_KEY), str(path))
+        self._check_graph(path)
         self.name = f"ONNX Runtime {self._session.get_providers()[0].removesuffix('ExecutionProvider')}"
 
     def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of windows (n, spec.window)."""
-        (probabilities,) = self._session.run(["probabilities"], {"waveform": waveforms})
+        """Probabilities (n, C) of windows (n, spec.window).
+
+        Raises:
+            ValueError: the windows are of another shape.
+        """
+        waveforms = np.asarray(waveforms, np.float32)
+        if waveforms.ndim != 2 or waveforms.shape[1] != self.spec.window:
+            raise ValueError(f"expected windows of shape (n, {self.spec.window}), got {waveforms.shape}")
+        (probabilities,) = self._session.run([_OUTPUT], {_INPUT: waveforms})
         return np.asarray(probabilities, np.float32)
+
+    def _check_graph(self, path: Path) -> None:
+        """Raise BundleError unless the graph takes and gives what its metadata says."""
+        inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        outputs = {value.name: value.shape for value in self._session.get_outputs()}
+        window, classes = self.spec.window, len(self.spec.labels)
+        if [*inputs] != [_INPUT] or _OUTPUT not in outputs:
+            raise BundleError(f"{path}: not a model of fdan-edge: it turns {[*inputs]} into {[*outputs]}")
+        if inputs[_INPUT][1:] != [window] or outputs[_OUTPUT][1:] != [classes]:
+            raise BundleError(
+                f"{path}: its metadata ({window} samples, {classes} labels) does not fit its graph "
+                f"({inputs[_INPUT]} to {outputs[_OUTPUT]})"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +104,11 @@ class OnnxRunner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         del self._session
+
+
+def _reason(error: Exception) -> str:
+    """What ONNX Runtime says after its codes and the file's name."""
+    return one_line(error).rpartition("failed:")[2] or one_line(error)
 
 
 def open_runner(target: str | os.PathLike[str], threads: int = 0) -> Runner:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fdan_edge import audio
 from fdan_edge.corpora import READERS, Item, Source, read
-from fdan_edge.errors import AudioError, DataError
+from fdan_edge.errors import DataError, MissingDependencyError, one_line
 from fdan_edge.progress import track
 
 
@@ -58,7 +58,7 @@ def scan(source: Source) -> Scan:
 
 
 def _check(item: Item, modality: str) -> float:
-    """Seconds of speech in a usable file; AudioError or DataError for one that is not."""
+    """Seconds of speech in a usable file; DataError for one that is not."""
     if modality == "speech":
         return len(audio.load_speech(item.path, 16000, 0)) / 16000
     _check_image(item.path)
@@ -67,11 +67,12 @@ def _check(item: Item, modality: str) -> float:
 
 def _check_image(path: Path) -> None:
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
-        raise AudioError("looking at faces needs pillow: pip install 'fdan-edge[train]'") from None
+        raise MissingDependencyError("pillow", "looking at faces", "pip install 'fdan-edge[train]'") from None
     try:
         with Image.open(path) as image:
             image.load()
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: not a readable image: {error}") from None
+        reason = "not of a known kind" if isinstance(error, UnidentifiedImageError) else one_line(error)
+        raise DataError(f"{path}: not a readable image: {reason}") from None

@@ -7,10 +7,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from fdan_edge.errors import BundleError
+from fdan_edge.errors import BundleError, one_line
 
 METADATA_KEY = "fdan_edge"
 SCHEMA = 1
+MAX_TRIM_DB = 200
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,39 @@ class ModelSpec:
         if not text:
             raise BundleError(f"{where}: carries no fdan-edge metadata; was it made by `fdan-edge export`?")
         try:
-            values = json.loads(text)
-            schema = int(values.pop("schema"))
-            if schema > SCHEMA:
-                raise BundleError(
-                    f"{where}: made by a later fdan-edge (schema {schema} > {SCHEMA}); update this one"
-                )
-            values["labels"] = tuple(values["labels"])
-            known = {f.name for f in dataclasses.fields(cls)}
-            return cls(**{k: v for k, v in values.items() if k in known})
-        except (ValueError, TypeError, KeyError) as error:
-            raise BundleError(f"{where}: its fdan-edge metadata is damaged: {error}") from None
+            values = dict(json.loads(text))
+            check_schema(values.get("schema"), SCHEMA, where)
+            known = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
+            return _checked(cls(**known | {"labels": tuple(values["labels"])}))
+        except KeyError as error:
+            raise BundleError(f"{where}: its fdan-edge metadata is damaged: no {error}") from None
+        except (ValueError, TypeError) as error:
+            raise BundleError(f"{where}: its fdan-edge metadata is damaged: {one_line(error)}") from None
+
+
+def check_schema(schema: Any, newest: int, where: str) -> None:
+    """Accept what this version and earlier ones wrote.
+
+    Raises:
+        BundleError: written by a later version.
+        ValueError: not a schema number.
+    """
+    if type(schema) is not int or schema < 1:
+        raise ValueError(f"schema {schema!r} is not a version number")
+    if schema > newest:
+        raise BundleError(f"{where}: made by a later fdan-edge (schema {schema} > {newest}); update this one")
+
+
+def _checked(spec: ModelSpec) -> ModelSpec:
+    """The spec, or ValueError with the name of the entry that cannot be right."""
+    if not spec.labels or not all(isinstance(label, str) and label for label in spec.labels):
+        raise ValueError(f"labels {list(spec.labels)} are not names")
+    for name in ("sample_rate", "window", "window_hop"):
+        value = getattr(spec, name)
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} {value!r} is not a positive whole number")
+    if type(spec.trim_db) not in (int, float) or not 0 <= spec.trim_db <= MAX_TRIM_DB:
+        raise ValueError(f"trim_db {spec.trim_db!r} is not a number from 0 to {MAX_TRIM_DB}")
+    if not isinstance(spec.info, dict):
+        raise ValueError("info is not a table")
+    return spec

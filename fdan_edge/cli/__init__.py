@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
+from typing import NoReturn
 
-from fdan_edge.errors import FdanEdgeError, one_line
+from fdan_edge.errors import FdanEdgeError, one_line, printable
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -12,22 +15,34 @@ INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake is one line on standard error and exit code 2."""
-    from fdan_edge.cli.app import app
-
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # never fail on what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
+        from fdan_edge.cli.app import app
+
         app(arguments)
     except FdanEdgeError as error:
         _fail(str(error))
     except (OSError, MemoryError) as error:
         _fail(_system_error(error))
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(INTERRUPTED)
+        _interrupted()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # Typer turns KeyboardInterrupt into this, without a word
+            _interrupted()
+        raise
 
 
-def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+def _fail(message: str) -> NoReturn:
+    line = printable(re.sub(r"\s*\n\s*", " ", message.strip()))
+    print(f"error: {line}", file=sys.stderr)  # noqa: T201
     sys.exit(USER_ERROR)
+
+
+def _interrupted() -> NoReturn:
+    print("interrupted", file=sys.stderr)  # noqa: T201
+    sys.exit(INTERRUPTED)
 
 
 def _system_error(error: OSError | MemoryError) -> str:

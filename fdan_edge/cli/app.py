@@ -19,6 +19,7 @@ app = typer.Typer(
     name="fdan-edge",
     help="Speech emotion recognition for the edge: train with faces, run with the voice alone.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -28,9 +29,12 @@ app.add_typer(data_app, name="data")
 SPEECH_HELP = "Speech as corpus:path, e.g. ravdess:/data/ravdess; repeat for more."
 FACES_HELP = "Faces as corpus:path, e.g. fer2013:/data/fer2013; repeat for more. None: the plain backbone."
 
-Speech = Annotated[list[str], typer.Option("--speech", help=SPEECH_HELP, show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Threads = Annotated[int, typer.Option(min=0, help="Threads of the runtime; 0: all cores.")]
+Speech = Annotated[
+    list[str], typer.Option("--speech", metavar="CORPUS:PATH", help=SPEECH_HELP, show_default=False)
+]
+Faces = Annotated[list[str], typer.Option("--faces", metavar="CORPUS:PATH", help=FACES_HELP, show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for programs.")]
+Threads = Annotated[int, typer.Option(metavar="N", min=0, max=1024, help="Threads of the runtime; 0: all cores.")]
 
 
 class Part(str, Enum):
@@ -51,7 +55,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", metavar="", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None: ...
 
@@ -59,13 +63,16 @@ def _options(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
-    config: Annotated[Optional[Path], typer.Argument(help="Settings as TOML.", show_default=False)] = None,  # noqa: UP045
+    config: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(metavar="CONFIG.toml", help="Settings as TOML.", show_default=False),
+    ] = None,
     speech: Speech = [],  # noqa: B006
-    faces: Annotated[list[str], typer.Option(help=FACES_HELP, show_default=False)] = [],  # noqa: B006
+    faces: Faces = [],  # noqa: B006
     set_: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")
     ] = [],  # noqa: B006
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the training in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", metavar="", help="Continue the training in --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train on speech, guided by faces; leaves a run folder with checkpoint, scores and pictures."""
@@ -88,7 +95,7 @@ def train(
 
 @app.command()
 def evaluate(
-    target: Annotated[Path, typer.Argument(help="A run folder, a bundle or an .onnx file.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="A run folder, a bundle or an .onnx file.")],
     speech: Speech = [],  # noqa: B006
     part: Annotated[Part, typer.Option(help="Which of the run's recordings to score.")] = Part.test,
     run: Annotated[
@@ -111,12 +118,12 @@ def evaluate(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     out: Annotated[Path, typer.Option(help="The bundle to write.")],
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="Write model.onnx (always done; --trt builds on it).")
+        bool, typer.Option("--onnx", metavar="", help="Write model.onnx (always done; --trt builds on it).")
     ] = True,
-    trt: Annotated[bool, typer.Option("--trt", help="Build a TensorRT engine too.")] = False,
+    trt: Annotated[bool, typer.Option("--trt", metavar="", help="Build a TensorRT engine too.")] = False,
     speech: Speech = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
@@ -132,35 +139,39 @@ def export(
 
 @app.command()
 def infer(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, an .onnx file or a run folder.")],
-    paths: Annotated[list[Path], typer.Argument(help="Sound files, or folders of them.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, an .onnx file or a run folder.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE", help="Sound files, or folders of them.")],
     threads: Threads = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line and file.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print a line of JSON for each file.")
+    ] = False,
 ) -> None:
-    """Name the emotion in sound files. Exit code 1 when some files could not be used."""
+    """Name the emotion in sound files. Exit code 1: some files could not be used; 2: none could."""
     from fdan_edge import audio
     from fdan_edge.cli import show
     from fdan_edge.infer import recognise
     from fdan_edge.runners import open_runner
 
-    failed = 0
+    files = audio.find(paths)
     with open_runner(bundle, threads) as runner:
-        files = audio.find(paths)
-        printer = show.Recognitions(as_json, [str(f) for f in files])
+        printer = show.Recognitions(as_json, files, runner.spec.labels)
         for path in files:
             try:
                 printer.result(recognise(runner, path))
             except AudioError as error:
-                failed += 1
                 printer.error(path, error)
-    raise typer.Exit(1 if failed else 0)
+    missed = len(files) - printer.count
+    raise typer.Exit(0 if not missed else 1 if printer.count else 2)
 
 
 @app.command()
 def bench(
-    targets: Annotated[list[Path], typer.Argument(help="Bundles, .onnx files or run folders, timed in turn.")],
-    runs: Annotated[int, typer.Option(min=5, help="Timed calls of each.")] = 50,
-    batch: Annotated[int, typer.Option(min=1, max=1024, help="Windows per call.")] = 1,
+    targets: Annotated[
+        list[Path],
+        typer.Argument(metavar="BUNDLE", help="Bundles, .onnx files or run folders, timed in turn."),
+    ],
+    runs: Annotated[int, typer.Option(metavar="N", min=5, help="Timed calls of each.")] = 50,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Windows per call.")] = 1,
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -243,4 +254,4 @@ def _needs_training() -> None:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    typer.echo(json.dumps(value, indent=2))

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from fdan_edge.errors import AudioError
+from fdan_edge.errors import AudioError, printable
 
 if TYPE_CHECKING:
     from fdan_edge.bench import Latency
@@ -69,57 +71,78 @@ def exported_dict(made: Exported) -> dict[str, Any]:
 class Recognitions:
     """Prints each result as soon as it is there: a row of a table, or a line of JSON."""
 
-    def __init__(self, as_json: bool, names: Sequence[str]) -> None:
+    def __init__(self, as_json: bool, paths: Sequence[Path], labels: Sequence[str]) -> None:
         self.as_json = as_json
-        # What all names share says nothing: show them below their common folder.
-        self.base = os.path.commonpath([str(Path(n).parent) for n in names]) if len(names) > 1 else ""
-        self.width = max((len(self._short(n)) for n in names), default=4)
-        if not as_json:
-            if self.base:
-                out.print(f"in {self.base}", markup=False)
-            out.print(f"{'file':<{self.width}}  emotion   confidence  seconds", style="bold", markup=False)
+        self.base = _common_folder(paths)
+        self.width = max([cell_len("file"), *(cell_len(self._short(path)) for path in paths)])
+        self.emotion = max(cell_len(label) for label in ("emotion", *labels))
+        self.count = 0
 
     def result(self, recognition: Recognition) -> None:
         """One recognised file."""
+        self.count += 1
         if self.as_json:
-            out.out(json.dumps(recognition.to_dict(), ensure_ascii=False), highlight=False)
+            _json_line(recognition.to_dict())
             return
-        name = self._short(str(recognition.path))
+        if self.count == 1:
+            self._head()
         percent = f"{100 * recognition.confidence:.0f} %"
-        out.out(
-            f"{name:<{self.width}}  {recognition.emotion:<8}  {percent:>10}  {recognition.seconds:>7.2f}",
-            highlight=False,
-        )
+        self._row(self._short(recognition.path), recognition.emotion, percent, f"{recognition.seconds:.2f}")
 
     def error(self, path: Path, error: AudioError) -> None:
         """One file that could not be used."""
         if self.as_json:
-            out.out(json.dumps({"path": str(path), "error": str(error)}, ensure_ascii=False), highlight=False)
-        errors.print(f"error: {error}", markup=False)
+            _json_line({"path": str(path), "error": str(error)})
+        errors.print(f"error: {printable(str(error))}", markup=False)
 
-    def _short(self, name: str) -> str:
-        return os.path.relpath(name, self.base) if self.base else name
+    def _head(self) -> None:
+        if self.base:
+            out.print(f"in {printable(str(self.base))}", markup=False)
+        self._row("file", "emotion", "confidence", "seconds", style="bold")
+
+    def _row(self, file: str, emotion: str, confidence: str, seconds: str, style: str | None = None) -> None:
+        cells = [_pad(file, self.width), _pad(emotion, self.emotion), f"{confidence:>10}", f"{seconds:>7}"]
+        out.out("  ".join(cells), highlight=False, style=style)
+
+    def _short(self, path: Path) -> str:
+        return printable(os.path.relpath(path, self.base) if self.base else str(path))
+
+
+def _common_folder(paths: Sequence[Path]) -> Path | None:
+    """What all names share says nothing, so it is shown once; None where it would not help."""
+    folders = {path.parent for path in paths}
+    if len(paths) < 2 or len({folder.is_absolute() for folder in folders}) > 1:
+        return None
+    common = Path(os.path.commonpath(folders))
+    return common if len(common.parts) > common.is_absolute() else None
+
+
+def _pad(text: str, width: int) -> str:
+    """`text` and blanks up to `width` cells of a terminal, where some letters take two."""
+    return text + " " * (width - cell_len(text))
+
+
+def _json_line(value: dict[str, Any]) -> None:
+    out.out(json.dumps(value), highlight=False)
 
 
 def latency(rows: Sequence[Latency]) -> None:
     """The latency table."""
     first = rows[0]
     out.print(latency_table(rows))
-    heard = f"{first.seconds_of_audio:g} s of audio per call"
-    out.print(f"{heard}, batch {first.batch}, {first.runs} calls each in turn; RTF: p50 over the audio's length")
+    calls = f"{first.runs} calls of each in turn" if len(rows) > 1 else f"{first.runs} calls"
+    out.print(f"[dim]{first.seconds_of_audio:g} s of audio per call, batch {first.batch}, {calls}[/]")
+    out.print("[dim]RTF: p50 over the audio's length; start: from starting Python to the first answer[/]")
 
 
-def latency_table(rows: Sequence[Latency]) -> Table:
-    """Rows of latencies as a table; the ratio is to the first row."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("target")
-    table.add_column("runner")
-    for name in ("p50 ms", "p95 ms", "p99 ms", "RTF", "cold start ms", "peak MiB", "ratio"):
-        table.add_column(name, justify="right")
+def latency_table(rows: Sequence[Latency]) -> Text:
+    """Rows of latencies, each with its target below it; the ratio is to the first row. 77 columns."""
+    width = max(len(row.runner) for row in rows)
+    heads = ("p50 ms", "p95 ms", "p99 ms", "RTF", "start ms", "peak MiB", "ratio")
+    text = Text("  ".join([f"{'runner':<{width}}", *(f"{head:>6}" for head in heads)]), style="bold")
+    lines = [text]
     for row in rows:
-        table.add_row(
-            row.target,
-            row.runner,
+        values = (
             f"{row.p50:.1f}",
             f"{row.p95:.1f}",
             f"{row.p99:.1f}",
@@ -128,34 +151,52 @@ def latency_table(rows: Sequence[Latency]) -> Table:
             f"{row.peak_memory_mib:.0f}",
             f"{row.p50 / rows[0].p50:.2f}",
         )
-    return table
+        cells = (f"{value:>{max(6, len(head))}}" for value, head in zip(values, heads, strict=True))
+        lines.append(Text("  ".join([f"{row.runner:<{width}}", *cells])))
+        lines.append(Text(f"  {printable(row.target)}", style="dim"))
+    return Text("\n").join(lines)
 
 
 def findings(rows: Sequence[Finding]) -> None:
-    """The doctor's report."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    """The doctor's report: what to do about a missing part stands below it."""
+    width = max(len(row.ability) for row in rows)
     for row in rows:
-        mark = "[green]yes[/]" if row.works else "[yellow]no[/]"
-        table.add_row(mark, row.ability, row.detail.replace("[", "\\["))
-    out.print(table)
+        mark = Text("yes", "green") if row.works else Text("no ", "yellow")
+        out.print(Text.assemble(mark, f"  {row.ability:<{width}}  {printable(row.detail)}"))
+        if row.remedy and not row.works:
+            out.print(f"{'':{width + 7}}{row.remedy}", style="bold", markup=False)
 
 
 def scans(found: Sequence[Scan]) -> None:
     """What corpora hold."""
     for one in found:
-        hours = f", {one.hours:.2f} h" if one.modality == "speech" else ""
-        out.print(f"[bold]{one.source}[/]: {one.items} {one.modality}{hours}, {len(one.speakers)} speakers")
+        out.print(Text.assemble((printable(one.source), "bold"), f": {_contents(one)}"))
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("class")
-        table.add_column(one.modality, justify="right")
+        table.add_column(_NOUNS[one.modality], justify="right")
         for name, count in one.classes.items():
             table.add_row(name, str(count))
         out.print(table)
         if one.speakers:
-            per = [f"{name} {count}" for name, count in one.speakers.items()]
-            out.print(f"per speaker: {', '.join(per)}")
+            per = ", ".join(f"{name}: {count}" for name, count in one.speakers.items())
+            out.print(f"{_NOUNS[one.modality]} per speaker: {printable(per)}", markup=False)
         for line in one.broken:
-            errors.print(f"broken: {line}", markup=False)
+            errors.print(f"broken: {printable(line)}", markup=False)
+
+
+_NOUNS = {"speech": "recordings", "faces": "faces"}
+
+
+def _contents(one: Scan) -> str:
+    """How much a corpus holds, in words."""
+    parts = [f"{one.items} {_NOUNS[one.modality]}"]
+    if one.modality == "speech":
+        parts.append(f"{one.hours:.2f} h")
+    if one.speakers:
+        parts.append(f"{len(one.speakers)} speakers")
+    if one.broken:
+        parts.append(f"{len(one.broken)} of them broken" if len(one.broken) > 1 else "1 of them broken")
+    return ", ".join(parts)
 
 
 def scores(values: dict[str, Any]) -> str:
