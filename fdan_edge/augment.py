@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fdan_edge.frontend import TOP_DB
-
 
 def spec_augment(decibel: Tensor, masks: int, time_mask: float, freq_mask: float) -> Tensor:
     """SpecAugment (Park et al. 2019): mask bands of time and of frequency with each voice's mean.
@@ -37,28 +35,12 @@ def _bands(n: int, length: int, widest: float, device: torch.device) -> Tensor:
     return (position >= start) & (position < start + width)
 
 
-def warp_voices(decibel: Tensor, stretch: float, move: float = 0.1) -> Tensor:
-    """Stretch each spectrogram a little in time and in frequency, and move it in its window.
-
-    In time this changes the rate of speech; along the mel axis, which is nearly logarithmic, it changes
-    pitch and formants together, as another speaker's size would (vocal tract length perturbation,
-    Jaitly & Hinton 2013).
-
-    Args:
-        decibel: (n, 1, mels, frames), -80..0.
-        stretch: largest change of length in time; a third of it is the largest change in frequency.
-        move: largest shift in time as a share of the window.
-    """
-    n, device = len(decibel), decibel.device
-    time = 1 + _symmetric(n, device) * stretch
-    frequency = 1 + _symmetric(n, device) * stretch / 3
-    zero = torch.zeros(n, device=device)
-    along_time = torch.stack([time, zero, _symmetric(n, device) * 2 * move], dim=1)
-    # The lowest band stays where it is: a stretch of the axis, not of its middle.
-    along_frequency = torch.stack([zero, frequency, frequency - 1], dim=1)
-    theta = torch.stack([along_time, along_frequency], dim=1)
-    grid = functional.affine_grid(theta, list(decibel.shape), align_corners=False)
-    return functional.grid_sample(decibel + TOP_DB, grid, align_corners=False) - TOP_DB  # outside: -80 dB
+def time_shift(decibel: Tensor, most: float = 0.1) -> Tensor:
+    """Shift each voice in its window by up to `most` of the frames; what leaves enters at the other end."""
+    n, _, mels, frames = decibel.shape
+    shift = (_symmetric(n, decibel.device) * most * frames).long()[:, None]
+    index = (torch.arange(frames, device=decibel.device) - shift) % frames
+    return decibel.gather(3, index[:, None, None, :].expand(n, 1, mels, frames))
 
 
 def warp_faces(images: Tensor, zoom: float = 0.12, turn: float = 0.17, move: float = 0.08) -> Tensor:

@@ -53,7 +53,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "time_mask": (0, 1),
     "freq_mask": (0, 1),
     "masks": (0, 20),
-    "stretch": (0, 0.9),
     "speed_perturbation": (0, 0.5),
     "test_fraction": (0.01, 0.9),
     "val_fraction": (0.01, 0.9),
@@ -108,8 +107,7 @@ class Config:
     masks: int = 2
     time_mask: float = 0.15  # widest time mask, share of the frames
     freq_mask: float = 0.15  # widest frequency mask, share of the mel bands
-    stretch: float = 0.15  # most that a log-mel is stretched in time (a third of it in frequency)
-    speed_perturbation: float = 0.0  # voices also at 1 - s and 1 + s times their speed
+    speed_perturbation: float = 0.1  # voices also at 1 - s and 1 + s times their speed
     # data
     protocol: str = "speaker"  # speaker: no speaker in two parts; random: the paper's 8/2
     test_speakers: tuple[str, ...] = ()  # none given: the last sixth of the sorted speakers

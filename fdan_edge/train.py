@@ -83,7 +83,7 @@ class Trainer:
         self.history = [Epoch(**values) for values in state["history"]]
 
     def run(self) -> Epoch:
-        """Train the remaining epochs; the best epoch's record (highest validation UAR, then lowest loss)."""
+        """Train the remaining epochs; the record of the best one."""
         while self.epoch < self.config.epochs:
             record = self._one_epoch()
             self.history.append(record)
@@ -94,8 +94,12 @@ class Trainer:
         return self.best()
 
     def best(self) -> Epoch:
-        """The epoch whose weights are kept."""
-        return max(self.history, key=lambda e: (e.val_uar, -e.val_loss))
+        """The epoch whose weights are kept: the lowest validation loss.
+
+        Not the highest UAR: on a hundred recordings of two speakers it jumps by points from epoch to epoch,
+        and once picked the sixth of fourteen, far from trained.
+        """
+        return min(self.history, key=lambda e: e.val_loss)
 
     @property
     def final_model(self) -> Fdan:
@@ -199,7 +203,7 @@ class Trainer:
         config, voices = self.config, self.train_voices
         variant = torch.randint(len(voices.decibel), (len(index),))
         decibel = voices.decibel[variant, index].to(self.device).float()
-        decibel = augment.warp_voices(decibel, config.stretch)
+        decibel = augment.time_shift(decibel)
         decibel = augment.spec_augment(decibel, config.masks, config.time_mask, config.freq_mask)
         return decibel, voices.labels[index].to(self.device)
 
