@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import sys
 from pathlib import Path
 
 import torch
@@ -63,7 +65,9 @@ def _imagenet(name: str) -> dict[str, Tensor]:
         return _from_file(packaged)
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
-        return dict(weights.get_state_dict(progress=False, check_hash=True))
+        # torch.hub prints "Downloading" to standard output, which is kept for results.
+        with contextlib.redirect_stdout(sys.stderr):
+            return dict(weights.get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:
         valid = "weights=PATH (a .pth or .safetensors state dict) or weights=none"
         if name in _OFFLINE_FILES:
@@ -97,8 +101,8 @@ def _from_file(path: Path) -> dict[str, Tensor]:
 def _load(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
     try:
         network.load_state_dict(state)
-    except RuntimeError as error:
-        detail = one_line(RuntimeError(str(error).replace("\n", " ")))
+    except (RuntimeError, AttributeError, TypeError) as error:  # the last two: names that are no strings
+        detail = one_line(RuntimeError(" ".join(str(error).split())))
         raise ConfigError(f"the weights do not fit {name}: {detail}") from None
 
 
