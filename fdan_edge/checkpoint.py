@@ -62,9 +62,17 @@ def load_run(folder: Path) -> tuple[Config, RunInfo]:
         values = read_toml(folder / "run.toml")
         if values.pop("format", None) != FORMAT:
             raise CheckpointError(f"{folder / 'run.toml'}: not of the format {FORMAT!r}")
-        return config_from_dict(read_toml(folder / "config.toml")), RunInfo(**values)
+        return config_from_dict(read_toml(folder / "config.toml")), _run_info(values)
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{folder}: damaged run folder: {one_line(error)}") from None
+
+
+def _run_info(values: dict[str, Any]) -> RunInfo:
+    for name in ("classes", "speech", "faces"):
+        words = values.get(name)
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise TypeError(f"{name} = {words!r} is not a list of names")
+    return RunInfo(**values)
 
 
 def load_split(folder: Path) -> dict[str, list[str]]:
@@ -114,6 +122,8 @@ def load_model(folder: Path) -> tuple[AcousticPath, Config, RunInfo]:
     """
     config, info = load_run(folder)
     tensors, state = load_tensors(folder / "checkpoint.safetensors")
+    if "faces" not in state:
+        raise CheckpointError(f"{folder}: checkpoint.safetensors holds a training's state, not its best epoch")
     model = Fdan(config, len(info.classes), faces=bool(state["faces"]), pretrained=False)
     try:
         model.load_state_dict(tensors)

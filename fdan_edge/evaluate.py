@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fdan_edge import audio
-from fdan_edge.corpora import Item, Source, read
+from fdan_edge.corpora import Item, Source, read, recording, unique
 from fdan_edge.emotions import canonical
 from fdan_edge.errors import AudioError, DataError, choose
 from fdan_edge.infer import probabilities
@@ -38,11 +38,12 @@ class Evaluation:
 
 def read_speech(sources: list[Source], *, calm_as_neutral: bool) -> list[Item]:
     """All speech of the sources, with the class names that a model was trained on."""
-    return [
-        _renamed(item, canonical(item.emotion, calm_as_neutral=calm_as_neutral))
+    items = [
+        replace(item, emotion=canonical(item.emotion, calm_as_neutral=calm_as_neutral))
         for source in sources
         for item in read(source, "speech")
     ]
+    return unique(items, "the given speech")
 
 
 def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tuple[list[Item], str]:
@@ -55,15 +56,13 @@ def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tu
         raise DataError(choose("part", part, PARTS))
     if part == "all":
         return items, "all given speech, training speech included where it is among it"
-    seen = {key for name in ("train", "val") for key in split[name]}
+    parts = {name: {recording(key) for key in keys} for name, keys in split.items()}
     if part != "test":
-        wanted = set(split[part])
-        return [item for item in items if item.key in wanted], f"the run's {part} part"
-    chosen = [item for item in items if item.key not in seen]
-    known = set(split["test"])
+        return [item for item in items if recording(item.key) in parts[part]], f"the run's {part} part"
+    chosen = [item for item in items if recording(item.key) not in parts["train"] | parts["val"]]
     if not chosen:
         raise DataError("all of this speech was used in training or validation; --part all scores it anyway")
-    if all(item.key in known for item in chosen):
+    if all(recording(item.key) in parts["test"] for item in chosen):
         return chosen, "the run's test part"
     return chosen, "speech unseen in training"
 
@@ -89,9 +88,3 @@ def evaluate(runner: Runner, items: list[Item], part: str) -> Evaluation:
     if not true:
         raise DataError(f"none of {len(items)} recordings could be scored; the model knows {', '.join(labels)}")
     return Evaluation(score(true, predicted, labels), part, broken, len(items) - len(known))
-
-
-def _renamed(item: Item, emotion: str) -> Item:
-    from dataclasses import replace
-
-    return replace(item, emotion=emotion)

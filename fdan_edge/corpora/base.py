@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdan_edge.errors import DataError, choose
+from fdan_edge.progress import say
 
 #: reader name -> module; a reader has `read_speech(root)` and / or `read_faces(root)`
 READERS = {
@@ -23,7 +24,7 @@ class Item:
     """One labelled recording or face."""
 
     corpus: str
-    id: str  # path below the corpus's root, with /; the same wherever the corpus lies
+    id: str  # the publisher's path with /; the same wherever the corpus, or a part of it, lies
     path: Path
     emotion: str  # one of fdan_edge.emotions.EMOTIONS
     speaker: str | None = None  # unique within the corpus
@@ -68,7 +69,10 @@ def parse_source(text: str) -> Source:
 
 
 def read(source: Source, modality: str) -> list[Item]:
-    """All items of one modality (`speech` or `faces`) of a corpus, sorted by id.
+    """All items of one modality (`speech` or `faces`) of a corpus, sorted by id, each id once.
+
+    Some distributions hold every file twice (RAVDESS on Kaggle): both in one list would put the same
+    recording into training and test.
 
     Raises:
         DataError: the folder does not exist, does not have the corpus's layout, or the corpus has no
@@ -84,10 +88,33 @@ def read(source: Source, modality: str) -> list[Item]:
     items: list[Item] = function(source.path)
     if not items:
         raise DataError(f"{source}: no {modality} found; expected {reader.LAYOUT}")
-    return sorted(items, key=lambda item: item.id)
+    return unique(items, str(source))
+
+
+def recording(key: str) -> str:
+    """An item's key without the file's format: the same one may lie there as .wav and as .flac."""
+    return key.rpartition(".")[0] or key
+
+
+def unique(items: list[Item], where: str) -> list[Item]:
+    """The items sorted by key, without further copies of one."""
+    found: dict[str, Item] = {}
+    for item in sorted(items, key=lambda item: (item.key, item.path)):
+        found.setdefault(recording(item.key), item)
+    if len(found) < len(items):
+        say(f"{where}: {len(items) - len(found)} files are there more than once; one copy of each is used")
+    return list(found.values())
 
 
 def files_below(root: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """(id, path) of the files below `root` with one of the suffixes, in any case of letters."""
-    found = (p for p in root.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-    return [(p.relative_to(root).as_posix(), p) for p in found]
+    """(path below root, path) of the files with one of the suffixes, in any case of letters.
+
+    Hidden files and folders, and what macOS adds to archives, are passed over.
+    """
+    found = []
+    for path in root.rglob("*"):
+        below = path.relative_to(root)
+        hidden = any(part.startswith(".") or part == "__MACOSX" for part in below.parts)
+        if path.suffix.lower() in suffixes and not hidden and path.is_file():
+            found.append((below.as_posix(), path))
+    return found

@@ -17,8 +17,9 @@ _EMOTIONS = {"W": "angry", "E": "disgust", "A": "fear", "F": "happy", "T": "sad"
 def read_speech(root: Path) -> list[Item]:
     """The utterances of the six classes that the project knows; boredom is passed over."""
     items = []
-    for name, path in files_below(root, EXTENSIONS):
+    for _, path in files_below(root, EXTENSIONS):
         match = _NAME.fullmatch(path.stem)
         if match and match[3] in _EMOTIONS:
+            name = f"wav/{path.name}"
             items.append(Item("emodb", name, path, _EMOTIONS[match[3]], speaker=match[1], text=match[2]))
     return items

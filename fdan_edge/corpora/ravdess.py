@@ -25,8 +25,9 @@ _EMOTIONS = {
 def read_speech(root: Path) -> list[Item]:
     """The audio-only speech files (modality 03, channel 01); songs and videos are passed over."""
     items = []
-    for name, path in files_below(root, EXTENSIONS):
+    for _, path in files_below(root, EXTENSIONS):
         match = _NAME.fullmatch(path.stem)
         if match and match[1] in _EMOTIONS:
+            name = f"Actor_{match[3]}/{path.name}"
             items.append(Item("ravdess", name, path, _EMOTIONS[match[1]], speaker=match[3], text=match[2]))
     return items

@@ -46,17 +46,18 @@ def _rendered(root: Path | None) -> Path:
     folder = root or cache_folder()
     if (folder / "speech").is_dir() and (folder / "faces").is_dir():
         return folder
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"synthetic:{folder}: the folder holds something else; name an empty or new one")
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".synthetic-", dir=folder.parent))
     try:
         _render_speech(temporary / "speech")
         _render_faces(temporary / "faces")
-        if folder.exists():
-            folder.rmdir()
         temporary.chmod(0o755)
-        temporary.rename(folder)
+        temporary.replace(folder)  # an empty folder gives way
+    except OSError:
+        if not (folder / "faces").is_dir():  # else another process made it meanwhile
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
