@@ -1,0 +1,116 @@
+"""Settings: defaults, TOML files, --set, and errors that name the wrong value."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from fdan_edge.config import BACKBONES, FIELDS, Config, config_from_dict, config_to_dict, load_config
+from fdan_edge.errors import ConfigError
+
+
+def test_defaults_are_the_papers_where_it_gives_them() -> None:
+    config = load_config(None, [])
+    assert config == Config()
+    assert (config.backbone, config.batch_size, config.face_batch_size) == ("resnet34", 32, 32)
+    assert config.alpha in (1e-3, 1e-4, 1e-5)
+    assert (config.window, config.window_hop) == (48000, 24000)
+
+
+def test_a_toml_file_and_set(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('backbone = "vgg16"\nepochs = 5\nlr = 1\ntest_speakers = ["21", 22]\n')
+    config = load_config(path, ["epochs=7", "alpha = 1e-5", "calm_as_neutral=false", "weights=/w/a b.pth"])
+    assert (config.backbone, config.epochs, config.lr, config.alpha) == ("vgg16", 7, 1.0, 1e-5)
+    assert isinstance(config.lr, float)
+    assert config.test_speakers == ("21", "22")
+    assert config.calm_as_neutral is False
+    assert config.weights == "/w/a b.pth"
+
+
+@pytest.mark.parametrize(("text", "names"), [("21, 22,23", ("21", "22", "23")), ("03", ("03",)), ("", ())])
+def test_lists_in_set(text: str, names: tuple[str, ...]) -> None:
+    assert load_config(None, [f"test_speakers={text}"]).test_speakers == names
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    config = Config(backbone="resnet18", test_speakers=("01", "02"), alpha=0.0, calm_as_neutral=False)
+    (tmp_path / "c.toml").write_text(tomli_w.dumps(config_to_dict(config)))
+    assert load_config(tmp_path / "c.toml", []) == config
+
+
+def test_a_configuration_does_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Config().epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("epoch=3", r"unknown setting 'epoch' \(did you mean epochs\?\); valid: backbone, weights"),
+        ("epochs", r"--set 'epochs' is not of the form key=value"),
+        ("epochs=many", "epochs = 'many' is not a whole number"),
+        ("epochs=1.5", "epochs = 1.5 is not a whole number"),
+        ("epochs=true", "epochs = True is not a whole number"),
+        ('epochs="3"', "epochs = '3' is not a whole number"),
+        ("epochs=0", "epochs = 0 is out of range; valid: 1 to 100000"),
+        ("lr=fast", "lr = 'fast' is not a number"),
+        ("lr=-1", "lr = -1.0 is out of range"),
+        ("lr=nan", "lr = nan is out of range"),
+        ("alpha=inf", "alpha = inf is out of range"),
+        (
+            "backbone=resnet43",
+            r"unknown backbone 'resnet43' \(did you mean resnet34\?\); valid: resnet34, resnet18",
+        ),
+        ("optimizer=adam", r"unknown optimizer 'adam' \(did you mean adamw\?\); valid: adamw, sgd"),
+        ("protocol=loso", "unknown protocol 'loso'; valid: speaker, random"),
+        ("acoustic_path=", "unknown acoustic_path ''; valid: skip, bank"),
+        ("calm_as_neutral=yes", "calm_as_neutral = 'yes' is not true or false"),
+        ("calm_as_neutral=1", "calm_as_neutral = 1 is not true or false"),
+        ("hop=2048", "hop = 2048 is longer than n_fft = 1024 samples"),
+    ],
+)
+def test_wrong_values_are_named(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(None, [word])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"epochs = ", "not a TOML file"),
+        (b"\xff\xfe\x00", "not a TOML file"),
+        (b"[model]\nepochs = 3", "unknown setting 'model'"),
+        (b"backbone = 34", "backbone = 34 is not a text"),
+        (b'test_speakers = "21"', "test_speakers = '21' is not a list of names"),
+        (b"test_speakers = [[1]]", "is not a list of names"),
+    ],
+)
+def test_wrong_files(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path, [])
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none.toml: cannot be read: No such file"):
+        load_config(tmp_path / "none.toml", [])
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_config(tmp_path, [])
+
+
+def test_every_number_has_a_range() -> None:
+    """A setting without one would take -1."""
+    for name, field in FIELDS.items():
+        if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
+            with pytest.raises(ConfigError, match=f"{name} = .* is out of range"):
+                config_from_dict({name: type(field.default)(-7)})
+
+
+def test_every_backbone_is_a_choice() -> None:
+    assert [config_from_dict({"backbone": name}).backbone for name in BACKBONES] == list(BACKBONES)

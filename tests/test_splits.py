@@ -1,0 +1,121 @@
+"""Splits: nothing that was trained on is tested."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fdan_edge.config import Config
+from fdan_edge.corpora import Item
+from fdan_edge.errors import DataError
+from fdan_edge.splits import PARTS, Split, split
+
+CLASSES = ("angry", "happy", "sad")
+
+
+def items(speakers: int = 12, takes: int = 5, corpus: str = "ravdess") -> list[Item]:
+    return [
+        Item(corpus, f"{speaker:02}/{emotion}{take}.wav", Path("x.wav"), emotion, speaker=f"{speaker:02}")
+        for speaker in range(1, speakers + 1)
+        for emotion in CLASSES
+        for take in range(takes)
+    ]
+
+
+def speakers(part: list[Item]) -> set[str | None]:
+    return {item.speaker for item in part}
+
+
+def assert_partition(made: Split, given: list[Item]) -> None:
+    keys = made.keys()
+    assert set(keys) == set(PARTS)
+    assert sorted(key for part in PARTS for key in keys[part]) == sorted(item.key for item in given)
+
+
+def test_speakers_are_in_one_part_only() -> None:
+    given = items()
+    made = split(given, Config())
+    assert_partition(made, given)
+    assert speakers(made.test) == {"11", "12"}
+    assert speakers(made.val) == {"10"}
+    assert speakers(made.train) == {f"{n:02}" for n in range(1, 10)}
+    assert made.description == "speaker-independent, speakers 11, 12 held out"
+
+
+def test_ravdess_holds_out_its_last_four_actors() -> None:
+    assert speakers(split(items(24), Config()).test) == {"21", "22", "23", "24"}
+
+
+@pytest.mark.parametrize("names", [("03", "05"), ("ravdess:03", "ravdess:05")])
+def test_named_speakers(names: tuple[str, ...]) -> None:
+    made = split(items(), Config(test_speakers=names, val_speakers=("12",)))
+    assert speakers(made.test) == {"03", "05"}
+    assert speakers(made.val) == {"12"}
+
+
+def test_speakers_of_two_corpora_with_the_same_number_are_two_people() -> None:
+    given = items(4) + items(4, corpus="emodb")
+    made = split(given, Config(test_speakers=("emodb:01",), val_speakers=("ravdess:01",)))
+    assert_partition(made, given)
+    assert {item.speaker_key for item in made.test} == {"emodb:01"}
+    assert {item.speaker_key for item in made.val} == {"ravdess:01"}
+    both = split(given, Config(test_speakers=("01",)))
+    assert {item.speaker_key for item in both.test} == {"emodb:01", "ravdess:01"}
+
+
+def test_random_takes_shares_of_each_class() -> None:
+    given = items(10, takes=10)
+    made = split(given, Config(protocol="random"))
+    assert_partition(made, given)
+    assert Counter(item.emotion for item in made.test) == dict.fromkeys(CLASSES, 20)
+    assert Counter(item.emotion for item in made.val) == dict.fromkeys(CLASSES, 8)
+    assert Counter(item.emotion for item in made.train) == dict.fromkeys(CLASSES, 72)
+    assert speakers(made.test) & speakers(made.train)
+    assert made.description.startswith("random 80/20 of each class: speakers and sentences are in train and test")
+
+
+def test_random_follows_split_seed_only() -> None:
+    given = items()
+    first = split(given, Config(protocol="random"))
+    assert split(given, Config(protocol="random", seed=5)).keys() == first.keys()
+    assert split(given, Config(protocol="random", split_seed=1)).keys() != first.keys()
+
+
+@pytest.mark.parametrize("protocol", ["speaker", "random"])
+def test_the_same_split_twice(protocol: str) -> None:
+    assert split(items(), Config(protocol=protocol)) == split(items(), Config(protocol=protocol))
+
+
+@pytest.mark.parametrize(
+    ("given", "config", "message"),
+    [
+        (items(2), Config(), "needs at least 3 known speakers, found 2; use --set protocol=random"),
+        ([*items(3), Item("x", "a", Path("a"), "sad")], Config(), "at least 3 known speakers"),
+        (items(), Config(test_speakers=("99",)), r"unknown speaker '99'; speakers: ravdess:01, "),
+        (items(), Config(val_speakers=("x",)), "unknown speaker 'x'"),
+        (
+            items(),
+            Config(test_speakers=("01", "02"), val_speakers=("02",)),
+            "speakers ravdess:02 are in val_speakers and test_speakers",
+        ),
+        (items(3), Config(test_speakers=("01", "02", "03")), "leaves no speech in the (train|val) part of 45"),
+        (items(3), Config(test_speakers=("01",), val_speakers=("02", "03")), "no speech in the train part"),
+        (items(1, takes=2), Config(protocol="random"), "protocol random leaves no speech in the (val|test) part"),
+    ],
+)
+def test_splits_that_cannot_be_made(given: list[Item], config: Config, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        split(given, config)
+
+
+@pytest.mark.parametrize("count", range(3, 26))
+def test_every_number_of_speakers_gives_three_parts(count: int) -> None:
+    made = split(items(count, takes=1), Config())
+    parts = [speakers(part) for part in (made.train, made.val, made.test)]
+    assert all(parts)
+    assert sum(map(len, parts)) == count
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
