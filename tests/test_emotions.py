@@ -1,0 +1,32 @@
+"""Emotion words of the corpora to canonical names."""
+
+from __future__ import annotations
+
+import pytest
+
+from fdan_edge.emotions import _ALIASES, EMOTIONS, canonical
+from fdan_edge.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("Anger", "angry"), (" FEARFUL ", "fear"), ("joy", "happy"), ("calm", "calm"), ("surprised", "surprise")],
+)
+def test_canonical(word: str, name: str) -> None:
+    assert canonical(word) == name
+
+
+def test_every_name_and_alias_leads_to_a_name() -> None:
+    assert {canonical(word) for word in (*EMOTIONS, *_ALIASES)} == set(EMOTIONS)
+    assert tuple(sorted(EMOTIONS)) == EMOTIONS
+
+
+def test_calm_as_neutral_touches_nothing_else() -> None:
+    assert canonical("calm", calm_as_neutral=True) == "neutral"
+    for name in set(EMOTIONS) - {"calm"}:
+        assert canonical(name, calm_as_neutral=True) == name
+
+
+def test_unknown_word_names_the_valid_ones() -> None:
+    with pytest.raises(DataError, match=r"unknown emotion 'hapy' \(did you mean happy\?\); valid: angry, calm"):
+        canonical("hapy")
