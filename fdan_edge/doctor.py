@@ -96,4 +96,7 @@ def _gpu() -> str:
     if not command:
         raise RuntimeError("nvidia-smi is not installed")
     query = [command, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    return subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=20)
+    if done.returncode:  # a driver that does not fit its kernel, for one
+        raise RuntimeError(f"nvidia-smi failed: {(done.stdout + done.stderr).strip()}")
+    return "; ".join(done.stdout.split("\n")).strip("; ")

@@ -67,7 +67,7 @@ def test_predict(tmp_path: Path) -> None:
 
 def test_predict_takes_any_float_and_no_windows(tmp_path: Path) -> None:
     with open_runner(model(tmp_path / "m.onnx")) as runner:
-        np.testing.assert_allclose(runner.predict(np.zeros((1, 4), np.float64)), 0.5)  # type: ignore[arg-type]
+        np.testing.assert_allclose(runner.predict(np.zeros((1, 4), np.float64)), 0.5)
         assert runner.predict(np.zeros((0, 4), np.float32)).shape == (0, 2)
 
 
