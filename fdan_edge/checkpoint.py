@@ -152,3 +152,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, values in optimizer.state.items():
+        for key, tensor in values.items():
+            if tensor.shape == parameter.shape:
+                # Fused optimisers walk through memory, so a channels-last weight needs its moments in that
+                # order; the file holds them in the usual one.
+                values[key] = torch.empty_like(parameter).copy_(tensor)

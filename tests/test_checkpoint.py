@@ -61,16 +61,16 @@ def test_a_failed_write_keeps_the_earlier_file(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.SGD])
 def test_an_optimiser_continues_where_it_was(make: Callable[..., torch.optim.Optimizer], tmp_path: Path) -> None:
-    def step(model: nn.Linear, optimizer: torch.optim.Optimizer) -> None:
+    def step(model: nn.Conv2d, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()
-        model(torch.arange(6.0).view(2, 3)).square().sum().backward()
+        model(torch.arange(150.0).view(2, 3, 5, 5) / 150).square().sum().backward()
         optimizer.step()
 
-    def made() -> tuple[nn.Linear, torch.optim.Optimizer]:
+    def made() -> tuple[nn.Conv2d, torch.optim.Optimizer]:
         torch.manual_seed(0)
-        model = nn.Linear(3, 2)
+        model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # as the trainer's models are
         extra = {"momentum": 0.9} if make is torch.optim.SGD else {}
-        return model, make(model.parameters(), lr=0.01, **extra)
+        return model, make(model.parameters(), lr=0.01, fused=True, **extra)
 
     model, optimizer = made()
     step(model, optimizer)
