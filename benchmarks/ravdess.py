@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,26 @@ from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import spread
 
 RECIPE = ["backbone=mobilenet_v2", "epochs=14", "face_size=64"]
-#: row -> (with faces, settings)
-SPEAKER_ROWS: dict[str, tuple[bool, list[str]]] = {
-    "plain backbone": (False, []),
-    "FDAN": (True, []),
-    "FDAN_1 (no cross-attention)": (True, ["attention_layers=0"]),
-    "FDAN_2 (no LMMD)": (True, ["alpha=0"]),
-    "FDAN, faces' term dropped for half the voices": (True, ["visual_dropout=0.5"]),
-}
-RANDOM_ROWS = {name: SPEAKER_ROWS[name] for name in ("plain backbone", "FDAN")}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table."""
+
+    name: str
+    title: str
+    faces: bool
+    settings: list[str]
+    protocols: tuple[str, ...] = ("speaker",)
+
+
+ROWS = (
+    Row("plain", "plain backbone", False, [], ("speaker", "random")),
+    Row("fdan", "FDAN", True, [], ("speaker", "random")),
+    Row("fdan_1", "FDAN_1 (no cross-attention)", True, ["attention_layers=0"]),
+    Row("fdan_2", "FDAN_2 (no LMMD)", True, ["alpha=0"]),
+    Row("dropped", "FDAN, faces' term dropped for half the voices", True, ["visual_dropout=0.5"]),
+)
 BANK_PER_CLASS = 32  # the 224 faces of the first probe
 
 
@@ -48,16 +60,19 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/table"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--only", nargs="*", help="rows to train now; the table holds what is finished")
+    parser.add_argument(
+        "--only", nargs="*", help="train these now, e.g. speaker-fdan_1; the table has what is there"
+    )
     parser.add_argument("--set", nargs="*", default=[], help="changes to the recipe")
     arguments = parser.parse_args()
     rows = []
-    for protocol, table in (("speaker", SPEAKER_ROWS), ("random", RANDOM_ROWS)):
+    for protocol in ("speaker", "random"):
         for seed in arguments.seeds:
-            for name, (faces, settings) in table.items():
-                wanted = arguments.only is None or any(f"{protocol}:{name}".startswith(o) for o in arguments.only)
-                row = one_run(arguments, protocol, name, faces, settings, seed, train=wanted)
-                rows += [row] if row else []
+            for row in ROWS:
+                if protocol in row.protocols:
+                    train = arguments.only is None or f"{protocol}-{row.name}" in arguments.only
+                    made = one_run(arguments, protocol, row, seed, train=train)
+                    rows += [made] if made else []
     write_json(arguments.results / "ravdess.json", {"machine": machine(), "recipe": RECIPE, "rows": rows})
     text = markdown(rows)
     write_text(arguments.results / "ravdess.md", text)
@@ -65,33 +80,25 @@ def main() -> None:
 
 
 def one_run(
-    arguments: argparse.Namespace,
-    protocol: str,
-    name: str,
-    faces: bool,
-    settings: list[str],
-    seed: int,
-    *,
-    train: bool,
+    arguments: argparse.Namespace, protocol: str, row: Row, seed: int, *, train: bool
 ) -> dict[str, Any] | None:
     """Train a row with one seed (or read what was trained before); None where it is not wanted now."""
-    slug = "".join(c if c.isalnum() else "_" for c in name.partition(" (")[0])
-    folder = arguments.runs / f"{protocol}-{slug}-s{seed}"
+    folder = arguments.runs / f"{protocol}-{row.name}-s{seed}"
     speech = [Source("ravdess", arguments.data / "ravdess")]
-    visual = [Source("fer2013", arguments.data / "fer2013")] if faces else []
+    visual = [Source("fer2013", arguments.data / "fer2013")] if row.faces else []
     if not (folder / "metrics.json").exists():
         if not train:
             return None
-        words = [*RECIPE, *arguments.set, *settings, f"seed={seed}", f"protocol={protocol}"]
+        words = [*RECIPE, *arguments.set, *row.settings, f"seed={seed}", f"protocol={protocol}"]
         say(f"{folder}: {' '.join(words)}")
         fit(load_config(None, words), speech, visual, folder, resume=(folder / "run.toml").exists())
     metrics = json.loads((folder / "metrics.json").read_text())
-    paths = acoustic_paths(folder, speech, visual) if faces and "attention_layers=0" not in settings else {}
+    paths = acoustic_paths(folder, speech, visual) if row.faces and row.name != "fdan_1" else {}
     test = {k: metrics["test"][k] for k in ("uar", "war", "wf1", "n", "recall")}
     seconds = sum(json.loads(line)["seconds"] for line in (folder / "epochs.jsonl").read_text().splitlines())
     return {
         "protocol": protocol,
-        "row": name,
+        "row": row.title,
         "seed": seed,
         "best_epoch": metrics["best_epoch"],
         "val_uar": metrics["val"]["uar"],
