@@ -93,11 +93,15 @@ def new_bundle(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block succeeds; an earlier bundle is kept till then.
 
     Raises:
-        BundleError: `target` exists and is no bundle, so replacing it could lose something.
+        BundleError: `target` exists and is no bundle, so replacing it could lose something; or it
+            would lie below a file.
     """
     if target.exists() and not (target / MANIFEST).is_file() and (target.is_file() or any(target.iterdir())):
         raise BundleError(f"{target}: exists and is not a bundle; name another --out")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise BundleError(f"{target}: cannot be made: {target.parent} is not a folder") from None
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     old = temporary.with_name(temporary.name + "-old")
     try:

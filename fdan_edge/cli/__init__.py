@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         from fdan_edge.cli.app import app
 
-        app(arguments)
+        app(arguments, prog_name="fdan-edge")
     except FdanEdgeError as error:
         _fail(str(error))
     except (OSError, MemoryError) as error:

@@ -34,8 +34,9 @@ def fitted(folder: Path, metrics: dict[str, Any]) -> None:
     out.print(f"best epoch {metrics['best_epoch']}: validation UAR {100 * val['uar']:.1f} % (n = {val['n']})")
     out.print(scores(test))
     out.print(_recalls(test["recall"]))
-    out.print(f"run folder {folder}: checkpoint.safetensors, metrics.json, epochs.jsonl, confusion.png")
-    out.print(f"next: fdan-edge export {folder} --onnx --out bundles/{folder.name}")
+    files = "checkpoint.safetensors, metrics.json, epochs.jsonl, confusion.png"
+    out.print(f"run folder {folder}: {files}", markup=False)
+    out.print(f"next: fdan-edge export {folder} --onnx --out bundles/{folder.name}", markup=False)
 
 
 def evaluation(done: Evaluation) -> None:
@@ -46,7 +47,7 @@ def evaluation(done: Evaluation) -> None:
     if done.skipped:
         out.print(f"{done.skipped} recordings are of classes that the model does not know: not scored")
     for line in done.broken:
-        errors.print(f"left out: {line}", markup=False)
+        errors.print(f"left out: {printable(line)}", markup=False)
 
 
 def exported(made: Exported) -> None:
@@ -56,10 +57,10 @@ def exported(made: Exported) -> None:
     table.add_column("MB", justify="right")
     for name, size in made.files.items():
         table.add_row(name, f"{size / 1e6:.2f}")
-    out.print(f"[bold]bundle {made.folder}[/]")
+    out.print(f"bundle {made.folder}", style="bold", markup=False)
     out.print(table)
     out.print(f"checked: {made.check.line()}", markup=False)
-    out.print(f"next: fdan-edge infer {made.folder} FILE.wav")
+    out.print(f"next: fdan-edge infer {made.folder} FILE.wav", markup=False)
 
 
 def exported_dict(made: Exported) -> dict[str, Any]:

@@ -1,0 +1,484 @@
+"""The command line as a person or a script meets it: output, exit codes, one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fdan_edge import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in this process; gives exit code, standard output and standard error."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def command(*arguments: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            cli.main([str(argument) for argument in arguments])
+        written = capsys.readouterr()
+        return int(end.value.code or 0), written.out, written.err
+
+    return command
+
+
+@pytest.fixture
+def fails(run: Run) -> Callable[..., str]:
+    """Run a command that is a user's mistake; gives its one line of standard error."""
+
+    def command(*arguments: str | Path) -> str:
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ")
+        assert err.endswith("\n")
+        assert err.count("\n") == 1
+        return err.removeprefix("error: ").strip()
+
+    return command
+
+
+@pytest.fixture
+def voices(tmp_path: Path, ravdess_tree: Path) -> Path:
+    """A folder of three good recordings."""
+    folder = tmp_path / "voices"
+    (folder / "deep er").mkdir(parents=True)
+    sources = sorted(ravdess_tree.rglob("*.wav"))
+    for name, source in zip(("a.wav", "ä 中文.wav", "deep er/[b].wav"), sources, strict=False):
+        shutil.copy(source, folder / name)
+    return folder
+
+
+def shell(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own."""
+    command = [sys.executable, "-m", "fdan_edge", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+# --- help and imports ---
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    heavy = {"torch", "librosa", "numpy", "onnxruntime", "matplotlib", "sklearn", "soundfile", "onnx", "scipy"}
+    code = f"import sys, fdan_edge.cli.app; print({heavy!r} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_help_names_every_verb(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for verb in ("train", "evaluate", "export", "infer", "bench", "demo", "doctor", "data"):
+        assert f" {verb} " in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "verb", [["train"], ["evaluate"], ["export"], ["infer"], ["bench"], ["demo"], ["doctor"], ["data", "scan"]]
+)
+def test_every_verb_has_help(run: Run, verb: list[str]) -> None:
+    code, out, err = run(*verb, "-h")
+    assert (code, err) == (0, "")
+    assert f"Usage: fdan-edge {' '.join(verb)}" in " ".join(out.replace("pytest", "fdan-edge").split())
+
+
+def test_version(run: Run) -> None:
+    from fdan_edge import __version__
+
+    assert run("--version") == (0, f"fdan-edge {__version__}\n", "")
+
+
+def test_python_m() -> None:
+    done = shell("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("fdan-edge ")
+
+
+# --- infer ---
+
+
+def test_infer_prints_an_aligned_table(run: Run, bundle_folder: Path, voices: Path) -> None:
+    from rich.cells import cell_len
+
+    code, out, err = run("infer", bundle_folder, voices)
+    assert (code, err) == (0, "")
+    folder, head, *rows = out.splitlines()
+    assert folder == f"in {voices}"
+    assert head.split() == ["file", "emotion", "confidence", "seconds"]
+    names = ["a.wav", "deep er/[b].wav", "ä 中文.wav"]
+    assert [row[: len(name)] for row, name in zip(rows, names, strict=True)] == names
+    assert {cell_len(line) for line in (head, *rows)} == {cell_len(head)}
+
+
+def test_infer_json_is_a_line_for_each_file(run: Run, bundle_folder: Path, voices: Path) -> None:
+    code, out, err = run("infer", bundle_folder, voices, "--json")
+    values = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    assert [value["path"] for value in values] == [
+        str(voices / name) for name in ("a.wav", "deep er/[b].wav", "ä 中文.wav")
+    ]
+    for value in values:
+        assert sum(value["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+        assert value["confidence"] == max(value["probabilities"].values())
+        assert value["probabilities"][value["emotion"]] == value["confidence"]
+
+
+def test_a_broken_file_among_good_ones(run: Run, bundle_folder: Path, voices: Path) -> None:
+    (voices / "b.wav").write_bytes((voices / "a.wav").read_bytes()[:3000])
+    code, out, err = run("infer", bundle_folder, voices)
+    assert code == 1
+    assert len(out.splitlines()) == 2 + 3
+    assert err.startswith(f"error: {voices / 'b.wav'}: is cut short: ")
+    assert err.count("\n") == 1
+
+
+def test_a_broken_file_in_json_is_on_both_streams(run: Run, bundle_folder: Path, voices: Path) -> None:
+    (voices / "b.wav").write_bytes(b"")
+    code, out, err = run("infer", bundle_folder, voices, "--json")
+    values = {Path(value["path"]).name: value for value in map(json.loads, out.splitlines())}
+    assert code == 1
+    assert len(values) == 4
+    assert values["b.wav"] == {"path": str(voices / "b.wav"), "error": f"{voices / 'b.wav'}: is empty (0 bytes)"}
+    assert err == f"error: {voices / 'b.wav'}: is empty (0 bytes)\n"
+
+
+def test_exit_code_2_when_no_file_could_be_used(fails: Callable[..., str], bundle_folder: Path) -> None:
+    assert fails("infer", bundle_folder, "none.wav") == "none.wav: no such file"
+
+
+def test_missing_file_among_good_ones(run: Run, bundle_folder: Path, voices: Path) -> None:
+    code, out, err = run("infer", bundle_folder, voices / "none.wav", voices / "a.wav")
+    assert (code, err) == (1, f"error: {voices / 'none.wav'}: no such file\n")
+    assert "\na.wav " in out
+
+
+def test_one_file_is_named_as_given(run: Run, bundle_folder: Path, voices: Path) -> None:
+    _, out, _ = run("infer", bundle_folder, voices / "a.wav")
+    head, row = out.splitlines()
+    assert head.startswith("file ")
+    assert row.startswith(f"{voices / 'a.wav'}  ")
+
+
+def test_relative_and_absolute_paths_mix(
+    run: Run, bundle_folder: Path, voices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(voices)
+    code, out, _ = run("infer", bundle_folder, "a.wav", voices / "a.wav", "deep er")
+    assert code == 0
+    names = ("a.wav  ", f"{voices / 'a.wav'}  ", "deep er/[b].wav  ")
+    assert [line.startswith(name) for line, name in zip(out.splitlines()[1:], names, strict=True)] == [True] * 3
+
+
+def test_paths_in_different_folders_stand_below_what_they_share(
+    run: Run, bundle_folder: Path, voices: Path
+) -> None:
+    _, out, _ = run("infer", bundle_folder, voices / "deep er", voices / "a.wav", voices / "a.wav")
+    lines = out.splitlines()
+    assert lines[0] == f"in {voices}"
+    assert [line.split("  ")[0] for line in lines[2:]] == ["deep er/[b].wav", "a.wav", "a.wav"]
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_names_that_no_terminal_shows(run: Run, bundle_folder: Path, voices: Path, as_json: list[str]) -> None:
+    for name in (b"\xff.wav", b"new\nline.wav", b"\x1b[31m.wav"):
+        shutil.copy(voices / "a.wav", voices / os.fsdecode(name))
+    (voices / os.fsdecode(b"\xfe.wav")).touch()
+    code, out, err = run("infer", bundle_folder, voices, *as_json)
+    assert code == 1
+    assert err == f"error: {voices}/\\udcfe.wav: is empty (0 bytes)\n"
+    lines = out.splitlines()
+    if as_json:
+        paths = {os.fsencode(json.loads(line)["path"]) for line in lines}
+        assert bytes(voices) + b"/\xff.wav" in paths
+        assert bytes(voices) + b"/new\nline.wav" in paths
+    else:
+        names = {line.split("  ")[0] for line in lines[2:]}
+        assert {"\\udcff.wav", "new\\nline.wav", "\\x1b[31m.wav"} <= names
+
+
+def test_output_in_an_encoding_without_the_letters(bundle_folder: Path, voices: Path) -> None:
+    for as_json in ([], ["--json"]):
+        done = shell("infer", bundle_folder, voices, *as_json, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(done.stdout.splitlines()) == 3 if as_json else 5
+    assert json.loads(done.stdout.splitlines()[-1])["path"] == str(voices / "ä 中文.wav")
+
+
+def test_folder_without_sound(fails: Callable[..., str], bundle_folder: Path, tmp_path: Path) -> None:
+    assert fails("infer", bundle_folder, tmp_path).startswith(f"{tmp_path}: no sound file in this folder (.wav,")
+
+
+def test_infer_writes_nothing_beside_what_it_reads(run: Run, bundle_folder: Path, voices: Path) -> None:
+    """Bundle and recordings may lie on a read-only disk."""
+    before = [sorted(folder.rglob("*")) for folder in (voices, bundle_folder)]
+    for folder in (voices, bundle_folder):
+        folder.chmod(0o555)
+    try:
+        assert run("infer", bundle_folder, voices)[0] == 0
+    finally:
+        for folder in (voices, bundle_folder):
+            folder.chmod(0o755)
+    assert [sorted(folder.rglob("*")) for folder in (voices, bundle_folder)] == before
+
+
+def test_a_reader_that_leaves_is_no_error(bundle_folder: Path, ravdess_tree: Path) -> None:
+    command = f"'{sys.executable}' -m fdan_edge infer '{bundle_folder}' '{ravdess_tree}' | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout == f"in {ravdess_tree}\n"
+    assert done.stderr == ""
+
+
+def test_interrupt(bundle_folder: Path, ravdess_tree: Path) -> None:
+    command = [sys.executable, "-u", "-m", "fdan_edge", "infer", bundle_folder, *[ravdess_tree] * 200]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is at work now
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "interrupted\n")
+    assert all(len(line.split()) >= 4 for line in out.splitlines()[1:])  # whole lines only
+
+
+def test_interrupt_before_the_verb_runs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fdan_edge.cli.app
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fdan_edge.cli.app, "app", interrupted)
+    assert run("doctor") == (130, "", "interrupted\n")
+
+
+# --- mistakes with models ---
+
+
+@pytest.mark.parametrize("verb", ["infer", "bench", "evaluate"])
+def test_bundle_that_is_none(fails: Callable[..., str], tmp_path: Path, ravdess_tree: Path, verb: str) -> None:
+    rest = {"infer": [ravdess_tree], "bench": [], "evaluate": ["--speech", f"ravdess:{ravdess_tree}"]}[verb]
+    assert "no such bundle or file; `fdan-edge export" in fails(verb, tmp_path / "none", *rest)
+    assert "not a bundle (no bundle.json)" in fails(verb, tmp_path, *rest)
+    (tmp_path / "m.onnx").write_text("hello")
+    assert "m.onnx: cut short or not an ONNX model" in fails(verb, tmp_path / "m.onnx", *rest)
+    (tmp_path / "bundle.json").write_text("{")
+    assert "bundle.json: damaged: " in fails(verb, tmp_path, *rest)
+
+
+def test_bundle_whose_name_holds_two_blanks_and_a_line_break(fails: Callable[..., str], tmp_path: Path) -> None:
+    assert fails("bench", tmp_path / "a  b").startswith(f"{tmp_path}/a  b: no such")
+    assert fails("bench", tmp_path / "a\nb").startswith(f"{tmp_path}/a b: no such")
+
+
+def test_checkpoint_cut_short(fails: Callable[..., str], tmp_path: Path, run_folder: Path) -> None:
+    folder = tmp_path / "r"
+    shutil.copytree(run_folder, folder)
+    path = folder / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "checkpoint.safetensors: cut short or not a checkpoint" in fails("bench", folder)
+    assert "checkpoint.safetensors: cut short or not a checkpoint" in fails(
+        "export", folder, "--out", tmp_path / "o"
+    )
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("name", ["none", "."])
+def test_run_that_is_none(fails: Callable[..., str], tmp_path: Path, name: str) -> None:
+    expected = "no such run; `fdan-edge train --out" if name == "none" else "not a run folder (no run.toml"
+    assert expected in fails("export", tmp_path / name, "--out", tmp_path / "o")
+    assert expected in fails("train", "--resume", "--out", tmp_path / name)
+
+
+# --- mistakes with settings and corpora ---
+
+
+def test_train_mistakes(fails: Callable[..., str], tmp_path: Path, ravdess_tree: Path, run_folder: Path) -> None:
+    out = tmp_path / "r"
+
+    def train(*words: str | Path) -> str:
+        speech = ["--speech", f"ravdess:{ravdess_tree}", "--set", "weights=none"]
+        return fails("train", "--out", out, *speech, *words)
+
+    assert fails("train", "--out", out) == (
+        "no speech given; write --speech corpus:path, e.g. --speech synthetic:"
+    )
+    assert train("--set", "epohcs=2").startswith("unknown setting 'epohcs' (did you mean epochs?); valid: ")
+    assert train("--set", "epochs=two") == "epochs = 'two' is not a whole number"
+    assert train("--set", "epochs=2.5") == "epochs = 2.5 is not a whole number"
+    assert train("--set", "epochs=0").startswith("epochs = 0 is out of range; valid: 1 to ")
+    assert train("--set", "backbone=resnet35").startswith("unknown backbone 'resnet35' (did you mean resnet34?)")
+    assert train("--set", "epochs") == "--set 'epochs' is not of the form key=value"
+    assert train(tmp_path / "none.toml").endswith("none.toml: cannot be read: No such file or directory")
+    assert train("--speech", "ravdes:x").startswith("unknown corpus 'ravdes' (did you mean ravdess?); valid: ")
+    assert train("--speech", "/data/ravdess").startswith("'/data/ravdess' is not of the form corpus:path")
+    assert train("--speech", "emodb:").startswith("'emodb:' names no folder")
+    assert train("--speech", f"emodb:{tmp_path}/none").endswith("none: no such folder")
+    assert train("--speech", f"emodb:{tmp_path}").startswith(f"emodb:{tmp_path}: no speech found; expected ")
+    assert train("--faces", f"ravdess:{ravdess_tree}").startswith("corpus ravdess has no faces; corpora that have")
+    assert "--resume takes settings and corpora from the run folder" in train("--resume")
+    assert not out.exists()
+    out = run_folder
+    assert "holds a run already; --resume continues it, --out NAME starts another" in train()
+
+
+def test_out_that_cannot_be_written(fails: Callable[..., str], tmp_path: Path, run_folder: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "file: exists and is not a bundle; name another --out" in fails(
+        "export", run_folder, "--out", tmp_path / "file"
+    )
+    assert "Not a directory" in fails("export", run_folder, "--out", tmp_path / "file" / "b")
+    assert "/proc/none" in fails("export", run_folder, "--out", "/proc/none/b")  # not even root may write here
+
+
+def test_typers_own_errors_are_clear(run: Run, bundle_folder: Path) -> None:
+    for arguments, words in (
+        (("train",), "Missing option '--out'"),
+        (("infer", bundle_folder), "Missing argument"),
+        (("bench", bundle_folder, "--runs", "two"), "'two' is not a valid"),
+        (("bench", bundle_folder, "--runs", "1"), "1 is not in the range x>=5"),
+        (("evaluate", bundle_folder, "--part", "tset"), "'tset' is not one of"),
+        (("trian",), "No such command 'trian'"),
+        (("infer", bundle_folder, "--jsn"), "No such option"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert words in " ".join(err.replace("│", " ").split())
+        assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "/x/y"), "/x/y: No space left on device"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied"),
+        (OSError("odd"), "OSError: odd"),
+        (MemoryError("Unable to allocate 9 GiB"), "MemoryError: Unable to allocate 9 GiB"),
+        (MemoryError(), "MemoryError: MemoryError"),
+    ],
+)
+def test_the_systems_own_errors(
+    fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr("fdan_edge.doctor.examine", broken)
+    assert fails("doctor") == line
+
+
+# --- the other verbs ---
+
+
+def test_evaluate(run: Run, run_folder: Path, bundle_folder: Path, ravdess_tree: Path, tmp_path: Path) -> None:
+    speech = ("--speech", f"ravdess:{ravdess_tree}")
+    code, out, err = run("evaluate", run_folder, *speech)
+    assert (code, err) == (0, "")
+    assert out.startswith("the run's test part\nUAR ")
+    assert "rows: true emotion, columns: recognised as" in out
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
+    code, out, err = run("evaluate", bundle_folder, *speech, "--json", "--picture", tmp_path / "c.svg")
+    assert (code, err) == (0, "")
+    values = json.loads(out)
+    assert values["n"] == sum(map(sum, values["confusion"]))
+    assert (tmp_path / "c.svg").stat().st_size > 1000
+
+
+def test_evaluate_names_broken_recordings_and_goes_on(
+    run: Run, run_folder: Path, ravdess_tree: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(ravdess_tree, tmp_path / "v")
+    broken = sorted((tmp_path / "v" / "Actor_04").iterdir())[0]
+    broken.write_bytes(b"")
+    code, out, err = run("evaluate", run_folder, "--speech", f"ravdess:{tmp_path / 'v'}", "--part", "all")
+    assert code == 0
+    assert "(n = 31)" in out
+    assert err == f"left out: {broken}: is empty (0 bytes)\n"
+
+
+def test_bench_table_fits_80_columns(run: Run, bundle_folder: Path, run_folder: Path) -> None:
+    code, out, err = run("bench", bundle_folder, run_folder, "--runs", "5", "--threads", "1")
+    assert (code, err) == (0, "")
+    head, one, first, two, second, calls, note = out.splitlines()
+    assert head.split("  ")[0] == "runner"
+    assert (first, second) == (f"  {bundle_folder}", f"  {run_folder}")
+    assert one.startswith("ONNX Runtime CPU ")
+    assert one.endswith(" 1.00")
+    assert two.startswith("PyTorch eager CPU ")
+    assert len(head) == len(one) == len(two) <= 80
+    assert calls == "1 s of audio per call, batch 1, 5 calls of each in turn"
+    assert note.startswith("RTF: ")
+
+
+def test_bench_json(run: Run, bundle_folder: Path) -> None:
+    code, out, err = run("bench", bundle_folder, "--runs", "6", "--batch", "3", "--json")
+    assert (code, err) == (0, "")
+    values = json.loads(out)
+    assert values["machine"]["cores"] >= 1
+    (row,) = values["latency"]
+    assert (row["target"], row["runs"], row["batch"], row["seconds_of_audio"]) == (str(bundle_folder), 6, 3, 3.0)
+    assert row["real_time_factor"] == pytest.approx(row["p50"] / 3000, abs=2e-5)
+
+
+def test_doctor(run: Run) -> None:
+    code, out, err = run("doctor")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    lines = [line for line in out.splitlines() if not line.startswith("     ")]
+    assert {line.split()[0] for line in lines} <= {"yes", "no"}
+    remedies = len(out.splitlines()) - len(lines)
+    assert remedies == sum(line.startswith("no") for line in lines)
+    code, out, _ = run("doctor", "--json")
+    assert code == 0
+    for finding in json.loads(out):
+        assert set(finding) == {"ability", "works", "detail", "remedy"}
+
+
+def test_scan(run: Run, ravdess_tree: Path, fer_tree: Path) -> None:
+    code, out, err = run("data", "scan", f"ravdess:{ravdess_tree}", f"fer2013:{fer_tree}")
+    assert (code, err) == (0, "")
+    assert f"ravdess:{ravdess_tree}: 32 recordings, " in out
+    assert "4 speakers" in out
+    assert "recordings per speaker: 01: 8, 02: 8, 03: 8, 04: 8" in out
+    assert f"fer2013:{fer_tree}: 35 faces\n" in out
+    code, out, _ = run("data", "scan", f"ravdess:{ravdess_tree}", "--json")
+    assert code == 0
+    assert json.loads(out)[0]["classes"]["happy"] == 4
+
+
+def test_scan_of_broken_files(run: Run, fails: Callable[..., str], ravdess_tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(ravdess_tree / "Actor_01", tmp_path / "Actor_01")
+    broken = sorted((tmp_path / "Actor_01").iterdir())[0]
+    broken.write_bytes(b"")
+    code, out, err = run("data", "scan", f"ravdess:{tmp_path}")
+    assert code == 1
+    assert "8 recordings, " in out
+    assert "1 of them broken" in out
+    assert err == f"broken: {broken}: is empty (0 bytes)\n"
+    assert fails("data", "scan", "ravdes:x").startswith("unknown corpus 'ravdes'")
+
+
+def test_export_prints_its_files_and_the_next_command(run: Run, run_folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "[b]"
+    code, out, _ = run("export", run_folder, "--onnx", "--out", target)
+    assert code == 0
+    assert out.startswith(f"bundle {target}\n")
+    assert "model.onnx" in out
+    assert out.endswith(f"next: fdan-edge infer {target} FILE.wav\n")
+
+
+@pytest.mark.corpora
+def test_real_speech_end_to_end(run: Run, bundle_folder: Path, pytestconfig: pytest.Config) -> None:
+    root = pytestconfig.rootpath.parent / "shared" / "data" / "emodb"
+    paths = sorted(path for path in root.rglob("*") if path.suffix in (".wav", ".flac"))[:5]
+    code, out, err = run("infer", bundle_folder, *paths, "--json")
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == 5
