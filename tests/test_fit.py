@@ -1,0 +1,136 @@
+"""One whole training on small trees: what a run folder holds, and how it is taken up again."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import tomllib
+from conftest import TINY
+
+from fdan_edge.checkpoint import load_run, load_split, load_tensors
+from fdan_edge.config import Config, load_config
+from fdan_edge.corpora import Source
+from fdan_edge.errors import CheckpointError, ConfigError, DataError
+from fdan_edge.fit import _method, fit
+from fdan_edge.train import Epoch, Trainer
+
+FILES = {
+    "checkpoint.safetensors",
+    "config.toml",
+    "confusion.png",
+    "confusion.svg",
+    "epochs.jsonl",
+    "last.safetensors",
+    "metrics.json",
+    "run.toml",
+    "split.json",
+}
+
+
+def test_a_run_folder_holds_everything(run_folder: Path, ravdess_tree: Path, fer_tree: Path) -> None:
+    assert {p.name for p in run_folder.iterdir()} == FILES
+    config, info = load_run(run_folder)
+    assert config == load_config(None, list(TINY))
+    assert info.classes == ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
+    assert (info.speech, info.faces) == ([f"ravdess:{ravdess_tree}"], [f"fer2013:{fer_tree}"])
+    assert info.protocol == "speaker-independent, speakers 04 held out"
+    assert {"torch", "torchvision", "python", "fdan_edge"} <= info.versions.keys()
+    assert (run_folder / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_config_in_a_run_is_usable_as_a_config(run_folder: Path) -> None:
+    assert load_config(run_folder / "config.toml", []) == load_config(None, list(TINY))
+    assert tomllib.loads((run_folder / "config.toml").read_text())["epochs"] == 2
+
+
+def test_metrics_are_of_the_test_part(run_folder: Path) -> None:
+    values = json.loads((run_folder / "metrics.json").read_text())
+    parts = load_split(run_folder)
+    assert {key.split("/")[0] for key in parts["test"]} == {"ravdess:Actor_04"}
+    assert [len(parts[name]) for name in ("train", "val", "test")] == [16, 8, 8]
+    assert values["method"] == "FDAN"
+    assert values["test"]["n"] == len(parts["test"])
+    assert values["val"]["n"] == len(parts["val"])
+    assert sum(map(sum, values["test"]["confusion"])) == 8
+    assert values["test"]["labels"][4] == "neutral"
+    assert sum(values["test"]["confusion"][4]) == 2  # neutral, and calm counted as neutral
+
+
+def test_the_epoch_is_chosen_on_validation(run_folder: Path) -> None:
+    history = [json.loads(line) for line in (run_folder / "epochs.jsonl").read_text().splitlines()]
+    values = json.loads((run_folder / "metrics.json").read_text())
+    best = min(history, key=lambda e: float(e["val_loss"]))
+    assert values["best_epoch"] == best["epoch"]
+    assert values["val"]["uar"] == best["val_uar"]
+    assert not any(name.startswith("test") for epoch in history for name in epoch)
+    assert load_tensors(run_folder / "checkpoint.safetensors")[1]["epoch"] == best["epoch"]
+    assert all(math.isfinite(epoch["loss"]) for epoch in history)
+
+
+def test_a_finished_run_is_not_overwritten(run_folder: Path, ravdess_tree: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in run_folder.iterdir()}
+    with pytest.raises(CheckpointError, match="holds a run already; --resume continues it, --out NAME"):
+        fit(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], [], run_folder)
+    assert {p: p.stat().st_mtime_ns for p in run_folder.iterdir()} == before
+
+
+def test_an_interrupted_run_is_resumed(
+    tmp_path: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config, speech = load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)]
+    one_epoch = Trainer._one_epoch
+
+    def interrupted(self: Trainer) -> Epoch:
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return one_epoch(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_one_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, speech, [], tmp_path / "run")
+    assert "1 whole epochs are kept" in " ".join(capfd.readouterr().err.split())
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    fitted = fit(config, speech, [], tmp_path / "run", resume=True)
+    assert fitted.metrics["method"] == "plain backbone"
+    history = (tmp_path / "run" / "epochs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in history] == [1, 2]
+    assert "resuming after epoch 1 of 2" in capfd.readouterr().err
+
+
+def test_missing_weights_fail_before_the_decoding(tmp_path: Path, ravdess_tree: Path) -> None:
+    config = load_config(None, [*TINY, "weights=/nowhere.pth"])
+    with pytest.raises(ConfigError, match="no such file"):
+        fit(config, [Source("ravdess", ravdess_tree)], [], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_faces_of_no_class_of_the_speech(tmp_path: Path, ravdess_tree: Path, fer_tree: Path) -> None:
+    config = load_config(None, [*TINY, "calm_as_neutral=false"])
+    speech = tmp_path / "speech"
+    for name in ("01", "03"):  # neutral and happy
+        for path in ravdess_tree.glob(f"*/03-01-{name}-*.wav"):
+            (speech / path.parent.name).mkdir(parents=True, exist_ok=True)
+            (speech / path.parent.name / path.name).symlink_to(path)
+    face = tmp_path / "fer" / "train" / "calm" / "0.png"
+    face.parent.mkdir(parents=True)
+    face.symlink_to(fer_tree / "train" / "sad" / "0.png")
+    with pytest.raises(DataError, match="none of 1 faces is of a class that the speech has: happy, neutral"):
+        fit(config, [Source("ravdess", speech)], [Source("fer2013", tmp_path / "fer")], tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "faces", "name"),
+    [
+        ({}, False, "plain backbone"),
+        ({}, True, "FDAN"),
+        ({"attention_layers": 0}, True, "FDAN_1 (no cross-attention)"),
+        ({"alpha": 0.0}, True, "FDAN_2 (no LMMD)"),
+        ({"attention_layers": 0, "alpha": 0.0}, True, "two backbones, neither attention nor LMMD"),
+    ],
+)
+def test_the_papers_names(changes: dict[str, float], faces: bool, name: str) -> None:
+    assert _method(Config(**changes), faces) == name  # type: ignore[arg-type]

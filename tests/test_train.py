@@ -1,0 +1,242 @@
+"""The training loop, on tensors made here: repeatable, resumable, choosing on validation."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY
+from torch import Tensor, nn
+
+from fdan_edge import checkpoint
+from fdan_edge import train as training
+from fdan_edge.config import Config, load_config
+from fdan_edge.errors import CheckpointError, DataError
+from fdan_edge.features import Faces, Voices
+from fdan_edge.train import Epoch, Trainer, learning_rate, spread
+
+CLASSES = ["angry", "happy", "sad"]
+
+
+def config(**changes: object) -> Config:
+    words = (f"{name}={value}" for name, value in changes.items())
+    return load_config(None, [*TINY, "batch_size=6", "face_batch_size=4", "feature_size=8", *words])
+
+
+def voices(n: int, seed: int, windows: int = 1) -> Voices:
+    """Every class is loud in a third of the mel bands of its own."""
+    chance = torch.Generator().manual_seed(seed)
+    owner = torch.arange(n).repeat_interleave(windows)
+    labels = owner % 3
+    decibel = -80 + 20 * torch.rand(1, len(owner), 1, 32, 32, generator=chance)
+    for i, c in enumerate(labels.tolist()):
+        decibel[0, i, 0, 10 * c : 10 * c + 10] += 50
+    return Voices(decibel.half(), labels, owner)
+
+
+def faces(n: int = 9) -> Faces:
+    chance = torch.Generator().manual_seed(7)
+    labels = torch.arange(n) % 3
+    pixels = torch.randint(0, 60, (n, 3, 32, 32), generator=chance, dtype=torch.uint8)
+    for i, c in enumerate(labels.tolist()):
+        pixels[i, :, 10 * c : 10 * c + 10] += 190
+    return Faces(pixels, labels)
+
+
+def trainer(folder: Path, *, with_faces: bool = True, **changes: object) -> Trainer:
+    settings = config(**changes)
+    return Trainer(
+        settings, CLASSES, voices(12, 0), voices(6, 1, windows=2), faces() if with_faces else None, folder
+    )
+
+
+def without_time(history: list[Epoch]) -> list[Epoch]:
+    return [replace(epoch, seconds=0) for epoch in history]
+
+
+def stripped(trainer: Trainer) -> dict[str, Tensor]:
+    return dict(trainer.model.state_dict())
+
+
+def test_every_parameter_is_in_the_optimiser_and_moves(tmp_path: Path) -> None:
+    """The authors' published code gives its cross-attention to no optimiser."""
+    made = trainer(tmp_path, epochs=1, attention_layers=2, alpha=0.1, alpha_ramp=0, weight_decay=0)
+    given = {id(p) for group in made.optimizer.param_groups for p in group["params"]}
+    assert given == {id(p) for p in made.model.parameters()}
+    before = {name: p.detach().clone() for name, p in made.model.named_parameters()}
+    made.run()
+    still = [name for name, p in made.model.named_parameters() if torch.equal(p.detach(), before[name])]
+    assert not still
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimizer": "sgd", "acoustic_path": "bank", "visual_dropout": 0.5}], ids=str
+)
+def test_the_same_seed_is_the_same_run_and_resuming_continues_it(tmp_path: Path, changes: dict[str, Any]) -> None:
+    whole = trainer(tmp_path / "whole", epochs=3, **changes)
+    whole.run()
+    left = trainer(tmp_path / "left", epochs=3, **changes)
+    left.history.append(left._one_epoch())
+    left._save_best()
+    left._save_last()
+    torch.manual_seed(999)  # whatever else has happened in between
+    again = trainer(tmp_path / "left", epochs=3, **changes)
+    again.resume()
+    assert again.epoch == 1
+    again.run()
+    assert without_time(again.history) == without_time(whole.history)
+    state, other = stripped(whole), stripped(again)
+    assert all(torch.equal(state[name], other[name]) for name in state)
+    kept, expected = (
+        checkpoint.load_tensors(tmp_path / name / "checkpoint.safetensors") for name in ("left", "whole")
+    )
+    assert kept[1] == expected[1]
+    assert all(torch.equal(kept[0][name], expected[0][name]) for name in expected[0])
+
+
+def test_another_seed_is_another_run(tmp_path: Path) -> None:
+    first, second = (trainer(tmp_path / str(seed), with_faces=False, epochs=1, seed=seed) for seed in (0, 1))
+    assert first.run().loss != second.run().loss
+
+
+def test_the_losses_go_down(tmp_path: Path) -> None:
+    made = trainer(tmp_path, epochs=3, backbone="resnet18", label_smoothing=0, masks=0)
+    made.run()
+    first, last = made.history[0], made.history[-1]
+    assert last.acoustic < 0.6 * first.acoustic
+    assert last.visual < 0.8 * first.visual
+    assert last.loss < 0.8 * first.loss
+
+
+def test_the_best_epoch_is_the_one_of_the_lowest_validation_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer(tmp_path, with_faces=False, epochs=3, ema_decay=0)
+    validate, losses = made._validate, iter([3.0, 1.0, 2.0])
+    kept: list[dict[str, Tensor]] = []
+
+    def dictated() -> object:
+        kept.append({name: t.clone() for name, t in made.model.state_dict().items()})
+        return next(losses), validate()[1]
+
+    monkeypatch.setattr(made, "_validate", dictated)
+    assert made.run().epoch == 2
+    saved, state = checkpoint.load_tensors(tmp_path / "checkpoint.safetensors")
+    assert state["epoch"] == 2
+    assert all(torch.equal(saved[name], kept[1][name]) for name in saved)
+
+
+def test_validation_is_of_whole_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probabilities of a recording's windows are averaged, as inference does."""
+    made = trainer(tmp_path, with_faces=False)
+    logits = torch.zeros(12, 3)
+    logits[0, 0] = 8.0  # recording 0, true class 0: one window sure and right, one undecided
+    logits[2], logits[3] = torch.tensor([0.0, 2, 0]), torch.tensor([9.0, 0, 0])  # recording 1: rather wrong
+    monkeypatch.setattr(made.final_model, "acoustic_logits", lambda decibel: logits[: len(decibel)])
+    loss, scores = made._validate()
+    mean = logits.softmax(1).view(6, 2, 3).mean(1)
+    expected = -torch.stack([mean[i, i % 3].log() for i in range(6)]).mean()
+    assert loss == pytest.approx(float(expected))
+    assert scores.n == 6
+    assert scores.confusion[1][0] >= 1
+
+
+def test_what_a_run_leaves(tmp_path: Path) -> None:
+    made = trainer(tmp_path, epochs=2)
+    made.run()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "checkpoint.safetensors",
+        "epochs.jsonl",
+        "last.safetensors",
+    ]
+    lines = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert all(math.isfinite(value) for line in lines for value in line.values())
+    assert 0 <= lines[0]["train_war"] <= 1
+    total = lines[1]["acoustic"] + lines[1]["visual"]
+    assert lines[1]["loss"] == pytest.approx(total, rel=1e-2)  # alpha is 1e-3
+
+
+def test_averaged_weights_are_what_is_kept(tmp_path: Path) -> None:
+    made = trainer(tmp_path, with_faces=False, epochs=1, ema_decay=0.9)
+    made.run()
+    saved, _ = checkpoint.load_tensors(tmp_path / "checkpoint.safetensors")
+    weight = "classifier.weight"
+    assert torch.equal(saved[weight], made.final_model.state_dict()[weight])
+    assert not torch.equal(saved[weight], made.model.state_dict()[weight])
+    assert trainer(tmp_path, ema_decay=0).final_model.training
+
+
+def test_the_bank_is_of_training_faces(tmp_path: Path) -> None:
+    made = trainer(tmp_path, epochs=1, acoustic_path="bank", bank_per_class=2)
+    assert not made.final_model.bank_keys.any()
+    made.run()
+    saved, _ = checkpoint.load_tensors(tmp_path / "checkpoint.safetensors")
+    assert saved["bank_keys"].shape == (1, 6, 8)
+    assert bool(saved["bank_keys"].any())
+
+
+def test_alpha_grows_over_its_ramp() -> None:
+    settings = config(epochs=10, alpha_ramp=0.5)
+    assert [training._ramp(settings, t) for t in (0, 1, 4, 5, 9)] == [0, 0.2, 0.8, 1, 1]
+    assert training._ramp(config(alpha_ramp=0), 0) == 1
+
+
+def test_the_learning_rate_warms_up_and_falls() -> None:
+    settings = config(epochs=10, warmup_epochs=2, lr=0.1)
+    rates = [learning_rate(settings, t / 10) for t in range(101)]
+    assert 0 < rates[0] < 0.01
+    assert max(rates) == pytest.approx(rates[20]) == pytest.approx(0.1)
+    assert rates[-1] == pytest.approx(0.001)
+    assert rates[:21] == sorted(rates[:21])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert learning_rate(config(epochs=1, warmup_epochs=5), 0.9) > 0
+
+
+def test_clipping_bounds_the_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+    clip = nn.utils.clip_grad_norm_
+
+    def watched(parameters: object, most: float) -> Tensor:
+        found = list(parameters)  # type: ignore[call-overload]
+        clip(found, most)
+        norms.append(float(torch.stack([p.grad.norm() for p in found if p.grad is not None]).norm()))
+        return torch.zeros(())
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", watched)
+    trainer(tmp_path, with_faces=False, epochs=1, clip_norm=0.01).run()
+    assert norms
+    assert max(norms) <= 0.0101
+
+
+def test_too_few_recordings(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1 recording to train on; at least 2"):
+        Trainer(config(), CLASSES, voices(1, 0), voices(3, 1), None, tmp_path)
+
+
+def test_fewer_recordings_than_a_batch(tmp_path: Path) -> None:
+    made = Trainer(config(epochs=1, batch_size=64), CLASSES, voices(5, 0), voices(3, 1), faces(2), tmp_path)
+    assert (made.batch, made.steps) == (5, 1)
+    assert math.isfinite(made.run().loss)
+
+
+def test_resuming_from_a_damaged_state(tmp_path: Path) -> None:
+    made = trainer(tmp_path, with_faces=False, epochs=1)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        made.resume()
+    made.run()
+    path = tmp_path / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="cut short"):
+        made.resume()
+
+
+def test_spread() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 2, 2, 0])
+    assert spread(labels, 3, 3).tolist() == [0, 2, 6, 4, 4, 5, 0, 2, 6]  # class 1 has none: others fill its place
+    assert spread(torch.tensor([1, 0]), 2, 2).tolist() == [1, 1, 0, 0]
