@@ -25,7 +25,6 @@ ABSENT = (
     "scipy",
     "matplotlib",
     "PIL",
-    "numba",
 )
 
 
