@@ -79,7 +79,7 @@ def test_cold_start_of_a_real_bundle(bundle_folder: Path) -> None:
 
 def test_peak_memory_is_that_of_the_fresh_process(bundle_folder: Path) -> None:
     """getrusage's peak of a forked process starts with its parent's."""
-    ballast = np.ones(50 * 2**20, np.float64)  # 400 MiB
+    ballast = np.ones(40 * 2**20, np.float64)  # 320 MiB
     cold = cold_start(str(bundle_folder))
     assert cold["peak"] < ballast.nbytes / 2
 

@@ -179,8 +179,7 @@ def scans(found: Sequence[Scan]) -> None:
             table.add_row(name, str(count))
         out.print(table)
         if one.speakers:
-            per = ", ".join(f"{name}: {count}" for name, count in one.speakers.items())
-            out.print(f"{_NOUNS[one.modality]} per speaker: {printable(per)}", markup=False)
+            out.print(_per_speaker(one), markup=False, soft_wrap=False)
         for line in one.broken:
             errors.print(f"broken: {printable(line)}", markup=False)
 
@@ -198,6 +197,15 @@ def _contents(one: Scan) -> str:
     if one.broken:
         parts.append(f"{len(one.broken)} of them broken" if len(one.broken) > 1 else "1 of them broken")
     return ", ".join(parts)
+
+
+def _per_speaker(one: Scan) -> str:
+    noun, counts = _NOUNS[one.modality], set(one.speakers.values())
+    if len(one.speakers) > 1 and len(counts) == 1:
+        return f"{counts.pop()} {noun} of each speaker"
+    # Bound together, so that a line does not break between a speaker and the number.
+    per = ", ".join(f"{printable(name)}:\N{NO-BREAK SPACE}{count}" for name, count in one.speakers.items())
+    return f"{noun} per speaker: {per}"
 
 
 def scores(values: dict[str, Any]) -> str:
