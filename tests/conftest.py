@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,36 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) ->
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
     export(run_folder, folder, trt=False)
     return folder
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process; gives exit code, standard output and standard error."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    from fdan_edge import cli
+
+    def command(*arguments: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            cli.main([str(argument) for argument in arguments])
+        written = capsys.readouterr()
+        return int(end.value.code or 0), written.out, written.err
+
+    return command
+
+
+@pytest.fixture
+def fails(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Run a command that is a user's mistake; gives its one line of standard error."""
+
+    def command(*arguments: str | Path) -> str:
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ")
+        assert err.endswith("\n")
+        assert err.count("\n") == 1
+        return err.removeprefix("error: ").strip()
+
+    return command

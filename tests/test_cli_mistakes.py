@@ -1,0 +1,128 @@
+"""Mistakes at the command line: one line that names the wrong value, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+# --- mistakes with models ---
+
+
+@pytest.mark.parametrize("verb", ["infer", "bench", "evaluate"])
+def test_bundle_that_is_none(fails: Callable[..., str], tmp_path: Path, ravdess_tree: Path, verb: str) -> None:
+    speech = ["--speech", f"ravdess:{ravdess_tree}"]
+    rest: list[str] = {"infer": [str(ravdess_tree)], "bench": [], "evaluate": speech}[verb]
+    assert "no such bundle or file; `fdan-edge export" in fails(verb, tmp_path / "none", *rest)
+    assert "not a bundle (no bundle.json)" in fails(verb, tmp_path, *rest)
+    (tmp_path / "m.onnx").write_text("hello")
+    assert "m.onnx: cut short or not an ONNX model" in fails(verb, tmp_path / "m.onnx", *rest)
+    (tmp_path / "bundle.json").write_text("{")
+    assert "bundle.json: damaged: " in fails(verb, tmp_path, *rest)
+
+
+def test_bundle_whose_name_holds_two_blanks_and_a_line_break(fails: Callable[..., str], tmp_path: Path) -> None:
+    assert fails("bench", tmp_path / "a  b").startswith(f"{tmp_path}/a  b: no such")
+    assert fails("bench", tmp_path / "a\nb").startswith(f"{tmp_path}/a b: no such")
+
+
+def test_checkpoint_cut_short(fails: Callable[..., str], tmp_path: Path, run_folder: Path) -> None:
+    folder = tmp_path / "r"
+    shutil.copytree(run_folder, folder)
+    path = folder / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "checkpoint.safetensors: cut short or not a checkpoint" in fails("bench", folder)
+    assert "checkpoint.safetensors: cut short or not a checkpoint" in fails(
+        "export", folder, "--out", tmp_path / "o"
+    )
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("name", ["none", "."])
+def test_run_that_is_none(fails: Callable[..., str], tmp_path: Path, name: str) -> None:
+    expected = "no such run; `fdan-edge train --out" if name == "none" else "not a run folder (no run.toml"
+    assert expected in fails("export", tmp_path / name, "--out", tmp_path / "o")
+    assert expected in fails("train", "--resume", "--out", tmp_path / name)
+
+
+# --- mistakes with settings and corpora ---
+
+
+def test_train_mistakes(fails: Callable[..., str], tmp_path: Path, ravdess_tree: Path, run_folder: Path) -> None:
+    out = tmp_path / "r"
+
+    def train(*words: str | Path) -> str:
+        speech = ["--speech", f"ravdess:{ravdess_tree}", "--set", "weights=none"]
+        return fails("train", "--out", out, *speech, *words)
+
+    assert fails("train", "--out", out) == (
+        "no speech given; write --speech corpus:path, e.g. --speech synthetic:"
+    )
+    assert train("--set", "epohcs=2").startswith("unknown setting 'epohcs' (did you mean epochs?); valid: ")
+    assert train("--set", "epochs=two") == "epochs = 'two' is not a whole number"
+    assert train("--set", "epochs=2.5") == "epochs = 2.5 is not a whole number"
+    assert train("--set", "epochs=0").startswith("epochs = 0 is out of range; valid: 1 to ")
+    assert train("--set", "backbone=resnet-34").startswith("unknown backbone 'resnet-34' (did you mean resnet34?)")
+    assert train("--set", "epochs") == "--set 'epochs' is not of the form key=value"
+    assert train(tmp_path / "none.toml").endswith("none.toml: cannot be read: No such file or directory")
+    assert train("--speech", "ravdes:x").startswith("unknown corpus 'ravdes' (did you mean ravdess?); valid: ")
+    assert train("--speech", "/data/ravdess").startswith("'/data/ravdess' is not of the form corpus:path")
+    assert train("--speech", "emodb:").startswith("'emodb:' names no folder")
+    assert train("--speech", f"emodb:{tmp_path}/none").endswith("none: no such folder")
+    assert train("--speech", f"emodb:{tmp_path}").startswith(f"emodb:{tmp_path}: no speech found; expected ")
+    assert train("--faces", f"ravdess:{ravdess_tree}").startswith("corpus ravdess has no faces; corpora that have")
+    assert "--resume takes settings and corpora from the run folder" in train("--resume")
+    assert not out.exists()
+    out = run_folder
+    assert "holds a run already; --resume continues it, --out NAME starts another" in train()
+
+
+def test_out_that_cannot_be_written(fails: Callable[..., str], tmp_path: Path, run_folder: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "file: exists and is not a bundle; name another --out" in fails(
+        "export", run_folder, "--out", tmp_path / "file"
+    )
+    assert "/file is not a folder" in fails("export", run_folder, "--out", tmp_path / "file" / "b")
+    assert "/proc/none" in fails("export", run_folder, "--out", "/proc/none/b")  # not even root may write here
+
+
+def test_typers_own_errors_are_clear(run: Run, bundle_folder: Path) -> None:
+    for arguments, words in (
+        (("train",), "Missing option '--out'"),
+        (("infer", bundle_folder), "Missing argument"),
+        (("bench", bundle_folder, "--runs", "two"), "'--runs': Input should be a valid integer"),
+        (("bench", bundle_folder, "--runs", "1"), "should be greater than or equal to 5"),
+        (("evaluate", bundle_folder, "--part", "tset"), "'tset' is not one of"),
+        (("trian",), "No such command 'trian'"),
+        (("infer", bundle_folder, "--jsn"), "No such option"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert words in " ".join(err.replace("│", " ").split())
+        assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "/x/y"), "/x/y: No space left on device"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied"),
+        (OSError("odd"), "OSError: odd"),
+        (MemoryError("Unable to allocate 9 GiB"), "MemoryError: Unable to allocate 9 GiB"),
+        (MemoryError(), "MemoryError: MemoryError"),
+    ],
+)
+def test_the_systems_own_errors(
+    fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr("fdan_edge.doctor.examine", broken)
+    assert fails("doctor") == line
