@@ -1,0 +1,116 @@
+"""The architecture's rules: modules import downwards only, and the runtime needs no training packages."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "fdan_edge"
+#: A module imports only from rows above its own; inside a row the order is as written.
+LAYERS = [
+    [
+        "fdan_edge",
+        "fdan_edge.errors",
+        "fdan_edge.config",
+        "fdan_edge.emotions",
+        "fdan_edge.files",
+        "fdan_edge.progress",
+    ],
+    ["fdan_edge.spec", "fdan_edge.audio", "fdan_edge.ops", "fdan_edge.frontend"],
+    ["fdan_edge.corpora", "fdan_edge.models", "fdan_edge.losses", "fdan_edge.splits", "fdan_edge.metrics"],
+    ["fdan_edge.scan", "fdan_edge.features", "fdan_edge.augment", "fdan_edge.pictures", "fdan_edge.checkpoint"],
+    ["fdan_edge.bundle", "fdan_edge.runners", "fdan_edge.torch_runner", "fdan_edge.train"],
+    ["fdan_edge.infer", "fdan_edge.evaluate", "fdan_edge.scoring", "fdan_edge.bench", "fdan_edge.doctor"],
+    ["fdan_edge.fit", "fdan_edge.export"],
+    ["fdan_edge.cli", "fdan_edge.__main__"],
+]
+ORDER = [name for layer in LAYERS for name in layer]
+RUNTIME = [
+    "errors",
+    "emotions",
+    "files",
+    "spec",
+    "audio",
+    "bundle",
+    "runners",
+    "infer",
+    "bench",
+    "doctor",
+    "progress",
+]
+TRAINING_ONLY = {
+    "torch",
+    "torchvision",
+    "librosa",
+    "sklearn",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "matplotlib",
+    "PIL",
+}
+
+
+def modules() -> dict[str, Path]:
+    # rglob does not follow the link fdan_edge/export
+    files = [*PACKAGE.rglob("*.py"), *(PACKAGE / "export").glob("*.py")]
+    named = {".".join(("fdan_edge", *f.relative_to(PACKAGE).with_suffix("").parts)): f for f in files}
+    return {name.removesuffix(".__init__"): file for name, file in named.items()}
+
+
+def imports(file: Path, *, top_level: bool = False) -> Iterator[str]:
+    """Modules that a file imports; at its top level only, what is under TYPE_CHECKING left out."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in tree.body if top_level else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            assert node.level == 0, f"{file}: relative import"
+            inside = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if name in modules() else node.module for name in inside)
+
+
+def place(module: str) -> int:
+    """Index in ORDER of the module or of the package that it is in."""
+    found = [i for i, name in enumerate(ORDER) if module == name or module.startswith(f"{name}.")]
+    assert found, f"{module} has no layer: add it to LAYERS"
+    return found[-1] if module != "fdan_edge" else 0
+
+
+def unit(module: str) -> str:
+    return ORDER[place(module)]
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_modules_import_downwards_only(name: str) -> None:
+    for imported in imports(modules()[name], top_level=True):
+        if imported.split(".")[0] == "fdan_edge" and unit(imported) != unit(name):
+            assert place(imported) < place(name), f"{name} imports {imported}, which is above it"
+
+
+def test_every_layer_entry_exists() -> None:
+    assert set(ORDER) <= set(modules())
+
+
+@pytest.mark.parametrize("name", RUNTIME)
+def test_the_runtime_imports_no_training_package(name: str) -> None:
+    """Directly or through what it imports, at top level."""
+    waiting, seen = [f"fdan_edge.{name}"], set()
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        for imported in imports(modules()[module], top_level=True):
+            assert imported.split(".")[0] not in TRAINING_ONLY, f"fdan_edge.{name} -> {module} imports {imported}"
+            if imported in modules():
+                waiting.append(imported)
+
+
+def test_files_can_be_read_in_one_sitting() -> None:
+    long = {name: lines for name, file in modules().items() if (lines := len(file.read_text().splitlines())) > 400}
+    assert not long
