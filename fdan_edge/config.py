@@ -130,6 +130,11 @@ class Config:
                 raise ConfigError(f"{name} = {value} is out of range; valid: {low:g} to {high:g}")
         if self.hop > self.n_fft:
             raise ConfigError(f"hop = {self.hop} is longer than n_fft = {self.n_fft} samples")
+        if self.window_hop_seconds > self.window_seconds:
+            raise ConfigError(
+                f"window_hop_seconds = {self.window_hop_seconds:g} leaves gaps between windows of "
+                f"window_seconds = {self.window_seconds:g}"
+            )
 
     @property
     def window(self) -> int:

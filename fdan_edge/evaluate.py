@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fdan_edge import audio
 from fdan_edge.corpora import Item, Source, read, recording, unique
 from fdan_edge.emotions import canonical
 from fdan_edge.errors import AudioError, DataError, choose
-from fdan_edge.infer import probabilities
+from fdan_edge.infer import recognise
 from fdan_edge.metrics import Scores, score
 from fdan_edge.progress import track
 from fdan_edge.runners import Runner
@@ -73,18 +72,17 @@ def evaluate(runner: Runner, items: list[Item], part: str) -> Evaluation:
     Raises:
         DataError: no recording could be scored.
     """
-    spec, labels = runner.spec, list(runner.spec.labels)
+    labels = list(runner.spec.labels)
     true, predicted, broken = [], [], []
     known = [item for item in items if item.emotion in labels]
     for item in track(known, "evaluate"):
         try:
-            waveform = audio.load_speech(item.path, spec.sample_rate, spec.trim_db)
+            heard = recognise(runner, item.path)
         except AudioError as error:
             broken.append(str(error))
             continue
-        mean, _ = probabilities(runner, waveform)
         true.append(labels.index(item.emotion))
-        predicted.append(int(mean.argmax()))
+        predicted.append(labels.index(heard.emotion))
     if not true:
         raise DataError(f"none of {len(items)} recordings could be scored; the model knows {', '.join(labels)}")
     return Evaluation(score(true, predicted, labels), part, broken, len(items) - len(known))

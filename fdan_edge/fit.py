@@ -46,7 +46,6 @@ def fit(
     """
     if not resume and (folder / "run.toml").exists():
         raise CheckpointError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
-    load_weights(config.backbone, config.weights)  # an error now, not after minutes of decoding
     if config.threads:
         torch.set_num_threads(config.threads)
     trainer, parts = _prepare(config, speech, faces, folder)
@@ -71,6 +70,9 @@ def _prepare(config: Config, speech: list[Source], faces: list[Source], folder: 
         f"{len(parts.train)} voices to train, {len(parts.val)} to validate, {len(parts.test)} to test; "
         f"{len(face_items)} faces; {len(classes)} classes; {parts.description}"
     )
+    # What can fail at once fails before minutes of decoding.
+    load_weights(config.backbone, config.weights)
+    folder.mkdir(parents=True, exist_ok=True)
     frontend = build_frontend(config)
     train_items, train_waves = features.load_recordings(parts.train, config, "training")
     val_items, val_waves = features.load_recordings(parts.val, config, "validation")

@@ -36,6 +36,8 @@ class TorchRunner:
 
     def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
         """Probabilities (n, C) of windows (n, spec.window)."""
+        if waveforms.ndim != 2 or waveforms.shape[1] != self.spec.window:
+            raise ValueError(f"expected windows of shape (n, {self.spec.window}), got {waveforms.shape}")
         with torch.inference_mode():
             return self.path(torch.from_numpy(waveforms)).numpy()  # type: ignore[no-any-return]
 
