@@ -1,0 +1,153 @@
+"""Which recordings are scored, and how `evaluate` treats what it cannot use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fdan_edge import bundle
+from fdan_edge.checkpoint import load_split
+from fdan_edge.corpora import Item, Source
+from fdan_edge.errors import CheckpointError, DataError
+from fdan_edge.evaluate import choose_part, evaluate, read_speech
+from fdan_edge.scoring import score_target
+from fdan_edge.spec import ModelSpec
+
+SPLIT = {"train": ["r:1.wav", "r:2.wav"], "val": ["r:3.wav"], "test": ["r:4.wav", "r:5.wav"]}
+
+
+def items(names: Sequence[str], corpus: str = "r") -> list[Item]:
+    return [Item(corpus, name, Path(name), "sad") for name in names]
+
+
+def chosen(given: list[Item], part: str) -> tuple[list[str], str]:
+    found, description = choose_part(given, SPLIT, part)
+    return [item.id for item in found], description
+
+
+def test_parts() -> None:
+    given = items([f"{n}.wav" for n in range(1, 6)])
+    assert chosen(given, "train") == (["1.wav", "2.wav"], "the run's train part")
+    assert chosen(given, "val") == (["3.wav"], "the run's val part")
+    assert chosen(given, "test") == (["4.wav", "5.wav"], "the run's test part")
+    found, description = chosen(given, "all")
+    assert len(found) == 5
+    assert "training speech included" in description
+
+
+def test_speech_of_elsewhere_is_unseen_but_training_speech_never_is() -> None:
+    found, description = choose_part(
+        [*items(["1.wav", "4.wav"]), *items(["1.wav"], corpus="other")], SPLIT, "test"
+    )
+    assert [item.key for item in found] == ["r:4.wav", "other:1.wav"]
+    assert description == "speech unseen in training"
+
+
+def test_another_file_format_does_not_make_training_speech_unseen() -> None:
+    assert chosen(items(["1.flac", "3.flac", "4.flac"]), "test") == (["4.flac"], "the run's test part")
+
+
+def test_only_training_speech_is_refused() -> None:
+    with pytest.raises(DataError, match="all of this speech was used in training or validation; --part all"):
+        choose_part(items(["1.wav", "3.wav"]), SPLIT, "test")
+    with pytest.raises(DataError, match=r"unknown part 'tst' \(did you mean test\?\)"):
+        choose_part(items(["1.wav"]), SPLIT, "tst")
+
+
+def test_read_speech(ravdess_tree: Path) -> None:
+    source = Source("ravdess", ravdess_tree)
+    assert "calm" in {item.emotion for item in read_speech([source], calm_as_neutral=False)}
+    merged = read_speech([source], calm_as_neutral=True)
+    assert sum(item.emotion == "neutral" for item in merged) == 8
+    overlapping = [source, Source("ravdess", ravdess_tree / "Actor_01")]
+    assert [i.key for i in read_speech(overlapping, calm_as_neutral=True)] == [i.key for i in merged]
+
+
+class Loud:
+    """Says that loud windows are angry."""
+
+    name = "loud"
+    spec = ModelSpec(("angry", "sad"), 16000, 16000, 8000, 0.0)
+
+    def predict(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        angry = (np.abs(waveforms).max(axis=1) > 0.5).astype(np.float32)
+        return np.stack([angry, 1 - angry], axis=1)
+
+    def __enter__(self) -> Loud:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> list[Item]:
+    import soundfile
+
+    made = []
+    for name, peak, emotion in (("a", 0.9, "angry"), ("b", 0.2, "sad"), ("c", 0.2, "angry"), ("d", 0.2, "happy")):
+        path = tmp_path / f"{name}.wav"
+        soundfile.write(path, peak * np.sin(np.arange(20000) / 5), 16000)
+        made.append(Item("x", path.name, path, emotion))
+    (tmp_path / "e.wav").write_bytes(b"RIFF")
+    return [*made, Item("x", "e.wav", tmp_path / "e.wav", "sad")]
+
+
+def test_evaluate_scores_what_it_can(recordings: list[Item]) -> None:
+    done = evaluate(Loud(), recordings, "here")
+    assert done.scores.confusion == [[1, 1], [0, 1]]
+    assert done.scores.n == 3
+    assert done.skipped == 1  # happy is no class of the model
+    assert len(done.broken) == 1
+    assert "e.wav" in done.broken[0]
+    values = json.loads(json.dumps(done.to_dict()))
+    assert (values["part"], values["war"], values["skipped_unknown_class"]) == ("here", pytest.approx(2 / 3), 1)
+
+
+def test_nothing_to_score(recordings: list[Item]) -> None:
+    with pytest.raises(DataError, match="none of 2 recordings could be scored; the model knows angry, sad"):
+        evaluate(Loud(), recordings[3:], "here")
+
+
+def test_a_run_repeats_its_own_test_scores(run_folder: Path, ravdess_tree: Path, tmp_path: Path) -> None:
+    done = score_target(run_folder, [Source("ravdess", ravdess_tree)], "test", picture=tmp_path / "c.png")
+    metrics = json.loads((run_folder / "metrics.json").read_text())["test"]
+    assert done.scores.to_dict() == {name: metrics[name] for name in done.scores.to_dict()}
+    assert done.part == "the run's test part"
+    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+    assert b"<svg" in (tmp_path / "c.svg").read_bytes()
+
+
+def test_a_bundle_knows_its_run(bundle_folder: Path, run_folder: Path, ravdess_tree: Path) -> None:
+    done = score_target(bundle_folder, [Source("ravdess", ravdess_tree)], "test")
+    assert done.scores.n == len(load_split(run_folder)["test"]) == 8
+    assert score_target(bundle_folder, [Source("ravdess", ravdess_tree)], "all").scores.n == 32
+
+
+def test_training_speech_is_not_scored_by_naming_a_part_of_it(run_folder: Path, ravdess_tree: Path) -> None:
+    with pytest.raises(DataError, match="used in training or validation"):
+        score_target(run_folder, [Source("ravdess", ravdess_tree / "Actor_01")], "test")
+
+
+def test_a_moved_bundle_needs_its_run(
+    bundle_folder: Path, run_folder: Path, ravdess_tree: Path, tmp_path: Path
+) -> None:
+    speech = [Source("ravdess", ravdess_tree)]
+    moved = Path(shutil.copytree(bundle_folder, tmp_path / "moved"))
+    manifest = bundle.read_manifest(moved)
+    (moved / bundle.MANIFEST).write_text(json.dumps({**manifest, "run": "/no/longer/there"}))
+    with pytest.raises(
+        CheckpointError, match=r"its run folder is not known.*--run, or score everything with --part all"
+    ):
+        score_target(moved, speech, "test")
+    assert score_target(moved, speech, "test", run=run_folder).scores.n == 8
+    with pytest.raises(CheckpointError, match="no such run"):
+        score_target(moved, speech, "test", run=tmp_path / "none")
+    with pytest.raises(CheckpointError, match="its run folder is not known"):
+        score_target(moved / "model.onnx", speech, "test")

@@ -1,0 +1,333 @@
+"""Export: one self-contained file that says what the model says, or an error and nothing lost."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import types
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import TINY
+from numpy.typing import NDArray
+
+from fdan_edge import bundle
+from fdan_edge.config import load_config
+from fdan_edge.corpora import Item, Source
+from fdan_edge.errors import BundleError, ExportError, MissingDependencyError
+from fdan_edge.export import pipeline, to_tensorrt
+from fdan_edge.export.pipeline import export
+from fdan_edge.export.to_onnx import write_onnx
+from fdan_edge.export.verify import compare, pick, verify
+from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
+from fdan_edge.runners import OnnxRunner
+from fdan_edge.spec import ModelSpec
+from fdan_edge.torch_runner import TorchRunner
+
+#: What the network and its front end need; TensorRT of JetPack 6 parses all of it.
+ALLOWED = {"Abs", "Add", "Ceil", "Clip", "Concat", "Conv", "Div", "Erf", "Flatten", "Gemm", "LayerNormalization"}
+ALLOWED |= {"Log", "MatMul", "Mul", "Pad", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape"}
+ALLOWED |= {
+    "Round",
+    "Slice",
+    "Softmax",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Transpose",
+    "Unsqueeze",
+    "Expand",
+    "Shape",
+    "Gather",
+}
+
+
+def waves(n: int, window: int, seed: int = 0) -> NDArray[np.float32]:
+    chance = np.random.default_rng(seed)
+    return (chance.standard_normal((n, window)) * np.logspace(-3, -0.5, n)[:, None]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(bundle_folder: Path) -> onnx.ModelProto:
+    return onnx.load(str(bundle_folder / "model.onnx"))
+
+
+def test_the_file_is_self_contained(bundle_folder: Path, model: onnx.ModelProto, tmp_path: Path) -> None:
+    assert sorted(p.name for p in bundle_folder.iterdir()) == ["bundle.json", "model.onnx"]
+    assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in model.graph.initializer)
+    shutil.copy(bundle_folder / "model.onnx", tmp_path / "alone.onnx")
+    with OnnxRunner(tmp_path / "alone.onnx") as runner:
+        assert runner.predict(waves(1, runner.spec.window)).shape == (1, 7)
+
+
+def test_opset_inputs_and_outputs(model: onnx.ModelProto) -> None:
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
+    assert [i.name for i in model.graph.input] == ["waveform"]
+    assert [o.name for o in model.graph.output] == ["probabilities"]
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    assert dims[0].dim_param
+    assert dims[1].dim_value == 16000
+    assert model.graph.output[0].type.tensor_type.shape.dim[1].dim_value == 7
+
+
+def test_no_op_that_a_target_lacks(model: onnx.ModelProto) -> None:
+    ops = Counter(node.op_type for node in model.graph.node)
+    assert not ops.keys() - ALLOWED
+    before_network = [node.op_type for node in model.graph.node]
+    front_end = before_network[: before_network.index("Log")]
+    assert len(front_end) < 60  # so it is the front end's
+    assert "MatMul" not in front_end
+    assert "Gemm" not in front_end
+
+
+def test_nothing_of_this_machine_is_inside(bundle_folder: Path) -> None:
+    data = (bundle_folder / "model.onnx").read_bytes()
+    assert str(Path(__file__).parents[1]).encode() not in data
+    assert b"site-packages" not in data
+
+
+def test_metadata(bundle_folder: Path, run_folder: Path) -> None:
+    metrics = json.loads((run_folder / "metrics.json").read_text())
+    with OnnxRunner(bundle_folder / "model.onnx") as runner, TorchRunner(run_folder) as reference:
+        spec = runner.spec
+        assert spec.labels == reference.spec.labels == tuple(metrics["test"]["labels"])
+        assert (spec.sample_rate, spec.window, spec.window_hop, spec.trim_db) == (16000, 16000, 8000, 40.0)
+    assert spec.info["test_scores"]["uar"] == pytest.approx(metrics["test"]["uar"], abs=1e-4)
+    assert spec.info["test_scores"]["n"] == 8
+    assert spec.info["protocol"] == "speaker-independent, speakers 04 held out"
+    assert spec.info["log_mel"]["n_mels"] == 32
+    assert spec.info["speech"] == ["ravdess"]
+    assert "non-commercial" in spec.info["licence"]
+
+
+def test_manifest(bundle_folder: Path) -> None:
+    values = bundle.read_manifest(bundle_folder)
+    assert values["check"]["clips"] == 8
+    assert values["check"]["flips"] == 0
+    assert values["check"]["max_difference"] <= 1e-3
+    assert values["engine"] is None
+    assert (
+        bundle.checked_file(bundle_folder, "model.onnx").stat().st_size == values["files"]["model.onnx"]["bytes"]
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 16])
+def test_equals_pytorch_on_every_batch_size(bundle_folder: Path, run_folder: Path, batch: int) -> None:
+    with OnnxRunner(bundle_folder / "model.onnx") as runner, TorchRunner(run_folder) as reference:
+        windows = waves(batch, runner.spec.window)
+        made, expected = runner.predict(windows), reference.predict(windows)
+    np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(made.sum(1), 1, atol=1e-5)
+
+
+def made_path(**changes: object) -> tuple[AcousticPath, ModelSpec]:
+    """An untrained network whose answers differ from window to window."""
+    words = [f"{name}={value}" for name, value in changes.items()]
+    config = load_config(None, [*TINY, "backbone=resnet18", "bank_per_class=2", *words])
+    torch.manual_seed(0)
+    model = Fdan(config, 3, faces=True).eval()
+    if model.use_bank:
+        model.fill_bank(-80 * torch.rand(4, 1, 32, 32), torch.rand(6, 3, 32, 32))
+    spec = ModelSpec(("a", "b", "c"), config.sample_rate, config.window, config.window_hop, 0.0)
+    return AcousticPath(model, build_frontend(config)).eval(), spec
+
+
+def test_the_bank_is_exported_with_its_faces(tmp_path: Path) -> None:
+    path, spec = made_path(acoustic_path="bank", attention_layers=2)
+    write_onnx(path, spec, tmp_path / "m.onnx")
+    with OnnxRunner(tmp_path / "m.onnx") as runner:
+        for batch in (1, 3):
+            windows = waves(batch, spec.window)
+            made = runner.predict(windows)
+            with torch.inference_mode():
+                expected = path(torch.from_numpy(windows)).numpy()
+            np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
+    assert float(np.ptp(made, axis=0).max()) > 1e-3  # a constant answer would prove nothing
+    assert runner.spec == spec
+
+
+class Fake:
+    """A runner whose answer is dictated."""
+
+    def __init__(self, name: str, answer: list[float], window: int = 16000) -> None:
+        self.name, self.answer = name, answer
+        self.spec = ModelSpec(("a", "b", "c"), 16000, window, window, 0.0)
+
+    def predict(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.tile(np.asarray(self.answer, np.float32), (len(waveforms), 1))
+
+    def __enter__(self) -> Fake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def clips(tree: Path, n: int = 3) -> list[Item]:
+    return [Item("ravdess", p.name, p, "sad") for p in sorted(tree.rglob("*.wav"))[:n]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "passes"),
+    [
+        ([0.5, 0.3, 0.2], True),
+        ([0.5005, 0.2995, 0.2], True),
+        ([0.502, 0.298, 0.2], False),
+        ([float("nan"), 0.3, 0.2], False),
+        ([0.3, 0.5, 0.2], False),
+    ],
+)
+def test_verify(ravdess_tree: Path, answer: list[float], passes: bool) -> None:
+    reference, exported = Fake("PyTorch", [0.5, 0.3, 0.2]), Fake("ONNX Runtime", answer)
+    if passes:
+        assert verify(reference, exported, clips(ravdess_tree), "here").clips == 3
+    else:
+        with pytest.raises(ExportError, match="ONNX Runtime does not reproduce PyTorch: 3 real clips"):
+            verify(reference, exported, clips(ravdess_tree), "here")
+
+
+def test_verify_refuses_a_flip_within_the_tolerance(ravdess_tree: Path) -> None:
+    reference, exported = Fake("a", [0.4, 0.3996, 0.2]), Fake("b", [0.3996, 0.4, 0.2])
+    with pytest.raises(ExportError, match="3 labels differ"):
+        verify(reference, exported, clips(ravdess_tree), "here")
+
+
+def test_verify_needs_a_readable_clip(ravdess_tree: Path, tmp_path: Path) -> None:
+    broken = Item("x", "b", tmp_path / "none.wav", "sad")
+    one = Fake("a", [1, 0, 0])
+    with pytest.raises(ExportError, match="none of the 1 clips"):
+        verify(one, one, [broken], "here")
+    assert verify(one, one, [broken, *clips(ravdess_tree, 2)], "here").clips == 2
+
+
+def test_compare_by_hand() -> None:
+    check = compare(np.array([[0.6, 0.4], [0.5, 0.5]]), np.array([[0.4, 0.6], [0.5, 0.5]]), "here")
+    assert (check.clips, check.flips) == (2, 1)
+    assert check.max_difference == pytest.approx(0.2)
+    assert check.mean_difference == pytest.approx(0.1)
+    assert "2 real clips (here): largest probability difference 2.0e-01" in check.line()
+
+
+def test_pick_takes_every_class() -> None:
+    items = [Item("x", f"{e}{i:03}", Path("x"), e) for e in ("angry", "happy", "sad") for i in range(50)]
+    picked = pick(items, 9)
+    assert Counter(item.emotion for item in picked) == {"angry": 3, "happy": 3, "sad": 3}
+    assert pick(items[:4]) == items[:4]
+
+
+def test_a_failed_check_keeps_the_earlier_bundle(
+    bundle_folder: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: onnx.ModelProto
+) -> None:
+    """What a defective exporter would do: one weight tensor differs."""
+
+    def perturbed(_path: AcousticPath, _spec: ModelSpec, target: Path) -> None:
+        wrong = onnx.ModelProto()
+        wrong.CopyFrom(model)
+        (weight,) = (t for t in wrong.graph.initializer if t.name.endswith("classifier.weight") and t.dims[0] == 7)
+        values = onnx.numpy_helper.to_array(weight)
+        noise = 0.05 * np.random.default_rng(0).standard_normal(values.shape).astype(np.float32)
+        weight.CopyFrom(onnx.numpy_helper.from_array(values + noise, weight.name))
+        target.write_bytes(wrong.SerializeToString())
+
+    out = Path(shutil.copytree(bundle_folder, tmp_path / "bundle"))
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    monkeypatch.setattr(pipeline, "write_onnx", perturbed)
+    with pytest.raises(ExportError, match="does not reproduce PyTorch"):
+        export(run_folder, out, trt=False)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_other_folders_are_refused(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    with pytest.raises(BundleError, match="exists and is not a bundle; name another --out"):
+        export(run_folder, tmp_path / "out", trt=False)
+    assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_unfinished_run_and_missing_clips_are_refused(run_folder: Path, tmp_path: Path, fer_tree: Path) -> None:
+    run = Path(
+        shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("last*", "metrics.json"))
+    )
+    with pytest.raises(ExportError, match="has no scores yet; `fdan-edge train --resume"):
+        export(run, tmp_path / "out", trt=False)
+    with pytest.raises(ExportError, match=r"checked on real clips, but ravdess:.*; name some with --speech"):
+        export(run_folder, tmp_path / "out", trt=False, speech=[Source("ravdess", fer_tree)])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_graph_that_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, spec = made_path()
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator\nand 40 lines more")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(ExportError, match=r"^export to ONNX failed: RuntimeError: no such operator$"):
+        write_onnx(path, spec, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_tensorrt_the_command_is_named_at_once(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str, *_: object) -> types.ModuleType:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.setattr(pipeline, "write_onnx", None)  # would fail if work had begun
+    with pytest.raises(
+        MissingDependencyError, match=r"--trt needs TensorRT.*: pip install 'fdan-edge\[rtx\]'"
+    ) as caught:
+        export(run_folder, tmp_path / "out", trt=True)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_flavours_of_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {name: types.ModuleType(name) for name in ("tensorrt_rtx", "tensorrt")}
+    monkeypatch.setattr(importlib, "import_module", made.__getitem__)
+    assert to_tensorrt.find_tensorrt().__name__ == "tensorrt_rtx"
+    assert to_tensorrt.find_tensorrt("trt").__name__ == "tensorrt"
+
+
+@pytest.mark.rtx
+def test_a_real_engine_is_built(
+    run_folder: Path, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = bundle_folder / "model.onnx"  # from the same run: exporting it again would take a while
+    monkeypatch.setattr(pipeline, "write_onnx", lambda _path, _spec, target: shutil.copy(exported, target))
+    done = export(run_folder, tmp_path / "bundle", trt=True)
+    assert done.engine is not None
+    assert (done.engine.flavour, done.engine.profile) == ("rtx", (1, 1, 16))
+    assert sorted(done.files) == ["bundle.json", "model.onnx", "model.rtx.engine"]
+    engine = bundle.checked_file(tmp_path / "bundle", "model.rtx.engine")
+    assert engine.stat().st_size > 1e6  # the weights are in it
+    assert bundle.read_manifest(tmp_path / "bundle")["engine"]["batch"] == [1, 1, 16]
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "empty", "other graph"])
+def test_an_onnx_file_that_tensorrt_cannot_build(bundle_folder: Path, tmp_path: Path, damage: str) -> None:
+    whole = (bundle_folder / "model.onnx").read_bytes()
+    node = onnx.helper.make_node("STFT", ["x", "y"], ["z"])
+    x, y, z = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in "xyz")
+    other = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x, y], [z])).SerializeToString()
+    content = {
+        "garbage": b"\x00\x01garbage" * 99,
+        "truncated": whole[: len(whole) // 2],
+        "empty": b"",
+        "other graph": other,
+    }
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content[damage])
+    with pytest.raises(ExportError, match="TensorRT") as caught:
+        to_tensorrt.write_engine(path, tmp_path, 16000)
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
