@@ -4,6 +4,7 @@ FdanEdgeError
 ├── ConfigError             a setting has an unknown name or a value that cannot work
 ├── DataError               a corpus, a label or a split is not usable
 │   └── AudioError          one recording cannot be used
+├── TrainingError           a training diverged
 ├── CheckpointError         a run folder or checkpoint is missing, cut short or of another kind
 ├── BundleError             a bundle or ONNX file is missing, cut short or of another kind
 ├── ExportError             an export was refused or failed its check
@@ -27,6 +28,10 @@ class DataError(FdanEdgeError):
 
 class AudioError(DataError):
     """One recording cannot be used."""
+
+
+class TrainingError(FdanEdgeError):
+    """A training diverged."""
 
 
 class CheckpointError(FdanEdgeError):

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fdan_edge import augment, checkpoint, metrics
 from fdan_edge.config import Config
-from fdan_edge.errors import DataError
+from fdan_edge.errors import CheckpointError, DataError, TrainingError, one_line
 from fdan_edge.features import Faces, Voices
 from fdan_edge.files import write_text
 from fdan_edge.losses import Terms, fdan_loss
@@ -73,14 +73,23 @@ class Trainer:
         self.history: list[Epoch] = []
 
     def resume(self) -> None:
-        """Take up the state of last.safetensors."""
-        tensors, state = checkpoint.load_tensors(self.folder / "last.safetensors")
-        self.model.load_state_dict(_unprefixed(tensors, "model."))
-        if self.averaged is not None:
-            self.averaged.load_state_dict(_unprefixed(tensors, "averaged."))
-        checkpoint.restore_optimizer(self.optimizer, tensors)
-        self.epoch = int(state["epoch"])
-        self.history = [Epoch(**values) for values in state["history"]]
+        """Take up the state of last.safetensors.
+
+        Raises:
+            CheckpointError: it is damaged, or of other settings than the run's.
+        """
+        path = self.folder / "last.safetensors"
+        tensors, state = checkpoint.load_tensors(path)
+        try:
+            self.model.load_state_dict(_unprefixed(tensors, "model."))
+            if self.averaged is not None:
+                self.averaged.load_state_dict(_unprefixed(tensors, "averaged."))
+            checkpoint.restore_optimizer(self.optimizer, tensors)
+            self.epoch = int(state["epoch"])
+            self.history = [Epoch(**values) for values in state["history"]]
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            detail = one_line(RuntimeError(" ".join(str(error).split())))
+            raise CheckpointError(f"{path}: does not fit the run's config.toml: {detail}") from None
 
     def run(self) -> Epoch:
         """Train the remaining epochs; the record of the best one."""
@@ -119,6 +128,12 @@ class Trainer:
         self._fill_bank()
         val_loss, val = self._validate()
         loss, acoustic, visual, alignment, war = (sums / self.steps).tolist()
+        if not math.isfinite(loss) or not math.isfinite(val_loss):
+            raise TrainingError(
+                f"epoch {self.epoch}: the loss is {loss:g} (validation {val_loss:g}): the training diverged; "
+                f"lower lr = {self.config.lr:g} or alpha = {self.config.alpha:g}. "
+                f"What earlier epochs left in {self.folder} stays"
+            )
         return Epoch(
             epoch=self.epoch,
             loss=loss,

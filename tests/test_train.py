@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fdan_edge import checkpoint
 from fdan_edge import train as training
 from fdan_edge.config import Config, load_config
-from fdan_edge.errors import CheckpointError, DataError
+from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.features import Faces, Voices
 from fdan_edge.train import Epoch, Trainer, learning_rate, spread
 
@@ -234,6 +234,23 @@ def test_resuming_from_a_damaged_state(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="cut short"):
         made.resume()
+
+
+def test_resuming_with_other_settings(tmp_path: Path) -> None:
+    trainer(tmp_path, with_faces=False, epochs=1).run()
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: does not fit the run's config\.toml"):
+        trainer(tmp_path, with_faces=False, epochs=1, feature_size=16).resume()
+
+
+def test_a_training_that_diverges_stops_and_keeps_what_it_has(tmp_path: Path) -> None:
+    trainer(tmp_path, with_faces=False, epochs=1).run()
+    kept = (tmp_path / "checkpoint.safetensors").read_bytes()
+    made = trainer(tmp_path, with_faces=False, epochs=2)
+    made.resume()
+    next(made.model.parameters()).data.fill_(math.nan)
+    with pytest.raises(TrainingError, match=r"epoch 2: the loss is nan.*diverged; lower lr = 0\.001"):
+        made.run()
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == kept
 
 
 def test_spread() -> None:
