@@ -14,21 +14,25 @@ import torch
 
 from fdan_edge import __version__, bundle
 from fdan_edge.checkpoint import load_split
-from fdan_edge.corpora import Item, Source, parse_source
+from fdan_edge.corpora import Item, Source, parse_source, recording
 from fdan_edge.errors import DataError, ExportError
 from fdan_edge.evaluate import read_speech
 from fdan_edge.export.to_onnx import OPSET, write_onnx
 from fdan_edge.export.to_tensorrt import Engine, find_tensorrt, write_engine
 from fdan_edge.export.verify import Check, pick, verify
+from fdan_edge.files import sha256
 from fdan_edge.progress import say
 from fdan_edge.runners import OnnxRunner
 from fdan_edge.spec import ModelSpec
 from fdan_edge.torch_runner import TorchRunner
 
-LICENCE_NOTE = (
-    "The weights inherit the terms of the recordings and faces that they were trained on; "
-    "RAVDESS and FER2013 allow research and non-commercial use only."
-)
+#: What each corpus allows, as said with the models trained on it.
+TERMS = {
+    "ravdess": "CC BY-NC-SA 4.0, non-commercial",
+    "emodb": "CC0",
+    "fer2013": "research use",
+    "synthetic": "made by fdan-edge",
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,8 @@ def _clips(run: Path, reference: TorchRunner, speech: list[Source] | None) -> tu
         items = read_speech(sources, calm_as_neutral=reference.config.calm_as_neutral)
     except DataError as error:
         raise ExportError(f"the export is checked on real clips, but {error}; name some with --speech") from None
-    test = set(load_split(run)["test"])
-    held_out = [item for item in items if item.key in test]
+    test = {recording(key) for key in load_split(run)["test"]}
+    held_out = [item for item in items if recording(item.key) in test]
     return (pick(held_out), "of the test part") if held_out else (pick(items), "of the given speech")
 
 
@@ -85,12 +89,19 @@ def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
     """The spec with the run's test scores, which travel inside the ONNX file."""
     try:
         test = json.loads((run / "metrics.json").read_text())["test"]
-    except (OSError, ValueError, KeyError):
+        scores = {name: round(float(test[name]), 4) for name in ("uar", "war", "wf1")} | {"n": int(test["n"])}
+    except (OSError, ValueError, KeyError, TypeError):
         raise ExportError(
             f"{run}: has no scores yet; `fdan-edge train --resume --out {run}` finishes it"
         ) from None
-    scores = {name: round(float(test[name]), 4) for name in ("uar", "war", "wf1")}
-    return replace(spec, info={**spec.info, "test_scores": scores | {"n": test["n"]}, "licence": LICENCE_NOTE})
+    return replace(spec, info={**spec.info, "test_scores": scores, "licence": _licence(spec)})
+
+
+def _licence(spec: ModelSpec) -> str:
+    """The terms that the weights inherit, by corpus."""
+    corpora = dict.fromkeys([*spec.info["speech"], *spec.info["faces"]])
+    terms = [f"{name}: {TERMS.get(name, 'see there')}" for name in corpora]
+    return f"weights inherit the terms of their data: {'; '.join(terms)}"
 
 
 def _manifest(run: Path, spec: ModelSpec, check: Check, engine: Engine | None) -> dict[str, Any]:
@@ -103,6 +114,7 @@ def _manifest(run: Path, spec: ModelSpec, check: Check, engine: Engine | None) -
     }
     return {
         "run": str(run),
+        "split_sha256": sha256(run / "split.json"),  # says which speech may not be scored
         "opset": OPSET,
         "precision": "fp32",
         "spec": json.loads(spec.to_json()),

@@ -14,9 +14,7 @@ from fdan_edge.files import write_bytes
 MAX_BATCH = 16
 #: module -> how its engines are called, best for a desk first
 FLAVOURS = {"tensorrt_rtx": "rtx", "tensorrt": "trt"}
-INSTALL = (
-    "pip install 'fdan-edge[rtx]' (TensorRT for RTX cards), or use the tensorrt that JetPack brings on a Jetson"
-)
+INSTALL = "pip install tensorrt-rtx-cu13 (for RTX cards), or use the tensorrt that JetPack brings on a Jetson"
 
 
 @dataclass(frozen=True)

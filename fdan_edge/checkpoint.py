@@ -76,7 +76,7 @@ def _run_info(values: dict[str, Any]) -> RunInfo:
 
 
 def load_split(folder: Path) -> dict[str, list[str]]:
-    """The item keys of each part, from split.json.
+    """The item keys of each part, and the speakers seen in training, from split.json.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -84,7 +84,8 @@ def load_split(folder: Path) -> dict[str, list[str]]:
     path = folder / "split.json"
     try:
         values: dict[str, list[str]] = json.loads(path.read_text())
-        return {part: list(values[part]) for part in ("train", "val", "test")}
+        parts = {part: list(values[part]) for part in ("train", "val", "test")}
+        return {**parts, "speakers": list(values.get("speakers", []))}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: missing or damaged: {one_line(error)}") from None
 

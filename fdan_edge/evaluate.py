@@ -48,22 +48,35 @@ def read_speech(sources: list[Source], *, calm_as_neutral: bool) -> list[Item]:
 def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tuple[list[Item], str]:
     """The items to score, and how to call them.
 
-    `test` is what the run held out; speech of other corpora counts as test as a whole, and recordings
-    that the run saw in training or validation never do. `all` takes everything and says so.
+    `test` is what the run held out; speech of other corpora counts as test as a whole. Recordings that the
+    run saw in training or validation never do, nor, where speakers were held out, do further recordings of
+    the speakers that it saw. `all` takes everything and says so.
     """
     if part not in PARTS:
         raise DataError(choose("part", part, PARTS))
     if part == "all":
         return items, "all given speech, training speech included where it is among it"
-    parts = {name: {recording(key) for key in keys} for name, keys in split.items()}
+    parts = {name: {recording(key) for key in split[name]} for name in ("train", "val", "test")}
     if part != "test":
-        return [item for item in items if recording(item.key) in parts[part]], f"the run's {part} part"
-    chosen = [item for item in items if recording(item.key) not in parts["train"] | parts["val"]]
+        chosen = [item for item in items if recording(item.key) in parts[part]]
+        if not chosen:
+            raise DataError(f"none of this speech is in the run's {part} part")
+        return chosen, f"the run's {part} part"
+    chosen = _unseen(items, parts["train"] | parts["val"], set(split["speakers"]))
     if not chosen:
-        raise DataError("all of this speech was used in training or validation; --part all scores it anyway")
-    if all(recording(item.key) in parts["test"] for item in chosen):
-        return chosen, "the run's test part"
+        raise DataError(
+            "all of this speech, or its speakers, was used in training or validation; --part all scores it anyway"
+        )
+    known = sum(recording(item.key) in parts["test"] for item in chosen)
+    if known == len(chosen):
+        whole = "" if known == len(parts["test"]) else f"{known} of {len(parts['test'])} recordings of "
+        return chosen, f"{whole}the run's test part"
     return chosen, "speech unseen in training"
+
+
+def _unseen(items: list[Item], recordings: set[str], speakers: set[str]) -> list[Item]:
+    """Neither the recordings nor, where speakers were held out, other recordings of the speakers."""
+    return [i for i in items if recording(i.key) not in recordings and i.speaker_key not in speakers]
 
 
 def evaluate(runner: Runner, items: list[Item], part: str) -> Evaluation:

@@ -96,7 +96,7 @@ def load_faces(items: list[Item], labels: list[int], config: Config) -> Faces:
                 resized = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
                 pixels.append(torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1))
             kept.append(label)
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             broken.append(f"{item.path}: not a readable image: {one_line(error)}")
     _report(broken)
     if not kept:

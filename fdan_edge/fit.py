@@ -14,13 +14,13 @@ from fdan_edge import __version__, checkpoint, features, pictures
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source, read
 from fdan_edge.emotions import canonical
-from fdan_edge.errors import CheckpointError, DataError
+from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.evaluate import evaluate, read_speech
 from fdan_edge.files import write_json
 from fdan_edge.models.backbones import load_weights
 from fdan_edge.models.fdan import build_frontend
 from fdan_edge.progress import say
-from fdan_edge.splits import Split, split
+from fdan_edge.splits import Split, restore, split
 from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import Epoch, Trainer
 
@@ -48,44 +48,85 @@ def fit(
         raise CheckpointError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
     if config.threads:
         torch.set_num_threads(config.threads)
-    trainer, parts = _prepare(config, speech, faces, folder)
-    if resume and (folder / "last.safetensors").exists():
+    started = resume and (folder / "last.safetensors").exists()
+    corpora = _resumed(config, speech, faces, folder) if resume else _fresh(config, speech, faces)
+    # What can fail at once fails before minutes of decoding.
+    if not started:
+        load_weights(config.backbone, config.weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = _trainer(config, corpora, folder, pretrained=not started)
+    if started:
         trainer.resume()
         say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
-    try:
-        best = trainer.run()
-    except (KeyboardInterrupt, OSError):
-        if trainer.history:
-            say(f"{trainer.epoch} whole epochs are kept; `fdan-edge train --resume --out {folder}` continues")
-        raise
-    return Fitted(folder, _score(folder, best, parts, bool(faces)))
+    elif not resume:
+        _save_start(config, speech, faces, corpora, folder)
+    best = _run(trainer, corpora.parts, folder)
+    return Fitted(folder, _score(folder, best, corpora.parts, trainer))
 
 
-def _prepare(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> tuple[Trainer, Split]:
+@dataclass(frozen=True)
+class _Corpora:
+    """What is trained on, before anything is decoded."""
+
+    classes: list[str]
+    parts: Split
+    faces: list[Item]
+
+
+def _fresh(config: Config, speech: list[Source], faces: list[Source]) -> _Corpora:
     items = read_speech(speech, calm_as_neutral=config.calm_as_neutral)
     classes = features.class_names(items)
-    parts = split(items, config)
-    face_items = _faces(faces, classes, config)
+    return _Corpora(classes, split(items, config), _faces(faces, classes, config))
+
+
+def _resumed(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> _Corpora:
+    """As the run began: files that came or went since must not move others from train to test."""
+    _, info = checkpoint.load_run(folder)
+    items = read_speech(speech, calm_as_neutral=config.calm_as_neutral)
+    parts = restore(items, checkpoint.load_split(folder), info.protocol)
+    return _Corpora(info.classes, parts, _faces(faces, info.classes, config))
+
+
+def _trainer(config: Config, corpora: _Corpora, folder: Path, *, pretrained: bool) -> Trainer:
+    classes, parts = corpora.classes, corpora.parts
     say(
         f"{len(parts.train)} voices to train, {len(parts.val)} to validate, {len(parts.test)} to test; "
-        f"{len(face_items)} faces; {len(classes)} classes; {parts.description}"
+        f"{len(corpora.faces)} faces; {len(classes)} classes; {parts.description}"
     )
-    # What can fail at once fails before minutes of decoding.
-    load_weights(config.backbone, config.weights)
-    folder.mkdir(parents=True, exist_ok=True)
     frontend = build_frontend(config)
     train_items, train_waves = features.load_recordings(parts.train, config, "training")
     val_items, val_waves = features.load_recordings(parts.val, config, "validation")
     train = features.training_voices(train_waves, _indices(train_items, classes), frontend, config)
     val = features.evaluation_voices(val_waves, _indices(val_items, classes), frontend, config)
-    pixels = features.load_faces(face_items, _indices(face_items, classes), config) if face_items else None
-    trainer = Trainer(config, classes, train, val, pixels, folder)
-    info = checkpoint.RunInfo(
-        classes, [_absolute(s) for s in speech], [_absolute(s) for s in faces], parts.description, versions()
+    labels = _indices(corpora.faces, classes)
+    pixels = features.load_faces(corpora.faces, labels, config) if corpora.faces else None
+    return Trainer(config, classes, train, val, pixels, folder, pretrained=pretrained)
+
+
+def _save_start(
+    config: Config, speech: list[Source], faces: list[Source], corpora: _Corpora, folder: Path
+) -> None:
+    description = corpora.parts.description
+    voices, images = ([_absolute(s) for s in given] for given in (speech, faces))
+    write_json(folder / "split.json", corpora.parts.keys())
+    checkpoint.save_run(
+        folder, config, checkpoint.RunInfo(corpora.classes, voices, images, description, versions())
     )
-    checkpoint.save_run(folder, config, info)
-    write_json(folder / "split.json", parts.keys())
-    return trainer, parts
+
+
+def _run(trainer: Trainer, parts: Split, folder: Path) -> Epoch:
+    """Train; what was reached before an interruption stays, and the user hears how to go on."""
+    try:
+        return trainer.run()
+    except TrainingError:
+        if trainer.history:
+            _score(folder, trainer.best(), parts, trainer)
+        raise
+    except (KeyboardInterrupt, OSError):
+        if trainer.history:
+            whole = trainer.history[-1].epoch
+            say(f"{whole} whole epochs are kept; `fdan-edge train --resume --out {folder}` continues")
+        raise
 
 
 def _faces(sources: list[Source], classes: list[str], config: Config) -> list[Item]:
@@ -105,14 +146,14 @@ def _faces(sources: list[Source], classes: list[str], config: Config) -> list[It
     return kept
 
 
-def _score(folder: Path, best: Epoch, parts: Split, faces: bool) -> dict[str, Any]:
+def _score(folder: Path, best: Epoch, parts: Split, trainer: Trainer) -> dict[str, Any]:
     with TorchRunner(folder) as runner:
         test = evaluate(runner, parts.test, "the run's test part")
     values = {
-        "method": _method(runner.config, faces),
+        "method": _method(runner.config, trainer.faces is not None),
         "protocol": parts.description,
         "best_epoch": best.epoch,
-        "val": {"uar": best.val_uar, "war": best.val_war, "loss": best.val_loss, "n": len(parts.val)},
+        "val": {"uar": best.val_uar, "war": best.val_war, "loss": best.val_loss, "n": trainer.val_recordings},
         "test": test.to_dict(),
     }
     write_json(folder / "metrics.json", values)

@@ -10,6 +10,7 @@ from fdan_edge.checkpoint import load_run, load_split
 from fdan_edge.corpora import Source
 from fdan_edge.errors import CheckpointError
 from fdan_edge.evaluate import Evaluation, choose_part, evaluate, read_speech
+from fdan_edge.files import sha256
 from fdan_edge.pictures import confusion_matrix
 from fdan_edge.runners import open_runner
 
@@ -35,6 +36,8 @@ def score_target(
                 f"{target}: its run folder is not known, so neither is which speech it was trained on; "
                 "name it with --run, or score everything with --part all"
             )
+        if folder is not None and part != "all":
+            _check_same_run(target, folder)
         calm_as_neutral = "calm" not in runner.spec.labels
         items = read_speech(sources, calm_as_neutral=calm_as_neutral)
         split = load_split(folder) if folder else {}
@@ -55,4 +58,13 @@ def _run_folder(target: Path, run: Path | None) -> Path | None:
     if not (target / bundle.MANIFEST).is_file():
         return None
     named: Any = bundle.read_manifest(target).get("run")
-    return Path(named) if named and (Path(named) / "split.json").is_file() else None
+    return Path(named) if isinstance(named, str) and (Path(named) / "split.json").is_file() else None
+
+
+def _check_same_run(target: Path, folder: Path) -> None:
+    """A run trained anew in the same folder has another split: what it calls test was perhaps trained on."""
+    if not (target / bundle.MANIFEST).is_file():
+        return
+    expected = bundle.read_manifest(target).get("split_sha256")
+    if expected != sha256(folder / "split.json"):
+        raise CheckpointError(f"{folder}: is not the run that {target} was exported from; name it with --run")

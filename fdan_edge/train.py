@@ -55,6 +55,8 @@ class Trainer:
         val: Voices,
         faces: Faces | None,
         folder: Path,
+        *,
+        pretrained: bool = True,
     ) -> None:
         if len(train.labels) < 2:
             raise DataError(f"{len(train.labels)} recording to train on; at least 2 are needed")
@@ -63,10 +65,11 @@ class Trainer:
         self.config, self.classes, self.folder = config, classes, folder
         self.train_voices, self.val_voices, self.faces = train, val, faces
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = Fdan(config, len(classes), faces=faces is not None).to(self.device)
+        self.model = Fdan(config, len(classes), faces=faces is not None, pretrained=pretrained).to(self.device)
         self.model.to(memory_format=torch.channels_last)
         self.averaged = _averaged(self.model, config)
         self.optimizer = _optimizer(self.model, config)
+        self.val_recordings = int(val.owner.max()) + 1
         self.batch = min(config.batch_size, len(train.labels))
         self.steps = len(train.labels) // self.batch
         self.epoch = 0
@@ -340,6 +343,6 @@ def _unprefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _epoch_line(e: Epoch, epochs: int, *, best: bool) -> str:
     mark = "  *" if best else ""
     return (
-        f"epoch {e.epoch:>3}/{epochs}  loss {e.loss:.3f} = voice {e.acoustic:.3f} + face {e.visual:.3f}"
-        f" + alpha LMMD {e.alignment:.3f}  val UAR {100 * e.val_uar:.1f} %  {e.seconds:.0f} s{mark}"
+        f"epoch {e.epoch:>3}/{epochs}  loss {e.loss:.3f}  voice {e.acoustic:.3f}  face {e.visual:.3f}"
+        f"  LMMD {e.alignment:.3f}  val loss {e.val_loss:.3f} UAR {100 * e.val_uar:.1f} %  {e.seconds:.0f} s{mark}"
     )

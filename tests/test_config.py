@@ -71,12 +71,13 @@ def test_a_configuration_does_not_change() -> None:
         ("calm_as_neutral=yes", "calm_as_neutral = 'yes' is not true or false"),
         ("calm_as_neutral=1", "calm_as_neutral = 1 is not true or false"),
         ("hop=2048", "hop = 2048 is longer than n_fft = 1024 samples"),
+        ("backbone=vgg16,n_mels=16", "vgg16 needs at least 32 mel bands and 32 frames; n_mels = 16"),
         ("window_hop_seconds=4", "window_hop_seconds = 4 leaves gaps between windows of window_seconds = 3"),
     ],
 )
 def test_wrong_values_are_named(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        load_config(None, [word])
+        load_config(None, word.split(","))
     assert "\n" not in str(caught.value)
 
 

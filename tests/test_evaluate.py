@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,12 @@ from fdan_edge.evaluate import choose_part, evaluate, read_speech
 from fdan_edge.scoring import score_target
 from fdan_edge.spec import ModelSpec
 
-SPLIT = {"train": ["r:1.wav", "r:2.wav"], "val": ["r:3.wav"], "test": ["r:4.wav", "r:5.wav"]}
+SPLIT = {
+    "train": ["r:1.wav", "r:2.wav"],
+    "val": ["r:3.wav"],
+    "test": ["r:4.wav", "r:5.wav"],
+    "speakers": ["r:seen"],
+}
 
 
 def items(names: Sequence[str], corpus: str = "r") -> list[Item]:
@@ -50,11 +56,27 @@ def test_speech_of_elsewhere_is_unseen_but_training_speech_never_is() -> None:
 
 
 def test_another_file_format_does_not_make_training_speech_unseen() -> None:
-    assert chosen(items(["1.flac", "3.flac", "4.flac"]), "test") == (["4.flac"], "the run's test part")
+    found, description = chosen(items(["1.flac", "3.flac", "4.flac"]), "test")
+    assert (found, description) == (["4.flac"], "1 of 2 recordings of the run's test part")
+
+
+def test_new_recordings_of_a_training_speaker_are_no_test() -> None:
+    new = [
+        replace(item, speaker=name) for item, name in zip(items(["8.wav", "9.wav"]), ("seen", "new"), strict=True)
+    ]
+    assert [item.id for item in choose_part(new, SPLIT, "test")[0]] == ["9.wav"]
+    assert len(choose_part(new, {**SPLIT, "speakers": []}, "test")[0]) == 2  # a random split holds no speaker out
+
+
+def test_a_part_that_the_speech_has_nothing_of() -> None:
+    with pytest.raises(DataError, match="none of this speech is in the run's val part"):
+        choose_part(items(["1.wav"]), SPLIT, "val")
 
 
 def test_only_training_speech_is_refused() -> None:
-    with pytest.raises(DataError, match="all of this speech was used in training or validation; --part all"):
+    with pytest.raises(
+        DataError, match="all of this speech, or its speakers, was used in training or validation; --part all"
+    ):
         choose_part(items(["1.wav", "3.wav"]), SPLIT, "test")
     with pytest.raises(DataError, match=r"unknown part 'tst' \(did you mean test\?\)"):
         choose_part(items(["1.wav"]), SPLIT, "tst")
@@ -128,6 +150,16 @@ def test_a_bundle_knows_its_run(bundle_folder: Path, run_folder: Path, ravdess_t
     done = score_target(bundle_folder, [Source("ravdess", ravdess_tree)], "test")
     assert done.scores.n == len(load_split(run_folder)["test"]) == 8
     assert score_target(bundle_folder, [Source("ravdess", ravdess_tree)], "all").scores.n == 32
+
+
+def test_a_bundle_is_not_scored_with_the_split_of_another_run(
+    bundle_folder: Path, run_folder: Path, ravdess_tree: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(run_folder, tmp_path / "other"))
+    parts = json.loads((other / "split.json").read_text())
+    (other / "split.json").write_text(json.dumps({**parts, "train": parts["test"], "test": parts["train"]}))
+    with pytest.raises(CheckpointError, match=r"is not the run that .* was exported from"):
+        score_target(bundle_folder, [Source("ravdess", ravdess_tree)], "test", run=other)
 
 
 def test_training_speech_is_not_scored_by_naming_a_part_of_it(run_folder: Path, ravdess_tree: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from conftest import TINY
 from fdan_edge.checkpoint import load_run, load_split, load_tensors
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Source
-from fdan_edge.errors import CheckpointError, ConfigError, DataError
+from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError
 from fdan_edge.fit import _method, fit
 from fdan_edge.train import Epoch, Trainer
 
@@ -28,6 +29,10 @@ FILES = {
     "run.toml",
     "split.json",
 }
+
+
+def interrupt(_: Trainer) -> Epoch:
+    raise KeyboardInterrupt
 
 
 def test_a_run_folder_holds_everything(run_folder: Path, ravdess_tree: Path, fer_tree: Path) -> None:
@@ -99,6 +104,39 @@ def test_an_interrupted_run_is_resumed(
     history = (tmp_path / "run" / "epochs.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in history] == [1, 2]
     assert "resuming after epoch 1 of 2" in capfd.readouterr().err
+
+
+def test_resuming_keeps_the_split_when_files_have_come(
+    tmp_path: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A split made anew over one file more would move training recordings into the test part."""
+    tree = Path(shutil.copytree(ravdess_tree, tmp_path / "ravdess"))
+    config = load_config(None, [*TINY, "protocol=random", "test_fraction=0.3"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, [Source("ravdess", tree)], [], tmp_path / "run")
+    before = (tmp_path / "run" / "split.json").read_bytes()
+    shutil.copy(tree / "Actor_01/03-01-04-01-01-01-01.wav", tree / "Actor_01/03-01-04-01-01-02-01.wav")
+    fitted = fit(config, [Source("ravdess", tree)], [], tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "split.json").read_bytes() == before
+    assert fitted.metrics["test"]["n"] == len(json.loads(before)["test"])
+
+
+def test_a_training_that_diverges_leaves_the_scores_of_its_best_epoch(
+    tmp_path: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_epoch = Trainer._one_epoch
+
+    def diverging(self: Trainer) -> Epoch:
+        if self.epoch == 1:
+            raise TrainingError("the loss is nan")
+        return one_epoch(self)
+
+    monkeypatch.setattr(Trainer, "_one_epoch", diverging)
+    with pytest.raises(TrainingError):
+        fit(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], [], tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best_epoch"] == 1
 
 
 def test_missing_weights_fail_before_the_decoding(tmp_path: Path, ravdess_tree: Path) -> None:

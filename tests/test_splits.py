@@ -10,7 +10,7 @@ import pytest
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item
 from fdan_edge.errors import DataError
-from fdan_edge.splits import PARTS, Split, split
+from fdan_edge.splits import PARTS, Split, restore, split
 
 CLASSES = ("angry", "happy", "sad")
 
@@ -30,7 +30,7 @@ def speakers(part: list[Item]) -> set[str | None]:
 
 def assert_partition(made: Split, given: list[Item]) -> None:
     keys = made.keys()
-    assert set(keys) == set(PARTS)
+    assert set(keys) == {*PARTS, "speakers"}
     assert sorted(key for part in PARTS for key in keys[part]) == sorted(item.key for item in given)
 
 
@@ -63,6 +63,31 @@ def test_speakers_of_two_corpora_with_the_same_number_are_two_people() -> None:
     assert {item.speaker_key for item in made.val} == {"ravdess:01"}
     both = split(given, Config(test_speakers=("01",)))
     assert {item.speaker_key for item in both.test} == {"emodb:01", "ravdess:01"}
+    assert both.description == "speaker-independent, speakers emodb:01, ravdess:01 held out"
+
+
+def test_every_corpus_gives_speakers_to_test_and_validation() -> None:
+    made = split(items(12) + items(4, corpus="emodb"), Config())
+    assert {item.speaker_key for item in made.test} == {"emodb:04", "ravdess:11", "ravdess:12"}
+    assert {item.speaker_key for item in made.val} == {"emodb:03", "ravdess:10"}
+
+
+def test_seen_speakers_are_kept_where_speakers_are_held_out() -> None:
+    keys = split(items(), Config()).keys()
+    assert keys["speakers"] == [f"ravdess:{n:02}" for n in range(1, 11)]  # train and val
+    assert split(items(), Config(protocol="random")).keys()["speakers"] == []
+
+
+def test_a_split_is_restored_whatever_came_or_went() -> None:
+    given = items()
+    keys = split(given, Config(protocol="random")).keys()
+    gone, new = given[0], Item("ravdess", "99/sad0.wav", Path("x.wav"), "sad", speaker="99")
+    again = restore([new, *given[1:]], keys, "as before")
+    assert again.description == "as before"
+    kept = {part: [key for key in keys[part] if key != gone.key] for part in PARTS}
+    assert {part: again.keys()[part] for part in PARTS} == kept
+    with pytest.raises(DataError, match=r"none of the .* recordings of the run's train part is there any more"):
+        restore([item for item in given if item.key not in keys["train"]], keys, "as before")
 
 
 def test_random_takes_shares_of_each_class() -> None:
