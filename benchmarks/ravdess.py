@@ -19,7 +19,7 @@ import torch
 
 from fdan_edge import features
 from fdan_edge.bench import machine
-from fdan_edge.checkpoint import load_split
+from fdan_edge.checkpoint import load_run, load_split
 from fdan_edge.config import config_from_dict, load_config
 from fdan_edge.corpora import Item, Source, read
 from fdan_edge.emotions import canonical
@@ -86,12 +86,15 @@ def one_run(
     folder = arguments.runs / f"{protocol}-{row.name}-s{seed}"
     speech = [Source("ravdess", arguments.data / "ravdess")]
     visual = [Source("fer2013", arguments.data / "fer2013")] if row.faces else []
+    words = [*RECIPE, *arguments.set, *row.settings, f"seed={seed}", f"protocol={protocol}"]
+    config = load_config(None, words)
     if not (folder / "metrics.json").exists():
         if not train:
             return None
-        words = [*RECIPE, *arguments.set, *row.settings, f"seed={seed}", f"protocol={protocol}"]
         say(f"{folder}: {' '.join(words)}")
-        fit(load_config(None, words), speech, visual, folder, resume=(folder / "run.toml").exists())
+        fit(config, speech, visual, folder, resume=(folder / "run.toml").exists())
+    if load_run(folder)[0] != config:
+        raise SystemExit(f"{folder}: was trained with other settings than {' '.join(words)}")
     metrics = json.loads((folder / "metrics.json").read_text())
     paths = acoustic_paths(folder, speech, visual) if row.faces and row.name != "fdan_1" else {}
     test = {k: metrics["test"][k] for k in ("uar", "war", "wf1", "n", "recall")}
@@ -105,23 +108,34 @@ def one_run(
         "seconds": round(seconds),
         "test": test,
         "paths": paths,
+        "settings": words,
+        "versions": load_run(folder)[1].versions,
     }
 
 
-def acoustic_paths(folder: Path, speech: list[Source], visual: list[Source]) -> dict[str, float]:
-    """Test UAR of the same weights with the faces' term skipped, and with a bank of fixed faces."""
-    cached = folder / "paths.json"
+def acoustic_paths(folder: Path, speech: list[Source], visual: list[Source]) -> dict[str, dict[str, float]]:
+    """UAR of the same weights with the faces' term skipped, and with a bank of fixed faces.
+
+    On validation, where the choice between them is made, and on test.
+    """
+    cached = folder / "acoustic_paths.json"
     if cached.exists():
         return dict(json.loads(cached.read_text()))
+    items = read_speech(speech, calm_as_neutral=True)
+    parts = {name: set(keys) for name, keys in load_split(folder).items()}
     with TorchRunner(folder) as runner:
-        keys = load_split(folder)
-        items = read_speech(speech, calm_as_neutral=True)
-        test = [item for item in items if item.key in set(keys["test"])]
-        paths = {"skip": evaluate(runner, test, "test").scores.uar}
-        _use_bank(runner, [item for item in items if item.key in set(keys["train"])], visual)
-        paths["bank"] = evaluate(runner, test, "test").scores.uar
+        paths = {"skip": _uar(runner, items, parts)}
+        _use_bank(runner, [item for item in items if item.key in parts["train"]], visual)
+        paths["bank"] = _uar(runner, items, parts)
     write_json(cached, paths)
     return paths
+
+
+def _uar(runner: TorchRunner, items: list[Item], parts: dict[str, set[str]]) -> dict[str, float]:
+    return {
+        name: evaluate(runner, [item for item in items if item.key in parts[name]], name).scores.uar
+        for name in ("val", "test")
+    }
 
 
 def _use_bank(runner: TorchRunner, train: list[Item], visual: list[Source]) -> None:
@@ -150,14 +164,15 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         text += f"\n### {title}\n\n| model | UAR % | WAR % | w-F1 % | seeds |\n|---|---|---|---|---|\n"
         text += _table([row for row in rows if row["protocol"] == protocol])
     paths = [row for row in rows if row["paths"] and row["protocol"] == "speaker"]
-    text += "\n### the same weights, two acoustic paths (UAR %)\n\n"
-    text += "| model | skip | bank of 224 faces |\n|---|---|---|\n"
+    text += "\n### the same weights, two acoustic paths (UAR %, each seed)\n\n"
+    text += "| model | skip: val | bank of 224 faces: val | skip: test | bank: test |\n|---|---|---|---|---|\n"
     for name in dict.fromkeys(row["row"] for row in paths):
-        skip, bank = (
-            " / ".join(f"{100 * row['paths'][key]:.1f}" for row in paths if row["row"] == name)
-            for key in ("skip", "bank")
-        )
-        text += f"| {name} | {skip} | {bank} |\n"
+        cells = [
+            " / ".join(f"{100 * row['paths'][path][part]:.1f}" for row in paths if row["row"] == name)
+            for part in ("val", "test")
+            for path in ("skip", "bank")
+        ]
+        text += f"| {name} | {' | '.join(cells)} |\n"
     return text
 
 
