@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         {name: entry["sha256"] for name, entry in values["files"].items()}
     except KeyError as error:
         raise BundleError(f"{path}: damaged: no {error}") from None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path}: damaged: {one_line(error)}") from None
     return values
 
@@ -88,16 +89,32 @@ def checked_file(folder: Path, name: str) -> Path:
     return path
 
 
+def _check_replaceable(target: Path) -> None:
+    """Raise BundleError where a bundle put in the place of `target` could lose something."""
+    if os.path.realpath(target) == os.path.realpath("."):
+        raise BundleError(f"{target}: is the current folder, which cannot be replaced; name another --out")
+    if not target.exists():
+        return
+    if target.is_file() or (not (target / MANIFEST).is_file() and any(target.iterdir())):
+        raise BundleError(f"{target}: exists and is not a bundle; name another --out")
+    names = {path.name for path in target.iterdir()}
+    foreign = sorted(names - {MANIFEST, *read_manifest(target)["files"]}) if names else []
+    if foreign:
+        raise BundleError(
+            f"{target}: holds files that are not the bundle's: {', '.join(foreign)}; move them first"
+        )
+
+
 @contextlib.contextmanager
 def new_bundle(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block succeeds; an earlier bundle is kept till then.
 
     Raises:
-        BundleError: `target` exists and is no bundle, so replacing it could lose something; or it
-            would lie below a file.
+        BundleError: `target` exists and holds what is no bundle's, so replacing it could lose something;
+            it is the current folder, which must stay; or it would lie below a file.
     """
-    if target.exists() and not (target / MANIFEST).is_file() and (target.is_file() or any(target.iterdir())):
-        raise BundleError(f"{target}: exists and is not a bundle; name another --out")
+    _check_replaceable(target)
+    target = Path(os.path.realpath(target))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:

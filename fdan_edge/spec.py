@@ -45,7 +45,7 @@ class ModelSpec:
             return _checked(cls(**known | {"labels": tuple(values["labels"])}))
         except KeyError as error:
             raise BundleError(f"{where}: its fdan-edge metadata is damaged: no {error}") from None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise BundleError(f"{where}: its fdan-edge metadata is damaged: {one_line(error)}") from None
 
 
@@ -64,8 +64,10 @@ def check_schema(schema: Any, newest: int, where: str) -> None:
 
 def _checked(spec: ModelSpec) -> ModelSpec:
     """The spec, or ValueError with the name of the entry that cannot be right."""
-    if not spec.labels or not all(isinstance(label, str) and label for label in spec.labels):
+    if not spec.labels or not all(isinstance(name, str) and name and name.isprintable() for name in spec.labels):
         raise ValueError(f"labels {list(spec.labels)} are not names")
+    if len(set(spec.labels)) < len(spec.labels):
+        raise ValueError(f"labels {list(spec.labels)} name a class twice")
     for name in ("sample_rate", "window", "window_hop"):
         value = getattr(spec, name)
         if type(value) is not int or value < 1:

@@ -73,7 +73,20 @@ def test_later_schema(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "5", '"x"', "{}", '{"schema": "x"}', '{"schema": 1}', '{"schema": 1, "files": []}', "\xff"],
+    [
+        "",
+        "{",
+        "[]",
+        "5",
+        '"x"',
+        "{}",
+        '{"schema": "x"}',
+        '{"schema": 1}',
+        '{"schema": 1, "files": []}',
+        "\xff",
+        "[" * 100_000,
+    ],
+    ids=lambda content: content[:20],
 )
 def test_damaged_manifest(folder: Path, content: str) -> None:
     (folder / "bundle.json").write_bytes(content.encode("latin-1"))
@@ -145,6 +158,39 @@ def test_what_is_no_bundle_is_not_replaced(tmp_path: Path, kind: str) -> None:
     with pytest.raises(BundleError, match="exists and is not a bundle; name another --out"):
         make(target, "one")
     assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_bundle_with_a_foreign_file_is_not_replaced(folder: Path, kind: str) -> None:
+    mine = folder / "notes.txt"
+    mine.mkdir() if kind == "folder" else mine.write_text("mine")
+    with pytest.raises(BundleError, match=r"holds files that are not the bundle's: notes\.txt; move them first"):
+        make(folder, "one")
+    assert mine.exists()
+    assert (folder / bundle.MODEL).read_bytes() == b"model"
+
+
+def test_a_damaged_bundle_is_not_replaced(folder: Path) -> None:
+    (folder / bundle.MANIFEST).write_text("{")
+    with pytest.raises(BundleError, match="damaged"):
+        make(folder, "one")
+    assert (folder / bundle.MODEL).read_bytes() == b"model"
+
+
+@pytest.mark.parametrize("name", [".", "../b", "link"])
+def test_the_current_folder_is_not_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(folder)
+    (folder.parent / "link").symlink_to(folder)
+    with pytest.raises(BundleError, match="is the current folder, which cannot be replaced; name another --out"):
+        make(folder.parent / name if name == "link" else Path(name), "one")
+    assert (folder / bundle.MODEL).read_bytes() == b"model"
+
+
+def test_a_link_to_a_bundle_stays_a_link(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    make(tmp_path / "link", "two")
+    assert (tmp_path / "link").is_symlink()
+    assert (folder / bundle.MODEL).read_text() == "two"
 
 
 def test_a_copied_bundle_is_still_whole(folder: Path, tmp_path: Path) -> None:
