@@ -13,6 +13,9 @@ FdanEdgeError
 
 from __future__ import annotations
 
+#: How to get what training needs; for MissingDependencyError.
+INSTALL_TRAINING = "pip install '.[train,cpu]' in a checkout of fdan-edge"
+
 
 class FdanEdgeError(Exception):
     """Base of all errors with a message meant for the person at the keyboard."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from fdan_edge.corpora import Item, Source, parse_source, read, synthetic, unique
 from fdan_edge.corpora.synthetic import CLASSES
-from fdan_edge.errors import DataError
+from fdan_edge.errors import DataError, MissingDependencyError
 
 CODES = {
     "01": "neutral",
@@ -58,7 +59,6 @@ def test_ravdess_passes_over_what_is_no_speech(tmp_path: Path) -> None:
         good,
         tmp_path / "Actor_01" / "03-02-03-01-01-01-01.wav",  # song
         tmp_path / "Actor_01" / "01-01-03-01-01-01-01.wav",  # from a video
-        tmp_path / "Actor_01" / "03-01-09-01-01-01-01.wav",  # no such emotion
         tmp_path / "Actor_01" / "03-01-03-01-01-01-01.txt",
         tmp_path / "Actor_01" / "._03-01-04-01-01-01-01.wav",
         tmp_path / "__MACOSX" / "Actor_01" / "03-01-05-01-01-01-01.wav",
@@ -67,6 +67,16 @@ def test_ravdess_passes_over_what_is_no_speech(tmp_path: Path) -> None:
     )
     (tmp_path / "Actor_01" / "03-01-07-01-01-01-01.wav").mkdir()  # a folder of that name
     assert [item.path for item in read(Source("ravdess", tmp_path), "speech")] == [good]
+
+
+@pytest.mark.parametrize("code", ["00", "09", "80"])
+def test_ravdess_names_a_file_with_an_unknown_code(ravdess_tree: Path, tmp_path: Path, code: str) -> None:
+    shutil.copytree(ravdess_tree / "Actor_01", tmp_path / "Actor_01")
+    wrong = tmp_path / "Actor_01" / f"03-01-{code}-01-01-01-01.wav"
+    touch(wrong)
+    with pytest.raises(DataError) as caught:
+        read(Source("ravdess", tmp_path), "speech")
+    assert str(caught.value) == f"{wrong}: no emotion has the code {code}; valid: {', '.join(CODES)}"
 
 
 def test_a_part_of_ravdess_has_the_same_ids(ravdess_tree: Path) -> None:
@@ -194,7 +204,7 @@ def test_synthetic_is_rendered_where_the_path_points(small: Path) -> None:
 
 
 def test_synthetic_is_rendered_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "voice", None)  # would fail if it were called
+    monkeypatch.setattr(synthetic, "_render_speech", None)  # would fail if it were called
     assert read(Source("synthetic", small), "speech")
 
 
@@ -205,6 +215,33 @@ def test_synthetic_without_a_path_goes_to_the_cache(
     shutil.copytree(small, synthetic.cache_folder())
     assert synthetic.cache_folder().is_relative_to(tmp_path)
     assert len(read(Source("synthetic", None), "speech")) == 2 * len(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("modality", "name", "word"), [("speech", "s00/sda-00.flac", "sda"), ("faces", "calm/000.png", "calm")]
+)
+def test_synthetic_names_a_file_with_a_wrong_label(
+    small: Path, tmp_path: Path, modality: str, name: str, word: str
+) -> None:
+    shutil.copytree(small, tmp_path / "s")
+    wrong = tmp_path / "s" / modality / name
+    touch(wrong)
+    with pytest.raises(DataError) as caught:
+        read(Source("synthetic", tmp_path / "s"), modality)
+    assert str(caught.value).startswith(f"{wrong}: unknown emotion {word!r}")
+    assert str(caught.value).endswith(f"valid: {', '.join(CLASSES)}")
+
+
+@pytest.mark.parametrize(("module", "package"), [("synth_voices", "scipy.signal"), ("synth_faces", "PIL")])
+def test_synthetic_without_what_makes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, package: str
+) -> None:
+    monkeypatch.setattr(synthetic, "SPEAKERS", 0)
+    monkeypatch.delitem(sys.modules, f"fdan_edge.corpora.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=f"synthetic corpus needs {package.partition('.')[0]}, "):
+        read(Source("synthetic", tmp_path / "s"), "speech")
+    assert not list(tmp_path.iterdir())
 
 
 def test_synthetic_leaves_other_folders_alone(tmp_path: Path) -> None:

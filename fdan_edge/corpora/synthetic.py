@@ -8,9 +8,7 @@ import tempfile
 from pathlib import Path
 
 from fdan_edge.corpora.base import Item, files_below
-from fdan_edge.corpora.synth_faces import face
-from fdan_edge.corpora.synth_voices import SAMPLE_RATE, voice
-from fdan_edge.errors import DataError
+from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError, choose
 
 LAYOUT = "nothing: the corpus is made where the path points, or in the cache folder"
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -24,7 +22,7 @@ def read_speech(root: Path | None) -> list[Item]:
     """Source-filter voices of 12 speakers in 7 emotions."""
     items = []
     for name, path in files_below(_rendered(root) / "speech", (".flac",)):
-        speaker, emotion = path.parent.name, path.stem.partition("-")[0]
+        speaker, emotion = path.parent.name, _label(path, path.stem.partition("-")[0])
         items.append(Item("synthetic", f"speech/{name}", path, emotion, speaker=speaker))
     return items
 
@@ -32,13 +30,20 @@ def read_speech(root: Path | None) -> list[Item]:
 def read_faces(root: Path | None) -> list[Item]:
     """Drawn faces in 7 emotions."""
     found = files_below(_rendered(root) / "faces", (".png",))
-    return [Item("synthetic", f"faces/{name}", path, path.parent.name) for name, path in found]
+    return [Item("synthetic", f"faces/{name}", path, _label(path, path.parent.name)) for name, path in found]
 
 
 def cache_folder() -> Path:
     """Where the corpus lies when no path is given."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "fdan-edge" / f"synthetic-v{_VERSION}"
+
+
+def _label(path: Path, word: str) -> str:
+    """The emotion that a file's name gives; DataError where it is none of the corpus's."""
+    if word not in CLASSES:
+        raise DataError(f"{path}: {choose('emotion', word, CLASSES)}")
+    return word
 
 
 def _rendered(root: Path | None) -> Path:
@@ -55,6 +60,9 @@ def _rendered(root: Path | None) -> Path:
         _render_faces(temporary / "faces")
         temporary.chmod(0o755)
         temporary.replace(folder)  # an empty folder gives way
+    except ImportError as error:
+        package = (error.name or "scipy").partition(".")[0]
+        raise MissingDependencyError(package, "making the synthetic corpus", INSTALL_TRAINING) from None
     except OSError:
         if not (folder / "faces").is_dir():  # else another process made it meanwhile
             raise
@@ -66,6 +74,8 @@ def _rendered(root: Path | None) -> Path:
 def _render_speech(folder: Path) -> None:
     import soundfile
 
+    from fdan_edge.corpora.synth_voices import SAMPLE_RATE, voice
+
     for speaker in range(SPEAKERS):
         (folder / f"s{speaker:02}").mkdir(parents=True)
         for emotion in CLASSES:
@@ -75,6 +85,8 @@ def _render_speech(folder: Path) -> None:
 
 
 def _render_faces(folder: Path) -> None:
+    from fdan_edge.corpora.synth_faces import face
+
     for emotion in CLASSES:
         (folder / emotion).mkdir(parents=True)
         for index in range(FACES_PER_CLASS):
