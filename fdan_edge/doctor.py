@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fdan_edge import __version__
-from fdan_edge.errors import one_line
+from fdan_edge.errors import INSTALL_TRAINING, one_line
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ def examine() -> list[Finding]:
     """Try every part that a command may need."""
     return [
         Finding("fdan-edge", True, f"{__version__}, {len(os.sched_getaffinity(0))} cores"),
-        _try("read sound files", _sound, "pip install fdan-edge"),
-        _try("run models on the CPU", _onnxruntime, "pip install 'fdan-edge[cpu]'"),
-        _try("run models with CUDA", _onnxruntime_cuda, "with a GPU: pip install 'fdan-edge[gpu]'"),
-        _try("train", _torch, "pip install 'fdan-edge[train,cpu]'"),
-        _try("LMMD in training", _lmmd, "pip install 'fdan-edge[train]'"),
-        _try("export to ONNX", _onnx, "pip install 'fdan-edge[train,cpu]'"),
-        _try("TensorRT for RTX", _tensorrt_rtx, "pip install 'fdan-edge[rtx]'"),
+        _try("read sound files", _sound, "pip install soundfile soxr"),
+        _try("run models on the CPU", _onnxruntime, "pip install onnxruntime"),
+        _try("run models with CUDA", _onnxruntime_cuda, "with a GPU: pip install onnxruntime-gpu"),
+        _try("train", _torch, INSTALL_TRAINING),
+        _try("LMMD in training", _lmmd, INSTALL_TRAINING),
+        _try("export to ONNX", _onnx, INSTALL_TRAINING),
+        _try("TensorRT for RTX", _tensorrt_rtx, "pip install tensorrt-rtx-cu13"),
         _try("TensorRT (classic)", _tensorrt, "part of JetPack; elsewhere see NVIDIA's pages"),
         _try("NVIDIA GPU", _gpu, "only CUDA's and TensorRT's runtimes need one"),
     ]

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from fdan_edge import bundle
-from fdan_edge.errors import BundleError, MissingDependencyError, one_line
+from fdan_edge.errors import INSTALL_TRAINING, BundleError, MissingDependencyError, one_line
 from fdan_edge.spec import METADATA_KEY, ModelSpec
 
 Probabilities = NDArray[np.float32]
 
 _INPUT, _OUTPUT = "waveform", "probabilities"
+_PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
 class Runner(Protocol):
@@ -38,11 +39,12 @@ class Runner(Protocol):
 
 
 class OnnxRunner:
-    """ONNX Runtime, on the CPU by default.
+    """ONNX Runtime, on a GPU where `onnxruntime-gpu` is installed, else on the CPU.
 
     Args:
         path: an .onnx file that `fdan-edge export` wrote.
-        providers: ONNX Runtime execution providers, the first one preferred.
+        providers: ONNX Runtime execution providers, the first one preferred; None: CUDA where this
+            ONNX Runtime has it, then the CPU.
         threads: intra-op threads; 0: all cores.
 
     Raises:
@@ -50,16 +52,17 @@ class OnnxRunner:
         MissingDependencyError: ONNX Runtime is not installed.
     """
 
-    def __init__(
-        self, path: Path, providers: tuple[str, ...] = ("CPUExecutionProvider",), threads: int = 0
-    ) -> None:
+    def __init__(self, path: Path, providers: tuple[str, ...] | None = None, threads: int = 0) -> None:
         try:
             import onnxruntime
         except ImportError:
-            command = "pip install 'fdan-edge[cpu]' (or 'fdan-edge[gpu]' for CUDA)"
+            command = "pip install onnxruntime (or onnxruntime-gpu for CUDA)"
             raise MissingDependencyError("onnxruntime", "running a model", command) from None
         if not path.is_file():
             raise BundleError(f"{path}: no such file; `fdan-edge export RUN --onnx --out BUNDLE` makes one")
+        if providers is None:
+            available = onnxruntime.get_available_providers()
+            providers = tuple(name for name in _PREFERRED if name in available)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # its warnings are for its developers
@@ -130,8 +133,7 @@ def _torch_runner(path: Path, threads: int) -> Runner:
 
         from fdan_edge.torch_runner import TorchRunner
     except ImportError as error:
-        command = "pip install 'fdan-edge[train]'"
-        raise MissingDependencyError(error.name or "torch", f"the run {path}", command) from None
+        raise MissingDependencyError(error.name or "torch", f"the run {path}", INSTALL_TRAINING) from None
     if threads:
         torch.set_num_threads(threads)
     return TorchRunner(path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fdan_edge import audio
 from fdan_edge.corpora import READERS, Item, Source, read
-from fdan_edge.errors import DataError, MissingDependencyError, one_line
+from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError, one_line
 from fdan_edge.progress import track
 
 
@@ -69,7 +69,7 @@ def _check_image(path: Path) -> None:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
-        raise MissingDependencyError("pillow", "looking at faces", "pip install 'fdan-edge[train]'") from None
+        raise MissingDependencyError("pillow", "looking at faces", INSTALL_TRAINING) from None
     try:
         with Image.open(path) as image:
             image.load()

@@ -65,6 +65,40 @@ def test_predict(tmp_path: Path) -> None:
     np.testing.assert_allclose(chances, [[0.5, 0.5], [0.880797, 0.119203]], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("available", "given", "expected"),
+    [
+        (
+            ["CUDAExecutionProvider", "CPUExecutionProvider"],
+            None,
+            ["CUDAExecutionProvider", "CPUExecutionProvider"],
+        ),
+        (["AzureExecutionProvider", "CPUExecutionProvider"], None, ["CPUExecutionProvider"]),
+        (["CUDAExecutionProvider", "CPUExecutionProvider"], ("CPUExecutionProvider",), ["CPUExecutionProvider"]),
+    ],
+)
+def test_cuda_is_used_where_it_is_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    available: list[str],
+    given: tuple[str, ...] | None,
+    expected: list[str],
+) -> None:
+    import onnxruntime
+
+    asked: list[list[str]] = []
+    session = onnxruntime.InferenceSession
+
+    def opened(path: str, options: Any, providers: list[str]) -> Any:
+        asked.append(providers)
+        return session(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    with OnnxRunner(model(tmp_path / "m.onnx"), given):
+        assert asked == [expected]
+
+
 def test_predict_takes_any_float_and_no_windows(tmp_path: Path) -> None:
     with open_runner(model(tmp_path / "m.onnx")) as runner:
         np.testing.assert_allclose(runner.predict(np.zeros((1, 4), np.float64)), 0.5)
@@ -170,14 +204,18 @@ def test_damaged_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "extra"), [("onnxruntime", r"fdan-edge\[cpu\]"), ("torch", r"fdan-edge\[train\]")]
+    ("package", "command"),
+    [
+        ("onnxruntime", r"pip install onnxruntime \(or onnxruntime-gpu"),
+        ("torch", r"pip install '.\[train,cpu\]' in"),
+    ],
 )
 def test_missing_package_names_the_command(
-    monkeypatch: pytest.MonkeyPatch, bundle_folder: Path, run_folder: Path, package: str, extra: str
+    monkeypatch: pytest.MonkeyPatch, bundle_folder: Path, run_folder: Path, package: str, command: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     target = run_folder if package == "torch" else bundle_folder
-    with pytest.raises(MissingDependencyError, match=f"needs {package}, .*pip install '{extra}'"):
+    with pytest.raises(MissingDependencyError, match=f"needs {package}, .*{command}"):
         open_runner(target)
 
 
