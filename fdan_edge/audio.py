@@ -92,7 +92,9 @@ def check_readable(path: Path) -> None:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise AudioError(f"{path}: is a folder, not a sound file")
+            if _sounds_below(path):
+                raise AudioError(f"{path}: is a folder, not a sound file")
+            raise AudioError(f"{path}: no sound file in this folder ({', '.join(EXTENSIONS)})")
         if not stat.S_ISREG(mode):  # opening a pipe could wait for ever
             raise AudioError(f"{path}: is a pipe or a device, not a file")
         with path.open("rb") as file:
@@ -149,21 +151,21 @@ def window_batches(waveform: Waveform, size: int, hop: int, batch: int) -> Itera
 def find(paths: list[Path]) -> list[Path]:
     """The files among `paths`, and the sound files below the folders among them, sorted.
 
-    Hidden files are passed over: macOS leaves one named `._NAME.wav` beside every NAME.wav.
-
-    Raises:
-        AudioError: a folder holds no sound file.
+    Hidden files and folders are passed over: macOS leaves a `._NAME.wav` beside every NAME.wav. A folder
+    without a sound file stands for itself, so that `load` names it as it names a file that is missing.
     """
     found: list[Path] = []
     for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = sorted(p for p in path.rglob("*") if _is_sound(p))
-        if not inside:
-            raise AudioError(f"{path}: no sound file in this folder ({', '.join(EXTENSIONS)})")
-        found.extend(inside)
+        found.extend((_sounds_below(path) if path.is_dir() else []) or [path])
     return found
+
+
+def _sounds_below(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for base, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.extend(Path(base, name) for name in names)
+    return sorted(path for path in found if _is_sound(path))
 
 
 def _is_sound(path: Path) -> bool:

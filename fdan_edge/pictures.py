@@ -9,9 +9,14 @@ import numpy as np
 from fdan_edge.files import atomic_path
 from fdan_edge.metrics import Scores
 
+_ENDINGS = (".png", ".svg")
+
 
 def confusion_matrix(scores: Scores, title: str, path: Path) -> None:
-    """Draw a confusion matrix to `path` with .png and .svg: shares of each true class, and counts."""
+    """Draw a confusion matrix to `path` with .png and .svg: shares of each true class, and counts.
+
+    `path` may be given with either ending or with none; other dots in its name stay.
+    """
     import matplotlib
 
     matplotlib.use("agg")
@@ -36,7 +41,8 @@ def confusion_matrix(scores: Scores, title: str, path: Path) -> None:
     axes.set_ylabel("true emotion")
     axes.set_title(f"{title}\n{scores.line()}", fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    for suffix in (".png", ".svg"):
-        with atomic_path(path.with_suffix(suffix)) as temporary:
+    base = path.with_suffix("") if path.suffix.lower() in _ENDINGS else path
+    for suffix in _ENDINGS:
+        with atomic_path(Path(f"{base}{suffix}")) as temporary:
             figure.savefig(temporary, dpi=150)
     pyplot.close(figure)

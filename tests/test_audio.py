@@ -113,6 +113,8 @@ def write(path: Path, samples: NDArray[np.generic] | None = None, subtype: str |
 
 def test_missing_folder_and_empty(tmp_path: Path) -> None:
     assert message(tmp_path / "none.wav") == "no such file"
+    assert message(tmp_path).startswith("no sound file in this folder (.wav, .flac")
+    (tmp_path / "a.wav").touch()
     assert message(tmp_path) == "is a folder, not a sound file"
     (tmp_path / "0.wav").touch()
     assert message(tmp_path / "0.wav") == "is empty (0 bytes)"
@@ -369,7 +371,7 @@ def test_batches_of_windows_are_the_windows(batch: int) -> None:
 
 
 def test_find_takes_files_as_given_and_sound_files_of_folders(tmp_path: Path) -> None:
-    for name in ("b.wav", "a.FLAC", "sub/c.ogg", "notes.txt", "._b.wav"):
+    for name in ("b.wav", "a.FLAC", "sub/c.ogg", "notes.txt", "._b.wav", ".trash/d.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     odd = tmp_path / "notes.txt"
@@ -377,10 +379,15 @@ def test_find_takes_files_as_given_and_sound_files_of_folders(tmp_path: Path) ->
     assert found == ["notes.txt", "a.FLAC", "b.wav", "sub/c.ogg", "notes.txt"]
 
 
-def test_find_names_a_folder_without_sound(tmp_path: Path) -> None:
+def test_find_keeps_a_folder_without_sound(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(AudioError, match=r"no sound file in this folder \(\.wav, \.flac"):
-        audio.find([tmp_path])
+    assert audio.find([tmp_path, tmp_path / "none"]) == [tmp_path, tmp_path / "none"]
+
+
+def test_find_enters_a_hidden_folder_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".mine").mkdir()
+    (tmp_path / ".mine" / "a.wav").touch()
+    assert audio.find([tmp_path / ".mine"]) == [tmp_path / ".mine" / "a.wav"]
 
 
 @pytest.mark.corpora

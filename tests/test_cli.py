@@ -188,6 +188,21 @@ def test_folder_without_sound(fails: Callable[..., str], bundle_folder: Path, tm
     assert fails("infer", bundle_folder, tmp_path).startswith(f"{tmp_path}: no sound file in this folder (.wav,")
 
 
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_folder_without_sound_among_good_files(
+    run: Run, bundle_folder: Path, voices: Path, tmp_path: Path, as_json: list[str]
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code, out, err = run("infer", bundle_folder, voices / "a.wav", empty, voices / "deep er", *as_json)
+    assert code == 1
+    assert err.startswith(f"error: {empty}: no sound file in this folder (.wav,")
+    assert err.count("\n") == 1
+    assert len(out.splitlines()) == (3 if as_json else 2 + 2)
+    if as_json:
+        assert json.loads(out.splitlines()[1])["path"] == str(empty)
+
+
 def test_infer_writes_nothing_beside_what_it_reads(run: Run, bundle_folder: Path, voices: Path) -> None:
     """Bundle and recordings may lie on a read-only disk."""
     before = [sorted(folder.rglob("*")) for folder in (voices, bundle_folder)]
@@ -244,6 +259,16 @@ def test_evaluate(run: Run, run_folder: Path, bundle_folder: Path, ravdess_tree:
     values = json.loads(out)
     assert values["n"] == sum(map(sum, values["confusion"]))
     assert (tmp_path / "c.svg").stat().st_size > 1000
+    assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["a.v2", "a.v2.png", "a.v2.SVG"])
+def test_a_picture_keeps_the_dots_of_its_name(tmp_path: Path, name: str) -> None:
+    from fdan_edge.metrics import score
+    from fdan_edge.pictures import confusion_matrix
+
+    confusion_matrix(score([0, 1], [0, 1], ["angry", "sad"]), "t", tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.v2.png", "a.v2.svg"]
 
 
 def test_evaluate_names_broken_recordings_and_goes_on(
@@ -253,7 +278,7 @@ def test_evaluate_names_broken_recordings_and_goes_on(
     broken = sorted((tmp_path / "v" / "Actor_04").iterdir())[0]
     broken.write_bytes(b"")
     code, out, err = run("evaluate", run_folder, "--speech", f"ravdess:{tmp_path / 'v'}", "--part", "all")
-    assert code == 0
+    assert code == 1
     assert "(n = 31)" in out
     assert err == f"left out: {broken}: is empty (0 bytes)\n"
 

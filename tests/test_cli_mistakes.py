@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from fdan_edge.errors import INSTALL_TRAINING, DataError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -116,6 +119,16 @@ def test_typers_own_errors_are_clear(run: Run, bundle_folder: Path) -> None:
         (OSError("odd"), "OSError: odd"),
         (MemoryError("Unable to allocate 9 GiB"), "MemoryError: Unable to allocate 9 GiB"),
         (MemoryError(), "MemoryError: MemoryError"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.\nSee the documentation"),
+            "CUDA out of memory. Tried to allocate 2 GiB.; "
+            "smaller batches need less: --set batch_size=... when training",
+        ),
+        (
+            RuntimeError("[alloc_cpu.cpp:9] DefaultCPUAllocator: can't allocate memory"),
+            "[alloc_cpu.cpp:9] DefaultCPUAllocator: can't allocate memory; "
+            "smaller batches need less: --set batch_size=... when training",
+        ),
     ],
 )
 def test_the_systems_own_errors(
@@ -126,3 +139,52 @@ def test_the_systems_own_errors(
 
     monkeypatch.setattr("fdan_edge.doctor.examine", broken)
     assert fails("doctor") == line
+
+
+def test_an_error_of_our_own_making_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fdan_edge.cli import main
+
+    def broken() -> None:
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr("fdan_edge.doctor.examine", broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        main(["doctor"])
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "onnxscript", "PIL"])
+def test_training_verbs_check_every_package(
+    fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
+) -> None:
+    import importlib.util
+
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find_spec(name))
+    line = fails("export", tmp_path, "--out", tmp_path / "o")
+    assert line == f"this command needs {package}, which is not installed: {INSTALL_TRAINING}"
+
+
+def test_demo_keeps_a_training_that_is_not_its_own(
+    fails: Callable[..., str], tmp_path: Path, run_folder: Path
+) -> None:
+    shutil.copytree(run_folder, tmp_path / "run")
+    before = sorted((tmp_path / "run").iterdir())
+    assert fails("demo", "--out", tmp_path) == (
+        f"{tmp_path / 'run'}: holds a training on speech that is not the demo's; name another --out"
+    )
+    assert sorted((tmp_path / "run").iterdir()) == before
+
+
+def test_demo_makes_room_for_its_own_run_only(tmp_path: Path, run_folder: Path) -> None:
+    from fdan_edge.cli.demo import _remove_earlier
+
+    _remove_earlier(tmp_path / "none")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(DataError, match="exists and is not a run"):
+        _remove_earlier(tmp_path / "other")
+    shutil.copytree(run_folder, tmp_path / "run")
+    text = (tmp_path / "run" / "run.toml").read_text()
+    changed = re.sub(r"speech = \[.*?\]", 'speech = ["synthetic:"]', text, flags=re.DOTALL)
+    (tmp_path / "run" / "run.toml").write_text(changed)
+    _remove_earlier(tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -40,6 +40,10 @@ RUNTIME = [
     "bench",
     "doctor",
     "progress",
+    "scan",
+    "corpora.synthetic",
+    "cli.app",
+    "cli.show",
 ]
 TRAINING_ONLY = {
     "torch",

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 import fdan_edge
 from fdan_edge.cli import main
+from fdan_edge.errors import INSTALL_TRAINING
 
 ABSENT = (
     "torch",
@@ -139,10 +140,28 @@ def test_training_verbs_name_the_pip_command(slim: Path, tmp_path: Path, argumen
         check=False,
     )
     assert done.returncode == 2
+    assert done.stderr == (f"error: this command needs torch, which is not installed: {INSTALL_TRAINING}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_synthetic_corpus_names_the_pip_command(slim: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-m", "fdan_edge", "data", "scan", f"synthetic:{tmp_path / 's'}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(slim)},
+        check=False,
+    )
+    assert done.returncode == 2
     assert done.stderr == (
-        "error: this command needs torch, which is not installed: pip install 'fdan-edge[train,cpu]'\n"
+        f"error: making the synthetic corpus needs scipy, which is not installed: {INSTALL_TRAINING}\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_corpora_are_scanned(slim: Path, ravdess_tree: Path) -> None:
+    (found,) = json.loads(python(slim, "-m", "fdan_edge", "data", "scan", f"ravdess:{ravdess_tree}", "--json"))
+    assert found["items"] == 32
 
 
 def test_a_run_folder_names_the_pip_command(slim: Path, run_folder: Path, ravdess_tree: Path) -> None:

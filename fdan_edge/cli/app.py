@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from fdan_edge import __version__
-from fdan_edge.errors import AudioError, ConfigError, DataError, MissingDependencyError
+from fdan_edge.errors import INSTALL_TRAINING, AudioError, ConfigError, DataError, MissingDependencyError
 
 if TYPE_CHECKING:
     from fdan_edge.corpora import Source
@@ -102,11 +102,14 @@ def evaluate(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Run folder of a bundle that was moved: it knows which speech was trained on."),
     ] = None,
-    picture: Annotated[Optional[Path], typer.Option(help="Write the confusion matrix here (.png, .svg).")] = None,  # noqa: UP045
+    picture: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write the confusion matrix here (.png and .svg)."),
+    ] = None,
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model: UAR, WAR, w-F1 and confusion matrix on speech that it was not trained on."""
+    """Score a model on speech that it was not trained on. Exit code 1: some recordings were broken."""
     _needs_training()
     from fdan_edge.cli import show
     from fdan_edge.scoring import score_target
@@ -114,6 +117,7 @@ def evaluate(
     sources = _sources(speech, "--speech")
     done = score_target(target, sources, part.value, run=run, picture=picture, threads=threads)
     _print_json(done.to_dict()) if as_json else show.evaluation(done)
+    raise typer.Exit(1 if done.broken else 0)
 
 
 @app.command()
@@ -132,7 +136,7 @@ def export(
     from fdan_edge.cli import show
     from fdan_edge.export.pipeline import export as make
 
-    del onnx
+    del onnx  # the ONNX file is always made; the flag is there because commands read well with it
     made = make(run, out, trt=trt, speech=_sources(speech) or None)
     _print_json(show.exported_dict(made)) if as_json else show.exported(made)
 
@@ -247,10 +251,13 @@ def _needs_training() -> None:
         "safetensors",
         "matplotlib",
         "onnx",
+        "onnxruntime",
+        "onnxscript",
+        "PIL",
         "tomli_w",
     ):
         if find_spec(package) is None:
-            raise MissingDependencyError(package, "this command", "pip install 'fdan-edge[train,cpu]'")
+            raise MissingDependencyError(package, "this command", INSTALL_TRAINING)
 
 
 def _print_json(value: Any) -> None:

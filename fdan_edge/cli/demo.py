@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fdan_edge.bench import Latency, bench
+from fdan_edge.checkpoint import load_run
 from fdan_edge.cli import show
 from fdan_edge.config import Config
 from fdan_edge.corpora import Source
@@ -31,10 +32,7 @@ def run_demo(folder: Path) -> None:
     """Train, score, export, run and time; ends with a summary."""
     start = time.perf_counter()
     run, bundle = folder / "run", folder / "bundle"
-    if run.exists():
-        if not (run / "run.toml").is_file():
-            raise DataError(f"{run}: exists and is not a run; name another --out")
-        shutil.rmtree(run)
+    _remove_earlier(run)
     synthetic = [Source("synthetic", None)]
     say("1/4  training FDAN on synthetic voices and faces")
     fitted = fit(_with_weights(DEMO), synthetic, synthetic, run)
@@ -46,6 +44,17 @@ def run_demo(folder: Path) -> None:
     with open_runner(bundle) as onnx, open_runner(run) as eager:
         rows = bench([(str(bundle), onnx), (str(run), eager)], runs=30)
     _summary(fitted, made, heard, rows, time.perf_counter() - start)
+
+
+def _remove_earlier(run: Path) -> None:
+    """Make room for the demo's run, and for no other."""
+    if not run.exists():
+        return
+    if not (run / "run.toml").is_file():
+        raise DataError(f"{run}: exists and is not a run; name another --out")
+    if load_run(run)[1].speech != ["synthetic:"]:
+        raise DataError(f"{run}: holds a training on speech that is not the demo's; name another --out")
+    shutil.rmtree(run)
 
 
 def _with_weights(config: Config) -> Config:

@@ -165,7 +165,7 @@ def findings(rows: Sequence[Finding]) -> None:
         mark = Text("yes", "green") if row.works else Text("no ", "yellow")
         out.print(Text.assemble(mark, f"  {row.ability:<{width}}  {printable(row.detail)}"))
         if row.remedy and not row.works:
-            out.print(f"{'':{width + 7}}{row.remedy}", style="bold", markup=False)
+            out.print(f"     {row.remedy}", style="bold", markup=False)
 
 
 def scans(found: Sequence[Scan]) -> None:
