@@ -283,7 +283,7 @@ def test_without_tensorrt_the_command_is_named_at_once(
     monkeypatch.setattr(importlib, "import_module", missing)
     monkeypatch.setattr(pipeline, "write_onnx", None)  # would fail if work had begun
     with pytest.raises(
-        MissingDependencyError, match=r"--trt needs TensorRT.*: pip install 'pip install tensorrt-rtx-cu13'"
+        MissingDependencyError, match=r"--trt needs TensorRT.*: pip install tensorrt-rtx-cu13"
     ) as caught:
         export(run_folder, tmp_path / "out", trt=True)
     assert "\n" not in str(caught.value)
