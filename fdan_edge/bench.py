@@ -14,9 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fdan_edge.errors import FdanEdgeError
 from fdan_edge.runners import Runner
+
+_BLOCKS = 5
+_REST = 0.3  # seconds before a block, in which the other runtime's threads go to sleep
+_WARM_UP = 3  # calls before a block's timed ones
 
 #: A fresh process: what a device pays from the start of Python to the first answer.
 _COLD_START = """
@@ -58,28 +63,40 @@ class Latency:
 def bench(
     targets: Sequence[tuple[str, Runner]], *, runs: int = 50, batch: int = 1, threads: int = 0
 ) -> list[Latency]:
-    """Time runners against each other, in turn within one loop, so that drift meets all alike.
+    """Time runners against each other, in turn by blocks, so that drift meets all alike.
+
+    Blocks, not single calls: the threads of one runtime spin for a while after a call, waiting for the next,
+    and take the cores from another's (measured: PyTorch at 71 ms by turns with ONNX Runtime, 24 ms alone).
 
     Args:
         targets: (path as given, open runner).
-        runs: timed calls of each, after a fifth as many for warming up.
+        runs: timed calls of each.
         batch: windows per call.
         threads: of each cold start's process, as the runners were opened with.
     """
     chance = np.random.default_rng(0)
     inputs = [_noise(chance, batch, runner.spec.window) for _, runner in targets]
     times: list[list[float]] = [[] for _ in targets]
-    for run in range(-max(2, runs // 5), runs):
+    for block in np.array_split(np.arange(runs), min(_BLOCKS, runs)):
         for index, (_, runner) in enumerate(targets):
-            start = time.perf_counter()
-            runner.predict(inputs[index])
-            if run >= 0:
-                times[index].append(time.perf_counter() - start)
+            time.sleep(_REST)
+            times[index] += _time_block(runner, inputs[index], len(block))
     cold = [cold_start(path, threads) for path, _ in targets]
     return [
         _latency(path, runner, batch, np.array(t) * 1000, c)
         for (path, runner), t, c in zip(targets, times, cold, strict=True)
     ]
+
+
+def _time_block(runner: Runner, windows: NDArray[np.float32], calls: int) -> list[float]:
+    """Seconds of each of `calls` calls, after some that warm up caches, clocks and threads."""
+    seconds = []
+    for call in range(-_WARM_UP, calls):
+        start = time.perf_counter()
+        runner.predict(windows)
+        if call >= 0:
+            seconds.append(time.perf_counter() - start)
+    return seconds
 
 
 def cold_start(target: str, threads: int = 0) -> dict[str, float]:

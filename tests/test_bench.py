@@ -24,6 +24,9 @@ class Clock:
     def perf_counter(self) -> float:
         return self.now
 
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
 
 class Timed(Stub):
     """Takes the given milliseconds, in turn."""
@@ -50,8 +53,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_percentiles_and_real_time_factor(clock: Clock) -> None:
-    runner = Timed(clock, [], "a", *[10.0] * 50, *range(1, 51))  # 10 of the first 50 are warm-up
-    runner.times = runner.times[40:] + runner.times[:40]
+    # 5 blocks of 10 calls, each after 3 that warm up.
+    blocks = [[500.0] * 3 + [float(ms) for ms in range(first, first + 10)] for first in range(1, 51, 10)]
+    runner = Timed(clock, [], "a", *[ms for block in blocks for ms in block])
     (row,) = bench([("b", runner)], runs=50, batch=2)
     assert (row.runs, row.batch, row.seconds_of_audio) == (50, 2, 2.0)
     assert row.p50 == pytest.approx(25.5)
@@ -66,8 +70,8 @@ def test_percentiles_and_real_time_factor(clock: Clock) -> None:
 def test_runners_are_timed_in_turn(clock: Clock) -> None:
     order: list[str] = []
     slow, fast = Timed(clock, order, "slow", 4.0), Timed(clock, order, "fast", 1.0)
-    rows = bench([("s", slow), ("f", fast)], runs=5)
-    assert order == ["slow", "fast"] * 7
+    rows = bench([("s", slow), ("f", fast)], runs=10)
+    assert order == (["slow"] * 5 + ["fast"] * 5) * 5  # 3 calls to warm up and 2 timed, by turns
     assert [row.p50 for row in rows] == pytest.approx([4, 1])
 
 

@@ -224,6 +224,8 @@ def test_a_reader_that_leaves_is_no_error(bundle_folder: Path, ravdess_tree: Pat
 
 
 def test_interrupt(bundle_folder: Path, ravdess_tree: Path) -> None:
+    # A shell that runs the tests in the background has them ignore the interrupt, which children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-u", "-m", "fdan_edge", "infer", str(bundle_folder), *[str(ravdess_tree)] * 200]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

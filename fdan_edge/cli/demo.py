@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -110,4 +111,4 @@ def _summary(
     out.print(f"  {fitted.folder / 'metrics.json'}, {fitted.folder / 'confusion.png'}", markup=False)
     example = heard[0].path
     out.print(f"\nDone in {seconds:.0f} s. Next, with the voice of your choice:")
-    out.print(f"  fdan-edge infer {made.folder} {example}", markup=False)
+    out.print(f"  {sys.argv[0]} infer {made.folder} {example}", markup=False)
