@@ -38,6 +38,18 @@ class Runner(Protocol):
     ) -> None: ...
 
 
+def checked_windows(waveforms: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+    """The windows as float32.
+
+    Raises:
+        ValueError: their shape is not (n, spec.window).
+    """
+    waveforms = np.asarray(waveforms, np.float32)
+    if waveforms.ndim != 2 or waveforms.shape[1] != spec.window:
+        raise ValueError(f"expected windows of shape (n, {spec.window}), got {waveforms.shape}")
+    return waveforms
+
+
 class OnnxRunner:
     """ONNX Runtime, on a GPU where `onnxruntime-gpu` is installed, else on the CPU.
 
@@ -81,10 +93,7 @@ class OnnxRunner:
         Raises:
             ValueError: the windows are of another shape.
         """
-        waveforms = np.asarray(waveforms, np.float32)
-        if waveforms.ndim != 2 or waveforms.shape[1] != self.spec.window:
-            raise ValueError(f"expected windows of shape (n, {self.spec.window}), got {waveforms.shape}")
-        (probabilities,) = self._session.run([_OUTPUT], {_INPUT: waveforms})
+        (probabilities,) = self._session.run([_OUTPUT], {_INPUT: checked_windows(waveforms, self.spec)})
         return np.asarray(probabilities, np.float32)
 
     def _check_graph(self, path: Path) -> None:

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from fdan_edge.checkpoint import RunInfo, load_model
 from fdan_edge.config import Config
 from fdan_edge.models.fdan import AcousticPath
-from fdan_edge.runners import Probabilities
+from fdan_edge.runners import Probabilities, checked_windows
 from fdan_edge.spec import ModelSpec
 
 
@@ -35,11 +35,14 @@ class TorchRunner:
         self.spec = model_spec(self.config, self.info)
 
     def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of windows (n, spec.window)."""
-        if waveforms.ndim != 2 or waveforms.shape[1] != self.spec.window:
-            raise ValueError(f"expected windows of shape (n, {self.spec.window}), got {waveforms.shape}")
+        """Probabilities (n, C) of windows (n, spec.window).
+
+        Raises:
+            ValueError: the windows are of another shape.
+        """
+        windows = torch.from_numpy(checked_windows(waveforms, self.spec))
         with torch.inference_mode():
-            return self.path(torch.from_numpy(waveforms)).numpy()  # type: ignore[no-any-return]
+            return self.path(windows).numpy()  # type: ignore[no-any-return]
 
     def __enter__(self) -> Self:
         return self
