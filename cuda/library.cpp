@@ -1,0 +1,36 @@
+// The ops' schemas, and the Python module `fdan_edge._C` whose import registers them.
+
+#include <Python.h>
+#include <torch/csrc/stable/library.h>
+
+#include <string>
+
+STABLE_TORCH_LIBRARY(fdan_edge, m) {
+  // The value and, where `gradient` is set, its derivatives with respect to both features (else 0 rows).
+  m.def(
+      "lmmd(Tensor z_visual, Tensor z_acoustic, Tensor y_visual, Tensor y_acoustic, int num_classes, "
+      "bool shared_only, int kernels, float ratio, bool gradient) -> (Tensor, Tensor, Tensor)");
+  // For tests: the kernels of the GPU, run on the CPU.
+  m.def(
+      "lmmd_emulated(Tensor z_visual, Tensor z_acoustic, Tensor y_visual, Tensor y_acoustic, int num_classes, "
+      "bool shared_only, int kernels, float ratio, bool gradient) -> (Tensor, Tensor, Tensor)");
+  m.def("cpu_level(int limit) -> int");
+  m.def("cuda_architectures() -> str");
+}
+
+// The build names them where it compiles the CUDA part, as in "75;80".
+#if !defined(FDAN_EDGE_ARCHITECTURES)
+#define FDAN_EDGE_ARCHITECTURES
+#endif
+#define TEXT_OF(...) #__VA_ARGS__
+#define TEXT(...) TEXT_OF(__VA_ARGS__)
+
+static std::string cuda_architectures() { return TEXT(FDAN_EDGE_ARCHITECTURES); }
+
+STABLE_TORCH_LIBRARY_IMPL(fdan_edge, CompositeExplicitAutograd, m) {
+  m.impl("cuda_architectures", TORCH_BOX(&cuda_architectures));
+}
+
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", "The compiled ops of fdan-edge.", -1, nullptr};
+
+PyMODINIT_FUNC PyInit__C(void) { return PyModule_Create(&module); }

@@ -1,0 +1,163 @@
+"""The compiled ops: whether this installation has them, and what PyTorch must know of them.
+
+`fdan_edge._C` (sources in cuda/) registers `torch.ops.fdan_edge.lmmd` through torch's stable ABI, so one build
+serves PyTorch 2.11 and later. Without it everything works on the PyTorch reference, slower.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+#: Compiles the ops in a checkout, for doctor and warnings.
+BUILD = "pip install --no-build-isolation -e . in a checkout of fdan-edge"
+BUILD_CUDA = f"FDAN_EDGE_CUDA=all {BUILD}"
+
+
+@dataclass(frozen=True)
+class NativeStatus:
+    """What `fdan_edge._C` offers here."""
+
+    cpu: bool
+    cuda: bool  # compiled for CUDA, whether or not there is a GPU
+    architectures: tuple[int, ...]  # of CUDA, such as 75 or 120
+    detail: str  # why something is missing, or what is there
+
+
+def native_status() -> NativeStatus:
+    """What the compiled ops offer here; they were loaded when this module was imported."""
+    return _STATUS
+
+
+def _load() -> NativeStatus:
+    """Load the compiled ops; with FDAN_EDGE_REQUIRE_NATIVE=1 in the environment it is an error to have none."""
+    try:
+        importlib.import_module("fdan_edge._C")
+    except ImportError as error:
+        if os.environ.get("FDAN_EDGE_REQUIRE_NATIVE", "0") not in ("", "0"):
+            raise ImportError(f"FDAN_EDGE_REQUIRE_NATIVE is set, and {_why_not(error)}; {BUILD}") from error
+        return NativeStatus(False, False, (), _why_not(error))
+    _register()
+    listed = torch.ops.fdan_edge.cuda_architectures.default()
+    architectures = tuple(int(name) for name in listed.split(";") if name)
+    level = ("16-byte vectors", "AVX2", "AVX-512")[torch.ops.fdan_edge.cpu_level.default(2)]
+    where = "CUDA " + ", ".join(f"sm_{name}" for name in architectures) if architectures else "no CUDA"
+    return NativeStatus(True, bool(architectures), architectures, f"CPU ({level}), {where}")
+
+
+def _why_not(error: ImportError) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return "fdan_edge._C is not compiled"
+    return f"fdan_edge._C cannot be loaded: {error}"
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def serves(device: torch.device) -> bool:
+    """Whether the compiled op runs on this device; where it does not, the reason is said once."""
+    status = _STATUS
+    if device.type == "cpu" and status.cpu:
+        return True
+    if device.type == "cuda" and status.cuda:
+        capability = _capability(device)
+        if covers(capability, status.architectures):
+            return True
+        _warn_once(f"compiled for {status.detail}, not for this GPU's sm_{capability[0]}{capability[1]}")
+        return False
+    if device.type in ("cpu", "cuda"):
+        _warn_once(status.detail if not status.cpu else f"compiled for {status.detail}; {BUILD_CUDA}")
+    return False
+
+
+@cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+def covers(capability: tuple[int, int], architectures: tuple[int, ...]) -> bool:
+    """Whether code for `architectures` runs on a GPU of this compute capability.
+
+    The build keeps PTX of its oldest architecture, which runs on everything later.
+    """
+    return bool(architectures) and divmod(min(architectures), 10) <= capability
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    warnings.warn(f"LMMD runs on its PyTorch reference, slower: {reason}", RuntimeWarning, stacklevel=5)
+
+
+def _register() -> None:
+    """Shapes for torch.compile and export, and the derivative."""
+    torch.library.register_fake("fdan_edge::lmmd", _fake)
+    torch.library.register_autograd("fdan_edge::lmmd", _backward, setup_context=_save)
+
+
+def _fake(z_visual: Tensor, z_acoustic: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+    gradient: bool = others[-1]
+    dtype = torch.float64 if z_visual.dtype == torch.float64 else torch.float32
+    rows = (len(z_visual), len(z_acoustic)) if gradient else (0, 0)
+    width = z_visual.shape[1]
+    return (
+        z_visual.new_empty((), dtype=dtype),
+        z_visual.new_empty((rows[0], width), dtype=dtype),
+        z_acoustic.new_empty((rows[1], width), dtype=dtype),
+    )
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*output[1:])
+    ctx.dtype = inputs[0].dtype
+
+
+def _backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    """The forward pass has left the derivatives: what remains is to scale them."""
+    sides = [
+        (scale * saved).to(ctx.dtype) if needed else None
+        for saved, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[:2], strict=True)
+    ]
+    return (*sides, None, None, None, None, None, None, None)
+
+
+class _Lmmd(torch.autograd.Function):
+    """The op with its derivative. In eager mode this takes two thirds of the time of the registered formula."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        output = torch.ops.fdan_edge.lmmd.default(*inputs)
+        _save(ctx, inputs, output)
+        value: Tensor = output[0]
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        return _backward(ctx, scale)
+
+
+def lmmd_native(
+    z_visual: Tensor,
+    z_acoustic: Tensor,
+    y_visual: Tensor,
+    y_acoustic: Tensor,
+    num_classes: int,
+    shared_only: bool,
+    kernels: int,
+    ratio: float,
+) -> Tensor:
+    """`fdan_edge.ops.lmmd` by the compiled op, for inputs that it has checked."""
+    gradient = torch.is_grad_enabled() and (z_visual.requires_grad or z_acoustic.requires_grad)
+    inputs = (z_visual, z_acoustic, y_visual, y_acoustic, num_classes, shared_only, kernels, ratio, gradient)
+    if gradient and not torch.compiler.is_compiling():
+        return cast("Tensor", _Lmmd.apply(*inputs))
+    return cast("Tensor", torch.ops.fdan_edge.lmmd.default(*inputs)[0])
+
+
+_STATUS = _load()
