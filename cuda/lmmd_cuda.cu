@@ -71,8 +71,6 @@ struct DeviceLauncher {
 
 // Memory of the host that kernels write a label out of range to. Looking at it costs no synchronisation; the error
 // comes with the first call after the kernel has run, and the wrong call's own value is NaN.
-constexpr int64_t NO_REPORT = INT64_MIN;
-
 int64_t* report_of() {
   static int64_t* const report = [] {
     // An allocation would end a graph capture that is under way in this thread.
@@ -82,7 +80,7 @@ int64_t* report_of() {
     const cudaError_t error = cudaHostAlloc(&memory, sizeof(int64_t), cudaHostAllocMapped | cudaHostAllocPortable);
     check(cudaThreadExchangeStreamCaptureMode(&mode), "the capture mode could not be set back");
     check(error, "no pinned memory");
-    *static_cast<int64_t*>(memory) = NO_REPORT;
+    *static_cast<int64_t*>(memory) = device::NO_REPORT;
     return static_cast<int64_t*>(memory);
   }();
   return report;
@@ -91,8 +89,8 @@ int64_t* report_of() {
 void raise_reported(int64_t classes) {
   volatile int64_t* report = report_of();
   const int64_t label = *report;
-  if (label == NO_REPORT) return;
-  *report = NO_REPORT;
+  if (label == device::NO_REPORT) return;
+  *report = device::NO_REPORT;
   fail("label " + std::to_string(label) + " of an earlier call was out of range (its value was NaN): " +
        std::to_string(classes) + " classes are 0 to " + std::to_string(classes - 1));
 }

@@ -33,6 +33,8 @@ constexpr int THREADS = 256;
 constexpr int TEAM = 32;  // threads that work on one row or one class together
 constexpr int TEAMS = THREADS / TEAM;
 
+constexpr int64_t NO_REPORT = INT64_MIN;  // no label out of range has been seen
+
 enum Type : int { HALF, BFLOAT16, FLOAT, DOUBLE };
 
 // 16 bytes, which a thread reads and writes at once.

@@ -1,0 +1,222 @@
+"""Everything of this project that needs a GPU, on any CUDA machine with PyTorch 2.11 or later and nvcc.
+
+    make gpu                      or: python3 benchmarks/gpu.py [--out FILE] [--minutes 8]
+
+Builds the ops for this machine's GPU in place, runs the ops' tests marked `gpu`, memcheck and racecheck of
+compute-sanitizer, and the GPU benchmarks; writes benchmarks/results/<gpu-name>.json after every step, and prints a
+short table last. From a plain checkout: only torch, numpy, pytest and setuptools need be installed. What cannot
+run is listed with the reason. The exit code is 1 if anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import json  # noqa: E402
+
+from fdan_edge.files import write_json  # noqa: E402
+
+#: Small calls that reach every kernel: hard and soft labels, one and several blocks, both types of sums.
+EXERCISE = """
+import torch
+from fdan_edge.ops import lmmd
+for n_v, n_a, d, soft, dtype in [
+    (32, 32, 256, False, torch.float32), (70, 130, 300, False, torch.bfloat16),
+    (40, 50, 20, True, torch.float32), (600, 700, 64, False, torch.float32), (30, 40, 33, False, torch.float64),
+]:
+    torch.manual_seed(0)
+    z_v, z_a = (torch.randn(n, d, device="cuda").to(dtype).requires_grad_() for n in (n_v, n_a))
+    if soft:
+        y_v, y_a = torch.rand(n_v, 7, device="cuda"), torch.rand(n_a, 7, device="cuda")
+    else:
+        y_v, y_a = torch.randint(7, (n_v,), device="cuda"), torch.randint(7, (n_a,), device="cuda")
+    lmmd(z_v, z_a, y_v, y_a, 7).backward()
+torch.cuda.synchronize()
+print("exercised")
+"""
+
+
+@dataclass
+class Step:
+    """One thing to run, and what came of it."""
+
+    name: str
+    command: list[str]
+    seconds: float  # at most
+    missing: str = ""  # why it cannot run here
+    outcome: str = "not run"
+    took: float = 0.0
+    log: str = ""  # the last lines
+    result: Any = None
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome not in ("ok", "not run")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run all steps; gives the exit code."""
+    options = _options(argv)
+    gpu = gpu_name()
+    if gpu is None:
+        print("error: no CUDA GPU that this PyTorch can use: python3 -c 'import torch; torch.cuda.init()'")
+        return 2
+    out: Path = options.out or ROOT / "benchmarks" / "results" / f"{slug(gpu)}.json"
+    lmmd_json = out.with_name(f"{out.stem}-lmmd.json")
+    all_steps = steps(lmmd_json)
+    deadline = time.monotonic() + 60 * options.minutes
+    for step in all_steps:
+        run(step, deadline)
+        if step.name == "lmmd" and lmmd_json.exists():
+            step.result = json.loads(lmmd_json.read_text())
+            lmmd_json.unlink()
+        write_json(out, report(gpu, all_steps))
+    print("\n".join(table(gpu, all_steps, out)))
+    return int(any(step.failed for step in all_steps))
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results/<gpu-name>.json")
+    parser.add_argument("--minutes", type=float, default=7.5, help="for all steps together (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def gpu_name() -> str | None:
+    """Name of the first GPU, None where PyTorch sees none."""
+    import torch
+
+    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
+
+
+def slug(name: str) -> str:
+    """A GPU's name as a file name: `NVIDIA H100 80GB HBM3` is nvidia-h100-80gb-hbm3."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def steps(lmmd_json: Path) -> list[Step]:
+    """What runs, in order. A step whose tool is missing says so and is passed over."""
+    python = sys.executable
+    toolkit = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin"
+    name = "compute-sanitizer"
+    sanitizer = shutil.which(name) or shutil.which(name, path=str(toolkit))
+    no_sanitizer = "" if sanitizer else "compute-sanitizer is not installed"
+    check = [sanitizer or "compute-sanitizer", "--error-exitcode=9", "--print-limit=5"]
+    pytest = [python, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-m", "gpu"]
+    return [
+        Step("build", [python, "setup.py", "--quiet", "build_ext", "--inplace", "--force"], 150),
+        Step("tests", [*pytest, "tests/test_native_gpu.py"], 150),
+        Step("memcheck", [*check, "--tool=memcheck", python, "-c", EXERCISE], 90, no_sanitizer),
+        Step("racecheck", [*check, "--tool=racecheck", python, "-c", EXERCISE], 90, no_sanitizer),
+        Step("lmmd", [python, "benchmarks/lmmd.py", "--device", "cuda", "--out", str(lmmd_json)], 240),
+    ]
+
+
+def environment() -> dict[str, str]:
+    """The steps' environment: this checkout first, the ops required and built for this machine's GPU."""
+    import torch
+
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    own["FDAN_EDGE_REQUIRE_NATIVE"] = "1"
+    if torch.cuda.is_available():
+        major, minor = torch.cuda.get_device_capability(0)
+        own.setdefault("FDAN_EDGE_CUDA", os.environ.get("FDAN_EDGE_CUDA", f"{major}{minor}"))
+    return {**os.environ, **own}
+
+
+def run(step: Step, deadline: float, say: Callable[[str], None] = print) -> None:
+    """Run one step within its own limit and the common deadline; never raises."""
+    limit = min(step.seconds, deadline - time.monotonic())
+    if step.missing or limit < 5:
+        step.log = step.missing or "no time was left"
+        say(f"{step.name}: not run: {step.log}")
+        return
+    say(f"{step.name} ...")
+    start = time.monotonic()
+    try:
+        done = subprocess.run(
+            step.command,
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=limit,
+        )
+        step.outcome = "ok" if done.returncode == 0 else f"exit code {done.returncode}"
+        step.log = _tail(done.stdout)
+    except subprocess.TimeoutExpired as error:
+        text = error.stdout or ""
+        step.outcome = f"stopped after {limit:.0f} s"
+        step.log = _tail(text if isinstance(text, str) else text.decode(errors="replace"))
+    except OSError as error:
+        step.outcome = f"cannot be started: {error}"
+    step.took = time.monotonic() - start
+    say(f"{step.name}: {step.outcome} ({step.took:.0f} s)")
+    if step.failed:
+        say(step.log)
+
+
+def _tail(text: str, lines: int = 40) -> str:
+    return "\n".join(text.strip().splitlines()[-lines:])
+
+
+def report(gpu: str, all_steps: list[Step]) -> dict[str, Any]:
+    """What is written: the machine, and every step with its outcome."""
+    import torch
+
+    from fdan_edge.bench import machine
+
+    def first_line(*command: str) -> str:
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+
+    return {
+        "gpu": gpu,
+        "capability": ".".join(map(str, torch.cuda.get_device_capability(0))) if torch.cuda.is_available() else "",
+        "driver": first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+        "nvcc": first_line("nvcc", "--version"),
+        "torch": torch.__version__,
+        "machine": machine(),
+        "commit": first_line("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "steps": [{**asdict(step), "command": step.command[:4]} for step in all_steps],
+    }
+
+
+def table(gpu: str, all_steps: list[Step], out: Path) -> list[str]:
+    """The short table that ends a run."""
+    lines = ["", f"{gpu}: results in {out}", ""]
+    lines += [f"  {step.name:<10} {step.outcome:<20} {step.took:6.0f} s  {step.missing}" for step in all_steps]
+    found = [step.result["rows"] for step in all_steps if step.name == "lmmd" and step.result]
+    rows: list[dict[str, Any]] = found[0] if found else []
+    if rows:
+        lines += ["", f"  {'LMMD forward + backward':<24} {'rows':>14} {'ms':>10} {'times ours':>10} {'MB':>9}"]
+    for row in rows:
+        if row["ms"] is not None:
+            size = f"{row['faces']}+{row['voices']}"
+            ratio, extra = row["times_fdan_edge"] or float("nan"), row["extra_mb"] or float("nan")
+            lines.append(f"  {row['contender']:<24} {size:>14} {row['ms']:>10.3f} {ratio:>10.2f} {extra:>9.1f}")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
