@@ -50,6 +50,9 @@ print("exercised")
 """
 
 
+LEAST_SECONDS = 2  # a step with less time left is not begun
+
+
 @dataclass
 class Step:
     """One thing to run, and what came of it."""
@@ -141,7 +144,7 @@ def environment() -> dict[str, str]:
 def run(step: Step, deadline: float, say: Callable[[str], None] = print) -> None:
     """Run one step within its own limit and the common deadline; never raises."""
     limit = min(step.seconds, deadline - time.monotonic())
-    if step.missing or limit < 5:
+    if step.missing or limit < LEAST_SECONDS:
         step.log = step.missing or "no time was left"
         say(f"{step.name}: not run: {step.log}")
         return

@@ -18,7 +18,7 @@ namespace fdan_edge {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-using Outputs = std::tuple<Tensor, Tensor, Tensor>;  // value, gradient of the faces, gradient of the voices
+using Outputs = std::tuple<Tensor, Tensor>;  // value (), gradient of [faces; voices] (rows, d)
 
 // std::invalid_argument becomes Python's ValueError.
 [[noreturn]] inline void fail(const std::string& message) { throw std::invalid_argument("lmmd: " + message); }
@@ -89,14 +89,14 @@ inline Inputs checked(const Tensor& z_visual, const Tensor& z_acoustic, const Te
   return in;
 }
 
-// Gradients have the type of the sums: those of float16 features are scaled before they are rounded.
+// The gradient has the type of the sums: that of float16 features is scaled before it is rounded.
 inline Outputs empty_outputs(const Inputs& in) {
   const auto make = [&](int64_t rows, size_t dimensions) {
     const int64_t shape[2] = {rows, in.width};
     return torch::stable::new_empty(in.z_visual, torch::headeronly::IntHeaderOnlyArrayRef(shape, dimensions),
                                     in.sum_type());
   };
-  return {make(0, 0), make(in.gradient ? in.n_visual : 0, 2), make(in.gradient ? in.n_acoustic : 0, 2)};
+  return {make(0, 0), make(in.gradient ? in.rows() : 0, 2)};
 }
 
 // Calls `run` with a null pointer of the element type of the features.

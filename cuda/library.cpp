@@ -6,15 +6,15 @@
 #include <string>
 
 STABLE_TORCH_LIBRARY(fdan_edge, m) {
-  // The value and, where `gradient` is set, its derivatives with respect to both features (else 0 rows).
+  // The value and, where `gradient` is set, its derivative with respect to [faces; voices] (else 0 rows).
   m.def(
       "lmmd(Tensor z_visual, Tensor z_acoustic, Tensor y_visual, Tensor y_acoustic, int num_classes, "
-      "bool shared_only, int kernels, float ratio, bool gradient) -> (Tensor, Tensor, Tensor)");
+      "bool shared_only, int kernels, float ratio, bool gradient) -> (Tensor, Tensor)");
   // For tests: the kernels of the GPU, run on the CPU.
   m.def(
       "lmmd_emulated(Tensor z_visual, Tensor z_acoustic, Tensor y_visual, Tensor y_acoustic, int num_classes, "
       "bool shared_only, int kernels, float ratio, bool gradient, bool backwards=False) -> "
-      "(Tensor, Tensor, Tensor)");
+      "(Tensor, Tensor)");
   m.def("cpu_level(int limit) -> int");
   m.def("cuda_architectures() -> str");
 }

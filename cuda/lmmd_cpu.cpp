@@ -283,9 +283,7 @@ class Run {
   }
 
   T* target(int64_t row) const {
-    return row < in_.n_visual
-               ? std::get<1>(out_).template mutable_data_ptr<T>() + row * in_.width
-               : std::get<2>(out_).template mutable_data_ptr<T>() + (row - in_.n_visual) * in_.width;
+    return std::get<1>(out_).template mutable_data_ptr<T>() + row * in_.width;
   }
 
   void fill(T value) const {

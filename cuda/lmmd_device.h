@@ -73,7 +73,7 @@ template <class T>
 struct Job {
   const void *z_visual, *z_acoustic;
   const void *y_visual, *y_acoustic;  // int64 labels, or soft labels in T
-  T *value, *gradient_visual, *gradient_acoustic;
+  T *value, *gradients;  // one number, and (rows, width)
   int64_t* report;  // memory of the host that gets a label out of range
   Type type;
   int n_visual, n_acoustic, width, classes, tile_rows, max_tiles, statistics_blocks;
@@ -112,10 +112,7 @@ struct Job {
       default: return static_cast<const double*>(z)[i];
     }
   }
-  LMMD_HD T* gradient_of(int row) const {
-    return row < n_visual ? gradient_visual + int64_t(row) * width
-                          : gradient_acoustic + int64_t(row - n_visual) * width;
-  }
+  LMMD_HD T* gradient_of(int row) const { return gradients + int64_t(row) * width; }
 };
 
 // The shared memory of a kernel: Kernel::Shared, or Kernel::SharedOf<T> where it depends on the type.
@@ -312,20 +309,6 @@ struct Statistics {
   }
 };
 
-// Small calls: both in one launch of one block.
-struct PlanAndStatistics {
-  union Shared {
-    Plan::Shared plan;
-    Statistics::Shared statistics;
-  };
-
-  template <class Block, class T>
-  LMMD_FN static void body(Block& block, Shared& shared, const Job<T>& job) {
-    Plan::body(block, shared.plan, job);
-    Statistics::body(block, shared.statistics, job);
-  }
-};
-
 // A team for each row: its scaled copy at its sorted place, its norm, and zeros for a row without a part.
 struct Prepare {
   struct Shared {
@@ -334,12 +317,17 @@ struct Prepare {
 
   template <class Block, class T>
   LMMD_FN static void body(Block& block, Shared& shared, const Job<T>& job) {
+    rows_from(block, shared, job, block.index() * TEAMS);
+  }
+
+  template <class Block, class T>
+  LMMD_FN static void rows_from(Block& block, Shared& shared, const Job<T>& job, int first) {
     block.each([&](int thread) {
-      const int row = block.index() * TEAMS + thread / TEAM, lane = thread % TEAM;
+      const int row = first + thread / TEAM, lane = thread % TEAM;
       shared.squares[thread] = row < job.rows() ? copy(job, row, lane) : 0;
     });
     block.each([&](int thread) {
-      const int row = block.index() * TEAMS + thread / TEAM;
+      const int row = first + thread / TEAM;
       if (thread % TEAM || row >= job.rows() || job.position[row] < 0) return;
       double norm = 0;
       for (int lane = 0; lane < TEAM; ++lane) norm += shared.squares[thread + lane];
@@ -366,6 +354,22 @@ struct Prepare {
       job.u[int64_t(row) * job.classes + c] = T(job.soft_label(row, c) * class_weight(visual, own, other));
     }
     return squares;
+  }
+};
+
+// Small calls: all of the above in one launch of one block.
+struct Begin {
+  union Shared {
+    Plan::Shared plan;
+    Statistics::Shared statistics;
+    Prepare::Shared prepare;
+  };
+
+  template <class Block, class T>
+  LMMD_FN static void body(Block& block, Shared& shared, const Job<T>& job) {
+    Plan::body(block, shared.plan, job);
+    Statistics::body(block, shared.statistics, job);
+    for (int row = 0; row < job.rows(); row += TEAMS) Prepare::rows_from(block, shared.prepare, job, row);
   }
 };
 

@@ -9,7 +9,7 @@
 namespace fdan_edge {
 namespace device {
 
-constexpr int SMALL = 1024;  // rows up to which one block plans and takes the statistics, in one launch
+constexpr int SMALL = 256;  // rows up to which one block does all that comes before the tiles
 constexpr int MOST_STATISTICS_BLOCKS = 128;
 
 // Hands out pieces of one allocation; with no memory it only adds up the sizes.
@@ -67,8 +67,7 @@ Job<T> job_of(const Inputs& in, const Outputs& out, int64_t* report) {
   job.y_visual = in.y_visual.const_data_ptr();
   job.y_acoustic = in.y_acoustic.const_data_ptr();
   job.value = static_cast<T*>(std::get<0>(out).mutable_data_ptr());
-  job.gradient_visual = static_cast<T*>(std::get<1>(out).mutable_data_ptr());
-  job.gradient_acoustic = static_cast<T*>(std::get<2>(out).mutable_data_ptr());
+  job.gradients = static_cast<T*>(std::get<1>(out).mutable_data_ptr());
   job.report = report;
   job.type = type_of(in.type());
   job.n_visual = int(in.n_visual);
@@ -78,7 +77,7 @@ Job<T> job_of(const Inputs& in, const Outputs& out, int64_t* report) {
   job.tile_rows = TileShape<T>::ROWS;
   // Every class may leave one tile incomplete.
   job.max_tiles = int(in.rows() / job.tile_rows + (in.soft ? 1 : std::min(in.classes, in.rows())));
-  job.statistics_blocks = in.rows() <= SMALL ? 1 : int(std::min<int64_t>(MOST_STATISTICS_BLOCKS, in.rows() / 32));
+  job.statistics_blocks = in.rows() <= SMALL ? 1 : int(std::min<int64_t>(MOST_STATISTICS_BLOCKS, (in.rows() + 31) / 32));
   job.soft = in.soft;
   job.shared_only = in.shared_only;
   job.gradient = in.gradient;
@@ -104,12 +103,12 @@ void launch_tiles(Launcher& launcher, const Job<T>& job) {
 template <class T, class Launcher>
 void launch(Launcher& launcher, const Job<T>& job) {
   if (job.rows() <= SMALL) {
-    launcher.template run<PlanAndStatistics>(1, job);
+    launcher.template run<Begin>(1, job);
   } else {
     launcher.template run<Plan>(1, job);
     launcher.template run<Statistics>(job.statistics_blocks, job);
+    launcher.template run<Prepare>((job.rows() + TEAMS - 1) / TEAMS, job);
   }
-  launcher.template run<Prepare>((job.rows() + TEAMS - 1) / TEAMS, job);
   launch_tiles(launcher, job);
 }
 

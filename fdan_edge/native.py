@@ -100,29 +100,24 @@ def _register() -> None:
     torch.library.register_autograd("fdan_edge::lmmd", _backward, setup_context=_save)
 
 
-def _fake(z_visual: Tensor, z_acoustic: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _fake(z_visual: Tensor, z_acoustic: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
     gradient: bool = others[-1]
     dtype = torch.float64 if z_visual.dtype == torch.float64 else torch.float32
-    rows = (len(z_visual), len(z_acoustic)) if gradient else (0, 0)
-    width = z_visual.shape[1]
-    return (
-        z_visual.new_empty((), dtype=dtype),
-        z_visual.new_empty((rows[0], width), dtype=dtype),
-        z_acoustic.new_empty((rows[1], width), dtype=dtype),
-    )
+    rows = len(z_visual) + len(z_acoustic) if gradient else 0
+    return z_visual.new_empty((), dtype=dtype), z_visual.new_empty((rows, z_visual.shape[1]), dtype=dtype)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*output[1:])
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(output[1])
+    ctx.faces = len(inputs[0])
     ctx.dtype = inputs[0].dtype
 
 
 def _backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    """The forward pass has left the derivatives: what remains is to scale them."""
-    sides = [
-        (scale * saved).to(ctx.dtype) if needed else None
-        for saved, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[:2], strict=True)
-    ]
+    """The forward pass has left the derivative of all rows: what remains is to scale it."""
+    gradient = (ctx.saved_tensors[0] * scale).to(ctx.dtype)
+    visual, acoustic = ctx.needs_input_grad[:2]
+    sides = (gradient[: ctx.faces] if visual else None, gradient[ctx.faces :] if acoustic else None)
     return (*sides, None, None, None, None, None, None, None)
 
 
