@@ -65,6 +65,14 @@ def cuda_home() -> Path:
     sys.exit("fdan-edge: FDAN_EDGE_CUDA asks for CUDA, but no nvcc was found: set CUDA_HOME, or FDAN_EDGE_CUDA=0")
 
 
+def static_runtime(home: Path) -> Path:
+    """CUDA's runtime as a static library."""
+    for folder in ("lib64", "lib", "targets/*/lib"):
+        for found in home.glob(f"{folder}/libcudart_static.a"):
+            return found
+    sys.exit(f"fdan-edge: no libcudart_static.a below {home}: set CUDA_HOME to a whole CUDA toolkit")
+
+
 def architectures(home: Path) -> list[int]:
     """The architectures that FDAN_EDGE_CUDA asks for."""
     wanted = os.environ["FDAN_EDGE_CUDA"]
@@ -92,7 +100,7 @@ class BuildOps(build_ext):
             ext.define_macros.append(("FDAN_EDGE_ARCHITECTURES", ";".join(map(str, names))))
             ext.extra_objects += [str(self.compile_cuda(ext, Path(source), home, names)) for source in kernels]
             # The runtime is linked in: it must not be the one that PyTorch brings.
-            ext.extra_objects.append(str(home / "lib64" / "libcudart_static.a"))
+            ext.extra_objects.append(str(static_runtime(home)))
             ext.libraries += ["dl", "pthread", "rt"]
         super().build_extension(ext)
 
@@ -142,6 +150,8 @@ def extensions() -> list[Extension]:
                 "then pip install --no-build-isolation"
             )
         return []
+    if not SOURCES.is_dir():
+        sys.exit(f"fdan-edge: the folder {SOURCES.resolve()} with the native sources is missing")
     sources = sorted(SOURCES.glob("*.cpp")) + (sorted(SOURCES.glob("*.cu")) if cuda else [])
     return [
         Extension(

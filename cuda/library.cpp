@@ -10,6 +10,11 @@ STABLE_TORCH_LIBRARY(fdan_edge, m) {
   m.def(
       "lmmd(Tensor z_visual, Tensor z_acoustic, Tensor y_visual, Tensor y_acoustic, int num_classes, "
       "bool shared_only, int kernels, float ratio, bool gradient) -> (Tensor, Tensor)");
+  // The same without a registered derivative, for callers that have their own: PyTorch's way to one that is written
+  // in Python takes as long as a small call.
+  m.def(
+      "lmmd_forward(Tensor z_visual, Tensor z_acoustic, Tensor y_visual, Tensor y_acoustic, int num_classes, "
+      "bool shared_only, int kernels, float ratio, bool gradient) -> (Tensor, Tensor)");
   // For tests: the kernels of the GPU, run on the CPU.
   m.def(
       "lmmd_emulated(Tensor z_visual, Tensor z_acoustic, Tensor y_visual, Tensor y_acoustic, int num_classes, "

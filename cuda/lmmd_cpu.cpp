@@ -269,9 +269,9 @@ class Run {
              weights.data(),
              in_.gradient ? gradients.get() : nullptr,
              sums.data()};
-    place(centre, scale);
+    place({centre.begin(), centre.end()}, T(scale));
     *value = T(all_pairs() / plan_.divisor);
-    if (in_.gradient) finish(gradient_factor(scale, plan_.divisor));
+    if (in_.gradient) finish(T(gradient_factor(scale, plan_.divisor)));
   }
 
  private:
@@ -291,7 +291,7 @@ class Run {
   }
 
   // Copies, centres and scales the rows into their sorted places.
-  void place(const std::vector<double>& centre, double scale) {
+  void place(const std::vector<T>& centre, T scale) {
     const Place<In, T> place_row = CHOOSE(place<In, T>);
     const int64_t panel = isa_.panel;
     const Matrix<T>&z = rows_.z, &u = rows_.u;
@@ -322,7 +322,7 @@ class Run {
     return value;
   }
 
-  void finish(double factor) const {
+  void finish(T factor) const {
     const Finish<T> finish_row = CHOOSE(finish<T>);
     for_each((plan_.source.size() + TILE - 1) / TILE, parallel_, [&](int64_t tile) {
       const int64_t end = std::min<int64_t>((tile + 1) * TILE, plan_.source.size());
@@ -362,7 +362,10 @@ int64_t cpu_level(int64_t limit) {
 
 }  // namespace fdan_edge
 
-STABLE_TORCH_LIBRARY_IMPL(fdan_edge, CPU, m) { m.impl("lmmd", TORCH_BOX(&fdan_edge::lmmd_cpu)); }
+STABLE_TORCH_LIBRARY_IMPL(fdan_edge, CPU, m) {
+  m.impl("lmmd", TORCH_BOX(&fdan_edge::lmmd_cpu));
+  m.impl("lmmd_forward", TORCH_BOX(&fdan_edge::lmmd_cpu));
+}
 
 STABLE_TORCH_LIBRARY_IMPL(fdan_edge, CompositeExplicitAutograd, m) {
   m.impl("cpu_level", TORCH_BOX(&fdan_edge::cpu_level));

@@ -55,12 +55,12 @@ struct Isa {
 template <class In>
 using Statistics = void (*)(const In* z, int64_t rows, int64_t width, const double* origin, double* sums,
                             double* squares);
-// z' = (z - origin - mean) * scale; gives |z'|^2.
+// z' = (z - centre) * scale; gives |z'|^2. Rounding the centre moves all rows alike, which changes no distance.
 template <class In, class T>
-using Place = T (*)(const In* z, int64_t width, const double* centre, double scale, T* out);
+using Place = T (*)(const In* z, int64_t width, const T* centre, T scale, T* out);
 // gradient = factor * (z' * sum - gradients)
 template <class T>
-using Finish = void (*)(const T* z, const T* weighted, T sum, double factor, int64_t width, T* out);
+using Finish = void (*)(const T* z, const T* weighted, T sum, T factor, int64_t width, T* out);
 
 template <class In>
 struct Convert {

@@ -229,19 +229,19 @@ void statistics(const In* z, int64_t rows, int64_t width, const double* origin, 
 }
 
 template <class In, class T>
-T place(const In* z, int64_t width, const double* centre, double scale, T* out) {
+T place(const In* z, int64_t width, const T* centre, T scale, T* out) {
   T norm = 0;
 #pragma omp simd reduction(+ : norm)
   for (int64_t k = 0; k < width; ++k) {
-    out[k] = T((double(T(z[k])) - centre[k]) * scale);
+    out[k] = (T(z[k]) - centre[k]) * scale;
     norm += out[k] * out[k];
   }
   return norm;
 }
 
 template <class T>
-void finish(const T* z, const T* weighted, T sum, double factor, int64_t width, T* out) {
-  for (int64_t k = 0; k < width; ++k) out[k] = T(factor * double(z[k] * sum - weighted[k]));
+void finish(const T* __restrict z, const T* __restrict weighted, T sum, T factor, int64_t width, T* __restrict out) {
+  for (int64_t k = 0; k < width; ++k) out[k] = factor * (z[k] * sum - weighted[k]);
 }
 
 template <class T>

@@ -119,4 +119,7 @@ Outputs lmmd_cuda(const Tensor& z_visual, const Tensor& z_acoustic, const Tensor
 
 }  // namespace fdan_edge
 
-STABLE_TORCH_LIBRARY_IMPL(fdan_edge, CUDA, m) { m.impl("lmmd", TORCH_BOX(&fdan_edge::lmmd_cuda)); }
+STABLE_TORCH_LIBRARY_IMPL(fdan_edge, CUDA, m) {
+  m.impl("lmmd", TORCH_BOX(&fdan_edge::lmmd_cuda));
+  m.impl("lmmd_forward", TORCH_BOX(&fdan_edge::lmmd_cuda));
+}

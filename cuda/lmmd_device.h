@@ -338,13 +338,15 @@ struct Prepare {
   template <class T>
   LMMD_FN static double copy(const Job<T>& job, int row, int lane) {
     const int place = job.position[row];
+    const T scale = T(job.header->scale);
     double squares = 0;
     for (int column = lane; column < job.width; column += TEAM) {
       if (place < 0) {
         if (job.gradient) job.gradient_of(row)[column] = job.header->wrong_label ? T(NAN) : T(0);
         continue;
       }
-      const T x = T((job.feature(row, column) - job.centre[column]) * job.header->scale);
+      // Rounding the centre moves all rows alike, which changes no distance.
+      const T x = (T(job.feature(row, column)) - T(job.centre[column])) * scale;
       job.z[int64_t(place) * job.width + column] = x;
       squares += double(x) * x;
     }

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -77,6 +79,9 @@ def lmmd_reference(
     ratio: float = 2.0,
 ) -> Tensor:
     """`lmmd` in plain PyTorch, from the (N, N) matrix of all distances; same arguments, values and errors."""
+    _check_features(z_visual, z_acoustic, num_classes)
+    _check_labels(y_visual, len(z_visual), num_classes, "faces")
+    _check_labels(y_acoustic, len(z_acoustic), num_classes, "voices")
     z_visual, z_acoustic, y_visual, y_acoustic = _checked(
         z_visual, z_acoustic, y_visual, y_acoustic, num_classes, class_count, kernels, ratio
     )
@@ -107,17 +112,42 @@ def _checked(
         raise ConfigError(choose("class_count", class_count, CLASS_COUNTS))
     if not len(z_visual) or not len(z_acoustic):
         raise ValueError(f"lmmd needs rows on both sides, got {len(z_visual)} faces and {len(z_acoustic)} voices")
-    if not 1 <= kernels <= 64 or ratio <= 0:
+    if not 1 <= kernels <= 64 or not 0 < ratio < math.inf:
         raise ValueError(f"lmmd needs 1 to 64 kernels and a ratio above 0, got {kernels} and {ratio}")
     if z_visual.dtype != z_acoustic.dtype:
         dtype = torch.promote_types(z_visual.dtype, z_acoustic.dtype)
         z_visual, z_acoustic = z_visual.to(dtype), z_acoustic.to(dtype)
     if y_visual.dim() == 1 and y_acoustic.dim() == 1:
+        if y_visual.is_floating_point() or y_acoustic.is_floating_point():
+            raise ValueError("lmmd: labels of one dimension must be whole numbers")
         return z_visual, z_acoustic, y_visual.long(), y_acoustic.long()
     dtype = torch.float64 if z_visual.dtype == torch.float64 else torch.float32
     y_visual = _class_weights(y_visual, num_classes, dtype, "faces")
     y_acoustic = _class_weights(y_acoustic, num_classes, dtype, "voices")
     return z_visual, z_acoustic, y_visual, y_acoustic
+
+
+def _check_features(z_visual: Tensor, z_acoustic: Tensor, num_classes: int) -> None:
+    """What the compiled op checks, in its words (cuda/inputs.h)."""
+    if z_visual.dim() != 2 or z_acoustic.dim() != 2:
+        raise ValueError("lmmd: features must have shape (rows, d)")
+    if z_visual.shape[1] != z_acoustic.shape[1] or not z_visual.shape[1]:
+        raise ValueError(f"lmmd: faces have {z_visual.shape[1]} features, voices {z_acoustic.shape[1]}")
+    if not z_visual.is_floating_point() or not z_acoustic.is_floating_point():
+        raise ValueError("lmmd: features must be float16, bfloat16, float32 or float64")
+    if num_classes < 1:
+        raise ValueError("lmmd: num_classes must be 1 or more")
+
+
+def _check_labels(labels: Tensor, rows: int, num_classes: int, side: str) -> None:
+    if labels.dim() not in (1, 2):
+        raise ValueError(f"lmmd: labels of the {side} must have one dimension, or one column for each class")
+    if len(labels) != rows:
+        raise ValueError(f"lmmd: labels of the {side} must have {rows} rows")
+    if labels.dim() == 2 and labels.shape[1] != num_classes:
+        raise ValueError(f"lmmd: labels of the {side} must have one column for each class")
+    if labels.dim() == 1 and labels.is_floating_point():
+        raise ValueError("lmmd: labels of one dimension must be whole numbers")
 
 
 def _class_weights(labels: Tensor, num_classes: int, dtype: torch.dtype, side: str) -> Tensor:
