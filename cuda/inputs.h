@@ -71,6 +71,7 @@ inline Inputs checked(const Tensor& z_visual, const Tensor& z_acoustic, const Te
   check_features(z_visual, z_acoustic);
   if (classes < 1) fail("num_classes must be 1 or more");
   if (kernels < 1 || kernels > 64 || !(ratio > 0)) fail("kernels must be 1 to 64, and ratio above 0");
+  if (std::abs((kernels - 1) * std::log10(ratio)) > 30) fail("ratio^(kernels - 1) must be within 1e-30 and 1e30");
   if (y_visual.dim() != y_acoustic.dim()) fail("labels must be hard or soft on both sides");
   const Inputs in{dense(z_visual),
                   dense(z_acoustic),

@@ -27,12 +27,18 @@ struct Kernels {
   int count;     // K
   double ratio;  // r
   double gain;   // log2(e) r^(K/2) / r^(K-1): squared scale times mean off-diagonal squared distance
-  // With bandwidths in ratio 2, one exponential gives all kernels by squaring.
-  LMMD_HD bool doubling() const { return ratio == 2.0; }
+  // With bandwidths in ratio 2, one exponential gives all kernels by squaring; each one doubles the rounding error.
+  LMMD_HD bool doubling() const { return ratio == 2.0 && count <= 6; }
 };
 
 inline Kernels kernels_of(int count, double ratio) {
   return {count, ratio, LOG2_E * std::pow(ratio, count / 2 - (count - 1))};
+}
+
+// The largest scale that T holds with room for products with it.
+template <class T>
+LMMD_HD constexpr double most_scale() {
+  return sizeof(T) == 4 ? 1e36 : 1e300;
 }
 
 // Which classes the sum is divided by: all C, as the paper writes, or those that both sides have (DSAN).
@@ -49,12 +55,14 @@ LMMD_HD double class_weight(bool visual, double count, double other) {
 
 // The scale of z' from sums over all n rows, taken relative to any one row: `squares` = sum |z - z_0|^2 and
 // `shift` = |mean(z - z_0)|^2. The mean off-diagonal squared distance is 2 / (n - 1) * sum |z - mean|^2, so it
-// needs no pairs. 0 where all rows are equal (any bandwidth gives the right answer, 0), NaN for non-finite rows.
-LMMD_HD double scale_of(double squares, double shift, double n, Kernels kernels) {
+// needs no pairs. 0 where all rows are equal, or so nearly that the scale is beyond `most` (any bandwidth gives the
+// right answer, 0), NaN for non-finite rows.
+LMMD_HD double scale_of(double squares, double shift, double n, Kernels kernels, double most) {
   const double spread = squares - n * shift;
   if (spread <= 0) return 0;
   if (!(spread * 0 == 0)) return NAN;
-  return sqrt(kernels.gain / (2 / (n - 1) * spread));
+  const double scale = sqrt(kernels.gain / (2 / (n - 1) * spread));
+  return scale > most ? 0 : scale;
 }
 
 // d(value)/dz_m = gradient_factor * (z'_m * sum_n B_mn - sum_n B_mn z'_n) with B = u u' slope.

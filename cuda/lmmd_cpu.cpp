@@ -236,7 +236,7 @@ double centre_of(const Inputs& in, bool parallel, std::vector<double>& centre) {
     shift += mean * mean;
     centre[k] += mean;
   }
-  return scale_of(square, shift, in.rows(), in.kernels);
+  return scale_of(square, shift, in.rows(), in.kernels, most_scale<typename Convert<In>::T>());
 }
 
 template <class In>

@@ -162,10 +162,12 @@ double pair(const Rows<T>& r, const Pair& p, Kernels kernels) {
   alignas(64) T weights[TILE * TILE];
   gram(r.z, p, products);
   if (r.u.rows) gram(r.u, p, weights);
+  const bool diagonal = p.i == p.j;
+  // A row's distance to itself is exactly 0, also beside the narrowest of many kernels.
+  for (int64_t m = 0; diagonal && m < p.i_rows; ++m) products[m * TILE + m] = r.norms[p.i + m];
   const bool usual = kernels.count == 5 && kernels.doubling();
   const double value = usual ? weigh<T, 5>(r, p, kernels, weights, products)
                              : weigh<T, 0>(r, p, kernels, weights, products);
-  const bool diagonal = p.i == p.j;
   if (r.gradients) {
     // A row does not pull at itself; its own large term would only cost digits.
     for (int64_t m = 0; diagonal && m < p.i_rows; ++m) products[m * TILE + m] = 0;

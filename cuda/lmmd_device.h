@@ -304,7 +304,7 @@ struct Statistics {
       if (thread) return;
       double squares = 0;
       for (int b = 0; b < job.statistics_blocks; ++b) squares += block.fresh(&job.squares[b]);
-      job.header->scale = scale_of(squares, shared.values[0], job.rows(), job.kernels);
+      job.header->scale = scale_of(squares, shared.values[0], job.rows(), job.kernels, most_scale<T>());
     });
   }
 };

@@ -181,7 +181,7 @@ struct Tiles {
           product = 0;
           continue;
         }
-        const T distance = job.norms[i] + norm - 2 * product;
+        const T distance = i == j ? T(0) : job.norms[i] + norm - 2 * product;  // exactly 0 to itself
         T k, slope;
         kernel_sum<COUNT, T>(distance < 0 ? T(0) : distance, job.kernels, k, slope);
         const T both = SOFT ? weights.at[m][n] : job.weights[i] * weight;

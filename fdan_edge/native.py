@@ -91,7 +91,7 @@ def covers(capability: tuple[int, int], architectures: tuple[int, ...]) -> bool:
 
 @cache
 def _warn_once(reason: str) -> None:
-    warnings.warn(f"LMMD runs on its PyTorch reference, slower: {reason}", RuntimeWarning, stacklevel=5)
+    warnings.warn(f"LMMD runs on its PyTorch reference, slower: {reason}", RuntimeWarning, stacklevel=4)
 
 
 def _register() -> None:

@@ -114,6 +114,8 @@ def _checked(
         raise ValueError(f"lmmd needs rows on both sides, got {len(z_visual)} faces and {len(z_acoustic)} voices")
     if not 1 <= kernels <= 64 or not 0 < ratio < math.inf:
         raise ValueError(f"lmmd needs 1 to 64 kernels and a ratio above 0, got {kernels} and {ratio}")
+    if abs((kernels - 1) * math.log10(ratio)) > 30:
+        raise ValueError(f"lmmd needs ratio^(kernels - 1) within 1e-30 and 1e30, got {ratio}^{kernels - 1}")
     if z_visual.dtype != z_acoustic.dtype:
         dtype = torch.promote_types(z_visual.dtype, z_acoustic.dtype)
         z_visual, z_acoustic = z_visual.to(dtype), z_acoustic.to(dtype)

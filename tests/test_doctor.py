@@ -87,6 +87,58 @@ def test_no_nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     )
 
 
+LMMD = "LMMD in training"
+
+
+def test_the_compiled_lmmd_is_found() -> None:
+    from fdan_edge.native import native_status
+
+    assert found(LMMD) == Finding(LMMD, True, f"compiled for {native_status().detail}")
+    assert found(LMMD).detail.startswith("compiled for CPU (")
+
+
+@pytest.mark.parametrize(
+    "why", ["fdan_edge._C is not compiled", "fdan_edge._C cannot be loaded: _C.abi3.so: undefined symbol: x"]
+)
+def test_an_lmmd_that_is_not_compiled_works_and_says_why(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    from fdan_edge import native
+
+    monkeypatch.setattr(native, "_STATUS", native.NativeStatus(False, False, (), why))
+    assert found(LMMD) == Finding(LMMD, True, f"PyTorch reference, slower: {why}; {native.BUILD}")
+
+
+@pytest.mark.parametrize(
+    ("architectures", "capability", "slower"),
+    [((), (8, 6), True), ((86, 90), (8, 6), False), ((75,), (12, 0), False), ((86, 90), (7, 5), True)],
+)
+def test_an_lmmd_that_is_compiled_for_other_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+    architectures: tuple[int, ...],
+    capability: tuple[int, int],
+    slower: bool,
+) -> None:
+    import torch
+
+    from fdan_edge import native
+
+    monkeypatch.setattr(
+        native, "_STATUS", native.NativeStatus(True, bool(architectures), architectures, "CPU, CUDA")
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    expected = f"; on this GPU slower: {native.BUILD_CUDA}" if slower else ""
+    assert found(LMMD) == Finding(LMMD, True, f"compiled for CPU, CUDA{expected}")
+
+
+def test_lmmd_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fdan_edge.native", "torch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    finding = found(LMMD)
+    assert (finding.works, finding.remedy) == (False, INSTALL_TRAINING)
+    assert "torch" in finding.detail
+
+
 def test_importing_it_loads_nothing_heavy() -> None:
     code = "import sys, fdan_edge.doctor; print({'torch', 'numpy', 'onnxruntime', 'librosa'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

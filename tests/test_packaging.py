@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -36,29 +40,77 @@ def test_cuda_holds_no_python() -> None:
     assert not list((ROOT / "cuda").rglob("*.py"))
 
 
-@pytest.mark.slow
-def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
-    pytest.importorskip("setuptools", minversion="77")
-    tree = tmp_path / "tree"
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution of this checkout, unpacked. Compiled files of the checkout are left out."""
+    folder = tmp_path_factory.mktemp("sdist")
+    tree = folder / "tree"
     tree.mkdir()
-    for name in ("pyproject.toml", "README.md", "fdan_edge", "export", "setup.py"):
-        if (ROOT / name).exists():
-            subprocess.run(["cp", "-a", str(ROOT / name), str(tree)], check=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "-q",
-        "-w",
-        str(tmp_path),
-    ]
-    made = subprocess.run([*command, str(tree)], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr[-2000:]
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    assert sources() <= names
-    assert "fdan_edge/py.typed" in names
-    assert not {name.split("/")[0] for name in names if not name.startswith("fdan_edge")}
+    leave_out = shutil.ignore_patterns("__pycache__", "*.so")
+    for path in ROOT.iterdir():
+        if path.name in ("fdan_edge", "export", "cuda"):
+            shutil.copytree(path, tree / path.name, symlinks=True, ignore=leave_out)
+        elif path.is_file():
+            shutil.copy(path, tree)
+    python("setup.py", "-q", "sdist", "-d", str(folder), cwd=tree)
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def python(*arguments: str, cwd: Path, **environment: str) -> str:
+    """Run Python without the settings of `make`; gives its standard output."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("FDAN_EDGE_")}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**own, **environment},
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def wheel(tree: Path, folder: Path, **environment: str) -> Path:
+    command = ["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w"]
+    python(*command, str(folder), str(tree), cwd=folder, **environment)
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+def holds_every_module(made: Path, others: set[str]) -> None:
+    names = {name for name in zipfile.ZipFile(made).namelist() if ".dist-info/" not in name}
+    assert names == sources() | {"fdan_edge/py.typed"} | others
+
+
+@pytest.mark.slow
+def test_the_sdist_holds_all_that_is_compiled(unpacked: Path) -> None:
+    for path in (ROOT / "cuda").iterdir():
+        assert (unpacked / "cuda" / path.name).read_bytes() == path.read_bytes()
+    for name in ("setup.py", "pyproject.toml", "README.md", "constraints.txt", "export/__init__.py"):
+        assert (unpacked / name).exists()
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module_and_the_compiled_ops(unpacked: Path, tmp_path: Path) -> None:
+    """Built from the source distribution; works with the PyTorch that is here."""
+    made = wheel(unpacked, tmp_path, FDAN_EDGE_REQUIRE_NATIVE="1")
+    assert re.fullmatch(r"fdan_edge-.*-cp310-abi3-linux_\w+\.whl", made.name)
+    holds_every_module(made, {"fdan_edge/_C.abi3.so"})
+    zipfile.ZipFile(made).extractall(tmp_path / "installed")
+    # Without `site`, so that an editable installation has no part in it.
+    paths = [str(tmp_path / "installed"), *(path for path in sys.path if path.endswith("-packages"))]
+    code = "import fdan_edge.native as n; print(n.__file__, n.native_status().cpu)"
+    said = python("-S", "-c", code, cwd=tmp_path, PYTHONPATH=os.pathsep.join(paths))
+    assert said.split() == [str(tmp_path / "installed" / "fdan_edge" / "native.py"), "True"]
+
+
+@pytest.mark.slow
+def test_the_wheel_is_pure_python_where_torch_is_not(unpacked: Path, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
+    made = wheel(unpacked, tmp_path, PYTHONPATH=str(tmp_path))
+    assert made.name.endswith("-py3-none-any.whl")
+    holds_every_module(made, set())
