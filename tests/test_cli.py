@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from fdan_edge.emotions import EMOTIONS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -254,14 +257,40 @@ def test_evaluate(run: Run, run_folder: Path, bundle_folder: Path, ravdess_tree:
     code, out, err = run("evaluate", run_folder, *speech)
     assert (code, err) == (0, "")
     assert out.startswith("the run's test part\nUAR ")
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert re.fullmatch(r"95 % intervals: UAR [\d.]+ to [\d.]+, WAR [\d.]+ to .*, w-F1 .* %", lines[2])
+    assert lines[3] == "(2000 resamples of 8 recordings; one speaker: nothing on others; few, so rough)"
+    assert lines[4].split() == ["class", "recall", "95", "%", "interval"]
+    assert [line.split()[0] for line in lines[5:12]] == sorted(set(EMOTIONS) - {"calm"})
+    assert re.fullmatch(r"probabilities: ECE [\d.]+ %   NLL [\d.]+", lines[12])
     assert "rows: true emotion, columns: recognised as" in out
-    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
-    code, out, err = run("evaluate", bundle_folder, *speech, "--json", "--picture", tmp_path / "c.svg")
+    assert max(map(len, lines)) <= 80
+    code, out, err = run("evaluate", bundle_folder, *speech, "--json", "--pictures", tmp_path / "p")
     assert (code, err) == (0, "")
     values = json.loads(out)
     assert values["n"] == sum(map(sum, values["confusion"]))
-    assert (tmp_path / "c.svg").stat().st_size > 1000
-    assert (tmp_path / "c.png").stat().st_size > 1000
+    assert values["intervals"]["units"] == 8
+    assert sum(b["n"] for b in values["calibration"]["bins"]) == 8
+    assert (tmp_path / "p" / "confusion.svg").stat().st_size > 1000
+    assert (tmp_path / "p" / "reliability.png").stat().st_size > 1000
+
+
+def test_picture_mistakes(
+    fails: Callable[..., str], run_folder: Path, bundle_folder: Path, ravdess_tree: Path, tmp_path: Path
+) -> None:
+    speech = ("--speech", f"ravdess:{ravdess_tree}")
+    assert "--tsne with --pictures DIR" in fails("evaluate", bundle_folder, *speech, "--tsne")
+    assert "--faces goes with --tsne" in fails("evaluate", bundle_folder, *speech, "--faces", "fer2013:x")
+    wanted = ("--pictures", tmp_path / "p", "--tsne")
+    assert fails("evaluate", bundle_folder, *speech, *wanted) == (
+        f"{bundle_folder}: not a run folder; only one holds the features that --tsne draws"
+    )
+    assert not (tmp_path / "p").exists()
+    elsewhere = fails("evaluate", run_folder, *speech, *wanted, "--faces", f"fer2013:{tmp_path}/none")
+    assert elsewhere.endswith("none: no such folder; say with --faces where the faces are")
+    assert not (tmp_path / "p").exists()
+    (tmp_path / "p").touch()
+    assert f"{tmp_path}/p" in fails("evaluate", run_folder, *speech, *wanted)
 
 
 @pytest.mark.parametrize("name", ["a.v2", "a.v2.png", "a.v2.SVG"])
@@ -365,6 +394,9 @@ def test_what_export_and_train_print(capsys: pytest.CaptureFixture[str], run_fol
     ]
     show.fitted(target, json.loads((run_folder / "metrics.json").read_text()))
     lines = capsys.readouterr().out.splitlines()
+    assert max(len(line.rstrip()) for line in lines[:-2]) <= 80
+    assert any(line.startswith("95 % intervals: UAR ") for line in lines)
+    assert any(re.match(r"temperature [\d.]+, fitted on 8 validation recordings;", line) for line in lines)
     assert lines[0].startswith("FDAN, ")
     assert lines[-2].startswith(f"run folder {target}: ")
     assert lines[-1] == f"next: fdan-edge export {target} --onnx --out bundles/[b]"
