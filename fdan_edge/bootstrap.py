@@ -15,9 +15,9 @@ _Shares: TypeAlias = NDArray[np.float64]
 
 RESAMPLES = 2000
 LEVEL = 0.95
-#: Fewer units than this give rough intervals. Of 400 simulated tests with 60 recordings by each speaker and
-#: clear differences between speakers, the 95 % intervals held the true UAR with 2 speakers in 50 % of the cases,
-#: with 4 in 78, 8 in 90, 16 in 93 (by recording instead: 50 to 59 with any number of speakers).
+#: Fewer units than this give rough intervals, mostly too narrow. Of 400 simulated tests with clear differences
+#: between speakers, the 95 % intervals held the true UAR with 2 speakers in 50 % of the cases, with 4 in 78,
+#: 8 in 90, 16 in 93; by recording, in 50 to 59 with any number of speakers (benchmarks/coverage.py).
 FEW = 10
 
 
@@ -46,9 +46,9 @@ class Intervals:
         plural = "s" if self.units > 1 else ""
         parts = [f"{self.resamples} resamples of {self.units} {self.unit}{plural}"]
         if self.unit == "recording":
-            parts += ["speakers not known" if self.speakers is None else "one speaker: nothing on others"]
+            parts += ["speakers not known" if self.speakers is None else "of one speaker only"]
         if self.units < FEW:
-            parts += ["few, so rough"]
+            parts += ["few: likely too narrow"]
         return "; ".join(parts)
 
 

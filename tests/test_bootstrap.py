@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_interval_and_the_unit_is_named() -> None:
     first = intervals(true, predicted, LABELS[:2], names, seed=3)
     assert first == intervals(true, predicted, LABELS[:2], names, seed=3)
     assert first.resamples == RESAMPLES == 2000
-    assert first.note() == "2000 resamples of 4 speakers; few, so rough"
+    assert first.note() == "2000 resamples of 4 speakers; few: likely too narrow"
     many = intervals(*two_by_two(FEW, 4)[:2], LABELS[:2], two_by_two(FEW, 4)[2])
     assert many.note() == f"2000 resamples of {FEW} speakers"
     values = json.loads(json.dumps(first.to_dict()))
@@ -90,10 +90,10 @@ def test_recordings_are_drawn_where_speakers_are_not_all_known_or_only_one() -> 
     assert some.note() == "2000 resamples of 40 recordings; speakers not known"
     one = intervals(true, predicted, LABELS[:2], ["a"] * 40)
     assert (one.unit, one.speakers) == ("recording", 1)
-    assert one.note() == "2000 resamples of 40 recordings; one speaker: nothing on others"
+    assert one.note() == "2000 resamples of 40 recordings; of one speaker only"
     assert one.uar[1] - one.uar[0] > 0.2
     single = intervals([0], [0], LABELS, [None])
-    assert single.note() == "2000 resamples of 1 recording; speakers not known; few, so rough"
+    assert single.note() == "2000 resamples of 1 recording; speakers not known; few: likely too narrow"
 
 
 def test_coverage_of_a_known_truth() -> None:

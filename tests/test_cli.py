@@ -259,7 +259,7 @@ def test_evaluate(run: Run, run_folder: Path, bundle_folder: Path, ravdess_tree:
     assert out.startswith("the run's test part\nUAR ")
     lines = [line.rstrip() for line in out.splitlines()]
     assert re.fullmatch(r"95 % intervals: UAR [\d.]+ to [\d.]+, WAR [\d.]+ to .*, w-F1 .* %", lines[2])
-    assert lines[3] == "(2000 resamples of 8 recordings; one speaker: nothing on others; few, so rough)"
+    assert lines[3] == "(2000 resamples of 8 recordings; of one speaker only; few: likely too narrow)"
     assert lines[4].split() == ["class", "recall", "95", "%", "interval"]
     assert [line.split()[0] for line in lines[5:12]] == sorted(set(EMOTIONS) - {"calm"})
     assert re.fullmatch(r"probabilities: ECE [\d.]+ %   NLL [\d.]+", lines[12])
