@@ -275,33 +275,6 @@ def test_evaluate(run: Run, run_folder: Path, bundle_folder: Path, ravdess_tree:
     assert (tmp_path / "p" / "reliability.png").stat().st_size > 1000
 
 
-def test_picture_mistakes(
-    fails: Callable[..., str], run_folder: Path, bundle_folder: Path, ravdess_tree: Path, tmp_path: Path
-) -> None:
-    speech = ("--speech", f"ravdess:{ravdess_tree}")
-    assert "--tsne with --pictures DIR" in fails("evaluate", bundle_folder, *speech, "--tsne")
-    assert "--faces goes with --tsne" in fails("evaluate", bundle_folder, *speech, "--faces", "fer2013:x")
-    wanted = ("--pictures", tmp_path / "p", "--tsne")
-    assert fails("evaluate", bundle_folder, *speech, *wanted) == (
-        f"{bundle_folder}: not a run folder; only one holds the features that --tsne draws"
-    )
-    assert not (tmp_path / "p").exists()
-    elsewhere = fails("evaluate", run_folder, *speech, *wanted, "--faces", f"fer2013:{tmp_path}/none")
-    assert elsewhere.endswith("none: no such folder; say with --faces where the faces are")
-    assert not (tmp_path / "p").exists()
-    (tmp_path / "p").touch()
-    assert f"{tmp_path}/p" in fails("evaluate", run_folder, *speech, *wanted)
-
-
-@pytest.mark.parametrize("name", ["a.v2", "a.v2.png", "a.v2.SVG"])
-def test_a_picture_keeps_the_dots_of_its_name(tmp_path: Path, name: str) -> None:
-    from fdan_edge.metrics import score
-    from fdan_edge.pictures import confusion_matrix
-
-    confusion_matrix(score([0, 1], [0, 1], ["angry", "sad"]), "t", tmp_path / name)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.v2.png", "a.v2.svg"]
-
-
 def test_evaluate_names_broken_recordings_and_goes_on(
     run: Run, run_folder: Path, ravdess_tree: Path, tmp_path: Path
 ) -> None:

@@ -106,3 +106,9 @@ def test_wilson(share: float, n: int) -> None:
     assert high - low > 0.1
     if n == 10:
         assert [low, high] == pytest.approx([0.2366, 0.7634], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["a.v2", "a.v2.png", "a.v2.SVG"])
+def test_a_picture_keeps_the_dots_of_its_name(tmp_path: Path, name: str) -> None:
+    pictures.confusion_matrix(score([0, 1], [0, 1], ["angry", "sad"]), "t", tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.v2.png", "a.v2.svg"]
