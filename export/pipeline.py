@@ -16,10 +16,10 @@ from fdan_edge import __version__, bundle
 from fdan_edge.checkpoint import load_split
 from fdan_edge.corpora import Item, Source, parse_source, recording
 from fdan_edge.errors import DataError, ExportError
-from fdan_edge.evaluate import read_speech
+from fdan_edge.evaluate import pick, read_speech
 from fdan_edge.export.to_onnx import OPSET, write_onnx
 from fdan_edge.export.to_tensorrt import Engine, find_tensorrt, write_engine
-from fdan_edge.export.verify import Check, pick, verify
+from fdan_edge.export.verify import CLIPS, Check, verify
 from fdan_edge.files import sha256
 from fdan_edge.progress import say
 from fdan_edge.runners import OnnxRunner
@@ -83,7 +83,7 @@ def _clips(run: Path, reference: TorchRunner, speech: list[Source] | None) -> tu
         raise ExportError(f"the export is checked on real clips, but {error}; name some with --speech") from None
     test = {recording(key) for key in load_split(run)["test"]}
     held_out = [item for item in items if recording(item.key) in test]
-    return (pick(held_out), "of the test part") if held_out else (pick(items), "of the given speech")
+    return (pick(held_out, CLIPS), "of the test part") if held_out else (pick(items, CLIPS), "of the given speech")
 
 
 def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
@@ -91,11 +91,22 @@ def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
     try:
         test = json.loads((run / "metrics.json").read_text())["test"]
         scores = {name: round(float(test[name]), 4) for name in ("uar", "war", "wf1")} | {"n": int(test["n"])}
+        scores |= _reliability(test)
     except (OSError, ValueError, KeyError, TypeError):
         raise ExportError(
             f"{run}: has no scores yet; `fdan-edge train --resume --out {run}` finishes it"
         ) from None
     return replace(spec, info={**spec.info, "test_scores": scores, "licence": _licence(spec)})
+
+
+def _reliability(test: dict[str, Any]) -> dict[str, Any]:
+    """How sure scores and probabilities are; runs of earlier versions do not say."""
+    if "intervals" not in test:
+        return {}
+    intervals = {name: [round(edge, 4) for edge in test["intervals"][name]] for name in ("uar", "war", "wf1")}
+    recall = {name: round(value, 4) for name, value in test["recall"].items()}
+    calibration = {name: round(test["calibration"][name], 4) for name in ("ece", "nll")}
+    return {"recall": recall, "intervals": {**intervals, "note": test["intervals"]["note"]}, **calibration}
 
 
 def _licence(spec: ModelSpec) -> str:

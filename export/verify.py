@@ -41,14 +41,6 @@ class Check:
         )
 
 
-def pick(items: list[Item], count: int = CLIPS) -> list[Item]:
-    """`count` items spread evenly over the list sorted by class, so that every class is there."""
-    ordered = sorted(items, key=lambda item: (item.emotion, item.key))
-    if len(ordered) <= count:
-        return ordered
-    return [ordered[int(i)] for i in np.linspace(0, len(ordered) - 1, count)]
-
-
 def verify(reference: Runner, exported: Runner, items: list[Item], source: str) -> Check:
     """Run both over the same recordings, file to probabilities.
 

@@ -6,13 +6,16 @@ split.json                which recordings were in train, val and test
 checkpoint.safetensors    weights of the best epoch (chosen on validation)
 last.safetensors          everything that --resume needs
 epochs.jsonl              one line per epoch
+calibration.json          the temperature of the probabilities, fitted on validation; an older run has none
 metrics.json              scores on validation and test
 confusion.png, .svg       the test's confusion matrix
+reliability.png, .svg     how often the test's recordings are recognised rightly, by confidence
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from torch import Tensor
 
 from fdan_edge.config import Config, config_from_dict, config_to_dict, read_toml
 from fdan_edge.errors import CheckpointError, ConfigError, one_line
-from fdan_edge.files import atomic_path, write_text
+from fdan_edge.files import atomic_path, write_json, write_text
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 
 FORMAT = "fdan-edge run 1"
@@ -90,6 +93,31 @@ def load_split(folder: Path) -> dict[str, list[str]]:
         raise CheckpointError(f"{path}: missing or damaged: {one_line(error)}") from None
 
 
+def save_calibration(folder: Path, values: dict[str, Any], epoch: int) -> None:
+    """Write the temperature, and the epoch of whose weights it is, to calibration.json."""
+    write_json(folder / "calibration.json", {**values, "epoch": epoch})
+
+
+def load_calibration(folder: Path, epoch: int) -> dict[str, Any]:
+    """What `save_calibration` wrote for the weights of this epoch; temperature 1 where nothing was.
+
+    Raises:
+        CheckpointError: damaged.
+    """
+    path = folder / "calibration.json"
+    if not path.exists():  # a run of before, or one that is not finished
+        return {"temperature": 1.0}
+    try:
+        values: dict[str, Any] = dict(json.loads(path.read_text()))
+        temperature = values["temperature"]
+        if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
+            raise ValueError(f"temperature {temperature!r} is not a positive number")
+        # A training that went on has other weights than those that the temperature was fitted to.
+        return values if values["epoch"] == epoch else {"temperature": 1.0}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged: {one_line(error)}") from None
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write tensors and JSON-able metadata to a safetensors file atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -115,8 +143,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path}: cut short or not a checkpoint: {one_line(error)}") from None
 
 
-def load_model(folder: Path) -> tuple[AcousticPath, Config, RunInfo]:
-    """The best epoch's acoustic path, in evaluation mode.
+def load_model(folder: Path) -> tuple[AcousticPath, Config, RunInfo, dict[str, Any]]:
+    """The best epoch's acoustic path in evaluation mode, and its calibration.
 
     Raises:
         CheckpointError: the folder or its checkpoint cannot be used.
@@ -131,7 +159,9 @@ def load_model(folder: Path) -> tuple[AcousticPath, Config, RunInfo]:
     except RuntimeError as error:
         detail = one_line(RuntimeError(str(error).replace("\n", " ")))
         raise CheckpointError(f"{folder}: the checkpoint does not fit config.toml: {detail}") from None
-    return AcousticPath(model, build_frontend(config)).eval(), config, info
+    calibration = load_calibration(folder, state.get("epoch", 0))
+    path = AcousticPath(model, build_frontend(config), float(calibration["temperature"]))
+    return path.eval(), config, info, calibration
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

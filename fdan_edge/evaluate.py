@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from fdan_edge.bootstrap import Intervals, intervals
+from fdan_edge.calibration import Calibration, measure
 from fdan_edge.corpora import Item, Source, read, recording, unique
 from fdan_edge.emotions import canonical
 from fdan_edge.errors import AudioError, DataError, choose
@@ -21,6 +25,8 @@ class Evaluation:
     """Scores, and which recordings they are of."""
 
     scores: Scores
+    intervals: Intervals
+    calibration: Calibration
     part: str  # for people
     broken: list[str]  # one line per recording that could not be used
     skipped: int  # recordings of classes that the model does not know
@@ -30,6 +36,8 @@ class Evaluation:
         return {
             "part": self.part,
             **self.scores.to_dict(),
+            "intervals": self.intervals.to_dict(),
+            "calibration": self.calibration.to_dict(),
             "broken": self.broken,
             "skipped_unknown_class": self.skipped,
         }
@@ -79,6 +87,14 @@ def _unseen(items: list[Item], recordings: set[str], speakers: set[str]) -> list
     return [i for i in items if recording(i.key) not in recordings and i.speaker_key not in speakers]
 
 
+def pick(items: list[Item], count: int) -> list[Item]:
+    """`count` items at most, spread evenly over the list sorted by class, so that every class is there."""
+    ordered = sorted(items, key=lambda item: (item.emotion, item.key))
+    if len(ordered) <= count:
+        return ordered
+    return [ordered[int(i)] for i in np.linspace(0, len(ordered) - 1, count)]
+
+
 def evaluate(runner: Runner, items: list[Item], part: str) -> Evaluation:
     """Run a model over labelled recordings, file to label as `infer` does, and score it.
 
@@ -86,7 +102,8 @@ def evaluate(runner: Runner, items: list[Item], part: str) -> Evaluation:
         DataError: no recording could be scored.
     """
     labels = list(runner.spec.labels)
-    true, predicted, broken = [], [], []
+    scored: list[Item] = []
+    probabilities, broken = [], []
     known = [item for item in items if item.emotion in labels]
     for item in track(known, "evaluate"):
         try:
@@ -94,8 +111,17 @@ def evaluate(runner: Runner, items: list[Item], part: str) -> Evaluation:
         except AudioError as error:
             broken.append(str(error))
             continue
-        true.append(labels.index(item.emotion))
-        predicted.append(labels.index(heard.emotion))
-    if not true:
+        scored.append(item)
+        probabilities.append(list(heard.probabilities.values()))
+    if not scored:
         raise DataError(f"none of {len(items)} recordings could be scored; the model knows {', '.join(labels)}")
-    return Evaluation(score(true, predicted, labels), part, broken, len(items) - len(known))
+    true = [labels.index(item.emotion) for item in scored]
+    predicted = np.argmax(probabilities, axis=1).tolist()
+    return Evaluation(
+        scores=score(true, predicted, labels),
+        intervals=intervals(true, predicted, labels, [item.speaker_key for item in scored]),
+        calibration=measure(np.array(probabilities), np.array(true)),
+        part=part,
+        broken=broken,
+        skipped=len(items) - len(known),
+    )

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 
-from fdan_edge import __version__, checkpoint, features, pictures
+from fdan_edge import __version__, calibration, checkpoint, features, pictures
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source, read
 from fdan_edge.emotions import canonical
@@ -147,6 +148,7 @@ def _faces(sources: list[Source], classes: list[str], config: Config) -> list[It
 
 
 def _score(folder: Path, best: Epoch, parts: Split, trainer: Trainer) -> dict[str, Any]:
+    fitted = _calibrate(folder, best, trainer)
     with TorchRunner(folder) as runner:
         test = evaluate(runner, parts.test, "the run's test part")
     values = {
@@ -154,13 +156,26 @@ def _score(folder: Path, best: Epoch, parts: Split, trainer: Trainer) -> dict[st
         "protocol": parts.description,
         "best_epoch": best.epoch,
         "val": {"uar": best.val_uar, "war": best.val_war, "loss": best.val_loss, "n": trainer.val_recordings},
+        "calibration": fitted.to_dict(),
         "test": test.to_dict(),
     }
     write_json(folder / "metrics.json", values)
-    pictures.confusion_matrix(
-        test.scores, f"{values['method']}, {runner.config.backbone}", folder / "confusion.png"
-    )
+    title = f"{values['method']}, {runner.config.backbone}, test part"
+    pictures.confusion_matrix(test.scores, title, folder / "confusion")
+    pictures.reliability(test.calibration, title, folder / "reliability")
     return values
+
+
+def _calibrate(folder: Path, best: Epoch, trainer: Trainer) -> calibration.Temperature:
+    """Fit the temperature of the best epoch's weights on the validation part, and store it in the run."""
+    with TorchRunner(folder) as runner:
+        logits = trainer.validation_logits(runner.path.model)
+    voices = trainer.val_voices
+    owner, labels = voices.owner.numpy(), voices.labels.numpy()
+    first_windows = np.unique(owner, return_index=True)[1]
+    fitted = calibration.fit_temperature(logits.numpy(), owner, labels[first_windows])
+    checkpoint.save_calibration(folder, fitted.to_dict(), best.epoch)
+    return fitted
 
 
 def _method(config: Config, faces: bool) -> str:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fdan_edge import bundle
+from fdan_edge import bundle, pictures
 from fdan_edge.checkpoint import load_run, load_split
-from fdan_edge.corpora import Source
+from fdan_edge.corpora import Item, Source
+from fdan_edge.embed import draw_features, faces_of
 from fdan_edge.errors import CheckpointError
 from fdan_edge.evaluate import Evaluation, choose_part, evaluate, read_speech
 from fdan_edge.files import sha256
-from fdan_edge.pictures import confusion_matrix
-from fdan_edge.runners import open_runner
+from fdan_edge.runners import Runner, open_runner
+from fdan_edge.torch_runner import TorchRunner
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Which pictures of a scoring are wanted: confusion matrix and reliability diagram always."""
+
+    folder: Path
+    tsne: bool = False  # features of voices and faces too; needs a run folder
+    faces: list[Source] | None = None  # of the t-SNE; the run's own when None
 
 
 def score_target(
@@ -21,15 +32,18 @@ def score_target(
     part: str,
     *,
     run: Path | None = None,
-    picture: Path | None = None,
+    drawing: Drawing | None = None,
     threads: int = 0,
 ) -> Evaluation:
     """Score a run, a bundle or an .onnx file on a part of the given speech.
 
     Raises:
-        CheckpointError: which speech was trained on is not known, so test scores could be false.
+        CheckpointError: which speech was trained on is not known, so test scores could be false; or a t-SNE is
+            wanted of what is not a run folder.
     """
     with open_runner(target, threads) as runner:
+        if drawing and drawing.tsne and not isinstance(runner, TorchRunner):
+            raise CheckpointError(f"{target}: not a run folder; only one holds the features that --tsne draws")
         folder = _run_folder(target, run)
         if folder is None and part != "all":
             raise CheckpointError(
@@ -42,10 +56,27 @@ def score_target(
         items = read_speech(sources, calm_as_neutral=calm_as_neutral)
         split = load_split(folder) if folder else {}
         chosen, description = choose_part(items, split, part)
+        # What can fail at once fails before minutes of scoring.
+        faces = _prepare(drawing, runner) if drawing else []
         done = evaluate(runner, chosen, description)
-        if picture:
-            confusion_matrix(done.scores, f"{runner.name}, {description}", picture)
+        if drawing:
+            _draw(done, runner, chosen, faces, drawing)
     return done
+
+
+def _prepare(drawing: Drawing, runner: Runner) -> list[Item]:
+    """Make the folder; the faces that are to be drawn."""
+    faces = faces_of(runner, drawing.faces) if drawing.tsne and isinstance(runner, TorchRunner) else []
+    drawing.folder.mkdir(parents=True, exist_ok=True)
+    return faces
+
+
+def _draw(done: Evaluation, runner: Runner, items: list[Item], faces: list[Item], drawing: Drawing) -> None:
+    title = f"{runner.name}, {done.part}"
+    pictures.confusion_matrix(done.scores, title, drawing.folder / "confusion")
+    pictures.reliability(done.calibration, title, drawing.folder / "reliability")
+    if drawing.tsne and isinstance(runner, TorchRunner):
+        draw_features(runner, items, faces, drawing.folder / "tsne")
 
 
 def _run_folder(target: Path, run: Path | None) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +32,8 @@ class TorchRunner:
 
     def __init__(self, folder: Path) -> None:
         self.path: AcousticPath
-        self.path, self.config, self.info = load_model(folder)
-        self.spec = model_spec(self.config, self.info)
+        self.path, self.config, self.info, calibration = load_model(folder)
+        self.spec = model_spec(self.config, self.info, calibration)
 
     def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
         """Probabilities (n, C) of windows (n, spec.window).
@@ -53,7 +54,7 @@ class TorchRunner:
         return None
 
 
-def model_spec(config: Config, info: RunInfo) -> ModelSpec:
+def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> ModelSpec:
     """What a device needs to know of a run; `info` says where the model comes from."""
     return ModelSpec(
         labels=tuple(info.classes),
@@ -73,6 +74,7 @@ def model_spec(config: Config, info: RunInfo) -> ModelSpec:
                 "n_mels": config.n_mels,
                 "decibel": "power_to_db(ref=max, top_db=80), model input (dB + 40) / 20",
             },
+            "calibration": calibration,  # its temperature is inside the graph
             "versions": info.versions,
         },
     )

@@ -240,12 +240,17 @@ class Trainer:
         model.fill_bank(self.train_voices.decibel[0, voices].to(self.device).float(), self._pixels(faces))
 
     @torch.no_grad()
+    def validation_logits(self, model: Fdan) -> Tensor:
+        """Logits of all windows of the validation part, (windows, C), on the CPU."""
+        model.to(self.device).eval()
+        batches = torch.split(self.val_voices.decibel[0], 64)
+        return torch.cat([model.acoustic_logits(b.to(self.device).float()).cpu() for b in batches])
+
+    @torch.no_grad()
     def _validate(self) -> tuple[float, metrics.Scores]:
         """Loss and scores of whole recordings: probabilities are averaged over their windows."""
-        model, voices = self.final_model, self.val_voices
-        model.eval()
-        batches = torch.split(voices.decibel[0], 64)
-        windows = torch.cat([model.acoustic_logits(b.to(self.device).float()).softmax(1).cpu() for b in batches])
+        voices = self.val_voices
+        windows = self.validation_logits(self.final_model).softmax(1)
         count = int(voices.owner.max()) + 1
         sums = torch.zeros(count, len(self.classes)).index_add_(0, voices.owner, windows)
         mean = sums / voices.owner.bincount(minlength=count)[:, None]

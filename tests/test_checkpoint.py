@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from fdan_edge import checkpoint
-from fdan_edge.checkpoint import RunInfo, load_model, load_run, load_split, load_tensors, save_run, save_tensors
+from fdan_edge.checkpoint import (
+    RunInfo,
+    load_calibration,
+    load_model,
+    load_run,
+    load_split,
+    load_tensors,
+    save_calibration,
+    save_run,
+    save_tensors,
+)
 from fdan_edge.config import load_config
 from fdan_edge.errors import CheckpointError
 
@@ -84,9 +95,36 @@ def test_an_optimiser_continues_where_it_was(make: Callable[..., torch.optim.Opt
 
 
 def test_load_model(run_folder: Path) -> None:
-    path, config, info = load_model(run_folder)
+    path, config, info, calibration = load_model(run_folder)
     assert not path.training
+    assert path.temperature == calibration["temperature"]
     assert path(torch.zeros(1, config.window)).shape == (1, len(info.classes))
+
+
+def test_a_run_without_calibration_has_temperature_1(run_folder: Path, tmp_path: Path) -> None:
+    """Runs of before, and weights of another epoch than the one that was calibrated."""
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    values = json.loads((run / "calibration.json").read_text())
+    save_calibration(run, {"temperature": 2}, values["epoch"] + 1)
+    assert load_model(run)[0].temperature == 1
+    save_calibration(run, {"temperature": 2}, values["epoch"])
+    assert load_model(run)[0].temperature == 2
+    (run / "calibration.json").unlink()
+    path, config, _, calibration = load_model(run)
+    assert (path.temperature, calibration) == (1, {"temperature": 1})
+    windows = torch.randn(2, config.window, generator=torch.Generator().manual_seed(0))
+    plain = path.model.acoustic_logits(path.frontend(windows)).softmax(1)
+    assert torch.equal(path(windows), plain)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"temperature": 0, "epoch": 1}', '{"temperature": NaN}', '{"temperature": "1"}']
+)
+def test_damaged_calibration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "calibration.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"calibration.json: damaged: .") as caught:
+        load_calibration(tmp_path, 1)
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_runs(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from fdan_edge.emotions import EMOTIONS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -254,23 +257,22 @@ def test_evaluate(run: Run, run_folder: Path, bundle_folder: Path, ravdess_tree:
     code, out, err = run("evaluate", run_folder, *speech)
     assert (code, err) == (0, "")
     assert out.startswith("the run's test part\nUAR ")
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert re.fullmatch(r"95 % intervals: UAR [\d.]+ to [\d.]+, WAR [\d.]+ to .*, w-F1 .* %", lines[2])
+    assert lines[3] == "(2000 resamples of 8 recordings; of one speaker only; few: likely too narrow)"
+    assert lines[4].split() == ["class", "recall", "95", "%", "interval"]
+    assert [line.split()[0] for line in lines[5:12]] == sorted(set(EMOTIONS) - {"calm"})
+    assert re.fullmatch(r"probabilities: ECE [\d.]+ %   NLL [\d.]+", lines[12])
     assert "rows: true emotion, columns: recognised as" in out
-    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
-    code, out, err = run("evaluate", bundle_folder, *speech, "--json", "--picture", tmp_path / "c.svg")
+    assert max(map(len, lines)) <= 80
+    code, out, err = run("evaluate", bundle_folder, *speech, "--json", "--pictures", tmp_path / "p")
     assert (code, err) == (0, "")
     values = json.loads(out)
     assert values["n"] == sum(map(sum, values["confusion"]))
-    assert (tmp_path / "c.svg").stat().st_size > 1000
-    assert (tmp_path / "c.png").stat().st_size > 1000
-
-
-@pytest.mark.parametrize("name", ["a.v2", "a.v2.png", "a.v2.SVG"])
-def test_a_picture_keeps_the_dots_of_its_name(tmp_path: Path, name: str) -> None:
-    from fdan_edge.metrics import score
-    from fdan_edge.pictures import confusion_matrix
-
-    confusion_matrix(score([0, 1], [0, 1], ["angry", "sad"]), "t", tmp_path / name)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.v2.png", "a.v2.svg"]
+    assert values["intervals"]["units"] == 8
+    assert sum(b["n"] for b in values["calibration"]["bins"]) == 8
+    assert (tmp_path / "p" / "confusion.svg").stat().st_size > 1000
+    assert (tmp_path / "p" / "reliability.png").stat().st_size > 1000
 
 
 def test_evaluate_names_broken_recordings_and_goes_on(
@@ -365,6 +367,9 @@ def test_what_export_and_train_print(capsys: pytest.CaptureFixture[str], run_fol
     ]
     show.fitted(target, json.loads((run_folder / "metrics.json").read_text()))
     lines = capsys.readouterr().out.splitlines()
+    assert max(len(line.rstrip()) for line in lines[:-2]) <= 80
+    assert any(line.startswith("95 % intervals: UAR ") for line in lines)
+    assert any(re.match(r"temperature [\d.]+, fitted on 8 validation recordings;", line) for line in lines)
     assert lines[0].startswith("FDAN, ")
     assert lines[-2].startswith(f"run folder {target}: ")
     assert lines[-1] == f"next: fdan-edge export {target} --onnx --out bundles/[b]"

@@ -53,6 +53,24 @@ def test_run_that_is_none(fails: Callable[..., str], tmp_path: Path, name: str) 
     assert expected in fails("train", "--resume", "--out", tmp_path / name)
 
 
+def test_picture_mistakes(
+    fails: Callable[..., str], run_folder: Path, bundle_folder: Path, ravdess_tree: Path, tmp_path: Path
+) -> None:
+    speech = ("--speech", f"ravdess:{ravdess_tree}")
+    assert "--tsne with --pictures DIR" in fails("evaluate", bundle_folder, *speech, "--tsne")
+    assert "--faces goes with --tsne" in fails("evaluate", bundle_folder, *speech, "--faces", "fer2013:x")
+    wanted = ("--pictures", tmp_path / "p", "--tsne")
+    assert fails("evaluate", bundle_folder, *speech, *wanted) == (
+        f"{bundle_folder}: not a run folder; only one holds the features that --tsne draws"
+    )
+    assert not (tmp_path / "p").exists()
+    elsewhere = fails("evaluate", run_folder, *speech, *wanted, "--faces", f"fer2013:{tmp_path}/none")
+    assert elsewhere.endswith("none: no such folder; say with --faces where the faces are")
+    assert not (tmp_path / "p").exists()
+    (tmp_path / "p").touch()
+    assert f"{tmp_path}/p" in fails("evaluate", run_folder, *speech, *wanted)
+
+
 # --- mistakes with settings and corpora ---
 
 

@@ -17,9 +17,10 @@ from fdan_edge.checkpoint import load_split
 from fdan_edge.corpora import Item, Source
 from fdan_edge.errors import CheckpointError, DataError
 from fdan_edge.evaluate import choose_part, evaluate, read_speech
-from fdan_edge.scoring import score_target
+from fdan_edge.scoring import Drawing, score_target
 from fdan_edge.spec import ModelSpec
 
+DRAWN = {f"{name}.{ending}" for name in ("confusion", "reliability") for ending in ("png", "svg")}
 SPLIT = {
     "train": ["r:1.wav", "r:2.wav"],
     "val": ["r:3.wav"],
@@ -132,18 +133,41 @@ def test_evaluate_scores_what_it_can(recordings: list[Item]) -> None:
     assert (values["part"], values["war"], values["skipped_unknown_class"]) == ("here", pytest.approx(2 / 3), 1)
 
 
+def test_evaluate_says_how_sure_it_is(recordings: list[Item]) -> None:
+    speakers = [replace(item, speaker=name) for item, name in zip(recordings, "pqqqq", strict=True)]
+    done = evaluate(Loud(), speakers, "here")
+    # Speaker p: angry, right. Speaker q: sad, right, and angry, not heard.
+    assert (done.intervals.unit, done.intervals.units) == ("speaker", 2)
+    assert done.intervals.war == (0.5, 1)
+    assert done.calibration.ece == pytest.approx(1 / 3)  # sure of all three, right about two
+    values = json.loads(json.dumps(done.to_dict()))
+    assert values["intervals"]["war"] == [0.5, 1]
+    assert values["recall"].keys() == values["intervals"]["recall"].keys() == {"angry", "sad"}
+    assert values["calibration"]["nll"] == pytest.approx(done.calibration.nll)
+    assert evaluate(Loud(), recordings, "here").intervals.unit == "recording"  # no speaker is known
+
+
 def test_nothing_to_score(recordings: list[Item]) -> None:
     with pytest.raises(DataError, match="none of 2 recordings could be scored; the model knows angry, sad"):
         evaluate(Loud(), recordings[3:], "here")
 
 
 def test_a_run_repeats_its_own_test_scores(run_folder: Path, ravdess_tree: Path, tmp_path: Path) -> None:
-    done = score_target(run_folder, [Source("ravdess", ravdess_tree)], "test", picture=tmp_path / "c.png")
+    drawing = Drawing(tmp_path)
+    done = score_target(run_folder, [Source("ravdess", ravdess_tree)], "test", drawing=drawing)
     metrics = json.loads((run_folder / "metrics.json").read_text())["test"]
-    assert done.scores.to_dict() == {name: metrics[name] for name in done.scores.to_dict()}
+    assert done.to_dict() == metrics
     assert done.part == "the run's test part"
-    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
-    assert b"<svg" in (tmp_path / "c.svg").read_bytes()
+    assert {p.name for p in tmp_path.iterdir()} == DRAWN
+
+
+def test_tsne_is_of_run_folders(bundle_folder: Path, run_folder: Path, ravdess_tree: Path, tmp_path: Path) -> None:
+    speech = [Source("ravdess", ravdess_tree)]
+    with pytest.raises(CheckpointError, match="not a run folder; only one holds the features that --tsne draws"):
+        score_target(bundle_folder, speech, "test", drawing=Drawing(tmp_path, tsne=True))
+    assert not list(tmp_path.iterdir())
+    score_target(run_folder, speech, "test", drawing=Drawing(tmp_path, tsne=True))
+    assert {p.name for p in tmp_path.iterdir()} == {*DRAWN, "tsne.png", "tsne.svg"}
 
 
 def test_a_bundle_knows_its_run(bundle_folder: Path, run_folder: Path, ravdess_tree: Path) -> None:

@@ -17,13 +17,14 @@ from conftest import TINY
 from numpy.typing import NDArray
 
 from fdan_edge import bundle
+from fdan_edge.checkpoint import save_calibration
 from fdan_edge.config import load_config
 from fdan_edge.corpora import Item, Source
 from fdan_edge.errors import BundleError, ExportError, MissingDependencyError
 from fdan_edge.export import pipeline, to_tensorrt
 from fdan_edge.export.pipeline import export
 from fdan_edge.export.to_onnx import write_onnx
-from fdan_edge.export.verify import compare, pick, verify
+from fdan_edge.export.verify import compare, verify
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.runners import OnnxRunner
 from fdan_edge.spec import ModelSpec
@@ -99,6 +100,12 @@ def test_metadata(bundle_folder: Path, run_folder: Path) -> None:
         assert (spec.sample_rate, spec.window, spec.window_hop, spec.trim_db) == (16000, 16000, 8000, 40.0)
     assert spec.info["test_scores"]["uar"] == pytest.approx(metrics["test"]["uar"], abs=1e-4)
     assert spec.info["test_scores"]["n"] == 8
+    assert spec.info["test_scores"]["recall"].keys() == metrics["test"]["recall"].keys()
+    low, high = spec.info["test_scores"]["intervals"]["uar"]
+    assert [low, high] == pytest.approx(metrics["test"]["intervals"]["uar"], abs=1e-4)
+    assert spec.info["test_scores"]["intervals"]["note"].startswith("2000 resamples of 8 recordings")
+    assert spec.info["test_scores"]["ece"] == pytest.approx(metrics["test"]["calibration"]["ece"], abs=1e-4)
+    assert spec.info["calibration"] == json.loads((run_folder / "calibration.json").read_text())
     assert spec.info["protocol"] == "speaker-independent, speakers 04 held out"
     assert spec.info["log_mel"]["n_mels"] == 32
     assert spec.info["speech"] == ["ravdess"]
@@ -149,6 +156,49 @@ def test_the_bank_is_exported_with_its_faces(tmp_path: Path) -> None:
             np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
     assert float(np.ptp(made, axis=0).max()) > 1e-3  # a constant answer would prove nothing
     assert runner.spec == spec
+
+
+def test_the_temperature_is_inside_the_graph(tmp_path: Path) -> None:
+    path, spec = made_path()
+    temperature = 0.3
+    windows = waves(4, spec.window)
+    with torch.inference_mode():
+        logits = path.model.acoustic_logits(path.frontend(torch.from_numpy(windows)))
+        path.temperature = temperature
+        eager = path(torch.from_numpy(windows)).numpy()
+    write_onnx(path, spec, tmp_path / "m.onnx")
+    with OnnxRunner(tmp_path / "m.onnx") as runner:
+        made = runner.predict(windows)
+    np.testing.assert_allclose(made, eager, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(made, (logits / temperature).softmax(1).numpy(), rtol=0, atol=1e-4)
+    assert float(np.abs(made - logits.softmax(1).numpy()).max()) > 0.02
+    assert (made.argmax(1) == logits.argmax(1).numpy()).all()
+
+
+def test_a_graph_without_the_temperature_is_refused(
+    bundle_folder: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check compares probabilities, so an export that forgets the run's temperature does not pass."""
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    epoch = json.loads((run / "calibration.json").read_text())["epoch"]
+    save_calibration(run, {"temperature": 0.2}, epoch)
+    exported = bundle_folder / "model.onnx"
+    monkeypatch.setattr(pipeline, "write_onnx", lambda _path, _spec, target: shutil.copy(exported, target))
+    with pytest.raises(ExportError, match="does not reproduce PyTorch"):
+        export(run, tmp_path / "out", trt=False)
+
+
+def test_a_run_of_before_intervals_and_temperature_is_exported(run_folder: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    (run / "calibration.json").unlink()
+    metrics = json.loads((run / "metrics.json").read_text())
+    del metrics["calibration"], metrics["test"]["intervals"], metrics["test"]["calibration"]
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    with TorchRunner(run) as reference:
+        spec = pipeline._with_scores(reference.spec, run)
+    assert spec.info["test_scores"].keys() == {"uar", "war", "wf1", "n"}
+    assert spec.info["calibration"] == {"temperature": 1}
+    assert ModelSpec.from_json(spec.to_json(), "here") == spec
 
 
 class Fake:
@@ -211,13 +261,6 @@ def test_compare_by_hand() -> None:
     assert check.max_difference == pytest.approx(0.2)
     assert check.mean_difference == pytest.approx(0.1)
     assert "2 real clips (here): largest probability difference 2.0e-01" in check.line()
-
-
-def test_pick_takes_every_class() -> None:
-    items = [Item("x", f"{e}{i:03}", Path("x"), e) for e in ("angry", "happy", "sad") for i in range(50)]
-    picked = pick(items, 9)
-    assert Counter(item.emotion for item in picked) == {"angry": 3, "happy": 3, "sad": 3}
-    assert pick(items[:4]) == items[:4]
 
 
 def test_a_failed_check_keeps_the_earlier_bundle(

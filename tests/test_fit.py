@@ -16,9 +16,11 @@ from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Source
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError
 from fdan_edge.fit import _method, fit
+from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import Epoch, Trainer
 
 FILES = {
+    "calibration.json",
     "checkpoint.safetensors",
     "config.toml",
     "confusion.png",
@@ -26,6 +28,8 @@ FILES = {
     "epochs.jsonl",
     "last.safetensors",
     "metrics.json",
+    "reliability.png",
+    "reliability.svg",
     "run.toml",
     "split.json",
 }
@@ -62,6 +66,29 @@ def test_metrics_are_of_the_test_part(run_folder: Path) -> None:
     assert sum(map(sum, values["test"]["confusion"])) == 8
     assert values["test"]["labels"][4] == "neutral"
     assert sum(values["test"]["confusion"][4]) == 2  # neutral, and calm counted as neutral
+
+
+def test_scores_say_how_sure_they_are(run_folder: Path) -> None:
+    test = json.loads((run_folder / "metrics.json").read_text())["test"]
+    made = test["intervals"]
+    for name in ("uar", "war", "wf1"):
+        low, high = made[name]
+        assert 0 <= low <= test[name] <= high <= 1
+    assert made["recall"].keys() == test["recall"].keys()
+    assert (made["unit"], made["units"], made["speakers"]) == ("recording", 8, 1)  # one speaker is held out
+    assert 0 <= test["calibration"]["ece"] <= 1
+
+
+def test_the_temperature_is_fitted_on_validation_and_kept(run_folder: Path) -> None:
+    values = json.loads((run_folder / "metrics.json").read_text())
+    stored = json.loads((run_folder / "calibration.json").read_text())
+    assert stored == {**values["calibration"], "epoch": values["best_epoch"]}
+    assert stored["n"] == values["val"]["n"]
+    assert stored["nll_before"] == pytest.approx(values["val"]["loss"], abs=1e-4)  # the loss of the best epoch
+    assert stored["nll_after"] <= stored["nll_before"]
+    with TorchRunner(run_folder) as runner:
+        assert runner.path.temperature == stored["temperature"] != 1
+        assert runner.spec.info["calibration"] == stored
 
 
 def test_the_epoch_is_chosen_on_validation(run_folder: Path) -> None:

@@ -102,20 +102,31 @@ def evaluate(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Run folder of a bundle that was moved: it knows which speech was trained on."),
     ] = None,
-    picture: Annotated[
+    pictures: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Write the confusion matrix here (.png and .svg)."),
+        typer.Option(metavar="DIR", help="Draw confusion matrix and reliability diagram here (.png and .svg)."),
     ] = None,
+    tsne: Annotated[
+        bool,
+        typer.Option("--tsne", metavar="", help="Draw the features of voices and faces too (a run folder's)."),
+    ] = False,
+    faces: Annotated[
+        list[str],
+        typer.Option("--faces", metavar="CORPUS:PATH", help="Faces of --tsne.", show_default="the run's own"),
+    ] = [],  # noqa: B006
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on speech that it was not trained on. Exit code 1: some recordings were broken."""
     _needs_training()
     from fdan_edge.cli import show
-    from fdan_edge.scoring import score_target
+    from fdan_edge.scoring import Drawing, score_target
 
+    if (tsne and pictures is None) or (faces and not tsne):
+        raise ConfigError("--faces goes with --tsne, and --tsne with --pictures DIR, where it is drawn")
     sources = _sources(speech, "--speech")
-    done = score_target(target, sources, part.value, run=run, picture=picture, threads=threads)
+    drawing = Drawing(pictures, tsne, _sources(faces) or None) if pictures else None
+    done = score_target(target, sources, part.value, run=run, drawing=drawing, threads=threads)
     _print_json(done.to_dict()) if as_json else show.evaluation(done)
     raise typer.Exit(1 if done.broken else 0)
 

@@ -93,7 +93,7 @@ def _summary(
     out.rule("fdan-edge demo")
     out.print(
         f"[bold]Scores[/] on voices of 2 speakers never heard in training (synthetic; chance is {chance:.0f} %)\n"
-        f"  {show.scores(test)}"
+        f"  {show.scores(test)}\n  {show.scores_interval(test)}\n  ({test['intervals']['note']})"
     )
     out.print("\n[bold]Heard[/] by the exported model")
     for recognition in heard:

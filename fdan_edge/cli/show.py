@@ -33,8 +33,9 @@ def fitted(folder: Path, metrics: dict[str, Any]) -> None:
     out.print(f"[bold]{metrics['method']}[/], {metrics['protocol']}")
     out.print(f"best epoch {metrics['best_epoch']}: validation UAR {100 * val['uar']:.1f} % (n = {val['n']})")
     out.print(scores(test))
-    out.print(_recalls(test["recall"]))
-    files = "checkpoint.safetensors, metrics.json, epochs.jsonl, confusion.png"
+    _reliability(test)
+    out.print(_temperature(metrics["calibration"]))
+    files = "checkpoint.safetensors, metrics.json, epochs.jsonl, *.png"
     out.print(f"run folder {folder}: {files}", markup=False)
     out.print(f"next: fdan-edge export {folder} --onnx --out bundles/{folder.name}", markup=False)
 
@@ -42,8 +43,10 @@ def fitted(folder: Path, metrics: dict[str, Any]) -> None:
 def evaluation(done: Evaluation) -> None:
     """Scores with recalls and confusion matrix."""
     out.print(f"[bold]{done.part}[/]")
-    out.print(scores(done.scores.to_dict()))
-    out.print(_confusion(done.scores.labels, done.scores.confusion, done.scores.recall))
+    values = done.to_dict()
+    out.print(scores(values))
+    _reliability(values)
+    out.print(_confusion(done.scores.labels, done.scores.confusion))
     if done.skipped:
         out.print(f"{done.skipped} recordings are of classes that the model does not know: not scored")
     for line in done.broken:
@@ -214,17 +217,50 @@ def scores(values: dict[str, Any]) -> str:
     return f"UAR {uar:.1f} %   WAR {war:.1f} %   w-F1 {wf1:.1f} %   (n = {values['n']})"
 
 
-def _recalls(recall: dict[str, float]) -> str:
-    return "recall: " + ", ".join(f"{name} {100 * value:.0f} %" for name, value in recall.items())
+def scores_interval(values: dict[str, Any]) -> str:
+    """The intervals of the three scores on one line, from `Evaluation.to_dict()`."""
+    made = values["intervals"]
+    named = {"UAR": "uar", "WAR": "war", "w-F1": "wf1"}
+    ranges = ", ".join(f"{name} {_range(made[key], 1)}" for name, key in named.items())
+    return f"{100 * made['level']:.0f} % intervals: {ranges} %"
 
 
-def _confusion(labels: list[str], counts: list[list[int]], recall: dict[str, float]) -> Table:
+def _reliability(values: dict[str, Any]) -> None:
+    """How sure the scores are, the recall of each class, and how sure the probabilities are."""
+    made, calibration = values["intervals"], values["calibration"]
+    out.print(f"{scores_interval(values)}\n({made['note']})")
+    out.print(_recalls(values["recall"], made))
+    out.print(f"probabilities: ECE {100 * calibration['ece']:.1f} %   NLL {calibration['nll']:.3f}")
+
+
+def _temperature(values: dict[str, Any]) -> str:
+    """What calibration on validation did, from `Temperature.to_dict()`."""
+    ece = " to ".join(f"{100 * values[f'ece_{when}']:.1f}" for when in ("before", "after"))
+    nll = " to ".join(f"{values[f'nll_{when}']:.3f}" for when in ("before", "after"))
+    fitted_on = f"fitted on {values['n']} validation recordings"
+    return f"temperature {values['temperature']:.2f}, {fitted_on};\nthere ECE {ece} %, NLL {nll}"
+
+
+def _recalls(recall: dict[str, float], intervals: dict[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("class")
+    table.add_column("recall", justify="right")
+    table.add_column(f"{100 * intervals['level']:.0f} % interval", justify="right")
+    for name, value in recall.items():
+        table.add_row(name, f"{100 * value:.0f} %", f"{_range(intervals['recall'][name], 0)} %")
+    return table
+
+
+def _range(interval: Sequence[float], digits: int) -> str:
+    low, high = (f"{100 * edge:.{digits}f}" for edge in interval)
+    return f"{low} to {high}"
+
+
+def _confusion(labels: list[str], counts: list[list[int]]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), caption="rows: true emotion, columns: recognised as")
     table.add_column("")
     for label in labels:
         table.add_column(label, justify="right")
-    table.add_column("recall", justify="right")
     for label, row in zip(labels, counts, strict=True):
-        share = f"{100 * recall[label]:.0f} %" if label in recall else "-"
-        table.add_row(label, *[str(c) if c else "." for c in row], share)
+        table.add_row(label, *[str(c) if c else "." for c in row])
     return table

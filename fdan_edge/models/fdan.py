@@ -96,13 +96,26 @@ class Fdan(nn.Module):
 
     def acoustic_logits(self, decibel: Tensor) -> Tensor:
         """What inference computes, without faces: (n, 1, mels, frames) -> (n, C)."""
+        return self.classifier(self.acoustic_features(decibel))  # type: ignore[no-any-return]
+
+    def acoustic_features(self, decibel: Tensor) -> Tensor:
+        """Z_a as inference has it before the classifier, without faces: (n, 1, mels, frames) -> (n, d)."""
         z = self.acoustic(decibel)
         for index, layer in enumerate(self.layers):
             delta = None
             if self.use_bank:
                 delta = layer.acoustic.attend(z, self.bank_keys[index], self.bank_values[index])  # type: ignore[union-attr, operator]
             z = layer.acoustic.update(z, delta)  # type: ignore[union-attr, operator]
-        return self.classifier(z)  # type: ignore[no-any-return]
+        return z  # type: ignore[no-any-return]
+
+    def visual_features(self, images: Tensor) -> Tensor:
+        """Z_v of faces without voices, the counterpart of `acoustic_features`: (n, 3, size, size) -> (n, d)."""
+        if self.visual is None:
+            raise ValueError("this model was made without faces")
+        z = self.visual(images)
+        for layer in self.layers:
+            z = layer.visual.update(z, None)  # type: ignore[union-attr, operator]
+        return z  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def fill_bank(self, decibel: Tensor, images: Tensor) -> None:
@@ -126,15 +139,20 @@ class Fdan(nn.Module):
 
 
 class AcousticPath(nn.Module):
-    """Waveform to probabilities, the part that is exported: (n, samples) -> (n, C)."""
+    """Waveform to probabilities, the part that is exported: (n, samples) -> (n, C).
 
-    def __init__(self, model: Fdan, frontend: LogMel) -> None:
+    The logits are divided by a temperature: it calibrates the probabilities and leaves each window's label.
+    """
+
+    def __init__(self, model: Fdan, frontend: LogMel, temperature: float = 1.0) -> None:
         super().__init__()
         self.frontend = frontend
         self.model = model
+        self.temperature = temperature
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return torch.softmax(self.model.acoustic_logits(self.frontend(waveform)), dim=1)
+        logits = self.model.acoustic_logits(self.frontend(waveform))
+        return torch.softmax(logits / self.temperature, dim=1)
 
 
 def build_frontend(config: Config) -> LogMel:

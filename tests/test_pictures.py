@@ -1,0 +1,114 @@
+"""Pictures: both files, not blank, every number and name on them, nothing outside the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from fdan_edge import pictures
+from fdan_edge.calibration import measure
+from fdan_edge.emotions import EMOTIONS
+from fdan_edge.metrics import score
+
+TITLE = "PyTorch eager CPU, all given speech, training speech included where it is among it"
+TRUE = [c for c in range(8) for _ in range(100)]
+PREDICTED = [c if i % 3 else (c + i) % 8 for i, c in enumerate(TRUE)]
+
+
+def confusion(path: Path) -> None:
+    pictures.confusion_matrix(score(TRUE, PREDICTED, list(EMOTIONS)), TITLE, path)
+
+
+def reliability(path: Path) -> None:
+    p = np.random.default_rng(0).dirichlet([0.4] * 8, len(TRUE))
+    pictures.reliability(measure(p, np.array(TRUE)), TITLE, path)
+
+
+def features(path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(800, 2)) + np.array(TRUE)[:, None]
+    pictures.features(points, TRUE, [i % 2 == 0 for i in range(800)], list(EMOTIONS), TITLE, path)
+
+
+@pytest.mark.parametrize("draw", [confusion, reliability, features])
+def test_written_and_not_blank(
+    draw: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Figure] = []
+    figure = pictures._figure
+
+    def kept(*arguments: float, **named: tuple[int, ...]) -> object:
+        result = figure(*arguments, **named)  # type: ignore[arg-type]
+        made.append(result[0])
+        return result
+
+    monkeypatch.setattr(pictures, "_figure", kept)
+    draw(tmp_path / "a.b")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.b.png", "a.b.svg"]
+    with Image.open(tmp_path / "a.b.png") as image:
+        pixels = np.asarray(image.convert("L"))
+    assert min(pixels.shape) >= 700
+    assert 0.01 < float((pixels < 230).mean()) < 0.9
+    assert b"</svg>" in (tmp_path / "a.b.svg").read_bytes()
+    # Nothing is cut: what stands at the edge is background.
+    assert all((edge == 255).all() for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
+    assert all(float(text.get_fontsize()) >= 8 for text in made[0].findobj(Text) if text.get_text())
+
+
+def words(monkeypatch: pytest.MonkeyPatch, draw: Callable[[Path], None], path: Path) -> list[str]:
+    made: list[Figure] = []
+    monkeypatch.setattr(pictures, "_save", lambda figure, _: made.append(figure))
+    draw(path)
+    made[0].draw_without_rendering()
+    return [t.get_text() for t in made[0].findobj(Text) if t.get_text()]
+
+
+def test_the_confusion_matrix_says_percent_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = words(monkeypatch, confusion, tmp_path)
+    counts = np.array(score(TRUE, PREDICTED, list(EMOTIONS)).confusion)
+    cells = [text for text in said if " %\n" in text]
+    assert sorted(cells) == sorted(f"{n} %\n{n}" for n in counts[counts > 0])  # 100 of each class
+    assert {f"{name} (100)" for name in EMOTIONS} | set(EMOTIONS) <= set(said)
+    assert any("UAR " in text and "included where it is among it" in " ".join(text.split()) for text in said)
+
+
+def test_the_reliability_diagram_counts_its_bins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = words(monkeypatch, reliability, tmp_path)
+    assert sum(int(text) for text in said if text.isdigit() and "." not in text) >= len(TRUE)
+    assert {"confidence", "recordings", "recognised rightly", "calibrated", "95 % interval"} <= set(said)
+    assert any("ECE " in text and "(n = 800)" in text for text in said)
+
+
+def test_the_features_name_classes_and_modalities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = words(monkeypatch, features, tmp_path)
+    assert {*EMOTIONS, "voice (400)", "face (400)"} <= set(said)
+
+
+def test_one_modality_and_one_bin(tmp_path: Path) -> None:
+    pictures.features(np.eye(2), [0, 1], [False, False], ["a", "b"], "t", tmp_path / "f")
+    pictures.reliability(measure(np.array([[1.0, 0.0]]), np.array([1])), "t", tmp_path / "r")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_every_emotion_has_a_colour_of_its_own() -> None:
+    assert len(set(pictures.COLOURS)) >= len(EMOTIONS)
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.0, 1), (1.0, 3), (0.5, 10)])
+def test_wilson(share: float, n: int) -> None:
+    low, high = pictures._wilson(share, n)
+    assert 0 <= low <= share <= high <= 1
+    assert high - low > 0.1
+    if n == 10:
+        assert [low, high] == pytest.approx([0.2366, 0.7634], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["a.v2", "a.v2.png", "a.v2.SVG"])
+def test_a_picture_keeps_the_dots_of_its_name(tmp_path: Path, name: str) -> None:
+    pictures.confusion_matrix(score([0, 1], [0, 1], ["angry", "sad"]), "t", tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.v2.png", "a.v2.svg"]
