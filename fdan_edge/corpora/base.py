@@ -128,14 +128,20 @@ def recording(key: str) -> str:
     return key.rpartition(".")[0] or key
 
 
+def preference(item: Item) -> tuple[str, bool, str, Path]:
+    """A key to sort the copies of an item by, the one to use first: mp3 and its like lose sound."""
+    lossy = item.path.suffix.lower() in (".mp3", ".ogg", ".opus")
+    return recording(item.key), lossy, item.key, item.path
+
+
 def unique(items: list[Item], where: str) -> list[Item]:
     """The items sorted by key, without further copies of one."""
     found: dict[str, Item] = {}
-    for item in sorted(items, key=lambda item: (item.key, item.path)):
+    for item in sorted(items, key=preference):
         found.setdefault(recording(item.key), item)
     if len(found) < len(items):
         say(f"{where}: {len(items) - len(found)} files are there more than once; one copy of each is used")
-    return list(found.values())
+    return sorted(found.values(), key=lambda item: item.key)
 
 
 def files_below(root: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:

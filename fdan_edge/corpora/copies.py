@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from fdan_edge.corpora.base import Item, recording
+from fdan_edge.corpora.base import Item, preference, recording
 from fdan_edge.files import sha256
 
 
@@ -30,7 +30,7 @@ def _groups(keyed: Iterable[tuple[object, Item]]) -> list[list[Item]]:
     found: dict[object, list[Item]] = defaultdict(list)
     for key, item in keyed:
         found[key].append(item)
-    several = [sorted(group, key=lambda item: (item.key, item.path)) for group in found.values() if len(group) > 1]
+    several = [sorted(group, key=preference) for group in found.values() if len(group) > 1]
     return sorted(several, key=lambda group: group[0].key)
 
 
