@@ -28,9 +28,16 @@ from fdan_edge.torch_runner import TorchRunner
 
 #: What each corpus allows, as said with the models trained on it.
 TERMS = {
+    "savee": "research use",
+    "meld": "GPL-3.0 for the labels; the scenes belong to their owner",
     "ravdess": "CC BY-NC-SA 4.0, non-commercial",
     "emodb": "CC0",
+    "crema": "Open Database License",
+    "enterface": "research use",
+    "casia": "by agreement with its publisher",
     "fer2013": "research use",
+    "ck": "by agreement with its publisher, non-commercial research",
+    "folder": "your own",
     "synthetic": "made by fdan-edge",
 }
 
@@ -78,7 +85,8 @@ def _clips(run: Path, reference: TorchRunner, speech: list[Source] | None) -> tu
     """Recordings for the check: the run's test part, or any of the speech given."""
     sources = speech or [parse_source(text) for text in reference.info.speech]
     try:
-        items = read_speech(sources, calm_as_neutral=reference.config.calm_as_neutral)
+        config = reference.config
+        items = read_speech(sources, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     except DataError as error:
         raise ExportError(f"the export is checked on real clips, but {error}; name some with --speech") from None
     test = {recording(key) for key in load_split(run)["test"]}

@@ -117,6 +117,7 @@ class Config:
     test_fraction: float = 0.2  # of the random protocol
     val_fraction: float = 0.1
     calm_as_neutral: bool = True
+    boredom: bool = False  # whether EMO-DB's boredom is a class; false: its recordings are left out
     # machine
     seed: int = 0
     split_seed: int = 0  # of the random protocol

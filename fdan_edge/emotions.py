@@ -4,19 +4,54 @@ from __future__ import annotations
 
 from fdan_edge.errors import DataError, choose
 
-#: Ekman's six plus neutral (the papers' seven) and RAVDESS's calm.
-EMOTIONS = ("angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+#: Ekman's six plus neutral (the papers' seven), RAVDESS's calm, EMO-DB's boredom and CK+'s contempt.
+EMOTIONS = (
+    "angry",
+    "boredom",
+    "calm",
+    "contempt",
+    "disgust",
+    "fear",
+    "happy",
+    "neutral",
+    "sad",
+    "surprise",
+)
 
 _ALIASES = {
     "anger": "angry",
+    "ang": "angry",
+    "angriness": "angry",
+    "mad": "angry",
+    "bored": "boredom",
+    "calmness": "calm",
+    "contemptuous": "contempt",
     "disgusted": "disgust",
+    "dis": "disgust",
     "fearful": "fear",
+    "afraid": "fear",
     "anxiety": "fear",
+    "anxious": "fear",
+    "fea": "fear",
+    "scared": "fear",
     "happiness": "happy",
+    "hap": "happy",
     "joy": "happy",
+    "joyful": "happy",
+    "neu": "neutral",
+    "normal": "neutral",
     "sadness": "sad",
+    "suprise": "surprise",  # a common slip in the names of folders
+    "sur": "surprise",
     "surprised": "surprise",
 }
+
+
+def known(name: str) -> str | None:
+    """The canonical name of an emotion word, upper or lower case; None where there is none."""
+    word = name.strip().lower()
+    word = _ALIASES.get(word, word)
+    return word if word in EMOTIONS else None
 
 
 def canonical(name: str, *, calm_as_neutral: bool = False) -> str:
@@ -25,8 +60,12 @@ def canonical(name: str, *, calm_as_neutral: bool = False) -> str:
     Raises:
         DataError: the word is not a known emotion.
     """
-    word = name.strip().lower()
-    word = _ALIASES.get(word, word)
-    if word not in EMOTIONS:
+    word = known(name)
+    if word is None:
         raise DataError(choose("emotion", name, EMOTIONS))
-    return "neutral" if calm_as_neutral and word == "calm" else word
+    return merged(word, calm_as_neutral=calm_as_neutral)
+
+
+def merged(emotion: str, *, calm_as_neutral: bool) -> str:
+    """The class that an item's emotion is trained as; a user's own classes stay what they are."""
+    return "neutral" if calm_as_neutral and emotion == "calm" else emotion

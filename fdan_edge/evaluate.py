@@ -10,11 +10,11 @@ import numpy as np
 from fdan_edge.bootstrap import Intervals, intervals
 from fdan_edge.calibration import Calibration, measure
 from fdan_edge.corpora import Item, Source, read, recording, unique
-from fdan_edge.emotions import canonical
+from fdan_edge.emotions import merged
 from fdan_edge.errors import AudioError, DataError, choose
 from fdan_edge.infer import recognise
 from fdan_edge.metrics import Scores, score
-from fdan_edge.progress import track
+from fdan_edge.progress import say, track
 from fdan_edge.runners import Runner
 
 PARTS = ("test", "val", "train", "all")
@@ -43,13 +43,17 @@ class Evaluation:
         }
 
 
-def read_speech(sources: list[Source], *, calm_as_neutral: bool) -> list[Item]:
-    """All speech of the sources, with the class names that a model was trained on."""
-    items = [
-        replace(item, emotion=canonical(item.emotion, calm_as_neutral=calm_as_neutral))
-        for source in sources
-        for item in read(source, "speech")
-    ]
+def read_speech(sources: list[Source], *, calm_as_neutral: bool, boredom: bool = False) -> list[Item]:
+    """All speech of the sources, with the class names that a model was trained on.
+
+    Without `boredom` a publisher's recordings of it are left out; in a user's own folder it is a class as others.
+    """
+    found = [item for source in sources for item in read(source, "speech")]
+    kept = [item for item in found if boredom or item.emotion != "boredom" or item.corpus == "folder"]
+    if len(kept) < len(found):
+        count = f"{len(found) - len(kept)} of {len(found)} recordings"
+        say(f"left out: {count}, which are of boredom; --set boredom=true trains on them")
+    items = [replace(item, emotion=merged(item.emotion, calm_as_neutral=calm_as_neutral)) for item in kept]
     return unique(items, "the given speech")
 
 

@@ -14,7 +14,7 @@ import torchvision
 from fdan_edge import __version__, calibration, checkpoint, features, pictures
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source, read
-from fdan_edge.emotions import canonical
+from fdan_edge.emotions import merged
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.evaluate import evaluate, read_speech
 from fdan_edge.files import write_json
@@ -75,7 +75,7 @@ class _Corpora:
 
 
 def _fresh(config: Config, speech: list[Source], faces: list[Source]) -> _Corpora:
-    items = read_speech(speech, calm_as_neutral=config.calm_as_neutral)
+    items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     classes = features.class_names(items)
     return _Corpora(classes, split(items, config), _faces(faces, classes, config))
 
@@ -83,7 +83,7 @@ def _fresh(config: Config, speech: list[Source], faces: list[Source]) -> _Corpor
 def _resumed(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> _Corpora:
     """As the run began: files that came or went since must not move others from train to test."""
     _, info = checkpoint.load_run(folder)
-    items = read_speech(speech, calm_as_neutral=config.calm_as_neutral)
+    items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     parts = restore(items, checkpoint.load_split(folder), info.protocol)
     return _Corpora(info.classes, parts, _faces(faces, info.classes, config))
 
@@ -137,7 +137,7 @@ def _faces(sources: list[Source], classes: list[str], config: Config) -> list[It
     found = []
     for source in sources:
         for item in read(source, "faces"):
-            emotion = canonical(item.emotion, calm_as_neutral=config.calm_as_neutral)
+            emotion = merged(item.emotion, calm_as_neutral=config.calm_as_neutral)
             found.append(replace(item, emotion=emotion))
     kept = [item for item in found if item.emotion in classes]
     if not kept:

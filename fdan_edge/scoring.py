@@ -52,8 +52,8 @@ def score_target(
             )
         if folder is not None and part != "all":
             _check_same_run(target, folder)
-        calm_as_neutral = "calm" not in runner.spec.labels
-        items = read_speech(sources, calm_as_neutral=calm_as_neutral)
+        labels = runner.spec.labels
+        items = read_speech(sources, calm_as_neutral="calm" not in labels, boredom="boredom" in labels)
         split = load_split(folder) if folder else {}
         chosen, description = choose_part(items, split, part)
         # What can fail at once fails before minutes of scoring.

@@ -325,31 +325,6 @@ def test_doctor(run: Run) -> None:
         assert set(finding) == {"ability", "works", "detail", "remedy"}
 
 
-def test_scan(run: Run, ravdess_tree: Path, fer_tree: Path) -> None:
-    code, out, err = run("data", "scan", f"ravdess:{ravdess_tree}", f"fer2013:{fer_tree}")
-    assert (code, err) == (0, "")
-    assert f"ravdess:{ravdess_tree}: 32 recordings, " in out
-    assert "4 speakers" in out
-    assert "\n8 recordings of each speaker\n" in out
-    assert f"fer2013:{fer_tree}: 35 faces\n" in out
-    code, out, _ = run("data", "scan", f"ravdess:{ravdess_tree}", "--json")
-    assert code == 0
-    assert json.loads(out)[0]["classes"]["happy"] == 4
-
-
-def test_scan_of_broken_files(run: Run, fails: Callable[..., str], ravdess_tree: Path, tmp_path: Path) -> None:
-    shutil.copytree(ravdess_tree / "Actor_01", tmp_path / "Actor_01")
-    broken = sorted((tmp_path / "Actor_01").iterdir())[0]
-    broken.write_bytes(b"")
-    code, out, err = run("data", "scan", f"ravdess:{tmp_path}")
-    assert code == 1
-    assert "8 recordings, " in out
-    assert "1 of them broken" in out
-    assert "recordings per speaker: 01:\N{NO-BREAK SPACE}8\n" in out
-    assert err == f"broken: {broken}: is empty (0 bytes)\n"
-    assert fails("data", "scan", "ravdes:x").startswith("unknown corpus 'ravdes'")
-
-
 def test_what_export_and_train_print(capsys: pytest.CaptureFixture[str], run_folder: Path, tmp_path: Path) -> None:
     from fdan_edge.cli import show
 

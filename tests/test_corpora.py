@@ -105,8 +105,8 @@ def test_unique_keeps_items_of_different_corpora() -> None:
 
 
 def test_emodb(tmp_path: Path) -> None:
-    letters = {"W": "angry", "E": "disgust", "A": "fear", "F": "happy", "T": "sad", "N": "neutral"}
-    for letter in [*letters, "L"]:  # L: boredom
+    letters = {"W": "angry", "L": "boredom", "E": "disgust", "A": "fear", "F": "happy", "T": "sad", "N": "neutral"}
+    for letter in letters:
         touch(tmp_path / "wav" / f"03a01{letter}a.wav")
     touch(tmp_path / "erklaerung.txt", tmp_path / "wav" / "notes.wav", tmp_path / "labfiles" / "03a01Fa.txt")
     items = read(Source("emodb", tmp_path), "speech")
@@ -126,8 +126,8 @@ def test_fer2013(fer_tree: Path) -> None:
 
 def test_fer2013_names_an_unknown_class(fer_tree: Path, tmp_path: Path) -> None:
     shutil.copytree(fer_tree, tmp_path / "fer")
-    touch(tmp_path / "fer" / "train" / "contempt" / "1.png")
-    with pytest.raises(DataError, match=r"contempt/1.png: its folder 'contempt' is not an emotion"):
+    touch(tmp_path / "fer" / "train" / "confused" / "1.png")
+    with pytest.raises(DataError, match=r"confused/1.png: its folder 'confused' is not an emotion"):
         read(Source("fer2013", tmp_path / "fer"), "faces")
 
 
@@ -139,7 +139,12 @@ def test_fer2013_with_other_words_and_junk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("corpus", "modality"), [("ravdess", "speech"), ("emodb", "speech"), ("fer2013", "faces")]
+    ("corpus", "modality"),
+    [
+        *[(c, "speech") for c in ("savee", "meld", "ravdess", "emodb", "crema", "enterface", "casia", "folder")],
+        *[(c, "videos") for c in ("savee", "meld", "ravdess", "crema", "enterface", "folder")],
+        *[(c, "faces") for c in ("fer2013", "ck", "folder")],
+    ],
 )
 def test_wrong_folders(corpus: str, modality: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
@@ -152,9 +157,14 @@ def test_wrong_folders(corpus: str, modality: str, tmp_path: Path) -> None:
 
 
 def test_a_corpus_without_the_modality(fer_tree: Path, ravdess_tree: Path) -> None:
-    with pytest.raises(DataError, match=r"fer2013 has no speech; corpora that have: ravdess, emodb, synthetic"):
+    message = (
+        "fer2013 has no speech; corpora that have: savee, meld, ravdess, emodb, crema, enterface, casia, folder"
+    )
+    with pytest.raises(DataError, match=message):
         read(Source("fer2013", fer_tree), "speech")
-    with pytest.raises(DataError, match=r"ravdess has no faces; corpora that have: fer2013, synthetic"):
+    with pytest.raises(
+        DataError, match=r"ravdess has no faces; corpora that have: fer2013, ck, folder, synthetic"
+    ):
         read(Source("ravdess", ravdess_tree), "faces")
 
 
@@ -169,8 +179,8 @@ def test_parse_source() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("/data/ravdess", "not of the form corpus:path; corpora: ravdess, emodb, fer2013, synthetic"),
-        ("ravdes:/x", r"unknown corpus 'ravdes' \(did you mean ravdess\?\); valid: ravdess, emodb"),
+        ("/data/ravdess", "not of the form corpus:path; corpora: savee, meld, ravdess, emodb, crema, "),
+        ("ravdes:/x", r"unknown corpus 'ravdes' \(did you mean ravdess\?\); valid: savee, meld, ravdess"),
         ("ravdess:", "names no folder; write ravdess:PATH"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fdan_edge.emotions import _ALIASES, EMOTIONS, canonical
+from fdan_edge.emotions import _ALIASES, EMOTIONS, canonical, known, merged
 from fdan_edge.errors import DataError
 
 
@@ -27,6 +27,14 @@ def test_calm_as_neutral_touches_nothing_else() -> None:
         assert canonical(name, calm_as_neutral=True) == name
 
 
+def test_a_class_of_the_users_own_stays() -> None:
+    assert known("Stressed") is None
+    assert known(" Anger ") == "angry"
+    assert merged("stressed", calm_as_neutral=True) == "stressed"
+    assert merged("calm", calm_as_neutral=True) == "neutral"
+    assert merged("calm", calm_as_neutral=False) == "calm"
+
+
 def test_unknown_word_names_the_valid_ones() -> None:
-    with pytest.raises(DataError, match=r"unknown emotion 'hapy' \(did you mean happy\?\); valid: angry, calm"):
+    with pytest.raises(DataError, match=r"unknown emotion 'hapy' \(did you mean happy\?\); valid: angry, boredom"):
         canonical("hapy")

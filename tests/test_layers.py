@@ -49,7 +49,10 @@ RUNTIME = [
     "doctor",
     "progress",
     "scan",
+    "corpora.copies",
     "corpora.synthetic",
+    *(f"corpora.{name}" for name in ("savee", "meld", "ravdess", "emodb", "crema", "enterface", "casia")),
+    *(f"corpora.{name}" for name in ("fer2013", "ck", "folder")),
     "cli.app",
     "cli.show",
 ]

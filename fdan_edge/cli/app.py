@@ -233,11 +233,14 @@ def scan(
     sources: Annotated[list[str], typer.Argument(metavar="CORPUS:PATH...", help="What to look at.")],
     as_json: AsJson = False,
 ) -> None:
-    """Count what a corpus holds per class and speaker, and name its broken files. Exit code 1 if any."""
+    """Count what a corpus holds per class and speaker; name broken, unlabelled and duplicate files.
+
+    Exit code 1 if any is broken.
+    """
     from fdan_edge.cli import show
     from fdan_edge.scan import scan as look
 
-    found = [look(source) for source in _sources(sources)]
+    found = [one for source in _sources(sources) for one in look(source)]
     _print_json([f.to_dict() for f in found]) if as_json else show.scans(found)
     raise typer.Exit(1 if any(f.broken for f in found) else 0)
 

@@ -172,33 +172,71 @@ def findings(rows: Sequence[Finding]) -> None:
 
 
 def scans(found: Sequence[Scan]) -> None:
-    """What corpora hold."""
+    """What corpora hold, and which of their files need a look."""
     for one in found:
         out.print(Text.assemble((printable(one.source), "bold"), f": {_contents(one)}"))
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("class")
         table.add_column(_NOUNS[one.modality], justify="right")
         for name, count in one.classes.items():
-            table.add_row(name, str(count))
+            table.add_row(printable(name), str(count))
         out.print(table)
         if one.speakers:
             out.print(_per_speaker(one), markup=False, soft_wrap=False)
+        if one.splits:
+            parts = [f"{name} {one.splits[name]}" for name in ("train", "val", "test") if name in one.splits]
+            out.print(f"publisher's parts: {', '.join(parts)}")
+        _oddities(one)
         for line in one.broken:
             errors.print(f"broken: {printable(line)}", markup=False)
 
 
-_NOUNS = {"speech": "recordings", "faces": "faces"}
+_NOUNS = {"speech": "recordings", "faces": "faces", "videos": "videos"}
+_MOST = 20  # groups or files named of one kind; --json names all
+
+
+def _oddities(one: Scan) -> None:
+    """Files that the corpus has twice, and those whose label is not known."""
+    base = Path(one.source.partition(":")[2])
+    twice = {
+        "same content under different names:": one.duplicates,
+        "there more than once; the first is used:": one.copies,
+    }
+    for head, groups in twice.items():
+        _files(head, ["\n    = ".join(_below(base, path) for path in group) for group in groups])
+    for reason, paths in one.unlabelled.items():
+        count = "1 file" if len(paths) == 1 else f"{len(paths)} files"
+        _files(f"no label for {count}: {printable(reason)}", [_below(base, path) for path in paths])
+
+
+def _files(head: str, lines: list[str]) -> None:
+    if lines:
+        out.print(head, style="yellow", markup=False, soft_wrap=False)
+    for line in lines[:_MOST]:
+        out.print(f"  {line}", markup=False)
+    if len(lines) > _MOST:
+        out.print(f"  and {len(lines) - _MOST} more; --json names all")
+
+
+def _below(base: Path, name: str) -> str:
+    """A path without the folder that the scan's first line names."""
+    path = Path(name)
+    return printable(str(path.relative_to(base) if path.is_relative_to(base) else path))
 
 
 def _contents(one: Scan) -> str:
     """How much a corpus holds, in words."""
-    parts = [f"{one.items} {_NOUNS[one.modality]}"]
+    noun = _NOUNS[one.modality]
+    parts = [f"{one.items} {noun if one.items != 1 else noun.removesuffix('s')}"]
     if one.modality == "speech":
         parts.append(f"{one.hours:.2f} h")
     if one.speakers:
-        parts.append(f"{len(one.speakers)} speakers")
+        parts.append(f"{len(one.speakers)} speaker{'s' if len(one.speakers) > 1 else ''}")
     if one.broken:
         parts.append(f"{len(one.broken)} of them broken" if len(one.broken) > 1 else "1 of them broken")
+    if one.duplicates:
+        count = sum(len(group) - 1 for group in one.duplicates)
+        parts.append(f"{count} duplicate{'s' if count > 1 else ''}")
     return ", ".join(parts)
 
 

@@ -5,30 +5,43 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from fdan_edge.errors import DataError, choose
 from fdan_edge.progress import say
 
-#: reader name -> module; a reader has `read_speech(root)` and / or `read_faces(root)`
+#: Reader name -> module. A reader has `LAYOUT` and some of `read_speech(root)`, `read_faces(root)` and
+#: `read_videos(root)`; where it has them, also `FILES` (suffixes of files that its path may name) and
+#: `passed_over(name)`, which says why a file of the corpus is none of its items.
 READERS = {
+    "savee": "fdan_edge.corpora.savee",
+    "meld": "fdan_edge.corpora.meld",
     "ravdess": "fdan_edge.corpora.ravdess",
     "emodb": "fdan_edge.corpora.emodb",
+    "crema": "fdan_edge.corpora.crema",
+    "enterface": "fdan_edge.corpora.enterface",
+    "casia": "fdan_edge.corpora.casia",
     "fer2013": "fdan_edge.corpora.fer2013",
+    "ck": "fdan_edge.corpora.ck",
+    "folder": "fdan_edge.corpora.folder",
     "synthetic": "fdan_edge.corpora.synthetic",
 }
-MODALITIES = ("speech", "faces")
+MODALITIES = ("speech", "faces", "videos")
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
+VIDEOS = (".mp4", ".avi", ".flv", ".mov", ".mkv", ".mpg", ".webm", ".wmv")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One labelled recording or face."""
+    """One labelled recording, face or video."""
 
     corpus: str
     id: str  # the publisher's path with /; the same wherever the corpus, or a part of it, lies
     path: Path
-    emotion: str  # one of fdan_edge.emotions.EMOTIONS
+    emotion: str  # one of fdan_edge.emotions.EMOTIONS, or a class of the user's own
     speaker: str | None = None  # unique within the corpus
-    text: str | None = None  # which sentence is spoken
+    text: str | None = None  # which sentence is spoken; equal sentences have equal texts
+    split: str | None = None  # the publisher's part: train, val or test
 
     @property
     def key(self) -> str:
@@ -68,8 +81,13 @@ def parse_source(text: str) -> Source:
     return Source(corpus, Path(path).expanduser() if path else None)
 
 
+def reader_of(corpus: str) -> ModuleType:
+    """The module that reads a corpus."""
+    return importlib.import_module(READERS[corpus])
+
+
 def read(source: Source, modality: str) -> list[Item]:
-    """All items of one modality (`speech` or `faces`) of a corpus, sorted by id, each id once.
+    """All items of one modality (`speech`, `faces` or `videos`) of a corpus, sorted by id, each id once.
 
     Some distributions hold every file twice (RAVDESS on Kaggle): both in one list would put the same
     recording into training and test.
@@ -78,17 +96,31 @@ def read(source: Source, modality: str) -> list[Item]:
         DataError: the folder does not exist, does not have the corpus's layout, or the corpus has no
             such modality.
     """
-    reader = importlib.import_module(READERS[source.corpus])
+    items = read_all(source, modality)
+    if not items:
+        raise DataError(f"{source}: no {modality} found; expected {reader_of(source.corpus).LAYOUT}")
+    return unique(items, str(source))
+
+
+def read_all(source: Source, modality: str) -> list[Item]:
+    """As `read`, with every copy of an item and in no order; without any item the list is empty."""
+    reader = reader_of(source.corpus)
     function = getattr(reader, f"read_{modality}", None)
     if function is None:
-        able = [name for name in READERS if hasattr(importlib.import_module(READERS[name]), f"read_{modality}")]
+        able = [name for name in READERS if hasattr(reader_of(name), f"read_{modality}")]
         raise DataError(f"corpus {source.corpus} has no {modality}; corpora that have: {', '.join(able)}")
-    if source.path is not None and source.corpus != "synthetic" and not source.path.is_dir():
-        raise DataError(f"{source}: no such folder")
+    check_place(source)
     items: list[Item] = function(source.path)
-    if not items:
-        raise DataError(f"{source}: no {modality} found; expected {reader.LAYOUT}")
-    return unique(items, str(source))
+    return items
+
+
+def check_place(source: Source) -> None:
+    """Raise DataError where the path of a source is nothing that its reader could read."""
+    if source.path is None or source.corpus == "synthetic" or source.path.is_dir():
+        return
+    suffixes = getattr(reader_of(source.corpus), "FILES", ())
+    if not (source.path.is_file() and source.path.suffix.lower() in suffixes):
+        raise DataError(f"{source}: no such folder{' or table (' + ', '.join(suffixes) + ')' if suffixes else ''}")
 
 
 def recording(key: str) -> str:
@@ -96,14 +128,20 @@ def recording(key: str) -> str:
     return key.rpartition(".")[0] or key
 
 
+def preference(item: Item) -> tuple[str, bool, str, Path]:
+    """A key to sort the copies of an item by, the one to use first: mp3 and its like lose sound."""
+    lossy = item.path.suffix.lower() in (".mp3", ".ogg", ".opus")
+    return recording(item.key), lossy, item.key, item.path
+
+
 def unique(items: list[Item], where: str) -> list[Item]:
     """The items sorted by key, without further copies of one."""
     found: dict[str, Item] = {}
-    for item in sorted(items, key=lambda item: (item.key, item.path)):
+    for item in sorted(items, key=preference):
         found.setdefault(recording(item.key), item)
     if len(found) < len(items):
         say(f"{where}: {len(items) - len(found)} files are there more than once; one copy of each is used")
-    return list(found.values())
+    return sorted(found.values(), key=lambda item: item.key)
 
 
 def files_below(root: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:

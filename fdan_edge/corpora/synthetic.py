@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from fdan_edge.corpora.base import Item, files_below
 from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError, choose
+from fdan_edge.files import cache_home
 
 LAYOUT = "nothing: the corpus is made where the path points, or in the cache folder"
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -35,8 +35,7 @@ def read_faces(root: Path | None) -> list[Item]:
 
 def cache_folder() -> Path:
     """Where the corpus lies when no path is given."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "fdan-edge" / f"synthetic-v{_VERSION}"
+    return cache_home() / f"synthetic-v{_VERSION}"
 
 
 def _label(path: Path, word: str) -> str:
