@@ -17,7 +17,7 @@ RESAMPLES = 2000
 LEVEL = 0.95
 #: Fewer units than this give rough intervals, mostly too narrow. Of 400 simulated tests with clear differences
 #: between speakers, the 95 % intervals held the true UAR with 2 speakers in 50 % of the cases, with 4 in 78,
-#: 8 in 90, 16 in 93; by recording, in 50 to 59 with any number of speakers (benchmarks/coverage.py).
+#: 8 in 90, 16 in 93; by recording, in 50 to 59 with any number of speakers (benchmarks/intervals.py).
 FEW = 10
 
 

@@ -75,10 +75,10 @@ def test_other_kernels(op: Op, kernels: int, ratio: float, soft: bool) -> None:
         check(op(problem(recipe)), recipe)
 
 
-@pytest.mark.parametrize("kernels", [16, 24, 64])
-def test_many_kernels(op: Op, kernels: int) -> None:
-    """By repeated squaring the narrow ones would be powers of a rounded number."""
-    recipe = SHAPES["width 13"].but(kernels=kernels)
+@pytest.mark.parametrize(("kernels", "ratio"), [(16, 2.0), (24, 2.0), (64, 2.0), (20, 3.0), (5, 1e3)])
+def test_kernels_of_very_different_widths(op: Op, kernels: int, ratio: float) -> None:
+    """The narrow ones must see a row at distance 0 from itself, and are no powers of a rounded number."""
+    recipe = SHAPES["width 13"].but(kernels=kernels, ratio=ratio)
     check(op(problem(recipe)), recipe)
 
 

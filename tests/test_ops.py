@@ -320,6 +320,8 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("negative ratio", {"ratio": -2.0}, "ratio above 0.*-2"),
     ("ratio nan", {"ratio": math.nan}, "ratio"),
     ("ratio inf", {"ratio": math.inf}, "ratio"),
+    ("widths beyond float32", {"kernels": 64, "ratio": 3.0}, "ratio"),
+    ("widths beyond float32, shrinking", {"kernels": 3, "ratio": 1e-20}, "ratio"),
 ]
 
 

@@ -1,9 +1,9 @@
 """How often the 95 % bootstrap intervals of UAR hold the truth, by number of test speakers, on simulated tests.
 
-    python benchmarks/coverage.py
+    python benchmarks/intervals.py
 
 Each speaker says 60 sentences of 6 classes; the log-odds of being recognised differ by class, by speaker and
-by speaker and class (standard deviation 0.7 each). Writes benchmarks/results/coverage.json.
+by speaker and class (standard deviation 0.7 each). Writes benchmarks/results/intervals.json.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
         by_speaker, by_recording = coverage(speakers)
         rows.append({"speakers": speakers, "by_speaker": by_speaker, "by_recording": by_recording})
         print(f"{speakers:>3} speakers: by speaker {by_speaker:.3f}, by recording {by_recording:.3f}")
-    write_json(Path("benchmarks/results/coverage.json"), {"trials": TRIALS, "rows": rows})
+    write_json(Path("benchmarks/results/intervals.json"), {"trials": TRIALS, "rows": rows})
 
 
 def coverage(speakers: int) -> tuple[float, float]:
