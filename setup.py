@@ -84,7 +84,7 @@ def architectures(home: Path) -> list[int]:
     if not asked or not set(asked) <= known:
         valid = ", ".join(str(name) for name in sorted(known))
         sys.exit(f"fdan-edge: FDAN_EDGE_CUDA={wanted!r} is not for this nvcc; valid: 0, all, or some of {valid}")
-    return sorted(asked)
+    return sorted(set(asked))
 
 
 class BuildOps(build_ext):

@@ -188,7 +188,8 @@ def _gaussian_kernels(z: Tensor, kernels: int, ratio: float) -> Tensor:
     """Sum of Gaussian kernels between all rows, shape (N, N)."""
     n = len(z)
     norms = z.square().sum(dim=1)
-    distances = (norms[:, None] + norms[None, :] - 2 * z @ z.T).clamp_min(0)
+    # A row's distance to itself is 0; rounding would leave what a narrow kernel sees.
+    distances = (norms[:, None] + norms[None, :] - 2 * z @ z.T).clamp_min(0).fill_diagonal_(0)
     with torch.no_grad():
         # The mean off-diagonal squared distance needs no distances: (2 N sum|z|^2 - 2|sum z|^2) / (N^2 - N).
         mean = (2 * n * norms.sum() - 2 * z.sum(dim=0).square().sum()) / (n * n - n)

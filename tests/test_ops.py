@@ -357,3 +357,12 @@ def test_other_kernel_counts(kernels: int) -> None:
         u = torch.cat([(y == c) / (y == c).sum(), -((y == c) / (y == c).sum())]).double()
         total += float(u @ kernel @ u)
     assert float(lmmd(z_v, z_a, y, y, 2, kernels=kernels)) == pytest.approx(total / 2)
+
+
+@pytest.mark.parametrize("function", [lmmd, lmmd_reference])
+@pytest.mark.parametrize(("kernels", "ratio"), [(64, 2.0), (5, 1e3)])
+def test_narrow_kernels_see_no_noise_on_the_diagonal(function: Lmmd, kernels: int, ratio: float) -> None:
+    z_v, z_a, y_v, y_a = rows(20, 16, 0), rows(30, 16, 1), labels(20, 2, 3), labels(30, 3, 3)
+    expected = lmmd_reference(z_v, z_a, y_v, y_a, 3, kernels=kernels, ratio=ratio)
+    made = function(z_v.float(), z_a.float(), y_v, y_a, 3, kernels=kernels, ratio=ratio)
+    torch.testing.assert_close(made.double(), expected, rtol=1e-5, atol=0)
