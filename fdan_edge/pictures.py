@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ENDINGS = (".png", ".svg")
-#: Okabe and Ito's colours, the yellow (too pale on paper) last
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442")
+#: Okabe and Ito's colours, the yellow (too pale on paper) last; then wine and grey, for ten classes.
+_OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442")
+COLOURS = (*_OKABE_ITO, "#882255", "#999999")
 _PALE_BLUE = COLOURS[6]
 
 

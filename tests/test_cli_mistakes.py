@@ -65,7 +65,7 @@ def test_picture_mistakes(
     )
     assert not (tmp_path / "p").exists()
     elsewhere = fails("evaluate", run_folder, *speech, *wanted, "--faces", f"fer2013:{tmp_path}/none")
-    assert elsewhere.endswith("none: no such folder; say with --faces where the faces are")
+    assert elsewhere.endswith("none: no such folder or table (.csv, .tsv); say with --faces where the faces are")
     assert not (tmp_path / "p").exists()
     (tmp_path / "p").touch()
     assert f"{tmp_path}/p" in fails("evaluate", run_folder, *speech, *wanted)

@@ -16,13 +16,15 @@ from fdan_edge.calibration import measure
 from fdan_edge.emotions import EMOTIONS
 from fdan_edge.metrics import score
 
+#: RAVDESS's eight.
+NAMES = tuple(name for name in EMOTIONS if name not in ("boredom", "contempt"))
 TITLE = "PyTorch eager CPU, all given speech, training speech included where it is among it"
 TRUE = [c for c in range(8) for _ in range(100)]
 PREDICTED = [c if i % 3 else (c + i) % 8 for i, c in enumerate(TRUE)]
 
 
 def confusion(path: Path) -> None:
-    pictures.confusion_matrix(score(TRUE, PREDICTED, list(EMOTIONS)), TITLE, path)
+    pictures.confusion_matrix(score(TRUE, PREDICTED, list(NAMES)), TITLE, path)
 
 
 def reliability(path: Path) -> None:
@@ -32,7 +34,7 @@ def reliability(path: Path) -> None:
 
 def features(path: Path) -> None:
     points = np.random.default_rng(0).normal(size=(800, 2)) + np.array(TRUE)[:, None]
-    pictures.features(points, TRUE, [i % 2 == 0 for i in range(800)], list(EMOTIONS), TITLE, path)
+    pictures.features(points, TRUE, [i % 2 == 0 for i in range(800)], list(NAMES), TITLE, path)
 
 
 @pytest.mark.parametrize("draw", [confusion, reliability, features])
@@ -70,10 +72,10 @@ def words(monkeypatch: pytest.MonkeyPatch, draw: Callable[[Path], None], path: P
 
 def test_the_confusion_matrix_says_percent_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = words(monkeypatch, confusion, tmp_path)
-    counts = np.array(score(TRUE, PREDICTED, list(EMOTIONS)).confusion)
+    counts = np.array(score(TRUE, PREDICTED, list(NAMES)).confusion)
     cells = [text for text in said if " %\n" in text]
     assert sorted(cells) == sorted(f"{n} %\n{n}" for n in counts[counts > 0])  # 100 of each class
-    assert {f"{name} (100)" for name in EMOTIONS} | set(EMOTIONS) <= set(said)
+    assert {f"{name} (100)" for name in NAMES} | set(NAMES) <= set(said)
     assert any("UAR " in text and "included where it is among it" in " ".join(text.split()) for text in said)
 
 
@@ -86,7 +88,7 @@ def test_the_reliability_diagram_counts_its_bins(tmp_path: Path, monkeypatch: py
 
 def test_the_features_name_classes_and_modalities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = words(monkeypatch, features, tmp_path)
-    assert {*EMOTIONS, "voice (400)", "face (400)"} <= set(said)
+    assert {*NAMES, "voice (400)", "face (400)"} <= set(said)
 
 
 def test_one_modality_and_one_bin(tmp_path: Path) -> None:
