@@ -32,7 +32,7 @@ def examine() -> list[Finding]:
         _try("run models on the CPU", _onnxruntime, "pip install onnxruntime"),
         _try("run models with CUDA", _onnxruntime_cuda, "with a GPU: pip install onnxruntime-gpu"),
         _try("train", _torch, INSTALL_TRAINING),
-        _lmmd(),
+        _try("LMMD in training", _lmmd, INSTALL_TRAINING),
         _try("export to ONNX", _onnx, INSTALL_TRAINING),
         _try("TensorRT for RTX", _tensorrt_rtx, "pip install tensorrt-rtx-cu13"),
         _try("TensorRT (classic)", _tensorrt, "part of JetPack; elsewhere see NVIDIA's pages"),
@@ -74,19 +74,15 @@ def _torch() -> str:
     return f"PyTorch {torch.__version__} on {where}"
 
 
-def _lmmd() -> Finding:
+def _lmmd() -> str:
     """Training works without the compiled op; what is said is which one it would use, and why."""
-    ability = "LMMD in training"
-    try:
-        status, torch = _module("fdan_edge.native").native_status(), _module("torch")
-    except Exception as error:  # as in _try
-        return Finding(ability, False, one_line(error, 100), INSTALL_TRAINING)
-    build = _module("fdan_edge.native")
+    native, torch = _module("fdan_edge.native"), _module("torch")
+    status = native.native_status()
     if not status.cpu:
-        return Finding(ability, True, f"PyTorch reference, slower: {status.detail}; {build.BUILD}")
-    if torch.cuda.is_available() and not build.covers(torch.cuda.get_device_capability(), status.architectures):
-        return Finding(ability, True, f"compiled for {status.detail}; on this GPU slower: {build.BUILD_CUDA}")
-    return Finding(ability, True, f"compiled for {status.detail}")
+        return f"PyTorch reference, slower: {status.detail}; {native.BUILD}"
+    if torch.cuda.is_available() and not native.covers(torch.cuda.get_device_capability(), status.architectures):
+        return f"compiled for {status.detail}; on this GPU slower: {native.BUILD_CUDA}"
+    return f"compiled for {status.detail}"
 
 
 def _onnx() -> str:

@@ -62,7 +62,7 @@ def _why_not(error: ImportError) -> str:
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def serves(device: torch.device) -> bool:
     """Whether the compiled op runs on this device; where it does not, the reason is said once."""
-    status = _STATUS
+    status = native_status()
     if device.type == "cpu" and status.cpu:
         return True
     if device.type == "cuda" and status.cuda:
@@ -149,10 +149,11 @@ def lmmd_native(
     """`fdan_edge.ops.lmmd` by the compiled op, for inputs that it has checked."""
     gradient = torch.is_grad_enabled() and (z_visual.requires_grad or z_acoustic.requires_grad)
     inputs = (z_visual, z_acoustic, y_visual, y_acoustic, num_classes, shared_only, kernels, ratio, gradient)
-    if gradient and not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        return cast("Tensor", torch.ops.fdan_edge.lmmd.default(*inputs)[0])
+    if gradient:
         return cast("Tensor", _Lmmd.apply(*inputs))
-    op = torch.ops.fdan_edge.lmmd if torch.compiler.is_compiling() else torch.ops.fdan_edge.lmmd_forward
-    return cast("Tensor", op.default(*inputs)[0])
+    return cast("Tensor", torch.ops.fdan_edge.lmmd_forward.default(*inputs)[0])
 
 
 _STATUS = _load()

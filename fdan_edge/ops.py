@@ -61,9 +61,10 @@ def lmmd(
         ValueError: shapes or types that do not fit, an empty side, or a label out of range. On a GPU, where
             looking at labels would hold up the host, a label out of range makes the value NaN.
     """
-    sides = _checked(z_visual, z_acoustic, y_visual, y_acoustic, num_classes, class_count, kernels, ratio)
+    inputs = (z_visual, z_acoustic, y_visual, y_acoustic, num_classes)
     if not serves(z_visual.device):
-        return lmmd_reference(*sides, num_classes, class_count=class_count, kernels=kernels, ratio=ratio)
+        return lmmd_reference(*inputs, class_count=class_count, kernels=kernels, ratio=ratio)
+    sides = _checked(*inputs, class_count, kernels, ratio)
     return lmmd_native(*sides, num_classes, class_count == "shared", kernels, ratio)
 
 
@@ -119,9 +120,10 @@ def _checked(
     if z_visual.dtype != z_acoustic.dtype:
         dtype = torch.promote_types(z_visual.dtype, z_acoustic.dtype)
         z_visual, z_acoustic = z_visual.to(dtype), z_acoustic.to(dtype)
-    if y_visual.dim() == 1 and y_acoustic.dim() == 1:
-        if y_visual.is_floating_point() or y_acoustic.is_floating_point():
+    for labels in (y_visual, y_acoustic):
+        if labels.dim() == 1 and labels.is_floating_point():
             raise ValueError("lmmd: labels of one dimension must be whole numbers")
+    if y_visual.dim() == 1 and y_acoustic.dim() == 1:
         return z_visual, z_acoustic, y_visual.long(), y_acoustic.long()
     dtype = torch.float64 if z_visual.dtype == torch.float64 else torch.float32
     y_visual = _class_weights(y_visual, num_classes, dtype, "faces")
@@ -148,8 +150,6 @@ def _check_labels(labels: Tensor, rows: int, num_classes: int, side: str) -> Non
         raise ValueError(f"lmmd: labels of the {side} must have {rows} rows")
     if labels.dim() == 2 and labels.shape[1] != num_classes:
         raise ValueError(f"lmmd: labels of the {side} must have one column for each class")
-    if labels.dim() == 1 and labels.is_floating_point():
-        raise ValueError("lmmd: labels of one dimension must be whole numbers")
 
 
 def _class_weights(labels: Tensor, num_classes: int, dtype: torch.dtype, side: str) -> Tensor:

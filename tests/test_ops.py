@@ -306,6 +306,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("soft columns", {"y_visual": SOFT[:, :6], "y_acoustic": SOFT[:, :6]}, "labels of the faces.* column"),
     ("soft columns of voices", {"y_acoustic": SOFT[:, :1]}, "labels of the voices.* column"),
     ("labels that are not whole", {"y_visual": torch.tensor([0.5, 1, 2, 0])}, "labels"),
+    ("not whole beside soft", {"y_visual": torch.tensor([0.5, 1, 2, 0]), "y_acoustic": SOFT}, "whole numbers"),
     ("widths", {"z_acoustic": rows(4, 2, 0)}, "faces have 3 features, voices 2"),
     ("no features", {"z_visual": rows(4, 0, 0), "z_acoustic": rows(4, 0, 0)}, "features"),
     ("1-D features", {"z_visual": torch.ones(4), "z_acoustic": torch.ones(4)}, r"features.*\(rows, d\)"),
