@@ -46,7 +46,6 @@ def read_table(corpus: str, table: Path) -> list[Item]:
 
 def _write(table: Path, folder: Path) -> None:
     """Write all images or none: an interrupted call leaves nothing, and two calls at once do not collide."""
-    say(f"{table}: its faces are written to {folder}, once")
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".pixels-", dir=folder.parent))
     try:
@@ -57,6 +56,7 @@ def _write(table: Path, folder: Path) -> None:
                 raise DataError(f"{table}, line {line}: {error}") from None
         temporary.chmod(0o755)
         temporary.rename(folder)
+        say(f"{table}: its faces are written to {folder}, once")
     except OSError:
         if not folder.is_dir():  # else another process wrote it meanwhile
             raise
