@@ -24,7 +24,9 @@ def spec_augment(decibel: Tensor, masks: int, time_mask: float, freq_mask: float
     for _ in range(masks):
         hidden |= _bands(n, frames, time_mask, decibel.device)[:, None, None, :]
         hidden |= _bands(n, mels, freq_mask, decibel.device)[:, None, :, None]
-    return torch.where(hidden, fill, decibel)
+    # Frames of nothing but the floor are padding and stay so: a mask would turn them into sound.
+    floor = decibel.amin(dim=(2, 3), keepdim=True)
+    return torch.where(hidden & (decibel.amax(dim=2, keepdim=True) > floor), fill, decibel)
 
 
 def _bands(n: int, length: int, widest: float, device: torch.device) -> Tensor:

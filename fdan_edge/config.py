@@ -15,10 +15,27 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-BACKBONES = ("resnet34", "resnet18", "resnet50", "vgg16", "vgg19", "mobilenet_v2")
+#: Networks for images, which see a spectrogram as one, and whisper_tiny, an encoder of speech, for voices only.
+BACKBONES = ("resnet34", "resnet18", "resnet50", "vgg16", "vgg19", "mobilenet_v2", "whisper_tiny")
+FACE_BACKBONES = tuple(name for name in BACKBONES if name != "whisper_tiny")
+
+#: What a backbone brings unless it is set otherwise: Whisper was trained on these log-mels, and on more speech
+#: than any emotion corpus has, so its own layers move slowly and its stem and first layer not at all.
+_BROUGHT: dict[str, dict[str, Any]] = {
+    "whisper_tiny": {
+        "n_fft": 400,
+        "hop": 160,
+        "n_mels": 80,
+        "face_backbone": "mobilenet_v2",
+        "frozen_stages": 2,
+        "backbone_lr": 0.3,
+        "dropout": 0.1,
+    }
+}
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "backbone": BACKBONES,
+    "face_backbone": ("", *FACE_BACKBONES),
     "optimizer": ("adamw", "sgd"),
     "protocol": ("speaker", "random"),
     "acoustic_path": ("skip", "bank"),
@@ -26,6 +43,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 #: setting -> (lowest, highest) value that makes sense
 _RANGES: dict[str, tuple[float, float]] = {
+    "encoder_layers": (1, 4),
+    "frozen_stages": (0, 5),
+    "dropout": (0, 0.9),
+    "backbone_lr": (0, 100),
     "attention_layers": (0, 12),
     "feature_size": (8, 4096),
     "alpha": (0, 1e3),
@@ -73,7 +94,11 @@ class Config:
 
     # model
     backbone: str = "resnet34"
-    weights: str = "imagenet"  # imagenet, none, or the path of a state dict (.pth, .safetensors)
+    weights: str = "pretrained"  # pretrained, none, or the path of a state dict (.pth, .safetensors)
+    face_backbone: str = ""  # the faces' network; "": the same kind as the voices'
+    encoder_layers: int = 2  # of whisper_tiny's four
+    frozen_stages: int = 0  # of whisper_tiny, from the input on: 1 its stem, 2 its first layer too; not trained
+    dropout: float = 0.0  # in whisper_tiny's layers
     feature_size: int = 256  # d, the width of Z_v and Z_a
     attention_layers: int = 1  # l; 0 is the paper's ablation FDAN_1
     acoustic_path: str = "skip"  # how the exported path treats cross-attention
@@ -100,6 +125,7 @@ class Config:
     face_batch_size: int = 32
     optimizer: str = "adamw"
     lr: float = 1e-3
+    backbone_lr: float = 1.0  # the backbones' learning rate as a share of lr
     momentum: float = 0.9  # of sgd
     weight_decay: float = 0.01
     warmup_epochs: float = 1.0
@@ -132,6 +158,18 @@ class Config:
             if not low <= value <= high:
                 raise ConfigError(f"{name} = {value} is out of range; valid: {low:g} to {high:g}")
         self._check_lengths()
+        if self.backbone == "whisper_tiny":
+            self._check_whisper()
+
+    def _check_whisper(self) -> None:
+        wanted = {"sample_rate": 16000, **{n: _BROUGHT["whisper_tiny"][n] for n in ("n_fft", "hop", "n_mels")}}
+        for name, value in wanted.items():
+            if getattr(self, name) != value:
+                raise ConfigError(f"whisper_tiny needs {name} = {value}, not {getattr(self, name)}")
+        if self.window_seconds > 8:
+            raise ConfigError(f"window_seconds = {self.window_seconds:g}: whisper_tiny hears at most 8 at once")
+        if not self.face_backbone:
+            raise ConfigError(f"whisper_tiny sees no faces: set face_backbone; valid: {', '.join(FACE_BACKBONES)}")
 
     def _check_lengths(self) -> None:
         frames = 1 + self.window // self.hop
@@ -172,14 +210,14 @@ def config_from_dict(values: dict[str, Any]) -> Config:
 
 
 def load_config(path: Path | None, overrides: list[str]) -> Config:
-    """The settings of a TOML file (or the defaults), changed by `key=value` words."""
+    """The settings of a TOML file (or the defaults, and what the backbone brings), changed by `key=value` words."""
     values = read_toml(path) if path else {}
     for word in overrides:
         name, equals, text = word.partition("=")
         if not equals:
             raise ConfigError(f"--set {word!r} is not of the form key=value")
         values[name.strip()] = _parse(name.strip(), text.strip())
-    return config_from_dict(values)
+    return config_from_dict({**_BROUGHT.get(str(values.get("backbone")), {}), **values})
 
 
 def read_toml(path: Path) -> dict[str, Any]:

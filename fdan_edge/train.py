@@ -182,7 +182,7 @@ class Trainer:
 
     def _step(self, voices: Tensor, faces: Tensor | None, time_in_epochs: float) -> Tensor:
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, time_in_epochs)
+            group["lr"] = group["share"] * learning_rate(self.config, time_in_epochs)
         decibel, labels = self._voice_batch(voices)
         terms, logits = self._forward(decibel, labels, faces, time_in_epochs)
         self.optimizer.zero_grad(set_to_none=True)
@@ -310,11 +310,21 @@ def _averaged(model: Fdan, config: Config) -> AveragedModel | None:
 
 
 def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    groups = _groups(model, config)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay, fused=True
-        )
-    return torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+        return torch.optim.SGD(groups, config.lr, config.momentum, weight_decay=config.weight_decay, fused=True)
+    return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def _groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
+    """What is trained, the backbones at their share of the learning rate."""
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if config.backbone_lr == 1:  # one group, in the model's order, as runs of before have it
+        return [{"params": [p for _, p in trained], "share": 1.0}]
+    backbones = [p for name, p in trained if ".backbone." in name]
+    others = [p for name, p in trained if ".backbone." not in name]
+    groups = [{"params": others, "share": 1.0}, {"params": backbones, "share": config.backbone_lr}]
+    return [group for group in groups if group["params"]]
 
 
 def _ramp(config: Config, time_in_epochs: float) -> float:

@@ -13,7 +13,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fdan_edge.config import BACKBONES
+from fdan_edge.config import FACE_BACKBONES
 from fdan_edge.errors import ConfigError
 from fdan_edge.models import backbones
 from fdan_edge.models.backbones import build_backbone, load_weights
@@ -33,7 +33,7 @@ def stem(network: nn.Module) -> nn.Conv2d:
 
 
 @pytest.mark.usefixtures("quick_init")
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", FACE_BACKBONES)
 def test_one_channel_equals_three_equal_channels(name: str) -> None:
     whole = torchvision.models.get_model(name, weights=None)
     nn.init.trunc_normal_(stem(whole).weight, std=0.1, generator=torch.Generator().manual_seed(0))
@@ -102,7 +102,7 @@ def test_no_weights() -> None:
 
 
 def test_a_wrong_path_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"'/nowhere/w.pth': no such file; valid: imagenet, none, or a path"):
+    with pytest.raises(ConfigError, match=r"'/nowhere/w.pth': no such file; valid: pretrained, none, or a path"):
         load_weights("resnet18", "/nowhere/w.pth")
 
 

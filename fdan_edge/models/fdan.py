@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fdan_edge.config import Config
 from fdan_edge.frontend import LogMel
 from fdan_edge.models.attention import CrossAttention
-from fdan_edge.models.backbones import build_backbone, load_weights
+from fdan_edge.models.backbones import build_backbone, build_voice_backbone, load_weights
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class AcousticBranch(nn.Module):
 
     def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
         super().__init__()
-        self.backbone, width = build_backbone(config.backbone, state, channels=1)
+        self.backbone, width = build_voice_backbone(config, state)
         self.bottleneck = _bottleneck(width, config.feature_size)
 
     def forward(self, decibel: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class VisualBranch(nn.Module):
 
     def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
         super().__init__()
-        self.backbone, width = build_backbone(config.backbone, state)
+        self.backbone, width = build_backbone(config.face_backbone or config.backbone, state)
         self.bottleneck = _bottleneck(width, config.feature_size)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
@@ -65,12 +65,17 @@ class Fdan(nn.Module):
     def __init__(self, config: Config, num_classes: int, *, faces: bool, pretrained: bool = True) -> None:
         super().__init__()
         state = load_weights(config.backbone, config.weights) if pretrained else None
+        face_state = state
+        if pretrained and faces and config.face_backbone not in ("", config.backbone):
+            # A path names the voices' weights.
+            own = "none" if config.weights == "none" else "pretrained"
+            face_state = load_weights(config.face_backbone, own)
         layers = config.attention_layers if faces else 0
         self.num_classes = num_classes
         self.visual_dropout = config.visual_dropout
         self.use_bank = config.acoustic_path == "bank"
         self.acoustic = AcousticBranch(config, state)
-        self.visual = VisualBranch(config, state) if faces else None
+        self.visual = VisualBranch(config, face_state) if faces else None
         self.layers = nn.ModuleList(CrossAttention(config.feature_size) for _ in range(layers))
         self.classifier = nn.Linear(config.feature_size, num_classes)
         bank = config.bank_per_class * num_classes if self.use_bank and layers else 0
