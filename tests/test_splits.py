@@ -10,7 +10,8 @@ import pytest
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item
 from fdan_edge.errors import DataError
-from fdan_edge.splits import PARTS, Split, restore, split
+from fdan_edge.protocols import PARTS
+from fdan_edge.splits import Split, restore, split
 
 CLASSES = ("angry", "happy", "sad")
 

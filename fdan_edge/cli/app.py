@@ -33,6 +33,11 @@ Speech = Annotated[
     list[str], typer.Option("--speech", metavar="CORPUS:PATH", help=SPEECH_HELP, show_default=False)
 ]
 Faces = Annotated[list[str], typer.Option("--faces", metavar="CORPUS:PATH", help=FACES_HELP, show_default=False)]
+ConfigFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Argument(metavar="CONFIG.toml", help="Settings as TOML.", show_default=False),
+]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for programs.")]
 Threads = Annotated[int, typer.Option(metavar="N", min=0, max=1024, help="Threads of the runtime; 0: all cores.")]
 
@@ -63,15 +68,10 @@ def _options(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
-    config: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="CONFIG.toml", help="Settings as TOML.", show_default=False),
-    ] = None,
+    config: ConfigFile = None,
     speech: Speech = [],  # noqa: B006
     faces: Faces = [],  # noqa: B006
-    set_: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")
-    ] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", metavar="", help="Continue the training in --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -91,6 +91,29 @@ def train(
         settings = load_config(config, set_)
     fitted = fit(settings, _sources(speech, "--speech"), _sources(faces), out, resume=resume)
     _print_json(fitted.metrics) if as_json else show.fitted(fitted.folder, fitted.metrics)
+
+
+@app.command()
+def crossval(
+    out: Annotated[Path, typer.Option(help="The folder to write; each fold is a run folder in it.")],
+    config: ConfigFile = None,
+    speech: Speech = [],  # noqa: B006
+    faces: Faces = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Train every fold and score their tests together. Protocol kfold, unless --set protocol=loso.
+
+    The same command again goes on where it was stopped.
+    """
+    _needs_training()
+    from fdan_edge.cli import show
+    from fdan_edge.config import load_config
+    from fdan_edge.crossval import crossval as run_folds
+
+    settings = load_config(config, set_, protocol="kfold")
+    done = run_folds(settings, _sources(speech, "--speech"), _sources(faces), out)
+    _print_json(done.to_dict()) if as_json else show.crossvalidated(done)
 
 
 @app.command()
