@@ -31,7 +31,8 @@ class Crossing:
         """For people; `what` is speakers or sentences."""
         if self.names:
             return f"{len(self.names)} of {self.of} test {what} also in training"
-        return f"{what} not known of {self.unknown} recordings" if self.unknown else f"clean for {what}"
+        some = "1 recording" if self.unknown == 1 else f"{self.unknown} recordings"
+        return f"{what} not known of {some}" if self.unknown else f"clean for {what}"
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def _fold(folder: Path, config: Config, speech: list[Source], faces: list[Source
 
 def _finished(folder: Path, config: Config) -> bool:
     """A training that diverged has scores too, but not all epochs."""
-    if not ((folder / "metrics.json").is_file() and (folder / FILE).is_file()):
+    if not all((folder / name).is_file() for name in ("metrics.json", FILE, "epochs.jsonl")):
         return False
     return len((folder / "epochs.jsonl").read_text(encoding="utf-8").splitlines()) == config.epochs
 

@@ -81,8 +81,9 @@ def _together(made: Split) -> Split:
         strays |= {item: stays for item in group if part[item] != stays}
     if not strays:
         return made
-    done = "left out of the earlier part" if made.promise else "kept in one part"
-    say(f"{len(strays)} recordings are in another part under another name: {done}")
+    count = "1 recording is" if len(strays) == 1 else f"{len(strays)} recordings are"
+    done = "left out there" if made.promise else "kept in one part"
+    say(f"{count} in a second part under another name: {done}")
     train, val, test = (
         [item for item in getattr(made, name) if item not in strays]
         + [item for item, stays in strays.items() if stays == name and not made.promise]

@@ -77,7 +77,7 @@ def test_sentences_that_cross() -> None:
 
 def test_what_is_not_known_is_not_clean() -> None:
     made = audit(parts(test=[item("4"), item("5", "e", "w")]))
-    assert made.line() == "speakers not known of 1 recordings; sentences not known of 1 recordings; no duplicates"
+    assert made.line() == "speakers not known of 1 recording; sentences not known of 1 recording; no duplicates"
 
 
 def test_long_lists_are_cut() -> None:

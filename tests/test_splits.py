@@ -142,7 +142,7 @@ def test_a_recording_under_two_names_is_in_one_part_of_a_random_split(
     assert [where(made, name) for name in pairs] == [["test"], ["test"], ["val"]]
     assert [where(made, name) for name in pairs.values()] == [["test"], ["test"], ["val"]]
     assert audit(made).duplicates == []
-    assert "3 recordings are in another part under another name: kept in one part" in capfd.readouterr().err
+    assert "3 recordings are in a second part under another name: kept in one part" in capfd.readouterr().err
 
 
 def test_the_copy_of_another_speaker_is_left_out_of_training(tmp_path: Path) -> None:
