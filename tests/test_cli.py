@@ -51,13 +51,17 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_help_names_every_verb(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for verb in ("train", "evaluate", "export", "infer", "bench", "demo", "doctor", "data"):
+    for verb in ("train", "evaluate", "export", "infer", "bench", "reproduce", "demo", "doctor", "data"):
         assert f" {verb} " in out
     assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
-    "verb", [["train"], ["evaluate"], ["export"], ["infer"], ["bench"], ["demo"], ["doctor"], ["data", "scan"]]
+    "verb",
+    [
+        *(["train"], ["evaluate"], ["export"], ["infer"], ["bench"], ["reproduce"], ["demo"], ["doctor"]),
+        ["data", "scan"],
+    ],
 )
 def test_every_verb_has_help(run: Run, verb: list[str]) -> None:
     code, out, err = run(*verb, "-h")
