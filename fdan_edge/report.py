@@ -50,7 +50,9 @@ class _Notes:
         return " " + " ".join(f"({number})" for number in numbers) if numbers else ""
 
     def lines(self) -> list[str]:
-        return [f"({number}) {text}  " for number, text in enumerate(self.texts, 1)]
+        # Two blanks end a line in Markdown; what stands in angle brackets would be taken for HTML.
+        texts = (text.replace("<", "\\<") for text in self.texts)
+        return [f"({number}) {text}  " for number, text in enumerate(texts, 1)]
 
 
 def markdown(request: Request, runs: list[Run], outcomes: Outcomes, command: str) -> str:
@@ -105,9 +107,8 @@ def _entry(run: Run, outcome: Outcome | None) -> dict[str, Any]:
 
 
 def _introduction(request: Request) -> str:
-    faces = ", ".join(map(str, request.faces)) or "none"
-    speech = ", ".join(map(str, request.speech))
-    text = f"Speech: `{speech}`. Faces: `{faces}`. Backbone of FDAN: {request.backbone}"
+    speech, faces = (", ".join(f"`{source}`" for source in given) for given in (request.speech, request.faces))
+    text = f"Speech: {speech}. Faces: {faces or 'none'}. Backbone of FDAN: {request.backbone}"
     text += "" if request.backbone == published.BACKBONE else f" (the paper's: {published.BACKBONE})"
     if published.rows(request.table, request.corpora):
         return text + "."
@@ -201,7 +202,8 @@ def _described(tried: list[Tried]) -> list[str]:
     )
     notes = dict.fromkeys(m["test"]["intervals"]["note"] for m in done)
     lines = [f"- Split: {text}." for text in splits]
-    return [*lines, *(f"- Intervals: bootstrap, {text}." for text in notes), ""]
+    lines += [f"- Intervals: bootstrap, {text}." for text in notes]
+    return [*lines, ""] if lines else []
 
 
 def _origin(request: Request, tried: list[Tried]) -> list[str]:

@@ -80,14 +80,14 @@ def test_protocols_are_never_mixed(table1: Request) -> None:
 
 
 def test_equal_reasons_share_a_footnote(table1: Request) -> None:
-    missing = Outcome(problem="no weights")
+    missing = Outcome(problem="no weights <no internet>")
     text = text_of(
         table1, missing, missing, Outcome(problem="too little memory"), outcome(0.5), outcome(0.5), None
     )
     assert cells(text, "VGG-16 (1)")[1] == cells(text, "VGG-19 (1)")[1] == "not run"
     assert cells(text, "ResNet-18 (2)")[2] == "-"
     assert cells(text, "FDAN")[1] == "not run yet"
-    assert "(1) no weights  \n(2) too little memory  \n\n" in text
+    assert "(1) no weights \\<no internet>  \n(2) too little memory  \n\n" in text
 
 
 def test_scores_with_a_remark(table1: Request) -> None:
