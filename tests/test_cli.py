@@ -51,7 +51,8 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_help_names_every_verb(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for verb in ("train", "crossval", "evaluate", "export", "infer", "bench", "demo", "doctor", "data"):
+    verbs = ("train", "crossval", "evaluate", "export", "infer", "bench", "reproduce", "demo", "doctor", "data")
+    for verb in verbs:
         assert f" {verb} " in out
     assert max(map(len, out.splitlines())) <= 80
 
@@ -67,6 +68,7 @@ def test_help_names_every_verb(run: Run) -> None:
         ["bench"],
         ["demo"],
         ["doctor"],
+        ["reproduce"],
         ["data", "scan"],
     ],
 )

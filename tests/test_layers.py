@@ -15,6 +15,7 @@ LAYERS = [
         "fdan_edge",
         "fdan_edge.errors",
         "fdan_edge.config",
+        "fdan_edge.published",
         "fdan_edge.emotions",
         "fdan_edge.files",
         "fdan_edge.progress",
@@ -33,7 +34,7 @@ LAYERS = [
         "fdan_edge.bench",
         "fdan_edge.doctor",
     ],
-    ["fdan_edge.fit", "fdan_edge.crossval", "fdan_edge.export"],
+    ["fdan_edge.fit", "fdan_edge.crossval", "fdan_edge.reproduce", "fdan_edge.report", "fdan_edge.export"],
     ["fdan_edge.cli", "fdan_edge.__main__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]

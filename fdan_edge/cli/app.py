@@ -231,6 +231,56 @@ def bench(
 
 
 @app.command()
+def reproduce(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="table1, table2, table3 or table4.")],
+    speech: Speech = [],  # noqa: B006
+    faces: Faces = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="Where the run folders and the table go.")] = Path("runs/reproduce"),
+    protocol: Annotated[
+        list[str],
+        typer.Option(metavar="NAME", help="How speech is split; repeat for more.", show_default="random, speaker"),
+    ] = [],  # noqa: B006
+    seeds: Annotated[str, typer.Option(metavar="N,N", help="Seeds of the trainings.")] = "0",
+    rows: Annotated[
+        str, typer.Option(metavar="ROW,ROW", help="Some rows only, `plain` too.", show_default="the paper's")
+    ] = "",
+    backbone: Annotated[str, typer.Option(metavar="NAME", help="Of FDAN and of the row `plain`.")] = "resnet34",
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of all rows.")
+    ] = [],  # noqa: B006
+    paper_recipe: Annotated[
+        bool, typer.Option("--paper-recipe", metavar="", help="SGD, momentum 0.99, 300 epochs, as in the paper.")
+    ] = False,
+    markdown: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Write the table here too.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the rows of one of the paper's tables; print our scores beside the published ones.
+
+    The same command goes on where it was stopped. Exit code 1: some rows could not be run.
+    """
+    _needs_training()
+    from fdan_edge.cli.reproduce import Output, names, numbers, run_table
+    from fdan_edge.reproduce import Request
+
+    request = Request(
+        table,
+        _sources(speech, "--speech"),
+        _sources(faces),
+        out,
+        protocols=list(dict.fromkeys(protocol)) or ["random", "speaker"],
+        seeds=numbers(seeds),
+        rows=names(rows),
+        backbone=backbone,
+        settings=set_,
+        paper_recipe=paper_recipe,
+    )
+    raise typer.Exit(run_table(request, Output(markdown, as_json)))
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where the run and the bundle go.")] = Path("demo"),
 ) -> None:
