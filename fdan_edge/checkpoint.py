@@ -1,13 +1,14 @@
 """The run folder: what a training leaves behind, written so that a crash loses one epoch at most.
 
 config.toml               the settings, usable as CONFIG.toml of another run
-run.toml                  classes, sources, protocol, versions
+run.toml                  classes, sources, protocol, the leak audit's verdict, versions
 split.json                which recordings were in train, val and test
 checkpoint.safetensors    weights of the best epoch (chosen on validation)
 last.safetensors          everything that --resume needs
 epochs.jsonl              one line per epoch
 calibration.json          the temperature of the probabilities, fitted on validation; an older run has none
-metrics.json              scores on validation and test
+metrics.json              scores on validation and test, the leak audit
+predictions.json          what the model says of each recording of the test
 confusion.png, .svg       the test's confusion matrix
 reliability.png, .svg     how often the test's recordings are recognised rightly, by confidence
 """
@@ -26,6 +27,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fdan_edge.audit import NOT_AUDITED
 from fdan_edge.config import Config, config_from_dict, config_to_dict, read_toml
 from fdan_edge.errors import CheckpointError, ConfigError, one_line
 from fdan_edge.files import atomic_path, write_json, write_text
@@ -43,6 +45,7 @@ class RunInfo:
     faces: list[str]
     protocol: str  # for people
     versions: dict[str, str]
+    audit: str = NOT_AUDITED  # the verdict for people; runs of before have none
 
 
 def save_run(folder: Path, config: Config, info: RunInfo) -> None:
@@ -79,7 +82,7 @@ def _run_info(values: dict[str, Any]) -> RunInfo:
 
 
 def load_split(folder: Path) -> dict[str, list[str]]:
-    """The item keys of each part, and the speakers seen in training, from split.json.
+    """The item keys of each part, and the speakers or sentences seen in training, from split.json.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -88,7 +91,7 @@ def load_split(folder: Path) -> dict[str, list[str]]:
     try:
         values: dict[str, list[str]] = json.loads(path.read_text())
         parts = {part: list(values[part]) for part in ("train", "val", "test")}
-        return {**parts, "speakers": list(values.get("speakers", []))}
+        return {**parts, **{met: list(values.get(met, [])) for met in ("speakers", "texts")}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: missing or damaged: {one_line(error)}") from None
 

@@ -37,7 +37,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "backbone": BACKBONES,
     "face_backbone": ("", *FACE_BACKBONES),
     "optimizer": ("adamw", "sgd"),
-    "protocol": ("speaker", "random"),
+    "protocol": ("speaker", "loso", "kfold", "text", "official", "random"),
     "acoustic_path": ("skip", "bank"),
     "lmmd_classes": ("all", "shared"),
 }
@@ -75,6 +75,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "freq_mask": (0, 1),
     "masks": (0, 20),
     "speed_perturbation": (0, 0.5),
+    "folds": (2, 1000),
+    "fold": (1, 100_000),
     "test_fraction": (0.01, 0.9),
     "val_fraction": (0.01, 0.9),
     "seed": (0, 2**31 - 1),
@@ -109,6 +111,9 @@ class Config:
     alpha_ramp: float = 0.3  # share of the training over which alpha grows from 0
     lmmd_classes: str = "all"  # what LMMD's sum is divided by: all C, or the shared classes
     label_smoothing: float = 0.1
+    balanced: bool = (
+        False  # whether every class counts the same in the voices' loss, however many recordings it has
+    )
     # audio front end
     sample_rate: int = 16000  # Hz
     n_fft: int = 1024  # samples
@@ -137,16 +142,21 @@ class Config:
     freq_mask: float = 0.15  # widest frequency mask, share of the mel bands
     speed_perturbation: float = 0.1  # voices also at 1 - s and 1 + s times their speed
     # data
-    protocol: str = "speaker"  # speaker: no speaker in two parts; random: the paper's 8/2
-    test_speakers: tuple[str, ...] = ()  # none given: the last sixth of the sorted speakers
-    val_speakers: tuple[str, ...] = ()  # none given: the last tenth of the others
+    # speaker: no speaker in two parts; loso: one speaker is the test; kfold: one of `folds` groups of speakers is;
+    # text: no sentence of the test in training; official: the publisher's parts; random: the paper's 8/2
+    protocol: str = "speaker"
+    test_speakers: tuple[str, ...] = ()  # of speaker; none given: the last sixth of the sorted speakers
+    val_speakers: tuple[str, ...] = ()  # of speaker; none given: the last tenth of the others
+    folds: int = 6  # of kfold: groups of speakers in sorted order; RAVDESS: actors 01-04, 05-08, ...
+    fold: int = 1  # of kfold: which group is the test, from 1; of loso: which of the sorted speakers
+    test_texts: tuple[str, ...] = ()  # of text; none given: the last sixth of the sorted sentences
     test_fraction: float = 0.2  # of the random protocol
-    val_fraction: float = 0.1
+    val_fraction: float = 0.1  # of the random protocol, and of validation parts that are made at random
     calm_as_neutral: bool = True
     boredom: bool = False  # whether EMO-DB's boredom is a class; false: its recordings are left out
     # machine
     seed: int = 0
-    split_seed: int = 0  # of the random protocol
+    split_seed: int = 0  # of the random protocol, and of validation parts that are made at random
     threads: int = 0  # 0: PyTorch's choice
 
     def __post_init__(self) -> None:
@@ -158,6 +168,7 @@ class Config:
             if not low <= value <= high:
                 raise ConfigError(f"{name} = {value} is out of range; valid: {low:g} to {high:g}")
         self._check_lengths()
+        self._check_protocol()
         if self.backbone == "whisper_tiny":
             self._check_whisper()
 
@@ -170,6 +181,17 @@ class Config:
             raise ConfigError(f"window_seconds = {self.window_seconds:g}: whisper_tiny hears at most 8 at once")
         if not self.face_backbone:
             raise ConfigError(f"whisper_tiny sees no faces: set face_backbone; valid: {', '.join(FACE_BACKBONES)}")
+
+    def _check_protocol(self) -> None:
+        """A setting that the protocol would pass over is a mistake, not a wish to be ignored."""
+        if self.protocol == "kfold" and self.fold > self.folds:
+            raise ConfigError(f"fold = {self.fold} is out of range; valid: 1 to {self.folds} (folds)")
+        if self.test_texts and self.protocol != "text":
+            raise ConfigError(f"test_texts goes with protocol text, not {self.protocol}")
+        for name in ("test_speakers", "val_speakers"):
+            # Runs of before may have them beside protocol random.
+            if getattr(self, name) and self.protocol not in ("speaker", "random"):
+                raise ConfigError(f"{name} goes with protocol speaker, not {self.protocol}")
 
     def _check_lengths(self) -> None:
         frames = 1 + self.window // self.hop
@@ -209,9 +231,12 @@ def config_from_dict(values: dict[str, Any]) -> Config:
     return Config(**{name: _typed(name, value) for name, value in values.items()})
 
 
-def load_config(path: Path | None, overrides: list[str]) -> Config:
-    """The settings of a TOML file (or the defaults, and what the backbone brings), changed by `key=value` words."""
-    values = read_toml(path) if path else {}
+def load_config(path: Path | None, overrides: list[str], **defaults: Any) -> Config:
+    """The settings of a TOML file (or the defaults, and what the backbone brings), changed by `key=value` words.
+
+    `defaults` stand in the place of the usual ones.
+    """
+    values = {**defaults, **(read_toml(path) if path else {})}
     for word in overrides:
         name, equals, text = word.partition("=")
         if not equals:

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from fdan_edge.bootstrap import Intervals, intervals
-from fdan_edge.calibration import Calibration, measure
+from fdan_edge.audit import NOT_AUDITED
+from fdan_edge.bootstrap import Intervals
+from fdan_edge.calibration import Calibration
 from fdan_edge.corpora import Item, Source, read, recording, unique
 from fdan_edge.emotions import merged
 from fdan_edge.errors import AudioError, DataError, choose
 from fdan_edge.infer import recognise
-from fdan_edge.metrics import Scores, score
+from fdan_edge.metrics import Scores
+from fdan_edge.predictions import Prediction, Predictions
 from fdan_edge.progress import say, track
 from fdan_edge.runners import Runner
 
@@ -30,11 +32,14 @@ class Evaluation:
     part: str  # for people
     broken: list[str]  # one line per recording that could not be used
     skipped: int  # recordings of classes that the model does not know
+    predictions: Predictions  # what the scores are of; not in `to_dict`
+    audit: str = NOT_AUDITED  # the verdict on the split that these recordings are the test of
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             "part": self.part,
+            "audit": self.audit,
             **self.scores.to_dict(),
             "intervals": self.intervals.to_dict(),
             "calibration": self.calibration.to_dict(),
@@ -61,8 +66,8 @@ def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tu
     """The items to score, and how to call them.
 
     `test` is what the run held out; speech of other corpora counts as test as a whole. Recordings that the
-    run saw in training or validation never do, nor, where speakers were held out, do further recordings of
-    the speakers that it saw. `all` takes everything and says so.
+    run saw in training or validation never do, nor, where speakers or sentences were held out, do further
+    recordings of those that it saw. `all` takes everything and says so.
     """
     if part not in PARTS:
         raise DataError(choose("part", part, PARTS))
@@ -74,10 +79,11 @@ def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tu
         if not chosen:
             raise DataError(f"none of this speech is in the run's {part} part")
         return chosen, f"the run's {part} part"
-    chosen = _unseen(items, parts["train"] | parts["val"], set(split["speakers"]))
+    chosen = _unseen(items, parts["train"] | parts["val"], split)
     if not chosen:
+        what = "sentences" if split.get("texts") else "speakers"
         raise DataError(
-            "all of this speech, or its speakers, was used in training or validation; --part all scores it anyway"
+            f"all of this speech, or its {what}, was used in training or validation; --part all scores it anyway"
         )
     known = sum(recording(item.key) in parts["test"] for item in chosen)
     if known == len(chosen):
@@ -86,9 +92,11 @@ def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tu
     return chosen, "speech unseen in training"
 
 
-def _unseen(items: list[Item], recordings: set[str], speakers: set[str]) -> list[Item]:
-    """Neither the recordings nor, where speakers were held out, other recordings of the speakers."""
-    return [i for i in items if recording(i.key) not in recordings and i.speaker_key not in speakers]
+def _unseen(items: list[Item], recordings: set[str], split: dict[str, list[str]]) -> list[Item]:
+    """Neither the recordings nor, where speakers or sentences were held out, others of those that were met."""
+    speakers, texts = set(split["speakers"]), set(split.get("texts", []))
+    kept = [item for item in items if recording(item.key) not in recordings]
+    return [item for item in kept if item.speaker_key not in speakers and item.text_key not in texts]
 
 
 def pick(items: list[Item], count: int) -> list[Item]:
@@ -106,26 +114,25 @@ def evaluate(runner: Runner, items: list[Item], part: str) -> Evaluation:
         DataError: no recording could be scored.
     """
     labels = list(runner.spec.labels)
-    scored: list[Item] = []
-    probabilities, broken = [], []
+    heard: list[Prediction] = []
+    broken = []
     known = [item for item in items if item.emotion in labels]
     for item in track(known, "evaluate"):
         try:
-            heard = recognise(runner, item.path)
+            made = list(recognise(runner, item.path).probabilities.values())
         except AudioError as error:
             broken.append(str(error))
             continue
-        scored.append(item)
-        probabilities.append(list(heard.probabilities.values()))
-    if not scored:
+        heard.append(Prediction(item.key, item.emotion, item.speaker_key, made))
+    if not heard:
         raise DataError(f"none of {len(items)} recordings could be scored; the model knows {', '.join(labels)}")
-    true = [labels.index(item.emotion) for item in scored]
-    predicted = np.argmax(probabilities, axis=1).tolist()
+    predictions = Predictions(labels, heard)
     return Evaluation(
-        scores=score(true, predicted, labels),
-        intervals=intervals(true, predicted, labels, [item.speaker_key for item in scored]),
-        calibration=measure(np.array(probabilities), np.array(true)),
+        scores=predictions.scores(),
+        intervals=predictions.intervals(),
+        calibration=predictions.calibration(),
         part=part,
         broken=broken,
         skipped=len(items) - len(known),
+        predictions=predictions,
     )

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 import torchvision
 
-from fdan_edge import __version__, calibration, checkpoint, features, pictures
+from fdan_edge import __version__, calibration, checkpoint, features, pictures, predictions
+from fdan_edge.audit import NOT_AUDITED, Audit, audit
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source, read
 from fdan_edge.emotions import merged
@@ -42,7 +43,7 @@ def fit(
     With `resume`, the folder's unfinished training is taken up where its last whole epoch ended.
 
     Raises:
-        DataError: the corpora or the split cannot be used.
+        DataError: the corpora or the split cannot be used, or the split is not what its protocol promises.
         CheckpointError: the folder holds a run already, or none to resume.
     """
     if not resume and (folder / "run.toml").exists():
@@ -61,8 +62,8 @@ def fit(
         say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
     elif not resume:
         _save_start(config, speech, faces, corpora, folder)
-    best = _run(trainer, corpora.parts, folder)
-    return Fitted(folder, _score(folder, best, corpora.parts, trainer))
+    best = _run(trainer, corpora, folder)
+    return Fitted(folder, _score(folder, best, corpora, trainer))
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,15 @@ class _Corpora:
 
     classes: list[str]
     parts: Split
+    audit: Audit
     faces: list[Item]
 
 
 def _fresh(config: Config, speech: list[Source], faces: list[Source]) -> _Corpora:
     items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     classes = features.class_names(items)
-    return _Corpora(classes, split(items, config), _faces(faces, classes, config))
+    parts = split(items, config)
+    return _Corpora(classes, parts, _audited(parts), _faces(faces, classes, config))
 
 
 def _resumed(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> _Corpora:
@@ -85,7 +88,18 @@ def _resumed(config: Config, speech: list[Source], faces: list[Source], folder: 
     _, info = checkpoint.load_run(folder)
     items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     parts = restore(items, checkpoint.load_split(folder), info.protocol)
-    return _Corpora(info.classes, parts, _faces(faces, info.classes, config))
+    audited = _audited(parts)
+    if info.audit == NOT_AUDITED:  # a run of before
+        checkpoint.save_run(folder, config, replace(info, audit=audited.line()))
+    return _Corpora(info.classes, parts, audited, _faces(faces, info.classes, config))
+
+
+def _audited(parts: Split) -> Audit:
+    """The leak audit, said; DataError where the split is not what its protocol promises."""
+    audited = audit(parts)
+    audited.check()
+    say(f"audit: {audited.line()}")
+    return audited
 
 
 def _trainer(config: Config, corpora: _Corpora, folder: Path, *, pretrained: bool) -> Trainer:
@@ -107,21 +121,20 @@ def _trainer(config: Config, corpora: _Corpora, folder: Path, *, pretrained: boo
 def _save_start(
     config: Config, speech: list[Source], faces: list[Source], corpora: _Corpora, folder: Path
 ) -> None:
-    description = corpora.parts.description
-    voices, images = ([_absolute(s) for s in given] for given in (speech, faces))
-    write_json(folder / "split.json", corpora.parts.keys())
-    checkpoint.save_run(
-        folder, config, checkpoint.RunInfo(corpora.classes, voices, images, description, versions())
-    )
+    parts, verdict = corpora.parts, corpora.audit.line()
+    voices, images = ([absolute(s) for s in given] for given in (speech, faces))
+    write_json(folder / "split.json", parts.keys())
+    info = checkpoint.RunInfo(corpora.classes, voices, images, parts.description, versions(), verdict)
+    checkpoint.save_run(folder, config, info)
 
 
-def _run(trainer: Trainer, parts: Split, folder: Path) -> Epoch:
+def _run(trainer: Trainer, corpora: _Corpora, folder: Path) -> Epoch:
     """Train; what was reached before an interruption stays, and the user hears how to go on."""
     try:
         return trainer.run()
     except TrainingError:
         if trainer.history:
-            _score(folder, trainer.best(), parts, trainer)
+            _score(folder, trainer.best(), corpora, trainer)
         raise
     except (KeyboardInterrupt, OSError):
         if trainer.history:
@@ -147,13 +160,16 @@ def _faces(sources: list[Source], classes: list[str], config: Config) -> list[It
     return kept
 
 
-def _score(folder: Path, best: Epoch, parts: Split, trainer: Trainer) -> dict[str, Any]:
-    fitted = _calibrate(folder, best, trainer)
+def _score(folder: Path, best: Epoch, corpora: _Corpora, trainer: Trainer) -> dict[str, Any]:
+    fitted, parts = _calibrate(folder, best, trainer), corpora.parts
     with TorchRunner(folder) as runner:
         test = evaluate(runner, parts.test, "the run's test part")
+        test = replace(test, audit=runner.info.audit)
+    test.predictions.save(folder / predictions.FILE)
     values = {
         "method": _method(runner.config, trainer.faces is not None),
         "protocol": parts.description,
+        "audit": corpora.audit.to_dict(),
         "best_epoch": best.epoch,
         "val": {"uar": best.val_uar, "war": best.val_war, "loss": best.val_loss, "n": trainer.val_recordings},
         "calibration": fitted.to_dict(),
@@ -201,5 +217,6 @@ def _indices(items: list[Item], classes: list[str]) -> list[int]:
     return [classes.index(item.emotion) for item in items]
 
 
-def _absolute(source: Source) -> str:
+def absolute(source: Source) -> str:
+    """A source as run.toml names it."""
     return str(Source(source.corpus, source.path.resolve() if source.path else None))

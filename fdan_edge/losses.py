@@ -30,6 +30,7 @@ def fdan_loss(
     *,
     class_count: str = "all",
     label_smoothing: float = 0.0,
+    weight: Tensor | None = None,
 ) -> Terms:
     """CE(voices) + CE(faces) + alpha * sum_i d_i (eq. 9).
 
@@ -40,8 +41,11 @@ def fdan_loss(
         alpha: weight of LMMD; with 0 it is not computed.
         class_count: see `fdan_edge.ops.lmmd`.
         label_smoothing: of both cross-entropies.
+        weight: of each class in the voices' cross-entropy, (C,).
     """
-    acoustic = functional.cross_entropy(output.logits_acoustic, y_acoustic, label_smoothing=label_smoothing)
+    acoustic = functional.cross_entropy(
+        output.logits_acoustic, y_acoustic, weight=weight, label_smoothing=label_smoothing
+    )
     visual = functional.cross_entropy(output.logits_visual, y_visual, label_smoothing=label_smoothing)
     alignment = torch.zeros((), device=acoustic.device)
     if alpha:

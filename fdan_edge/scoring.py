@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fdan_edge import bundle, pictures
+from fdan_edge.audit import NOT_AUDITED
 from fdan_edge.checkpoint import load_run, load_split
-from fdan_edge.corpora import Item, Source
+from fdan_edge.corpora import Item, Source, recording
 from fdan_edge.embed import draw_features, faces_of
 from fdan_edge.errors import CheckpointError
 from fdan_edge.evaluate import Evaluation, choose_part, evaluate, read_speech
@@ -58,10 +59,18 @@ def score_target(
         chosen, description = choose_part(items, split, part)
         # What can fail at once fails before minutes of scoring.
         faces = _prepare(drawing, runner) if drawing else []
-        done = evaluate(runner, chosen, description)
+        done = replace(evaluate(runner, chosen, description), audit=_verdict(folder, split, chosen))
         if drawing:
             _draw(done, runner, chosen, faces, drawing)
     return done
+
+
+def _verdict(folder: Path | None, split: dict[str, list[str]], chosen: list[Item]) -> str:
+    """The run's audit where these recordings are its test part, or some of it; it says nothing about others."""
+    test = {recording(key) for key in split.get("test", [])}
+    if folder is None or any(recording(item.key) not in test for item in chosen):
+        return f"{NOT_AUDITED}: not the run's test part"
+    return load_run(folder)[1].audit
 
 
 def _prepare(drawing: Drawing, runner: Runner) -> list[Item]:

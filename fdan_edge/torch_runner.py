@@ -66,6 +66,7 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
             "backbone": config.backbone,
             "acoustic_path": config.acoustic_path if config.attention_layers and info.faces else "no attention",
             "protocol": info.protocol,
+            "audit": info.audit,
             "speech": [source.partition(":")[0] for source in info.speech],
             "faces": [source.partition(":")[0] for source in info.faces],
             "log_mel": {

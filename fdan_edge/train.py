@@ -69,6 +69,7 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)
         self.averaged = _averaged(self.model, config)
         self.optimizer = _optimizer(self.model, config)
+        self.class_weight = _class_weight(train.labels, len(classes)).to(self.device) if config.balanced else None
         self.val_recordings = int(val.owner.max()) + 1
         self.batch = min(config.batch_size, len(train.labels))
         self.steps = len(train.labels) // self.batch
@@ -201,7 +202,8 @@ class Trainer:
         config = self.config
         if faces is None or self.faces is None:
             logits = self.model.acoustic_logits(decibel)
-            loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+            smoothing = config.label_smoothing
+            loss = functional.cross_entropy(logits, labels, weight=self.class_weight, label_smoothing=smoothing)
             zero = torch.zeros((), device=self.device)
             return Terms(loss, zero, zero, loss), logits
         images = augment.warp_faces(self._pixels(faces))
@@ -214,6 +216,7 @@ class Trainer:
             alpha,
             class_count=config.lmmd_classes,
             label_smoothing=config.label_smoothing,
+            weight=self.class_weight,
         )
         return terms, output.logits_acoustic
 
@@ -295,6 +298,12 @@ def keep_freed_memory() -> None:
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, 2**31 - 1)
     mallopt(top_pad, 256 << 20)
+
+
+def _class_weight(labels: Tensor, classes: int) -> Tensor:
+    """What gives every class the same part in the loss, 1 on average over the recordings: (C,)."""
+    count = labels.bincount(minlength=classes).float()
+    return len(labels) / (count.clamp_min(1) * (count > 0).sum())
 
 
 def _averaged(model: Fdan, config: Config) -> AveragedModel | None:

@@ -51,13 +51,26 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_help_names_every_verb(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for verb in ("train", "evaluate", "export", "infer", "bench", "demo", "doctor", "data"):
+    verbs = ("train", "crossval", "evaluate", "export", "infer", "bench", "reproduce", "demo", "doctor", "data")
+    for verb in verbs:
         assert f" {verb} " in out
     assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
-    "verb", [["train"], ["evaluate"], ["export"], ["infer"], ["bench"], ["demo"], ["doctor"], ["data", "scan"]]
+    "verb",
+    [
+        ["train"],
+        ["crossval"],
+        ["evaluate"],
+        ["export"],
+        ["infer"],
+        ["bench"],
+        ["demo"],
+        ["doctor"],
+        ["reproduce"],
+        ["data", "scan"],
+    ],
 )
 def test_every_verb_has_help(run: Run, verb: list[str]) -> None:
     code, out, err = run(*verb, "-h")
@@ -264,11 +277,13 @@ def test_evaluate(run: Run, run_folder: Path, bundle_folder: Path, ravdess_tree:
     assert [line.split()[0] for line in lines[5:12]] == sorted(set(EMOTIONS) - {"boredom", "calm", "contempt"})
     assert re.fullmatch(r"probabilities: ECE [\d.]+ %   NLL [\d.]+", lines[12])
     assert "rows: true emotion, columns: recognised as" in out
+    assert lines[-1].startswith("audit: clean for speakers; ")
     assert max(map(len, lines)) <= 80
     code, out, err = run("evaluate", bundle_folder, *speech, "--json", "--pictures", tmp_path / "p")
     assert (code, err) == (0, "")
     values = json.loads(out)
     assert values["n"] == sum(map(sum, values["confusion"]))
+    assert values["audit"].startswith("clean for speakers; ")
     assert values["intervals"]["units"] == 8
     assert sum(b["n"] for b in values["calibration"]["bins"]) == 8
     assert (tmp_path / "p" / "confusion.svg").stat().st_size > 1000
@@ -346,6 +361,7 @@ def test_what_export_and_train_print(capsys: pytest.CaptureFixture[str], run_fol
     assert any(line.startswith("95 % intervals: UAR ") for line in lines)
     assert any(re.match(r"temperature [\d.]+, fitted on 8 validation recordings;", line) for line in lines)
     assert lines[0].startswith("FDAN, ")
+    assert lines[1].startswith("audit: clean for speakers; ")
     assert lines[-2].startswith(f"run folder {target}: ")
     assert lines[-1] == f"next: fdan-edge export {target} --onnx --out bundles/[b]"
 

@@ -66,7 +66,12 @@ def test_a_configuration_does_not_change() -> None:
             r"unknown backbone 'resnet43' \(did you mean resnet34\?\); valid: resnet34, resnet18",
         ),
         ("optimizer=adam", r"unknown optimizer 'adam' \(did you mean adamw\?\); valid: adamw, sgd"),
-        ("protocol=loso", "unknown protocol 'loso'; valid: speaker, random"),
+        ("protocol=lsoo", r"unknown protocol 'lsoo' \(did you mean loso\?\); valid: speaker, loso, kfold, text, "),
+        ("protocol=kfold,fold=7", r"fold = 7 is out of range; valid: 1 to 6 \(folds\)"),
+        ("protocol=kfold,folds=4,fold=5", "fold = 5 is out of range; valid: 1 to 4"),
+        ("test_texts=02", "test_texts goes with protocol text, not speaker"),
+        ("protocol=text,test_speakers=02", "test_speakers goes with protocol speaker, not text"),
+        ("protocol=loso,val_speakers=02", "val_speakers goes with protocol speaker, not loso"),
         ("acoustic_path=", "unknown acoustic_path ''; valid: skip, bank"),
         ("calm_as_neutral=yes", "calm_as_neutral = 'yes' is not true or false"),
         ("calm_as_neutral=1", "calm_as_neutral = 1 is not true or false"),
@@ -79,6 +84,14 @@ def test_wrong_values_are_named(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(None, word.split(","))
     assert "\n" not in str(caught.value)
+
+
+def test_defaults_of_a_command(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('protocol = "loso"')
+    assert load_config(None, [], protocol="kfold").protocol == "kfold"
+    assert load_config(path, [], protocol="kfold").protocol == "loso"
+    assert load_config(path, ["protocol=random"], protocol="kfold").protocol == "random"
 
 
 @pytest.mark.parametrize(
@@ -115,4 +128,4 @@ def test_every_number_has_a_range() -> None:
 
 
 def test_every_backbone_is_a_choice() -> None:
-    assert [config_from_dict({"backbone": name}).backbone for name in BACKBONES] == list(BACKBONES)
+    assert [load_config(None, [f"backbone={name}"]).backbone for name in BACKBONES] == list(BACKBONES)

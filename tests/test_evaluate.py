@@ -69,6 +69,27 @@ def test_new_recordings_of_a_training_speaker_are_no_test() -> None:
     assert len(choose_part(new, {**SPLIT, "speakers": []}, "test")[0]) == 2  # a random split holds no speaker out
 
 
+def test_sentences_of_the_training_are_no_test_where_sentences_are_held_out() -> None:
+    new = [
+        replace(item, speaker="seen", text=text)
+        for item, text in zip(items(["8.wav", "9.wav"]), ("met", "new"), strict=True)
+    ]
+    split = {**SPLIT, "speakers": [], "texts": ["r:met"]}
+    assert [item.id for item in choose_part(new, split, "test")[0]] == ["9.wav"]
+    with pytest.raises(DataError, match="all of this speech, or its sentences, was used in training"):
+        choose_part(new[:1], split, "test")
+    # A sentence may be called as a speaker is: in RAVDESS both are numbers.
+    speakers = {**SPLIT, "speakers": ["r:new"], "texts": []}
+    assert [item.id for item in choose_part(new, speakers, "test")[0]] == ["8.wav", "9.wav"]
+
+
+def test_the_verdict_is_of_the_runs_own_test(run_folder: Path, ravdess_tree: Path) -> None:
+    speech = [Source("ravdess", ravdess_tree)]
+    verdict = "clean for speakers; 1 of 1 test sentences also in training; no duplicates"
+    assert score_target(run_folder, speech, "test").audit == verdict
+    assert score_target(run_folder, speech, "val").audit == "not audited: not the run's test part"
+
+
 def test_a_part_that_the_speech_has_nothing_of() -> None:
     with pytest.raises(DataError, match="none of this speech is in the run's val part"):
         choose_part(items(["1.wav"]), SPLIT, "val")

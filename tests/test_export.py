@@ -107,6 +107,8 @@ def test_metadata(bundle_folder: Path, run_folder: Path) -> None:
     assert spec.info["test_scores"]["ece"] == pytest.approx(metrics["test"]["calibration"]["ece"], abs=1e-4)
     assert spec.info["calibration"] == json.loads((run_folder / "calibration.json").read_text())
     assert spec.info["protocol"] == "speaker-independent, speakers 04 held out"
+    assert spec.info["audit"] == metrics["audit"]["verdict"]
+    assert bundle.read_manifest(bundle_folder)["spec"]["info"]["audit"] == spec.info["audit"]
     assert spec.info["log_mel"]["n_mels"] == 32
     assert spec.info["speech"] == ["ravdess"]
     assert "non-commercial" in spec.info["licence"]

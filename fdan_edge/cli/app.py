@@ -33,6 +33,11 @@ Speech = Annotated[
     list[str], typer.Option("--speech", metavar="CORPUS:PATH", help=SPEECH_HELP, show_default=False)
 ]
 Faces = Annotated[list[str], typer.Option("--faces", metavar="CORPUS:PATH", help=FACES_HELP, show_default=False)]
+ConfigFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Argument(metavar="CONFIG.toml", help="Settings as TOML.", show_default=False),
+]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for programs.")]
 Threads = Annotated[int, typer.Option(metavar="N", min=0, max=1024, help="Threads of the runtime; 0: all cores.")]
 
@@ -63,15 +68,10 @@ def _options(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
-    config: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="CONFIG.toml", help="Settings as TOML.", show_default=False),
-    ] = None,
+    config: ConfigFile = None,
     speech: Speech = [],  # noqa: B006
     faces: Faces = [],  # noqa: B006
-    set_: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")
-    ] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", metavar="", help="Continue the training in --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -91,6 +91,29 @@ def train(
         settings = load_config(config, set_)
     fitted = fit(settings, _sources(speech, "--speech"), _sources(faces), out, resume=resume)
     _print_json(fitted.metrics) if as_json else show.fitted(fitted.folder, fitted.metrics)
+
+
+@app.command()
+def crossval(
+    out: Annotated[Path, typer.Option(help="The folder to write; each fold is a run folder in it.")],
+    config: ConfigFile = None,
+    speech: Speech = [],  # noqa: B006
+    faces: Faces = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Train every fold and score their tests together. Protocol kfold, unless --set protocol=loso.
+
+    The same command again goes on where it was stopped.
+    """
+    _needs_training()
+    from fdan_edge.cli import show
+    from fdan_edge.config import load_config
+    from fdan_edge.crossval import crossval as run_folds
+
+    settings = load_config(config, set_, protocol="kfold")
+    done = run_folds(settings, _sources(speech, "--speech"), _sources(faces), out)
+    _print_json(done.to_dict()) if as_json else show.crossvalidated(done)
 
 
 @app.command()
@@ -205,6 +228,56 @@ def bench(
         _print_json({"machine": machine(), "latency": [row.to_dict() for row in rows]})
     else:
         show.latency(rows)
+
+
+@app.command()
+def reproduce(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="table1, table2, table3 or table4.")],
+    speech: Speech = [],  # noqa: B006
+    faces: Faces = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="Where the run folders and the table go.")] = Path("runs/reproduce"),
+    protocol: Annotated[
+        list[str],
+        typer.Option(metavar="NAME", help="How speech is split; repeat for more.", show_default="random, speaker"),
+    ] = [],  # noqa: B006
+    seeds: Annotated[str, typer.Option(metavar="N,N", help="Seeds of the trainings.")] = "0",
+    rows: Annotated[
+        str, typer.Option(metavar="ROW,ROW", help="Some rows only, `plain` too.", show_default="the paper's")
+    ] = "",
+    backbone: Annotated[str, typer.Option(metavar="NAME", help="Of FDAN and of the row `plain`.")] = "resnet34",
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of all rows.")
+    ] = [],  # noqa: B006
+    paper_recipe: Annotated[
+        bool, typer.Option("--paper-recipe", metavar="", help="SGD, momentum 0.99, 300 epochs, as in the paper.")
+    ] = False,
+    markdown: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Write the table here too.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the rows of one of the paper's tables; print our scores beside the published ones.
+
+    The same command goes on where it was stopped. Exit code 1: some rows could not be run.
+    """
+    _needs_training()
+    from fdan_edge.cli.reproduce import Output, names, numbers, run_table
+    from fdan_edge.reproduce import Request
+
+    request = Request(
+        table,
+        _sources(speech, "--speech"),
+        _sources(faces),
+        out,
+        protocols=list(dict.fromkeys(protocol)) or ["random", "speaker"],
+        seeds=numbers(seeds),
+        rows=names(rows),
+        backbone=backbone,
+        settings=set_,
+        paper_recipe=paper_recipe,
+    )
+    raise typer.Exit(run_table(request, Output(markdown, as_json)))
 
 
 @app.command()

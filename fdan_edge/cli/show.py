@@ -17,6 +17,7 @@ from fdan_edge.errors import AudioError, printable
 
 if TYPE_CHECKING:
     from fdan_edge.bench import Latency
+    from fdan_edge.crossval import CrossValidated
     from fdan_edge.doctor import Finding
     from fdan_edge.evaluate import Evaluation
     from fdan_edge.export.pipeline import Exported
@@ -30,7 +31,8 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 def fitted(folder: Path, metrics: dict[str, Any]) -> None:
     """Scores of a training, and what to do next."""
     test, val = metrics["test"], metrics["val"]
-    out.print(f"[bold]{metrics['method']}[/], {metrics['protocol']}")
+    out.print(Text.assemble((metrics["method"], "bold"), f", {metrics['protocol']}"))
+    out.print(f"audit: {metrics['audit']['verdict']}")
     out.print(f"best epoch {metrics['best_epoch']}: validation UAR {100 * val['uar']:.1f} % (n = {val['n']})")
     out.print(scores(test))
     _reliability(test)
@@ -40,6 +42,29 @@ def fitted(folder: Path, metrics: dict[str, Any]) -> None:
     out.print(f"next: fdan-edge export {folder} --onnx --out bundles/{folder.name}", markup=False)
 
 
+def crossvalidated(done: CrossValidated) -> None:
+    """Each fold's scores, those of all folds together, and how far the folds are apart."""
+    values = done.to_dict()
+    out.print(Text.assemble((values["method"], "bold"), f", {values['protocol']}"))
+    for fold in values["folds"]:
+        out.print(f"{fold['run']}: {scores(fold['test'])}", markup=False)
+    for name in ("pooled", "merged"):
+        if pooled := values[name]:
+            out.print("calm counted as neutral" if name == "merged" else "all folds", style="bold")
+            out.print(f"{scores(pooled)}\n{_over_folds(pooled)}")
+            _reliability(pooled)
+            out.print(_confusion(pooled["labels"], pooled["confusion"]))
+    out.print(f"audit: {values['audit']}")
+    out.print(f"folder {done.folder}: crossval.json, fold-*, *.png", markup=False)
+
+
+def _over_folds(values: dict[str, Any]) -> str:
+    """Mean and standard deviation over the folds, from `Pooled.to_dict()`."""
+    named = {"UAR": "uar", "WAR": "war", "w-F1": "wf1"}
+    each = [f"{name} {100 * values['mean'][k]:.1f} ± {100 * values['sd'][k]:.1f} %" for name, k in named.items()]
+    return f"mean and sd over folds: {', '.join(each)}"
+
+
 def evaluation(done: Evaluation) -> None:
     """Scores with recalls and confusion matrix."""
     out.print(f"[bold]{done.part}[/]")
@@ -47,6 +72,7 @@ def evaluation(done: Evaluation) -> None:
     out.print(scores(values))
     _reliability(values)
     out.print(_confusion(done.scores.labels, done.scores.confusion))
+    out.print(f"audit: {done.audit}")
     if done.skipped:
         out.print(f"{done.skipped} recordings are of classes that the model does not know: not scored")
     for line in done.broken:

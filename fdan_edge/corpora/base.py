@@ -53,6 +53,11 @@ class Item:
         """A name for the speaker that is unique across corpora."""
         return None if self.speaker is None else f"{self.corpus}:{self.speaker}"
 
+    @property
+    def text_key(self) -> str | None:
+        """A name for the sentence that is unique across corpora."""
+        return None if self.text is None else f"{self.corpus}:{self.text}"
+
 
 @dataclass(frozen=True)
 class Source:

@@ -53,7 +53,7 @@ def build_voice_backbone(config: Config, state: dict[str, Tensor] | None) -> tup
         _load(encoder, state, config.backbone)
         for stage in encoder.stages()[: config.frozen_stages]:
             stage.requires_grad_(False)
-    return encoder, 2 * whisper.WIDTH
+    return encoder, encoder.width
 
 
 def load_weights(name: str, source: str) -> dict[str, Tensor] | None:

@@ -1,8 +1,8 @@
 """The first layers of Whisper's encoder as a backbone for voices, and where its weights come from.
 
-Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision". Trained on speech and not on photographs,
-its first two layers carry more of a voice's emotion than a whole ImageNet network fine-tuned on a thousand recordings,
-within 4.1 M parameters; from the third layer on the words count more and the tone of voice less.
+Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision". It was trained on speech, not on
+photographs: on RAVDESS its first two layers, frozen, with a linear classifier do better than a MobileNetV2 with
+ImageNet weights that is trained whole. Later layers hear the words more and the tone of voice less.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PATTERN = "audio/turn/smart_turn/data/smart-turn-v3*.onnx"
 
 
 class WhisperEncoder(nn.Module):
-    """Stem and first layers of Whisper tiny's encoder, then mean and deviation over time.
+    """Stem and first layers of Whisper tiny's encoder; mean and deviation over time of what each layer gives.
 
     Args:
         layers: how many of the four layers.
@@ -44,20 +44,23 @@ class WhisperEncoder(nn.Module):
         self.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)
         self.positions = nn.Parameter(torch.zeros((frames + 1) // 2, WIDTH))
         self.layers = nn.ModuleList(_Layer(dropout) for _ in range(layers))
+        self.width = 2 * WIDTH * layers
         # Emotion moves these features a little about means of their own; without it the classifier starts blind.
-        self.norm = nn.BatchNorm1d(2 * WIDTH)
+        self.norm = nn.BatchNorm1d(self.width)
 
     def forward(self, decibel: Tensor) -> Tensor:
-        """Log-mels scaled to -2..2, (n, 1, 80, frames), to (n, 768)."""
+        """Log-mels scaled to -2..2, (n, 1, 80, frames), to (n, 768 layers)."""
         x = decibel[:, 0] / 2 + 1  # 0..2, the range that Whisper was trained on
         heard = _not_padding(x)
         x = functional.gelu(self.conv2(functional.gelu(self.conv1(x)))).transpose(1, 2)
         x = x + self.positions[: x.shape[1]]
         mask = ((1 - heard) * _HIDDEN)[:, None, None, :]
+        pooled = []
         for layer in self.layers:
             x = layer(x, mask)
-        pooled: Tensor = self.norm(_statistics(x, heard[:, :, None]))
-        return pooled
+            pooled.append(_statistics(x, heard[:, :, None]))
+        made: Tensor = self.norm(torch.cat(pooled, dim=1))
+        return made
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take the weights that a state dict of a Whisper model or encoder has for these layers.
