@@ -177,8 +177,8 @@ class Config:
         for name, value in wanted.items():
             if getattr(self, name) != value:
                 raise ConfigError(f"whisper_tiny needs {name} = {value}, not {getattr(self, name)}")
-        if self.window_seconds > 8:
-            raise ConfigError(f"window_seconds = {self.window_seconds:g}: whisper_tiny hears at most 8 at once")
+        if self.window_seconds > 7.9:  # 400 positions
+            raise ConfigError(f"window_seconds = {self.window_seconds:g}: whisper_tiny hears at most 7.9 at once")
         if not self.face_backbone:
             raise ConfigError(f"whisper_tiny sees no faces: set face_backbone; valid: {', '.join(FACE_BACKBONES)}")
 

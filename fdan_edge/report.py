@@ -10,6 +10,7 @@ from typing import Any
 from fdan_edge import published
 from fdan_edge.bench import machine
 from fdan_edge.config import Config, config_to_dict
+from fdan_edge.protocols import FOLDED
 from fdan_edge.published import Published
 from fdan_edge.reproduce import Outcome, Outcomes, Request, Run
 
@@ -100,8 +101,8 @@ def _entry(run: Run, outcome: Outcome | None) -> dict[str, Any]:
         return values
     values |= {"problem": outcome.problem or None, "versions": outcome.versions, "machine": outcome.machine}
     if outcome.metrics:
-        kept = ("protocol", "best_epoch", "val", "test")
-        scores = {name: outcome.metrics[name] for name in kept}
+        kept = ("protocol", "audit", "best_epoch", "val", "test")
+        scores = {name: outcome.metrics[name] for name in kept if name in outcome.metrics}
         values |= {"seconds": round(outcome.seconds), "split": scores.pop("protocol"), **scores}
     return values
 
@@ -197,11 +198,15 @@ def _unlike_the_paper(request: Request, run: Run) -> list[str]:
 
 def _described(tried: list[Tried]) -> list[str]:
     done = [t.metrics for t in tried if t.metrics]
+    folds = " of each fold" if tried and tried[0].run.config.protocol in FOLDED else ""
     splits = dict.fromkeys(
-        f"{m['protocol']}; {m['val']['n']} recordings to choose the epoch, {m['test']['n']} to test" for m in done
+        f"{m['protocol']}; {m['val']['n']} recordings{folds} to choose the epoch, {m['test']['n']} to test"
+        for m in done
     )
     notes = dict.fromkeys(m["test"]["intervals"]["note"] for m in done)
+    verdicts = dict.fromkeys(m["audit"]["verdict"] for m in done if "audit" in m)
     lines = [f"- Split: {text}." for text in splits]
+    lines += [f"- Leak audit: {text}." for text in verdicts]
     lines += [f"- Intervals: bootstrap, {text}." for text in notes]
     return [*lines, ""] if lines else []
 

@@ -20,6 +20,7 @@ from fdan_edge.checkpoint import load_run
 from fdan_edge.config import FIELDS, Config, load_config
 from fdan_edge.corpora import Source, parse_source
 from fdan_edge.corpora.base import check_place
+from fdan_edge.crossval import RESULT, crossval
 from fdan_edge.errors import (
     CheckpointError,
     ConfigError,
@@ -32,6 +33,7 @@ from fdan_edge.errors import (
 from fdan_edge.files import write_json
 from fdan_edge.fit import fit
 from fdan_edge.progress import say
+from fdan_edge.protocols import FOLDED
 
 #: What the paper says of its training (section 3.2); alpha and decay are the first of the values that it tried.
 PAPER_RECIPE = (
@@ -130,7 +132,17 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the folder holds its scores."""
-        return (self.folder / "metrics.json").exists()
+        return (self.folder / self.result).exists()
+
+    @property
+    def result(self) -> str:
+        """The file that holds its scores: those of one training, or of all folds together."""
+        return RESULT if self.config.protocol in FOLDED else "metrics.json"
+
+    @property
+    def trainings(self) -> list[Path]:
+        """The run folders that are there: one, or one for each fold."""
+        return sorted(self.folder.glob("fold-*")) if self.config.protocol in FOLDED else [self.folder]
 
 
 @dataclass(frozen=True)
@@ -209,13 +221,16 @@ def _names(sources: Sequence[Source]) -> tuple[str, ...]:
 
 def _check_same(run: Run) -> None:
     """A run that was made otherwise must not be taken for this one."""
-    if not (run.folder / "run.toml").exists():
-        return
-    config, info = load_run(run.folder)
-    for what, found, asked in _differences(run, config, info.speech, info.faces):
-        raise CheckpointError(
-            f"{run.folder}: holds a run with {what} = {found}, not {asked}; --out NAME keeps others apart"
-        )
+    for folder in run.trainings:
+        if not (folder / "run.toml").exists():
+            continue
+        config, info = load_run(folder)
+        if run.config.protocol in FOLDED:  # each has a number of its own
+            config = replace(config, fold=run.config.fold)
+        for what, found, asked in _differences(run, config, info.speech, info.faces):
+            raise CheckpointError(
+                f"{folder}: holds a run with {what} = {found}, not {asked}; --out NAME keeps others apart"
+            )
 
 
 def _differences(run: Run, config: Config, speech: list[str], faces: list[str]) -> Iterator[tuple[str, str, str]]:
@@ -264,10 +279,13 @@ def run_row(run: Run) -> Outcome:
 
 
 def _train(run: Run) -> None:
-    """The one place that knows how a protocol is trained: one training for each run."""
+    """The one place that knows how a protocol is trained: one training for each run, or one for each fold."""
     if run.row.faces and not run.faces:
         raise DataError("FDAN needs faces: --faces corpus:path")
-    fit(run.config, run.speech, run.faces, run.folder, resume=(run.folder / "run.toml").exists())
+    if run.config.protocol in FOLDED:
+        crossval(run.config, run.speech, run.faces, run.folder)
+    else:
+        fit(run.config, run.speech, run.faces, run.folder, resume=(run.folder / "run.toml").exists())
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     write_json(run.folder / "machine.json", {**machine(), **gpu})
 
@@ -279,24 +297,38 @@ def _read(run: Run) -> Outcome:
         CheckpointError: its scores are damaged.
     """
     try:
-        metrics = json.loads((run.folder / "metrics.json").read_text())
+        metrics = json.loads((run.folder / run.result).read_text())
+        metrics = _of_folds(metrics) if run.config.protocol in FOLDED else metrics
         _check_scores(metrics)
-        epochs = [json.loads(line) for line in (run.folder / "epochs.jsonl").read_text().splitlines()]
-        seconds = sum(float(epoch["seconds"]) for epoch in epochs)
+        lines = [(folder / "epochs.jsonl").read_text().splitlines() for folder in run.trainings]
+        seconds = sum(float(json.loads(line)["seconds"]) for epochs in lines for line in epochs)
         file = run.folder / "machine.json"
         where = json.loads(file.read_text()) if file.exists() else {}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{run.folder}: metrics.json, epochs.jsonl or machine.json is damaged ({one_line(error)}); "
+            f"{run.folder}: {run.result}, epochs.jsonl or machine.json is damaged ({one_line(error)}); "
             "without the folder the same command trains the run anew"
         ) from None
     problem = ""
-    if len(epochs) < run.config.epochs:
+    shortest = min(map(len, lines))
+    if shortest < run.config.epochs:
         problem = (
-            f"the training diverged after {len(epochs)} of {run.config.epochs} epochs; "
+            f"the training diverged after {shortest} of {run.config.epochs} epochs; "
             f"scores of epoch {metrics['best_epoch']}"
         )
-    return Outcome(metrics, problem, seconds, load_run(run.folder)[1].versions, where)
+    return Outcome(metrics, problem, seconds, load_run(run.trainings[0])[1].versions, where)
+
+
+def _of_folds(values: dict[str, Any]) -> dict[str, Any]:
+    """A cross-validation's scores under the names that one training has for them."""
+    folds = values["folds"]
+    return {
+        "protocol": values["protocol"],
+        "audit": {"verdict": values["audit"]},
+        "best_epoch": min(fold["best_epoch"] for fold in folds),
+        "val": {"n": folds[0]["val"]["n"]},
+        "test": values["pooled"],
+    }
 
 
 def _check_scores(metrics: dict[str, Any]) -> None:

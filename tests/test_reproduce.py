@@ -345,3 +345,52 @@ def test_rows_on_a_tree_in_savees_layout(run: Run, tmp_path: Path, fer_tree: Pat
     config, info = load_run(tmp_path / "out" / "savee-speaker-fdan-mobilenet_v2-s0")
     assert config == load_config(None, [*TINY, "epochs=1"])
     assert info.faces == [f"fer2013:{fer_tree}"]
+
+
+# --- protocols of several trainings ---
+
+
+class FakeCrossval:
+    """In place of `crossval`: two folds and their scores together, unless the second fold fails."""
+
+    def __init__(self, fit: FakeFit) -> None:
+        self.fit, self.error = fit, False
+
+    def __call__(self, config: Config, speech: list[Source], faces: list[Source], folder: Path) -> None:
+        for number in (1, 2):
+            if number == 2 and self.error:
+                raise DataError("the second fold failed")
+            fold = folder / f"fold-{number}"
+            self.fit(replace(config, fold=number), speech, faces, fold, resume=(fold / "run.toml").exists())
+        one = scores(0.7)
+        folds = [{"best_epoch": 5 - number, "val": one["val"]} for number in (1, 2)]
+        values = {"protocol": "2 folds", "audit": "clean for speakers", "pooled": one["test"], "folds": folds}
+        write_json(folder / "crossval.json", values)
+
+
+def test_folds_are_one_row(request_: Request, fake: FakeFit, monkeypatch: pytest.MonkeyPatch) -> None:
+    crossval = FakeCrossval(fake)
+    monkeypatch.setattr(reproduce, "crossval", crossval)
+    words = ["folds=2", "epochs=3"]
+    wanted = replace(request_, protocols=["kfold"], rows=["resnet18", "fdan"], settings=words)
+    crossval.error = True
+    stopped = carry_out(plan(wanted), nothing)
+    assert [outcome and outcome.problem for outcome in stopped] == ["the second fold failed"] * 2
+    crossval.error = False
+    (plain, fdan) = carry_out(plan(wanted), nothing)
+    assert plain is not None
+    assert plain.metrics is not None
+    assert plain.metrics["test"]["uar"] == 0.7
+    assert plain.metrics["audit"]["verdict"] == "clean for speakers"
+    assert plain.seconds == 2 * 3 * 60
+    calls = len(fake.calls)
+    assert carry_out(plan(wanted), nothing) == [plain, fdan]
+    assert len(fake.calls) == calls
+    with pytest.raises(CheckpointError, match=r"fold-1: holds a run with epochs = 3, not 4"):
+        plan(replace(wanted, settings=["folds=2", "epochs=4"]))
+
+
+def test_a_backbone_brings_its_settings_to_its_own_rows_only(request_: Request) -> None:
+    runs = {run.name: run.config for run in plan(replace(request_, backbone="whisper_tiny"))}
+    assert (runs["fdan"].hop, runs["plain"].n_mels) == (160, 80)
+    assert (runs["resnet18"].hop, runs["resnet18"].n_mels) == (256, 128)
