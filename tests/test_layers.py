@@ -19,7 +19,15 @@ LAYERS = [
         "fdan_edge.files",
         "fdan_edge.progress",
     ],
-    ["fdan_edge.spec", "fdan_edge.audio", "fdan_edge.native", "fdan_edge.ops", "fdan_edge.frontend"],
+    [
+        "fdan_edge.spec",
+        "fdan_edge.container",
+        "fdan_edge.audio",
+        "fdan_edge.video",
+        "fdan_edge.native",
+        "fdan_edge.ops",
+        "fdan_edge.frontend",
+    ],
     ["fdan_edge.corpora", "fdan_edge.models", "fdan_edge.losses", "fdan_edge.splits"],
     ["fdan_edge.metrics", "fdan_edge.bootstrap", "fdan_edge.calibration"],
     ["fdan_edge.scan", "fdan_edge.features", "fdan_edge.augment", "fdan_edge.pictures", "fdan_edge.checkpoint"],
@@ -41,7 +49,9 @@ RUNTIME = [
     "emotions",
     "files",
     "spec",
+    "container",
     "audio",
+    "video",
     "bundle",
     "runners",
     "infer",
@@ -66,6 +76,8 @@ TRAINING_ONLY = {
     "safetensors",
     "matplotlib",
     "PIL",
+    "av",
+    "cv2",
 }
 
 
