@@ -55,12 +55,17 @@ def clip(path: Path, emotion: str, speaker: int = 0, index: int = FOUND[0]) -> P
 
 
 def write(
-    path: Path, frames: list[Frame], sound: NDArray[np.float32] | None, *, rate: int = RATE, **options: str
+    path: Path,
+    frames: list[Frame],
+    sound: NDArray[np.float32] | None,
+    *,
+    rate: int = RATE,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """Encode frames, (height, width, 3), and sound at 16 kHz, (channels, n); neither is needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture, voice_codec, sample_rate = CODECS[path.suffix]
-    with av.open(str(path), "w", options=options) as container:
+    with av.open(str(path), "w", options=options or {}) as container:
         video: Any = container.add_stream(picture, rate=rate) if frames else None
         audio: Any = None
         if sound is not None:

@@ -81,7 +81,7 @@ def test_videos_without_sound_and_with_silence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["end.mp4", "start.mp4", "a.avi"])
 def test_cut_short(tmp_path: Path, name: str, share: float) -> None:
     options = {"movflags": "faststart"} if name == "start.mp4" else {}
-    path = write(tmp_path / name, STILL, spoken("sad"), **options)
+    path = write(tmp_path / name, STILL, spoken("sad"), options=options)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(AudioError, match=r"not a readable video, or damaged|is cut short") as caught:
         audio.load(path)

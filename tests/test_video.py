@@ -37,7 +37,8 @@ def test_frames_are_at_the_middles_of_equal_parts(tmp_path: Path, suffix: str) -
     assert numbers(video.sample_frames(path, 1)) == [10]
     assert numbers(video.sample_frames(path, 64)) == list(range(20))  # each once
     (frame,) = video.sample_frames(path, 1)
-    assert (frame.shape, frame.dtype) == ((64, 96, 3), np.uint8)
+    assert frame.shape == (64, 96, 3)
+    assert frame.dtype == np.uint8
 
 
 def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_cut_short(tmp_path: Path, name: str, share: float) -> None:
     """An mp4 has its table of frames at its end or, for the web, at its start."""
     options = {"movflags": "faststart"} if name == "start.mp4" else {}
     noise = np.random.default_rng(0).integers(0, 256, (24, 64, 96, 3), np.uint8)
-    path = write(tmp_path / name, list(noise), spoken("sad"), **options)
+    path = write(tmp_path / name, list(noise), spoken("sad"), options=options)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(DataError, match=r"not a readable video, or damaged|is cut short") as caught:
         video.sample_frames(path, 3)
@@ -124,7 +125,8 @@ def test_a_face_is_found_and_cut_out() -> None:
     assert 90 < side < 180
     crop = video.crop_face(frame, 32)
     assert crop is not None
-    assert (crop.shape, crop.dtype) == ((32, 32, 3), np.uint8)
+    assert crop.shape == (32, 32, 3)
+    assert crop.dtype == np.uint8
     around = round(side * video.MARGIN)
     inside = Image.fromarray(frame).crop((left - around, top - around, left + side + around, top + side + around))
     expected = np.asarray(inside.resize((32, 32), Image.Resampling.BOX), float)
@@ -157,6 +159,7 @@ def test_a_face_at_the_edge_keeps_its_shape(monkeypatch: pytest.MonkeyPatch) -> 
     frame = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     padded = np.pad(frame, ((4, 4), (4, 4), (0, 0)), mode="edge")
     crop = video.crop_face(frame, 48)
+    assert crop is not None
     assert np.array_equal(crop, padded[20:68, :48])  # 40 pixels and 4 around
 
 
