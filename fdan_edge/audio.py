@@ -1,5 +1,7 @@
 """Recordings as numpy arrays: decode, mix to mono, resample, trim, cut into windows.
 
+Sound files are read by libsndfile, the sound of videos by PyAV, where it is installed.
+
 Everything here runs on the device too, so nothing imports torch or librosa.
 """
 
@@ -18,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge.errors import AudioError, one_line
+from fdan_edge import container
+from fdan_edge.errors import AudioError, DataError, one_line
 
 if TYPE_CHECKING:
     import soundfile
@@ -37,7 +40,7 @@ _PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size|riff) *: (\d+) \(should be 
 
 
 def load(path: Path, sample_rate: int = 16000) -> Waveform:
-    """Decode a sound file to mono at `sample_rate`.
+    """Decode a sound file, or the sound of a video, to mono at `sample_rate`.
 
     Returns:
         float32 samples, shape (n,), usually within -1..1; channels are averaged. The file is
@@ -45,13 +48,13 @@ def load(path: Path, sample_rate: int = 16000) -> Waveform:
 
     Raises:
         AudioError: missing, empty, not audio, cut short, or with samples that are not finite.
+        MissingDependencyError: a video, and PyAV is not installed.
     """
     check_readable(path)
     samples = bytearray()  # grows in place; joining a list of arrays would hold everything twice
-    with _open(path) as file:
-        _check_header(file, path)
-        for block in _resampled(file, path, sample_rate):
-            samples += block.tobytes()
+    blocks = _of_video(path) if container.is_video(path) else _of_sound_file(path)
+    for block in _resampled(blocks, sample_rate):
+        samples += block.tobytes()
     if not samples:
         raise AudioError(f"{path}: holds no samples")
     return np.frombuffer(samples, np.float32)
@@ -239,13 +242,33 @@ class _StreamedWav(io.FileIO):
         return 0, b""
 
 
-def _resampled(file: soundfile.SoundFile, path: Path, sample_rate: int) -> Iterator[Waveform]:
-    """Mono blocks of an open file at `sample_rate`."""
+def _of_video(path: Path) -> Iterator[tuple[int, Waveform]]:
+    """Sample rate and mono blocks of a video's sound."""
+    try:
+        for rate, block in container.sound(path):
+            _check_rate(rate, path)
+            _check_finite(block, path)
+            yield rate, block
+    except DataError as error:
+        raise AudioError(str(error)) from None
+
+
+def _of_sound_file(path: Path) -> Iterator[tuple[int, Waveform]]:
+    """Sample rate and mono blocks of a file that libsndfile reads."""
+    with _open(path) as file:
+        _check_header(file, path)
+        for block in _decoded(file, path):
+            yield file.samplerate, block
+
+
+def _resampled(blocks: Iterator[tuple[int, Waveform]], sample_rate: int) -> Iterator[Waveform]:
+    """Mono blocks at `sample_rate` from blocks that all have the same rate."""
     import soxr
 
-    native = file.samplerate
-    stream = None if native == sample_rate else soxr.ResampleStream(native, sample_rate, 1)
-    for block in _decoded(file, path):
+    stream = None
+    for rate, block in blocks:
+        if rate != sample_rate and stream is None:
+            stream = soxr.ResampleStream(rate, sample_rate, 1)
         yield stream.resample_chunk(block) if stream else block
     if stream:
         yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
@@ -267,9 +290,7 @@ def _decoded(file: soundfile.SoundFile, path: Path) -> Iterator[Waveform]:
         if not len(block):
             break
         read += len(block)
-        bad = block.size - int(np.isfinite(block).sum())
-        if bad:
-            raise AudioError(f"{path}: {bad} samples are not finite numbers (NaN or infinity)")
+        _check_finite(block, path)
         yield block.mean(axis=1, dtype=np.float64).astype(np.float32)
     if read < promised:
         there, whole = read / file.samplerate, promised / file.samplerate
@@ -278,13 +299,23 @@ def _decoded(file: soundfile.SoundFile, path: Path) -> Iterator[Waveform]:
 
 def _check_header(file: soundfile.SoundFile, path: Path) -> None:
     """Raise for what libsndfile only logs: a file that ends early, or a header that makes no sense."""
-    if not RATES[0] <= file.samplerate <= RATES[1]:
-        raise AudioError(f"{path}: damaged header: a sample rate of {file.samplerate} Hz")
+    _check_rate(file.samplerate, path)
     if file.format == "OGG" and not _ends_well(path):
         raise AudioError(f"{path}: is cut short: the end of its Ogg stream is missing")
     match = _PROMISED.search(file.extra_info)
     if match and int(match[1]) > int(match[2]) and not _streamed(int(match[1])):
         raise AudioError(f"{path}: is cut short: {match[2]} of {match[1]} bytes of sound are there")
+
+
+def _check_rate(rate: int, path: Path) -> None:
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(f"{path}: damaged header: a sample rate of {rate} Hz")
+
+
+def _check_finite(block: Waveform, path: Path) -> None:
+    bad = block.size - int(np.isfinite(block).sum())
+    if bad:
+        raise AudioError(f"{path}: {bad} samples are not finite numbers (NaN or infinity)")
 
 
 def _ends_well(path: Path) -> bool:

@@ -61,6 +61,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "window_hop_seconds": (0.05, 60),
     "trim_db": (0, 200),
     "face_size": (32, 1024),
+    "video_frames": (1, 64),
     "epochs": (1, 100_000),
     "batch_size": (2, 65536),
     "face_batch_size": (2, 65536),
@@ -124,6 +125,7 @@ class Config:
     trim_db: float = 40.0  # ends quieter than this below the loudest frame are cut; 0: keep all
     # faces
     face_size: int = 96  # pixels, height and width
+    video_frames: int = 3  # of each video, at the middles of as many equal parts
     # training
     epochs: int = 20
     batch_size: int = 32

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fdan_edge import __version__
-from fdan_edge.errors import INSTALL_TRAINING, one_line
+from fdan_edge.errors import INSTALL_TRAINING, INSTALL_VIDEO, one_line
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ def examine() -> list[Finding]:
     return [
         Finding("fdan-edge", True, f"{__version__}, {len(os.sched_getaffinity(0))} cores"),
         _try("read sound files", _sound, "pip install soundfile soxr"),
+        _try("read videos", _videos, INSTALL_VIDEO),
+        _try("find faces in videos", _face_detector, INSTALL_TRAINING),
         _try("run models on the CPU", _onnxruntime, "pip install onnxruntime"),
         _try("run models with CUDA", _onnxruntime_cuda, "with a GPU: pip install onnxruntime-gpu"),
         _try("train", _torch, INSTALL_TRAINING),
@@ -54,6 +56,16 @@ def _module(name: str) -> Any:
 def _sound() -> str:
     soundfile, soxr = _module("soundfile"), _module("soxr")
     return f"libsndfile {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"
+
+
+def _videos() -> str:
+    return f"PyAV {_module('av').__version__}"
+
+
+def _face_detector() -> str:
+    cv2, video = _module("cv2"), _module("fdan_edge.video")
+    video.find_face(_module("numpy").zeros((48, 48, 3), "uint8"))  # loads the cascade, which is a file
+    return f"OpenCV {cv2.__version__}"
 
 
 def _onnxruntime() -> str:

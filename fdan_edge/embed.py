@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdan_edge import audio, features, pictures
-from fdan_edge.corpora import Item, Source, parse_source, read
+from fdan_edge.corpora import Item, Source, parse_source, read_visual
 from fdan_edge.emotions import canonical
 from fdan_edge.errors import AudioError, DataError
 from fdan_edge.evaluate import pick
@@ -64,11 +64,12 @@ def voice_features(runner: TorchRunner, items: list[Item]) -> tuple[Array, list[
 
 
 def face_features(runner: TorchRunner, items: list[Item]) -> tuple[Array, list[int]]:
-    """Z_v of each readable face, (m, d), and its class."""
+    """Z_v of each readable face, (m, d), and its class; of a video the face in its middle."""
     if not items:
         return _stacked([], runner), []
     model, labels = runner.path.model, [runner.info.classes.index(item.emotion) for item in items]
-    faces = features.load_faces(items, labels, runner.config)
+    one = replace(runner.config, video_frames=1)  # of a video, else videos would outnumber what is drawn
+    faces = features.load_faces(items, labels, one)
     with torch.inference_mode():
         parts = [model.visual_features(p.float() / 255).numpy() for p in torch.split(faces.pixels, 64)]
     return np.concatenate(parts), faces.labels.tolist()
@@ -104,7 +105,7 @@ def faces_of(runner: TorchRunner, sources: list[Source] | None = None) -> list[I
         return []
     chosen = sources or [parse_source(text) for text in runner.info.faces]
     try:
-        items = [item for source in chosen for item in read(source, "faces")]
+        items = [item for source in chosen for item in read_visual(source, 1)]
     except DataError as error:
         raise DataError(f"{error}; say with --faces where the faces are") from None
     calm = runner.config.calm_as_neutral

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 #: How to get what training needs; for MissingDependencyError.
 INSTALL_TRAINING = "pip install '.[train,cpu]' in a checkout of fdan-edge"
+#: How to get what reads the sound of videos, where nothing is trained.
+INSTALL_VIDEO = "pip install '.[video]' in a checkout of fdan-edge"
 
 
 class FdanEdgeError(Exception):
@@ -53,7 +55,11 @@ class MissingDependencyError(FdanEdgeError):
     """A package is not installed; the message names the pip command that installs it."""
 
     def __init__(self, package: str, purpose: str, command: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed: {command}")
+        super().__init__(package, purpose, command)  # these, because a worker process sends them on to __init__
+
+    def __str__(self) -> str:
+        package, purpose, command = self.args
+        return f"{purpose} needs {package}, which is not installed: {command}"
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fdan_edge import audio
+from fdan_edge import audio, video
 from fdan_edge.config import Config
+from fdan_edge.container import is_video
 from fdan_edge.corpora import Item
 from fdan_edge.errors import AudioError, DataError, one_line
 from fdan_edge.frontend import LogMel
@@ -39,6 +41,14 @@ class Faces:
 
     pixels: Tensor
     labels: Tensor
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Faces of one item: pixels uint8 (k, 3, size, size), and in how many frames no face was found."""
+
+    pixels: NDArray[np.uint8]
+    missed: int
 
 
 def load_recordings(items: list[Item], config: Config, what: str) -> tuple[list[Item], list[audio.Waveform]]:
@@ -87,21 +97,43 @@ def evaluation_voices(
 
 
 def load_faces(items: list[Item], labels: list[int], config: Config) -> Faces:
-    """Decode face images to `face_size`; broken files are reported and left out."""
-    pixels, kept, broken = [], [], []
-    size = (config.face_size, config.face_size)
+    """The faces of images and videos; broken files and frames without a face are reported and left out."""
+    pixels: list[NDArray[np.uint8]] = []
+    kept: list[int] = []
+    broken: list[str] = []
+    searched = missed = 0
     for item, label in track(list(zip(items, labels, strict=True)), "decode faces"):
         try:
-            with Image.open(item.path) as image:
-                resized = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
-                pixels.append(torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1))
-            kept.append(label)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            broken.append(f"{item.path}: not a readable image: {one_line(error)}")
+            crops = face_crops(item, config)
+        except DataError as error:
+            broken.append(str(error))
+            continue
+        pixels.append(crops.pixels)
+        kept += [label] * len(crops.pixels)
+        missed += crops.missed
+        searched += crops.missed + len(crops.pixels) if _is_searched(item) else 0
     _report(broken)
+    if missed:
+        say(f"no face in {missed} of {searched} frames: skipped")
     if not kept:
         raise DataError(f"no usable face among {len(items)} files")
-    return Faces(torch.stack(pixels), torch.tensor(kept))
+    return Faces(torch.from_numpy(np.concatenate(pixels)), torch.tensor(kept))
+
+
+def face_crops(item: Item, config: Config) -> Crops:
+    """The faces of one item: those found in frames of a video or clip, or a picture of a face as it is.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind.
+        MissingDependencyError: a video or frame, and PyAV or OpenCV is not installed.
+    """
+    size = config.face_size
+    if not _is_searched(item):
+        return Crops(_picture(item, size).transpose(2, 0, 1)[None], 0)
+    frames = video.sample_frames(item.path, config.video_frames) if is_video(item.path) else [_picture(item)]
+    found = [crop for frame in frames if (crop := video.crop_face(frame, size)) is not None]
+    pixels = np.stack(found) if found else np.zeros((0, size, size, 3), np.uint8)
+    return Crops(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), len(frames) - len(found))
 
 
 def class_names(items: list[Item]) -> list[str]:
@@ -114,6 +146,21 @@ def class_names(items: list[Item]) -> list[str]:
     if len(counts) < 2:
         raise DataError(f"speech of one class only ({', '.join(counts)}): there is nothing to tell apart")
     return sorted(counts)
+
+
+def _is_searched(item: Item) -> bool:
+    """Whether a face is but a part of the item's picture."""
+    return is_video(item.path) or item.clip is not None
+
+
+def _picture(item: Item, size: int | None = None) -> NDArray[np.uint8]:
+    """The RGB pixels of an image, (height, width, 3), resized where a size is given."""
+    try:
+        with Image.open(item.path) as image:
+            made = image.convert("RGB")
+            return np.array(made.resize((size, size), Image.Resampling.BILINEAR) if size else made)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{item.path}: not a readable image: {one_line(error)}") from None
 
 
 def _random_window(waveform: audio.Waveform, config: Config, chance: np.random.Generator) -> audio.Waveform:

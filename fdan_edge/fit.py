@@ -14,7 +14,7 @@ import torchvision
 from fdan_edge import __version__, calibration, checkpoint, features, pictures, predictions
 from fdan_edge.audit import NOT_AUDITED, Audit, audit
 from fdan_edge.config import Config
-from fdan_edge.corpora import Item, Source, read
+from fdan_edge.corpora import Item, Source, read_visual
 from fdan_edge.emotions import merged
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.evaluate import evaluate, read_speech
@@ -149,7 +149,7 @@ def _faces(sources: list[Source], classes: list[str], config: Config) -> list[It
         return []
     found = []
     for source in sources:
-        for item in read(source, "faces"):
+        for item in read_visual(source, config.video_frames):
             emotion = merged(item.emotion, calm_as_neutral=config.calm_as_neutral)
             found.append(replace(item, emotion=emotion))
     kept = [item for item in found if item.emotion in classes]

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fdan_edge import audio
+from fdan_edge import audio, video
+from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source, unique
 from fdan_edge.corpora.base import IMAGES, MODALITIES, VIDEOS, check_place, files_below, read_all, reader_of
 from fdan_edge.corpora.copies import same_content, same_name
@@ -16,6 +17,8 @@ from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError
 from fdan_edge.progress import track
 
 _SUFFIXES = {"speech": audio.EXTENSIONS, "faces": IMAGES, "videos": VIDEOS}
+
+_FRAMES = Config.video_frames  # of each video, by default: everything before the last of them is decoded
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class Scan:
 
 
 def scan(source: Source) -> list[Scan]:
-    """Open every file of a corpus; one result for each modality that it has. Videos are only counted.
+    """Open every file of a corpus; one result for each modality that it has.
+
+    Of videos the frames that training would take are decoded; faces are not looked for, which takes as long again.
 
     Raises:
         DataError: nothing is there that the corpus's reader knows.
@@ -89,8 +94,8 @@ def _check(item: Item, modality: str) -> float:
         return len(audio.load_speech(item.path, 16000, 0)) / 16000
     if modality == "faces":
         _check_image(item.path)
-    elif not item.path.is_file() or not item.path.stat().st_size:
-        raise DataError(f"{item.path}: is empty or not there")
+    else:
+        video.sample_frames(item.path, _FRAMES)
     return 0.0
 
 

@@ -163,7 +163,7 @@ def test_a_corpus_without_the_modality(fer_tree: Path, ravdess_tree: Path) -> No
     with pytest.raises(DataError, match=message):
         read(Source("fer2013", fer_tree), "speech")
     with pytest.raises(
-        DataError, match=r"ravdess has no faces; corpora that have: fer2013, ck, folder, synthetic"
+        DataError, match=r"ravdess has no faces; corpora that have: savee, fer2013, ck, folder, synthetic"
     ):
         read(Source("ravdess", ravdess_tree), "faces")
 

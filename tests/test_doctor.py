@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fdan_edge.doctor import Finding, examine
-from fdan_edge.errors import INSTALL_TRAINING
+from fdan_edge.errors import INSTALL_TRAINING, INSTALL_VIDEO
 
 
 def found(ability: str) -> Finding:
@@ -18,7 +18,8 @@ def found(ability: str) -> Finding:
 
 
 def test_what_is_installed_works() -> None:
-    for ability in ("read sound files", "run models on the CPU", "train", "LMMD in training", "export to ONNX"):
+    abilities = ("read sound files", "read videos", "find faces in videos", "run models on the CPU", "train")
+    for ability in (*abilities, "LMMD in training", "export to ONNX"):
         assert found(ability).works, found(ability)
     import torch
 
@@ -42,6 +43,8 @@ def test_every_missing_part_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> Non
         ("torchvision", "train", INSTALL_TRAINING),
         ("onnxruntime", "run models on the CPU", "pip install onnxruntime"),
         ("soxr", "read sound files", "pip install soundfile soxr"),
+        ("av", "read videos", INSTALL_VIDEO),
+        ("cv2", "find faces in videos", INSTALL_TRAINING),
         ("tensorrt_rtx", "TensorRT for RTX", "pip install tensorrt-rtx-cu13"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 
 import pytest
 
@@ -21,6 +22,7 @@ def test_every_exception_is_of_the_tree_and_drawn_in_its_docstring() -> None:
 def test_missing_dependency_names_the_command() -> None:
     error = MissingDependencyError("torch", "training", "pip install 'fdan-edge[train]'")
     assert str(error) == "training needs torch, which is not installed: pip install 'fdan-edge[train]'"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # as from a worker process
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,15 @@ LAYERS = [
         "fdan_edge.files",
         "fdan_edge.progress",
     ],
-    ["fdan_edge.spec", "fdan_edge.audio", "fdan_edge.native", "fdan_edge.ops", "fdan_edge.frontend"],
+    [
+        "fdan_edge.spec",
+        "fdan_edge.container",
+        "fdan_edge.audio",
+        "fdan_edge.video",
+        "fdan_edge.native",
+        "fdan_edge.ops",
+        "fdan_edge.frontend",
+    ],
     ["fdan_edge.corpora", "fdan_edge.models", "fdan_edge.losses"],
     ["fdan_edge.protocols", "fdan_edge.splits", "fdan_edge.audit"],
     ["fdan_edge.metrics", "fdan_edge.bootstrap", "fdan_edge.calibration", "fdan_edge.predictions"],
@@ -43,7 +51,9 @@ RUNTIME = [
     "emotions",
     "files",
     "spec",
+    "container",
     "audio",
+    "video",
     "bundle",
     "runners",
     "infer",
@@ -68,6 +78,8 @@ TRAINING_ONLY = {
     "safetensors",
     "matplotlib",
     "PIL",
+    "av",
+    "cv2",
 }
 
 

@@ -44,14 +44,16 @@ def test_faces(fer_tree: Path) -> None:
     assert found.splits == {"train": 35}
 
 
-def test_videos_are_counted(ravdess_tree: Path, tmp_path: Path) -> None:
+def test_videos_are_opened(ravdess_tree: Path, tmp_path: Path) -> None:
     shutil.copytree(ravdess_tree / "Actor_01", tmp_path / "Actor_01")
     for name, content in (("01-01-03-01-01-01-01.mp4", b"a video"), ("02-01-03-01-01-01-01.mp4", b"")):
         (tmp_path / "Actor_01" / name).write_bytes(content)
     speech, videos = scan(Source("ravdess", tmp_path))
     assert (speech.modality, speech.items) == ("speech", 8)
     assert (videos.modality, videos.items, videos.classes, videos.hours) == ("videos", 2, {"happy": 2}, 0)
-    assert videos.broken == [f"{tmp_path}/Actor_01/02-01-03-01-01-01-01.mp4: is empty or not there"]
+    first, second = videos.broken
+    assert first.startswith(f"{tmp_path}/Actor_01/01-01-03-01-01-01-01.mp4: not a readable video")
+    assert second == f"{tmp_path}/Actor_01/02-01-03-01-01-01-01.mp4: is empty (0 bytes)"
 
 
 def test_broken_recordings_are_named_and_the_rest_counted(ravdess_tree: Path, tmp_path: Path) -> None:

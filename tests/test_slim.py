@@ -26,6 +26,8 @@ ABSENT = (
     "scipy",
     "matplotlib",
     "PIL",
+    "av",
+    "cv2",
 )
 
 

@@ -178,7 +178,9 @@ def export(
 @app.command()
 def infer(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, an .onnx file or a run folder.")],
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE", help="Sound files, or folders of them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Sound files or videos, or folders of sound files.")
+    ],
     threads: Threads = 0,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print a line of JSON for each file.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from fdan_edge import container
 from fdan_edge.errors import DataError, choose
 from fdan_edge.progress import say
 
@@ -28,7 +29,7 @@ READERS = {
 }
 MODALITIES = ("speech", "faces", "videos")
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
-VIDEOS = (".mp4", ".avi", ".flv", ".mov", ".mkv", ".mpg", ".webm", ".wmv")
+VIDEOS = container.VIDEOS
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Item:
     speaker: str | None = None  # unique within the corpus
     text: str | None = None  # which sentence is spoken; equal sentences have equal texts
     split: str | None = None  # the publisher's part: train, val or test
+    clip: str | None = None  # the performance that it shows, where several images or videos show the same one
 
     @property
     def key(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fdan_edge.audio import EXTENSIONS
 from fdan_edge.corpora.base import VIDEOS, Item, files_below
 
-LAYOUT = "subject N/EMOTION/sentence M/*.avi, with sound extracted to .wav beside them or as sN_EE_M.wav"
+LAYOUT = "subject N/EMOTION/sentence M/*.avi; sound may be extracted to .wav beside them or as sN_EE_M.wav"
 _FOLDERS = re.compile(
     r"subject[ _-]?(\d+)/(anger|disgust|fear|happiness|sadness|surprise)(?:/sentence[ _-]?(\d))?/[^/]+",
     re.IGNORECASE,
@@ -33,8 +33,10 @@ _EMOTIONS = {
 
 
 def read_speech(root: Path) -> list[Item]:
-    """Sound files that were extracted from the videos: the publisher supplies none."""
-    return _items(root, EXTENSIONS)
+    """The videos, since the publisher supplies no sound files; one extracted from a video takes its place."""
+    sounds = _items(root, EXTENSIONS)
+    extracted = {(item.speaker, item.text) for item in sounds}  # the names of some files are wrong
+    return sounds + [item for item in _items(root, VIDEOS) if (item.speaker, item.text) not in extracted]
 
 
 def read_videos(root: Path) -> list[Item]:

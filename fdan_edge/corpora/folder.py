@@ -31,7 +31,7 @@ _PARTS = {
 
 
 def read_speech(root: Path) -> list[Item]:
-    """The recordings of all classes.
+    """The recordings of all classes; where no sound file is there, the videos.
 
     A class is what the known emotion is called here where its name means one (anger is angry), and a class of
     the user's own, in lower case, where not. Folders name no speakers; a table may.
@@ -39,7 +39,7 @@ def read_speech(root: Path) -> list[Item]:
     Raises:
         DataError: a table lacks a column or a value, or labels a file twice; the message names the line.
     """
-    return _items(root, EXTENSIONS)
+    return _items(root, EXTENSIONS) or _items(root, VIDEOS)
 
 
 def read_faces(root: Path) -> list[Item]:

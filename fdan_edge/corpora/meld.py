@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fdan_edge.audio import EXTENSIONS
 from fdan_edge.corpora import tables
-from fdan_edge.corpora.base import VIDEOS, Item, files_below
+from fdan_edge.corpora.base import VIDEOS, Item, files_below, recording
 from fdan_edge.emotions import canonical
 from fdan_edge.errors import DataError
 
@@ -23,8 +23,14 @@ _Labels = dict[tuple[str, int, int], dict[str, str]]
 
 
 def read_speech(root: Path) -> list[Item]:
-    """Sound files that were extracted from the videos: the publisher supplies none."""
-    return _items(root, EXTENSIONS)
+    """The videos, since the publisher supplies no sound files; one extracted from a video takes its place.
+
+    Raises:
+        DataError: as `read_videos`.
+    """
+    sounds = _items(root, EXTENSIONS)
+    extracted = {recording(item.key) for item in sounds}
+    return sounds + [item for item in _items(root, VIDEOS) if recording(item.key) not in extracted]
 
 
 def read_videos(root: Path) -> list[Item]:

@@ -33,7 +33,7 @@ def read_speech(root: Path) -> list[Item]:
 
 
 def read_videos(root: Path) -> list[Item]:
-    """The speech videos with sound (modality 01) and without (02): both show the same performances."""
+    """The speech videos with sound (modality 01) and without (02): both show the same performance, their clip."""
     return _items(root, VIDEOS, ("01", "02"))
 
 
@@ -45,7 +45,9 @@ def _items(root: Path, suffixes: tuple[str, ...], modalities: tuple[str, ...]) -
             if match[3] not in _EMOTIONS:
                 raise DataError(f"{path}: no emotion has the code {match[3]}; valid: {', '.join(_EMOTIONS)}")
             name = f"Actor_{match[5]}/{path.name}"
-            items.append(Item("ravdess", name, path, _EMOTIONS[match[3]], speaker=match[5], text=match[4]))
+            clip = f"Actor_{match[5]}/{path.stem[3:]}" if match[1] != "03" else None
+            emotion = _EMOTIONS[match[3]]
+            items.append(Item("ravdess", name, path, emotion, speaker=match[5], text=match[4], clip=clip))
     return items
 
 
