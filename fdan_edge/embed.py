@@ -70,7 +70,7 @@ def face_features(runner: TorchRunner, items: list[Item]) -> tuple[Array, list[i
     model, labels = runner.path.model, [runner.info.classes.index(item.emotion) for item in items]
     faces = features.load_faces(items, labels, runner.config)
     with torch.inference_mode():
-        parts = [model.visual_features(p.float() / 255).numpy() for p in torch.split(faces.pixels, 64)]
+        parts = [model.visual_features(p.float() / 255).numpy() for p in torch.split(faces.pixels[...], 64)]
     return np.concatenate(parts), faces.labels.tolist()
 
 

@@ -1,22 +1,42 @@
-"""Items to tensors: log-mels of voices and pixels of faces, made once and kept in memory."""
+"""Items to tensors: log-mels of voices and pixels of faces, computed once and read from the cache."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import soxr
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from fdan_edge import audio
+from fdan_edge.cache import Made, Maker, Outcome, Store, collect
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item
-from fdan_edge.errors import AudioError, DataError, one_line
+from fdan_edge.errors import DataError, one_line
 from fdan_edge.frontend import LogMel
-from fdan_edge.progress import say, track
+from fdan_edge.models.fdan import build_frontend
+from fdan_edge.progress import say
+from fdan_edge.rows import Part, Rows, joined
+
+_VERSION = 1  # of this module's features, and of what they are made with: raise it when they change
+_SOUND = ("sample_rate", "n_fft", "hop", "n_mels", "window", "trim_db")
+#: Kind of features -> what of the Config they depend on. What is missing here is served stale from the cache.
+_SETTINGS = {
+    "training": (*_SOUND, "speed_perturbation", "seed"),
+    "evaluation": (*_SOUND, "window_hop"),
+    "faces": ("face_size",),
+}
+
+#: (waveform, item, config) -> windows, (k, samples)
+_Cut = Callable[[audio.Waveform, Item, Config], audio.Waveform]
 
 
 @dataclass(frozen=True)
@@ -28,7 +48,7 @@ class Voices:
     owner: which recording each of the n windows is from, (n,).
     """
 
-    decibel: Tensor
+    decibel: Tensor | Rows
     labels: Tensor
     owner: Tensor
 
@@ -37,71 +57,72 @@ class Voices:
 class Faces:
     """pixels: uint8, (m, 3, size, size); labels: class indices, (m,)."""
 
-    pixels: Tensor
+    pixels: Tensor | Rows
     labels: Tensor
 
 
-def load_recordings(items: list[Item], config: Config, what: str) -> tuple[list[Item], list[audio.Waveform]]:
-    """Decode and trim recordings; broken files are reported and left out.
+@dataclass(frozen=True)
+class Crops:
+    """Faces of one item: pixels uint8 (k, 3, size, size), and in how many frames no face was found."""
+
+    pixels: NDArray[np.uint8]
+    missed: int
+
+
+def training_voices(items: list[Item], labels: list[int], config: Config, what: str = "training") -> Voices:
+    """One random window of every recording at every speed of `speed_perturbation`.
+
+    Which window is chance that comes from the seed and the item's key alone, so that an item's features do not
+    depend on what else is in the list. Broken files are reported and left out.
 
     Raises:
         DataError: no recording is usable.
     """
-    good: list[Item] = []
-    waveforms: list[audio.Waveform] = []
-    broken: list[str] = []
-    for item in track(items, f"decode {what}"):
-        try:
-            waveforms.append(audio.load_speech(item.path, config.sample_rate, config.trim_db))
-            good.append(item)
-        except AudioError as error:
-            broken.append(str(error))
-    _report(broken)
-    if not good:
-        raise DataError(f"no usable recording among {len(items)} files for {what}")
-    return good, waveforms
+    parts, kept = _recordings("training", _training_windows, items, labels, config, what)
+    decibel = joined(parts).grouped(parts[0].count)
+    return Voices(decibel, torch.tensor(kept), torch.arange(len(kept)))
 
 
-def training_voices(
-    waveforms: list[audio.Waveform], labels: list[int], frontend: LogMel, config: Config
-) -> Voices:
-    """One random window of every recording at every speed of `speed_perturbation`."""
-    s = config.speed_perturbation
-    speeds = (1.0, 1 - s, 1 + s) if s else (1.0,)
-    chance = np.random.default_rng(config.seed)
-    variants = []
-    for speed in speeds:
-        cut = [_random_window(_at_speed(w, speed), config, chance) for w in waveforms]
-        variants.append(_log_mels(np.stack(cut), frontend, f"log-mel at speed {speed:g}"))
-    return Voices(torch.stack(variants), torch.tensor(labels), torch.arange(len(labels)))
+def evaluation_voices(items: list[Item], labels: list[int], config: Config, what: str = "validation") -> Voices:
+    """All windows of every recording, cut as inference cuts them. Broken files are reported and left out.
 
-
-def evaluation_voices(
-    waveforms: list[audio.Waveform], labels: list[int], frontend: LogMel, config: Config
-) -> Voices:
-    """All windows of every recording, cut as inference cuts them."""
-    cut = [audio.windows(w, config.window, config.window_hop) for w in waveforms]
-    owner = torch.repeat_interleave(torch.arange(len(cut)), torch.tensor([len(c) for c in cut]))
-    decibel = _log_mels(np.concatenate(cut), frontend, "log-mel")
-    return Voices(decibel[None], torch.tensor(labels)[owner], owner)
+    Raises:
+        DataError: no recording is usable.
+    """
+    parts, kept = _recordings("evaluation", _all_windows, items, labels, config, what)
+    owner = _owner(parts)
+    return Voices(joined(parts).grouped(1), torch.tensor(kept)[owner], owner)
 
 
 def load_faces(items: list[Item], labels: list[int], config: Config) -> Faces:
-    """Decode face images to `face_size`; broken files are reported and left out."""
-    pixels, kept, broken = [], [], []
-    size = (config.face_size, config.face_size)
-    for item, label in track(list(zip(items, labels, strict=True)), "decode faces"):
-        try:
-            with Image.open(item.path) as image:
-                resized = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
-                pixels.append(torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1))
-            kept.append(label)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            broken.append(f"{item.path}: not a readable image: {one_line(error)}")
-    _report(broken)
-    if not kept:
+    """The faces in images, each `face_size` wide and high; broken files are reported and left out.
+
+    Raises:
+        DataError: no face is usable.
+    """
+    outcomes = collect(items, lambda: partial(_faces_made, config=config), _store("faces", config), "faces")
+    parts, kept = _usable(outcomes, labels)
+    missed, found = sum(part.missed for part in parts), sum(part.count for part in parts)
+    if missed:
+        say(f"no face in {missed} of {missed + found} frames: skipped")
+    if not found:
         raise DataError(f"no usable face among {len(items)} files")
-    return Faces(torch.stack(pixels), torch.tensor(kept))
+    return Faces(joined(parts), torch.tensor(kept)[_owner(parts)])
+
+
+def face_crops(item: Item, config: Config) -> Crops:
+    """The faces of one item.
+
+    Raises:
+        DataError: its file is broken.
+    """
+    size = (config.face_size, config.face_size)
+    try:
+        with Image.open(item.path) as image:
+            resized = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{item.path}: not a readable image: {one_line(error)}") from None
+    return Crops(np.asarray(resized).transpose(2, 0, 1)[None], 0)
 
 
 def class_names(items: list[Item]) -> list[str]:
@@ -114,6 +135,44 @@ def class_names(items: list[Item]) -> list[str]:
     if len(counts) < 2:
         raise DataError(f"speech of one class only ({', '.join(counts)}): there is nothing to tell apart")
     return sorted(counts)
+
+
+def _recordings(
+    kind: str, cut: _Cut, items: list[Item], labels: list[int], config: Config, what: str
+) -> tuple[list[Part], list[int]]:
+    """The log-mels of the recordings that are usable, and their labels."""
+
+    def prepare() -> Maker:  # the front end takes a second to build, and nobody needs it for what is cached
+        return partial(_log_mels, cut=cut, frontend=build_frontend(config), config=config)
+
+    parts, kept = _usable(collect(items, prepare, _store(kind, config), what), labels)
+    if not parts:
+        raise DataError(f"no usable recording among {len(items)} files for {what}")
+    return parts, kept
+
+
+def _log_mels(item: Item, cut: _Cut, frontend: LogMel, config: Config) -> Made:
+    """Log-mels of the windows that `cut` takes from a recording, float16, (windows, 1, mels, frames)."""
+    waveform = audio.load_speech(item.path, config.sample_rate, config.trim_db)
+    with torch.inference_mode():
+        return Made(frontend(torch.from_numpy(cut(waveform, item, config))).half().numpy())
+
+
+def _training_windows(waveform: audio.Waveform, item: Item, config: Config) -> audio.Waveform:
+    s = config.speed_perturbation
+    speeds = (1.0, 1 - s, 1 + s) if s else (1.0,)
+    key = int.from_bytes(hashlib.sha256(os.fsencode(item.key)).digest()[:8], "little")
+    chance = np.random.default_rng([config.seed, key])
+    return np.stack([_random_window(_at_speed(waveform, speed), config, chance) for speed in speeds])
+
+
+def _all_windows(waveform: audio.Waveform, item: Item, config: Config) -> audio.Waveform:  # noqa: ARG001
+    return audio.windows(waveform, config.window, config.window_hop)
+
+
+def _faces_made(item: Item, config: Config) -> Made:
+    crops = face_crops(item, config)
+    return Made(crops.pixels, crops.missed)
 
 
 def _random_window(waveform: audio.Waveform, config: Config, chance: np.random.Generator) -> audio.Waveform:
@@ -130,12 +189,22 @@ def _at_speed(waveform: audio.Waveform, speed: float) -> audio.Waveform:
     return waveform if speed == 1 else np.asarray(soxr.resample(waveform, speed, 1.0), np.float32)
 
 
-def _log_mels(windows: audio.Waveform, frontend: LogMel, description: str) -> Tensor:
-    device = frontend.mel.weight.device
-    batches = torch.split(torch.from_numpy(windows), 64)
-    with torch.inference_mode():
-        made = [frontend(batch.to(device)).half().cpu() for batch in track(batches, description)]
-    return torch.cat(made).clone()
+def _store(kind: str, config: Config) -> Store | None:
+    if not config.cache:
+        return None
+    return Store(kind, {"version": _VERSION, **{name: getattr(config, name) for name in _SETTINGS[kind]}})
+
+
+def _usable(outcomes: list[Outcome], labels: list[int]) -> tuple[list[Part], list[int]]:
+    """The parts and labels of the items that are not broken; the others are reported."""
+    _report([str(outcome) for outcome in outcomes if isinstance(outcome, DataError)])
+    pairs = [(o, label) for o, label in zip(outcomes, labels, strict=True) if isinstance(o, Part)]
+    return [part for part, _ in pairs], [label for _, label in pairs]
+
+
+def _owner(parts: list[Part]) -> Tensor:
+    """Which part each row is of."""
+    return torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([part.count for part in parts]))
 
 
 def _report(broken: list[str], most: int = 10) -> None:
