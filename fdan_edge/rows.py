@@ -55,8 +55,11 @@ class Rows:
     def _read(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
         out = np.empty((len(numbers), *self._blocks[0].shape[1:]), self._blocks[0].dtype)
         block = np.searchsorted(self._starts, numbers, side="right") - 1
-        for b in np.unique(block):
-            chosen = block == b
+        order = np.argsort(block, kind="stable")
+        for chosen in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+            if not len(chosen):  # nothing is picked at all
+                continue
+            b = block[chosen[0]]
             out[chosen] = self._blocks[b][numbers[chosen] - self._starts[b]]
         return out
 

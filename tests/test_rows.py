@@ -17,7 +17,7 @@ WHOLE = torch.from_numpy(np.concatenate([BLOCKS[2][1:3], BLOCKS[0][:2], BLOCKS[2
 
 
 @pytest.mark.parametrize(
-    "index", [..., 3, slice(1, 4), torch.tensor([5, 0, 0, 2]), torch.tensor([[1, 2], [3, 4]])]
+    "index", [..., 3, slice(1, 4), slice(2, 2), torch.tensor([5, 0, 0, 2]), torch.tensor([[1, 2], [3, 4]])]
 )
 def test_picking_equals_that_from_a_tensor(index: object) -> None:
     made = joined(PARTS)
