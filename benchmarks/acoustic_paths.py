@@ -92,9 +92,8 @@ def _use_bank(runner: TorchRunner, train: list[Item], visual: list[Source]) -> N
     config = config_from_dict({**vars(runner.config), "bank_per_class": BANK_PER_CLASS, "speed_perturbation": 0.0})
     labels = torch.tensor([classes.index(item.emotion) for item in train])
     voices = [train[int(i)] for i in spread(labels, BANK_PER_CLASS, len(classes))]
-    kept, waveforms = features.load_recordings(voices, config, "the bank")
-    numbers = [classes.index(item.emotion) for item in kept]
-    made = features.training_voices(waveforms, numbers, runner.path.frontend, config)
+    numbers = [classes.index(item.emotion) for item in voices]
+    made = features.training_voices(voices, numbers, config, "the bank")
     items = [item for source in visual for item in read(source, "faces")]
     face_labels = [classes.index(canonical(item.emotion, calm_as_neutral=True)) for item in items]
     chosen = spread(torch.tensor(face_labels), BANK_PER_CLASS, len(classes)).tolist()
@@ -102,7 +101,7 @@ def _use_bank(runner: TorchRunner, train: list[Item], visual: list[Source]) -> N
     shape = (len(model.layers), len(chosen), config.feature_size)
     model.bank_keys, model.bank_values = torch.zeros(shape), torch.zeros(shape)
     model.use_bank = True
-    model.fill_bank(made.decibel[0].float(), faces.pixels.float() / 255)
+    model.fill_bank(made.decibel[0].float(), faces.pixels[...].float() / 255)
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

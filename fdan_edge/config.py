@@ -160,6 +160,7 @@ class Config:
     seed: int = 0
     split_seed: int = 0  # of the random protocol, and of validation parts that are made at random
     threads: int = 0  # 0: PyTorch's choice
+    cache: bool = True  # keep log-mels and face crops on disk for the next run
 
     def __post_init__(self) -> None:
         for name, valid in _CHOICES.items():

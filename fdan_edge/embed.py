@@ -71,7 +71,7 @@ def face_features(runner: TorchRunner, items: list[Item]) -> tuple[Array, list[i
     one = replace(runner.config, video_frames=1)  # of a video, else videos would outnumber what is drawn
     faces = features.load_faces(items, labels, one)
     with torch.inference_mode():
-        parts = [model.visual_features(p.float() / 255).numpy() for p in torch.split(faces.pixels, 64)]
+        parts = [model.visual_features(p.float() / 255).numpy() for p in torch.split(faces.pixels[...], 64)]
     return np.concatenate(parts), faces.labels.tolist()
 
 

@@ -1,9 +1,13 @@
-"""Items to tensors: log-mels of voices and pixels of faces, made once and kept in memory."""
+"""Items to tensors: log-mels of voices and pixels of faces, computed once and read from the cache."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import soxr
@@ -13,12 +17,27 @@ from PIL import Image
 from torch import Tensor
 
 from fdan_edge import audio, video
+from fdan_edge.cache import Made, Maker, Outcome, Store, collect
 from fdan_edge.config import Config
 from fdan_edge.container import is_video
 from fdan_edge.corpora import Item
-from fdan_edge.errors import AudioError, DataError, one_line
+from fdan_edge.errors import DataError, one_line
 from fdan_edge.frontend import LogMel
-from fdan_edge.progress import say, track
+from fdan_edge.models.fdan import build_frontend
+from fdan_edge.progress import say
+from fdan_edge.rows import Part, Rows, joined
+
+_VERSION = 1  # of this module's features, and of what they are made with: raise it when they change
+_SOUND = ("sample_rate", "n_fft", "hop", "n_mels", "window", "trim_db")
+#: Kind of features -> what of the Config they depend on. What is missing here is served stale from the cache.
+_SETTINGS = {
+    "training": (*_SOUND, "speed_perturbation", "seed"),
+    "evaluation": (*_SOUND, "window_hop"),
+    "faces": ("face_size", "video_frames"),
+}
+
+#: (waveform, item, config) -> windows, (k, samples)
+_Cut = Callable[[audio.Waveform, Item, Config], audio.Waveform]
 
 
 @dataclass(frozen=True)
@@ -30,7 +49,7 @@ class Voices:
     owner: which recording each of the n windows is from, (n,).
     """
 
-    decibel: Tensor
+    decibel: Tensor | Rows
     labels: Tensor
     owner: Tensor
 
@@ -39,7 +58,7 @@ class Voices:
 class Faces:
     """pixels: uint8, (m, 3, size, size); labels: class indices, (m,)."""
 
-    pixels: Tensor
+    pixels: Tensor | Rows
     labels: Tensor
 
 
@@ -51,73 +70,48 @@ class Crops:
     missed: int
 
 
-def load_recordings(items: list[Item], config: Config, what: str) -> tuple[list[Item], list[audio.Waveform]]:
-    """Decode and trim recordings; broken files are reported and left out.
+def training_voices(items: list[Item], labels: list[int], config: Config, what: str = "training") -> Voices:
+    """One random window of every recording at every speed of `speed_perturbation`.
+
+    Which window is chance that comes from the seed and the item's key alone, so that an item's features do not
+    depend on what else is in the list. Broken files are reported and left out.
 
     Raises:
         DataError: no recording is usable.
     """
-    good: list[Item] = []
-    waveforms: list[audio.Waveform] = []
-    broken: list[str] = []
-    for item in track(items, f"decode {what}"):
-        try:
-            waveforms.append(audio.load_speech(item.path, config.sample_rate, config.trim_db))
-            good.append(item)
-        except AudioError as error:
-            broken.append(str(error))
-    _report(broken)
-    if not good:
-        raise DataError(f"no usable recording among {len(items)} files for {what}")
-    return good, waveforms
+    parts, kept = _recordings("training", _training_windows, items, labels, config, what)
+    decibel = joined(parts).grouped(parts[0].count)
+    return Voices(decibel, torch.tensor(kept), torch.arange(len(kept)))
 
 
-def training_voices(
-    waveforms: list[audio.Waveform], labels: list[int], frontend: LogMel, config: Config
-) -> Voices:
-    """One random window of every recording at every speed of `speed_perturbation`."""
-    s = config.speed_perturbation
-    speeds = (1.0, 1 - s, 1 + s) if s else (1.0,)
-    chance = np.random.default_rng(config.seed)
-    variants = []
-    for speed in speeds:
-        cut = [_random_window(_at_speed(w, speed), config, chance) for w in waveforms]
-        variants.append(_log_mels(np.stack(cut), frontend, f"log-mel at speed {speed:g}"))
-    return Voices(torch.stack(variants), torch.tensor(labels), torch.arange(len(labels)))
+def evaluation_voices(items: list[Item], labels: list[int], config: Config, what: str = "validation") -> Voices:
+    """All windows of every recording, cut as inference cuts them. Broken files are reported and left out.
 
-
-def evaluation_voices(
-    waveforms: list[audio.Waveform], labels: list[int], frontend: LogMel, config: Config
-) -> Voices:
-    """All windows of every recording, cut as inference cuts them."""
-    cut = [audio.windows(w, config.window, config.window_hop) for w in waveforms]
-    owner = torch.repeat_interleave(torch.arange(len(cut)), torch.tensor([len(c) for c in cut]))
-    decibel = _log_mels(np.concatenate(cut), frontend, "log-mel")
-    return Voices(decibel[None], torch.tensor(labels)[owner], owner)
+    Raises:
+        DataError: no recording is usable.
+    """
+    parts, kept = _recordings("evaluation", _all_windows, items, labels, config, what)
+    owner = _owner(parts)
+    return Voices(joined(parts).grouped(1), torch.tensor(kept)[owner], owner)
 
 
 def load_faces(items: list[Item], labels: list[int], config: Config) -> Faces:
-    """The faces of images and videos; broken files and frames without a face are reported and left out."""
-    pixels: list[NDArray[np.uint8]] = []
-    kept: list[int] = []
-    broken: list[str] = []
-    searched = missed = 0
-    for item, label in track(list(zip(items, labels, strict=True)), "decode faces"):
-        try:
-            crops = face_crops(item, config)
-        except DataError as error:
-            broken.append(str(error))
-            continue
-        pixels.append(crops.pixels)
-        kept += [label] * len(crops.pixels)
-        missed += crops.missed
-        searched += crops.missed + len(crops.pixels) if _is_searched(item) else 0
-    _report(broken)
-    if missed:
-        say(f"no face in {missed} of {searched} frames: skipped")
-    if not kept:
+    """The faces of images and videos, each `face_size` wide and high.
+
+    Broken files and frames without a face are reported and left out.
+
+    Raises:
+        DataError: no face is usable.
+    """
+    outcomes = collect(items, lambda: partial(_faces_made, config=config), _store("faces", config), "faces")
+    parts, kept = _usable(outcomes, labels)
+    searched = [o for item, o in zip(items, outcomes, strict=True) if isinstance(o, Part) and _is_searched(item)]
+    if missed := sum(part.missed for part in searched):
+        frames = missed + sum(part.count for part in searched)
+        say(f"no face in {missed} of {frames} frames: skipped")
+    if not any(part.count for part in parts):
         raise DataError(f"no usable face among {len(items)} files")
-    return Faces(torch.from_numpy(np.concatenate(pixels)), torch.tensor(kept))
+    return Faces(joined(parts), torch.tensor(kept)[_owner(parts)])
 
 
 def face_crops(item: Item, config: Config) -> Crops:
@@ -163,6 +157,44 @@ def _picture(item: Item, size: int | None = None) -> NDArray[np.uint8]:
         raise DataError(f"{item.path}: not a readable image: {one_line(error)}") from None
 
 
+def _recordings(
+    kind: str, cut: _Cut, items: list[Item], labels: list[int], config: Config, what: str
+) -> tuple[list[Part], list[int]]:
+    """The log-mels of the recordings that are usable, and their labels."""
+
+    def prepare() -> Maker:  # the front end takes a second to build, and nobody needs it for what is cached
+        return partial(_log_mels, cut=cut, frontend=build_frontend(config), config=config)
+
+    parts, kept = _usable(collect(items, prepare, _store(kind, config), what), labels)
+    if not parts:
+        raise DataError(f"no usable recording among {len(items)} files for {what}")
+    return parts, kept
+
+
+def _log_mels(item: Item, cut: _Cut, frontend: LogMel, config: Config) -> Made:
+    """Log-mels of the windows that `cut` takes from a recording, float16, (windows, 1, mels, frames)."""
+    waveform = audio.load_speech(item.path, config.sample_rate, config.trim_db)
+    with torch.inference_mode():
+        return Made(frontend(torch.from_numpy(cut(waveform, item, config))).half().numpy())
+
+
+def _training_windows(waveform: audio.Waveform, item: Item, config: Config) -> audio.Waveform:
+    s = config.speed_perturbation
+    speeds = (1.0, 1 - s, 1 + s) if s else (1.0,)
+    key = int.from_bytes(hashlib.sha256(os.fsencode(item.key)).digest()[:8], "little")
+    chance = np.random.default_rng([config.seed, key])
+    return np.stack([_random_window(_at_speed(waveform, speed), config, chance) for speed in speeds])
+
+
+def _all_windows(waveform: audio.Waveform, item: Item, config: Config) -> audio.Waveform:  # noqa: ARG001
+    return audio.windows(waveform, config.window, config.window_hop)
+
+
+def _faces_made(item: Item, config: Config) -> Made:
+    crops = face_crops(item, config)
+    return Made(crops.pixels, crops.missed)
+
+
 def _random_window(waveform: audio.Waveform, config: Config, chance: np.random.Generator) -> audio.Waveform:
     spare = len(waveform) - config.window
     if spare <= 0:
@@ -177,12 +209,22 @@ def _at_speed(waveform: audio.Waveform, speed: float) -> audio.Waveform:
     return waveform if speed == 1 else np.asarray(soxr.resample(waveform, speed, 1.0), np.float32)
 
 
-def _log_mels(windows: audio.Waveform, frontend: LogMel, description: str) -> Tensor:
-    device = frontend.mel.weight.device
-    batches = torch.split(torch.from_numpy(windows), 64)
-    with torch.inference_mode():
-        made = [frontend(batch.to(device)).half().cpu() for batch in track(batches, description)]
-    return torch.cat(made).clone()
+def _store(kind: str, config: Config) -> Store | None:
+    if not config.cache:
+        return None
+    return Store(kind, {"version": _VERSION, **{name: getattr(config, name) for name in _SETTINGS[kind]}})
+
+
+def _usable(outcomes: list[Outcome], labels: list[int]) -> tuple[list[Part], list[int]]:
+    """The parts and labels of the items that are not broken; the others are reported."""
+    _report([str(outcome) for outcome in outcomes if isinstance(outcome, DataError)])
+    pairs = [(o, label) for o, label in zip(outcomes, labels, strict=True) if isinstance(o, Part)]
+    return [part for part, _ in pairs], [label for _, label in pairs]
+
+
+def _owner(parts: list[Part]) -> Tensor:
+    """Which part each row is of."""
+    return torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([part.count for part in parts]))
 
 
 def _report(broken: list[str], most: int = 10) -> None:

@@ -20,7 +20,6 @@ from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.evaluate import evaluate, read_speech
 from fdan_edge.files import write_json
 from fdan_edge.models.backbones import load_weights
-from fdan_edge.models.fdan import build_frontend
 from fdan_edge.progress import say
 from fdan_edge.splits import Split, restore, split
 from fdan_edge.torch_runner import TorchRunner
@@ -108,11 +107,8 @@ def _trainer(config: Config, corpora: _Corpora, folder: Path, *, pretrained: boo
         f"{len(parts.train)} voices to train, {len(parts.val)} to validate, {len(parts.test)} to test; "
         f"{len(corpora.faces)} faces; {len(classes)} classes; {parts.description}"
     )
-    frontend = build_frontend(config)
-    train_items, train_waves = features.load_recordings(parts.train, config, "training")
-    val_items, val_waves = features.load_recordings(parts.val, config, "validation")
-    train = features.training_voices(train_waves, _indices(train_items, classes), frontend, config)
-    val = features.evaluation_voices(val_waves, _indices(val_items, classes), frontend, config)
+    train = features.training_voices(parts.train, _indices(parts.train, classes), config)
+    val = features.evaluation_voices(parts.val, _indices(parts.val, classes), config)
     labels = _indices(corpora.faces, classes)
     pixels = features.load_faces(corpora.faces, labels, config) if corpora.faces else None
     return Trainer(config, classes, train, val, pixels, folder, pretrained=pretrained)

@@ -246,7 +246,8 @@ class Trainer:
     def validation_logits(self, model: Fdan) -> Tensor:
         """Logits of all windows of the validation part, (windows, C), on the CPU."""
         model.to(self.device).eval()
-        batches = torch.split(self.val_voices.decibel[0], 64)
+        decibel = self.val_voices.decibel
+        batches = (decibel[0, index] for index in torch.split(torch.arange(len(self.val_voices.labels)), 64))
         return torch.cat([model.acoustic_logits(b.to(self.device).float()).cpu() for b in batches])
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import threading
 from bisect import bisect_right
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ Image = NDArray[np.uint8]  # RGB, (height, width, 3)
 
 MARGIN = 0.1  # of the detected square, added on each side: it cuts off chins and brows
 _LONGEST = 640  # pixels of the longer side that faces are looked for in; the crop is of the full frame
+_OF_THREAD = threading.local()
 _SMALLEST = 0.1  # of the shorter side: the speaker's face is larger, and smaller ones are mostly none
 
 
@@ -125,9 +126,15 @@ def _upright(frame: Any) -> Image:
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
-@functools.lru_cache(maxsize=1)
 def _detector() -> cv2.CascadeClassifier:
-    """One for each process; it cannot be pickled."""
+    """One for each thread: it keeps the picture that it works on."""
+    if not hasattr(_OF_THREAD, "detector"):
+        _OF_THREAD.detector = _new_detector()
+    made: cv2.CascadeClassifier = _OF_THREAD.detector
+    return made
+
+
+def _new_detector() -> cv2.CascadeClassifier:
     try:
         import cv2
     except ImportError:
@@ -136,7 +143,7 @@ def _detector() -> cv2.CascadeClassifier:
         raise MissingDependencyError(
             "OpenCV 4", f"finding faces (not {cv2.__version__})", "pip install 'opencv-python-headless<5'"
         )
-    # Several processes share the cores, and OpenCV's threads do not survive a fork.
+    # The cache's threads share the cores already, and OpenCV's own do not survive a fork.
     cv2.setNumThreads(1)
     folder = str(Path(cv2.__file__).parent / "data")
     return cv2.CascadeClassifier(f"{folder}/haarcascade_frontalface_default.xml")

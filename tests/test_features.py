@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,60 +29,133 @@ def noise(seconds: float, seed: int = 0) -> audio.Waveform:
     return 0.1 * np.random.default_rng(seed).standard_normal(round(seconds * RATE)).astype(np.float32)
 
 
-def test_broken_recordings_are_reported_and_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    soundfile.write(tmp_path / "good.wav", noise(0.5), RATE)
-    soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
+def recordings(folder: Path, *waveforms: audio.Waveform) -> list[Item]:
+    for i, waveform in enumerate(waveforms):
+        soundfile.write(folder / f"{i}.wav", waveform, RATE, subtype="FLOAT")
+    return [Item("x", f"{i}.wav", folder / f"{i}.wav", "sad") for i in range(len(waveforms))]
+
+
+@pytest.mark.parametrize("make", [features.training_voices, features.evaluation_voices])
+def test_broken_recordings_are_reported_and_left_out_every_time(
+    make: Callable[..., features.Voices], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recordings(tmp_path, noise(0.5), np.zeros(RATE, np.float32))
     (tmp_path / "text.wav").write_text("not audio")
-    items = [
-        Item("x", name, tmp_path / name, "sad") for name in ("text.wav", "good.wav", "silent.wav", "none.wav")
-    ]
-    good, waveforms = features.load_recordings(items, config(), "training")
-    assert [item.id for item in good] == ["good.wav"]
-    assert len(waveforms) == 1
-    said = capfd.readouterr().err
-    assert said.count("left out:") == 3
-    assert "silent.wav" in said
-    with pytest.raises(DataError, match="no usable recording among 2 files for training"):
-        features.load_recordings([items[0], items[2]], config(), "training")
+    items = [Item("x", name, tmp_path / name, "sad") for name in ("text.wav", "0.wav", "1.wav", "none.wav")]
+    for _ in range(2):
+        made = make(items, [3, 4, 5, 6], config())
+        assert made.decibel.shape[:2] == (1, 1)
+        assert (made.labels.tolist(), made.owner.tolist()) == ([4], [0])
+        said = capfd.readouterr().err
+        assert said.count("left out:") == 3
+        assert "1.wav: is silent" in " ".join(said.split())
+    with pytest.raises(DataError, match="no usable recording among 2 files for the bank"):
+        make([items[0], items[2]], [0, 0], config(), "the bank")
 
 
 def test_many_broken_files_are_counted(capfd: pytest.CaptureFixture[str]) -> None:
     items = [Item("x", str(i), Path(f"/none/{i}.wav"), "sad") for i in range(30)]
     with pytest.raises(DataError):
-        features.load_recordings(items, config(), "training")
+        features.training_voices(items, [0] * 30, config())
     assert "20 more broken files" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("perturbation", "variants"), [(0, 1), (0.1, 3)])
-def test_training_voices(perturbation: float, variants: int) -> None:
-    settings = config(speed_perturbation=perturbation)
-    waveforms = [noise(seconds, seed) for seed, seconds in enumerate((0.3, 1.0, 2.5))]
-    made = features.training_voices(waveforms, [0, 2, 1], build_frontend(settings), settings)
+@pytest.mark.parametrize("cache", ["true", "false"])
+def test_training_voices(perturbation: float, variants: int, cache: str, tmp_path: Path) -> None:
+    settings = config(speed_perturbation=perturbation, cache=cache)
+    items = recordings(tmp_path, *(noise(seconds, seed) for seed, seconds in enumerate((0.3, 1.0, 2.5))))
+    made = features.training_voices(items, [0, 2, 1], settings)
     assert made.decibel.shape == (variants, 3, 1, 32, 1 + RATE // 512)
-    assert made.decibel.dtype == torch.float16
+    assert made.decibel[...].dtype == torch.float16
+    assert len(made.decibel) == variants
     assert made.labels.tolist() == [0, 2, 1]
     assert made.owner.tolist() == [0, 1, 2]
-    again = features.training_voices(waveforms, [0, 2, 1], build_frontend(settings), settings)
-    assert torch.equal(made.decibel, again.decibel)
 
 
-def test_speeds_change_the_length_of_what_is_heard() -> None:
+def test_a_window_depends_on_the_seed_and_the_key_alone(tmp_path: Path) -> None:
+    """Folds of a cross-validation share what is in the cache, whatever else is in their lists."""
+    long = noise(5.0)
+    items = recordings(tmp_path, long, long, noise(2.0, 1))
+    made = features.training_voices(items, [0, 0, 0], config(cache="false")).decibel[...]
+    other = features.training_voices(items[::-1], [0, 0, 0], config()).decibel[...]
+    assert torch.equal(made, other.flip(1))
+    assert not torch.equal(made[0, 0], made[0, 1])  # equal sound, other key
+    seeded = features.training_voices(items, [0, 0, 0], config(seed=1)).decibel[...]
+    assert not torch.equal(made[0, 0], seeded[0, 0])
+
+
+def test_speeds_change_the_length_of_what_is_heard(tmp_path: Path) -> None:
     settings = config(speed_perturbation=0.2)
     tone = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
-    made = features.training_voices([tone], [0], build_frontend(settings), settings)
-    loudest = made.decibel[:, 0, 0, :, 16].float().argmax(1)
+    made = features.training_voices(recordings(tmp_path, tone), [0], settings)
+    loudest = made.decibel[:, 0][:, 0, :, 16].float().argmax(1)
     assert int(loudest[1]) < int(loudest[0]) < int(loudest[2])  # 1.0, 0.8 and 1.2 times as fast
 
 
-def test_evaluation_voices_are_all_windows_that_inference_cuts() -> None:
-    settings = config()
+def test_evaluation_voices_are_all_windows_that_inference_cuts(tmp_path: Path) -> None:
+    settings = config(trim_db=0)
     waveforms = [noise(0.3, 1), noise(2.2, 2)]
-    made = features.evaluation_voices(waveforms, [4, 5], build_frontend(settings), settings)
+    made = features.evaluation_voices(recordings(tmp_path, *waveforms), [4, 5], settings)
     assert made.owner.tolist() == [0, 1, 1, 1, 1]
     assert made.labels.tolist() == [4, 5, 5, 5, 5]
     cut = np.concatenate([audio.windows(w, settings.window, settings.window_hop) for w in waveforms])
     expected = build_frontend(settings)(torch.from_numpy(cut)).half()
     torch.testing.assert_close(made.decibel[0], expected, rtol=0, atol=0.1)
+
+
+#: A change to each setting that the features of some kind depend on.
+CHANGES = {
+    "sample_rate": 8000,
+    "n_fft": 512,
+    "hop": 256,
+    "n_mels": 40,
+    "window_seconds": 1.2,
+    "window_hop_seconds": 0.4,
+    "trim_db": 20,
+    "speed_perturbation": 0.1,
+    "seed": 1,
+    "face_size": 48,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_setting_is_never_answered_from_the_cache(name: str, tmp_path: Path, fer_tree: Path) -> None:
+    """Cached and computed features are equal for every change of one setting."""
+    quiet = 0.02 * noise(0.5, 3)
+    items = recordings(tmp_path, np.concatenate([quiet, noise(3.0, 1), quiet]))
+    faces = read(Source("fer2013", fer_tree), "faces")[:2]
+    for changes in ({}, {name: CHANGES[name]}):
+        made = [
+            (
+                features.training_voices(items, [0], config(cache=cache, **changes)).decibel[...],
+                features.evaluation_voices(items, [0], config(cache=cache, **changes)).decibel[...],
+                features.load_faces(faces, [0, 0], config(cache=cache, **changes)).pixels[...],
+            )
+            for cache in ("true", "true", "false")
+        ]
+        for kind in zip(*made, strict=True):
+            assert all(torch.equal(kind[-1], one) for one in kind)
+
+
+def test_frames_without_a_face_are_counted_every_time(
+    fer_tree: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As of videos: any number of crops of an item, none too."""
+    items = read(Source("fer2013", fer_tree), "faces")[:3]
+
+    def crops(item: Item, settings: Config) -> features.Crops:
+        i = items.index(item)
+        return features.Crops(np.full((i, 3, settings.face_size, settings.face_size), i, np.uint8), missed=5 - i)
+
+    monkeypatch.setattr(features, "face_crops", crops)
+    for _ in range(2):
+        made = features.load_faces(items, [4, 5, 6], config(face_size=33))
+        assert made.labels.tolist() == [5, 6, 6]
+        assert made.pixels[...][:, 0, 0, 0].tolist() == [1, 2, 2]
+        assert "no face in 12 of 15 frames: skipped" in capfd.readouterr().err
+    with pytest.raises(DataError, match="no usable face among 1 files"):
+        features.load_faces(items[:1], [0], config(face_size=33))
 
 
 def test_faces(fer_tree: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -93,9 +167,9 @@ def test_faces(fer_tree: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     items = [*whole, *(Item("x", name, tmp_path / name, "sad") for name in ("broken.png", "red.png"))]
     made = features.load_faces(items, [0, 1, 2, 3, 4], config())
     assert made.pixels.shape == (4, 3, 32, 32)
-    assert made.pixels.dtype == torch.uint8
+    assert made.pixels[...].dtype == torch.uint8
     assert made.labels.tolist() == [0, 1, 2, 4]
-    assert torch.equal(made.pixels[0, 0], made.pixels[0, 2])  # grey: three equal channels
+    assert torch.equal(made.pixels[0][0], made.pixels[0][2])  # grey: three equal channels
     assert made.pixels[3].flatten(1).float().mean(1).tolist() == [200, 0, 0]
     assert "broken.png: not a readable image" in " ".join(capfd.readouterr().err.split())
     with pytest.raises(DataError, match="no usable face among 1 files"):

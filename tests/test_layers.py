@@ -32,7 +32,17 @@ LAYERS = [
     ["fdan_edge.corpora", "fdan_edge.models", "fdan_edge.losses"],
     ["fdan_edge.protocols", "fdan_edge.splits", "fdan_edge.audit"],
     ["fdan_edge.metrics", "fdan_edge.bootstrap", "fdan_edge.calibration", "fdan_edge.predictions"],
-    ["fdan_edge.scan", "fdan_edge.features", "fdan_edge.augment", "fdan_edge.pictures", "fdan_edge.checkpoint"],
+    [
+        "fdan_edge.parallel",
+        "fdan_edge.contents",
+        "fdan_edge.rows",
+        "fdan_edge.cache",
+        "fdan_edge.scan",
+        "fdan_edge.features",
+        "fdan_edge.augment",
+        "fdan_edge.pictures",
+        "fdan_edge.checkpoint",
+    ],
     ["fdan_edge.bundle", "fdan_edge.runners", "fdan_edge.torch_runner", "fdan_edge.train"],
     [
         "fdan_edge.infer",

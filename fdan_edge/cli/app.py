@@ -320,6 +320,25 @@ def scan(
     raise typer.Exit(1 if any(f.broken for f in found) else 0)
 
 
+@data_app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", metavar="", help="Remove the log-mels and faces.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say where log-mels and faces of corpora are kept between trainings, and how much they take."""
+    _needs_training()
+    from fdan_edge import cache as kept
+    from fdan_edge.cli import show
+
+    size = kept.size()
+    if clear:
+        kept.clear()
+    if as_json:
+        _print_json({"folder": str(kept.folder()), "bytes": size, "cleared": clear})
+    else:
+        show.cache(kept.folder(), size, cleared=clear)
+
+
 def _sources(words: list[str], required: str = "") -> list[Source]:
     from fdan_edge.corpora import parse_source
 

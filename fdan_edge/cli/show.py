@@ -197,6 +197,12 @@ def findings(rows: Sequence[Finding]) -> None:
             out.print(f"     {row.remedy}", style="bold", markup=False)
 
 
+def cache(folder: Path, size: int, *, cleared: bool) -> None:
+    """Where features are kept, and how much they take or took."""
+    megabytes = f"{size / 1e6:.1f} MB"
+    out.print(f"{folder}: {f'removed {megabytes}' if cleared else megabytes}", markup=False)
+
+
 def scans(found: Sequence[Scan]) -> None:
     """What corpora hold, and which of their files need a look."""
     for one in found:
