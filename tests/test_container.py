@@ -95,7 +95,7 @@ def test_a_missing_package_is_one_error(tmp_path: Path, monkeypatch: pytest.Monk
     path = write(tmp_path / "a.mp4", STILL, spoken("sad"))
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingDependencyError) as caught:
-        features.load_recordings([Item("x", "a", path, "sad")] * 2, Config(), "training")
+        features.training_voices([Item("x", "a", path, "sad")] * 2, [0, 0], Config())
     assert str(caught.value) == f"reading videos needs av, which is not installed: {INSTALL_VIDEO}"
 
 

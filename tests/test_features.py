@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_frames_without_a_face_are_counted_every_time(
     fer_tree: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As of videos: any number of crops of an item, none too."""
-    items = read(Source("fer2013", fer_tree), "faces")[:3]
+    items = [replace(item, clip=item.id) for item in read(Source("fer2013", fer_tree), "faces")[:3]]
 
     def crops(item: Item, settings: Config) -> features.Crops:
         i = items.index(item)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,7 @@ def test_no_face() -> None:
 def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, message: str) -> None:
     path = write(tmp_path / "a.mp4", scenes("sad", count=1), None)
     monkeypatch.setitem(sys.modules, package, None)
-    video._detector.cache_clear()
+    monkeypatch.setattr(video, "_OF_THREAD", threading.local())
     with pytest.raises(MissingDependencyError) as caught:
         video.crop_face(video.sample_frames(path, 1)[0], 32)
     assert str(caught.value) == message
@@ -187,7 +188,7 @@ def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packa
 def test_opencv_5_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import cv2
 
-    video._detector.cache_clear()
+    monkeypatch.setattr(video, "_OF_THREAD", threading.local())
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(MissingDependencyError, match=r"OpenCV 4.*pip install 'opencv-python-headless<5'"):
         video.find_face(grey(0))
