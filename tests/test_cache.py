@@ -272,7 +272,7 @@ def test_a_killed_build_leaves_whole_shards_only(items: list[Item], folder: Path
     process.send_signal(signal.SIGKILL)
     process.communicate()
     left = build(items)
-    assert 0 < len(left) <= COUNT - 4
+    assert 0 < len(left) <= COUNT - 2  # one of the two may not have had its name yet
     assert build(items) == []
 
 

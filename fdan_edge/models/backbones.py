@@ -69,7 +69,7 @@ def load_weights(name: str, source: str) -> dict[str, Tensor] | None:
     """
     if source == "none":
         return None
-    if source in ("pretrained", "imagenet"):  # the latter is what older runs' config.toml says
+    if source == "pretrained":
         return whisper.packaged_weights() if name == "whisper_tiny" else _imagenet(name)
     return _from_file(Path(source))
 
