@@ -19,9 +19,9 @@ else:
 BACKBONES = ("resnet34", "resnet18", "resnet50", "vgg16", "vgg19", "mobilenet_v2", "whisper_tiny")
 FACE_BACKBONES = tuple(name for name in BACKBONES if name != "whisper_tiny")
 
-#: What a backbone brings unless it is set otherwise. Whisper was trained on these log-mels, and on more speech than
-#: any emotion corpus has: its stem and first layer stay as they are, the other moves slowly, at 5e-5 (at 3e-4 and
-#: with dropout 0.1 it was spoilt within an epoch).
+#: What a backbone brings unless it is set otherwise. Whisper was trained on these log-mels, and on more speech
+#: than any emotion corpus has: its stem and first layer stay as they are, the other moves slowly, at 5e-5 (at
+#: 3e-4 and with dropout 0.1 it was spoilt within an epoch).
 _BROUGHT: dict[str, dict[str, Any]] = {
     "whisper_tiny": {
         "n_fft": 400,
