@@ -15,10 +15,13 @@ from torch import Tensor, nn
 
 from fdan_edge.config import load_config
 from fdan_edge.errors import ConfigError
+from fdan_edge.export.to_onnx import write_onnx
 from fdan_edge.models import whisper
 from fdan_edge.models.backbones import build_voice_backbone, load_weights
-from fdan_edge.models.fdan import Fdan
+from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.models.whisper import WIDTH, WhisperEncoder, from_onnx
+from fdan_edge.runners import OnnxRunner
+from fdan_edge.spec import ModelSpec
 
 WORDS = ["backbone=whisper_tiny", "window_seconds=0.5", "window_hop_seconds=0.5", "encoder_layers=1"]
 
@@ -145,6 +148,25 @@ def test_the_packaged_weights_fit() -> None:
     network = WhisperEncoder(4, 800)
     network.load(state)
     assert float(network.positions.detach().std()) > 0.1
+
+
+def test_the_exported_graph_says_the_same(tmp_path: Path) -> None:
+    config = load_config(None, [*WORDS, "weights=none", "window_seconds=1", "encoder_layers=2"])
+    torch.manual_seed(0)
+    model = Fdan(config, 3, faces=False).eval()
+    for parameter in model.acoustic.backbone.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    path = AcousticPath(model, build_frontend(config))
+    spec = ModelSpec(("a", "b", "c"), config.sample_rate, config.window, config.window_hop, 0.0)
+    write_onnx(path, spec, tmp_path / "m.onnx")
+    voices = 0.1 * torch.randn(3, config.window, generator=torch.Generator().manual_seed(0))
+    voices[1, 9000:] = 0  # padded, as the end of a recording is
+    voices[2] = 0
+    with OnnxRunner(tmp_path / "m.onnx") as runner, torch.inference_mode():
+        for windows in (voices, voices[:1], voices[1:2]):
+            made, expected = runner.predict(windows.numpy()), path(windows).numpy()
+            np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
+    assert float((path(voices[:1]) - path(voices[1:2])).detach().abs().max()) > 1e-3
 
 
 def _state() -> dict[str, Tensor]:
