@@ -78,8 +78,9 @@ class _Corpora:
 def _fresh(config: Config, speech: list[Source], faces: list[Source]) -> _Corpora:
     items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     classes = features.class_names(items)
+    images = _faces(faces, classes, config)
     parts = split(items, config)
-    return _Corpora(classes, parts, _audited(parts), _faces(faces, classes, config))
+    return _Corpora(classes, parts, _audited(parts), images)
 
 
 def _resumed(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> _Corpora:

@@ -44,7 +44,7 @@ def test_scan_names_duplicates_and_files_without_a_label(run: Run, ravdess_tree:
         shutil.copy(first, root / name)
     (root / "01-01-03-01-01-01-01.mp4").write_bytes(b"video")
     code, out, err = run("data", "scan", f"ravdess:{root}")
-    assert code == 0
+    assert code == 1  # the video is none
     assert "1 files are there more than once" in err
     lines = [line.rstrip() for line in out.splitlines()]
     assert lines[0].endswith("/[r]: 9 recordings, 0.01 h, 1 speaker, 1 duplicate")
@@ -55,7 +55,7 @@ def test_scan_names_duplicates_and_files_without_a_label(run: Run, ravdess_tree:
     at = lines.index("  take0.wav")
     assert " ".join(lines[at - 2 : at]).startswith("no label for 25 files: its name is not of the form")
     assert lines[at + 20] == "  and 5 more; --json names all"
-    assert lines[at + 21].endswith("/[r]: 1 video, 1 speaker")
+    assert lines[at + 21].endswith("/[r]: 1 video, 1 speaker, 1 of them broken")
     speech, videos = json.loads(run("data", "scan", f"ravdess:{root}", "--json")[1])
     assert (videos["modality"], videos["items"]) == ("videos", 1)
     assert [len(files) for files in speech["unlabelled"].values()] == [25]

@@ -27,7 +27,7 @@ MELD_FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "
 
 
 def config(**changes: object) -> Config:
-    return load_config(None, [*TINY, *(f"{name}={value}" for name, value in changes.items())])
+    return load_config(None, [*TINY, "cache=false", *(f"{name}={value}" for name, value in changes.items())])
 
 
 def meld(root: Path) -> Path:
@@ -199,7 +199,9 @@ def test_a_scan_opens_videos(tmp_path: Path) -> None:
 
 def test_train_on_videos_alone(run: Run, tmp_path: Path) -> None:
     source, out = f"meld:{meld(tmp_path / 'm')}", tmp_path / "run"
-    settings = [word for setting in (*TINY, "epochs=1", "video_frames=2") for word in ("--set", setting)]
+    settings = [
+        word for setting in (*TINY, "cache=false", "epochs=1", "video_frames=2") for word in ("--set", setting)
+    ]
     code, text, said = run("train", "--speech", source, "--faces", source, "--out", out, *settings, "--json")
     assert code == 0, said
     assert "12 faces" in said
