@@ -95,15 +95,15 @@ def _resumed(config: Config, speech: list[Source], faces: list[Source], folder: 
 
 
 def _audited(parts: Split) -> Audit:
-    """The leak audit, said; DataError where the split is not what its protocol promises."""
+    """The leak audit; DataError where the split is not what its protocol promises."""
     audited = audit(parts)
     audited.check()
-    say(f"audit: {audited.line()}")
     return audited
 
 
 def _trainer(config: Config, corpora: _Corpora, folder: Path, *, pretrained: bool) -> Trainer:
     classes, parts = corpora.classes, corpora.parts
+    say(f"audit: {corpora.audit.line()}")
     say(
         f"{len(parts.train)} voices to train, {len(parts.val)} to validate, {len(parts.test)} to test; "
         f"{len(corpora.faces)} faces; {len(classes)} classes; {parts.description}"

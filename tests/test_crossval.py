@@ -115,12 +115,13 @@ def test_a_diverged_fold_is_not_finished(
         crossval(settings(), [Source("ravdess", ravdess_tree)], [], folder)
 
 
-def test_other_settings_or_corpora_are_refused(finished: Path, ravdess_tree: Path) -> None:
+def test_other_settings_or_corpora_are_refused(finished: Path, ravdess_tree: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(ravdess_tree, tmp_path / "moved"))
     speech = [Source("ravdess", ravdess_tree)]
     with pytest.raises(CheckpointError, match=r"fold-1: was begun with lr = 0\.001, now it is 0\.01; repeat the"):
         crossval(settings("lr=0.01", "batch_size=4", "batch_size=8"), speech, [], finished)
     with pytest.raises(CheckpointError, match="was begun with --speech = "):
-        crossval(settings(), [Source("ravdess", ravdess_tree / "..")], [], finished)
+        crossval(settings(), [Source("ravdess", moved)], [], finished)
     with pytest.raises(CheckpointError, match=r"was begun with --faces = \[\], now it is \['synthetic:'\]"):
         crossval(settings(), speech, [Source("synthetic", None)], finished)
 
