@@ -228,7 +228,9 @@ def test_faces_of_held_out_speakers_are_not_trained_on() -> None:
     faces = [face("01"), face("10"), face("11"), face("12"), face(), face("11", corpus="crema")]
     assert allowed_faces(faces, made, "speaker") == [faces[0], faces[4], faces[5]]
     audit(made, allowed_faces(faces, made, "speaker")).check()
-    with pytest.raises(DataError, match="speakers in the faces of training and in the test, .*: ravdess:11, ravd"):
+    with pytest.raises(
+        DataError, match=r"speakers in the faces of training and in the test, .*: ravdess:11, ravd"
+    ):
         audit(made, faces).check()
 
 
