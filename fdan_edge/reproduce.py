@@ -301,6 +301,8 @@ def _read(run: Run) -> Outcome:
         metrics = _of_folds(metrics) if run.config.protocol in FOLDED else metrics
         _check_scores(metrics)
         lines = [(folder / "epochs.jsonl").read_text().splitlines() for folder in run.trainings]
+        if not lines:
+            raise ValueError("its folds are not there any more")
         seconds = sum(float(json.loads(line)["seconds"]) for epochs in lines for line in epochs)
         file = run.folder / "machine.json"
         where = json.loads(file.read_text()) if file.exists() else {}
@@ -322,11 +324,12 @@ def _read(run: Run) -> Outcome:
 def _of_folds(values: dict[str, Any]) -> dict[str, Any]:
     """A cross-validation's scores under the names that one training has for them."""
     folds = values["folds"]
+    sizes = [fold["val"]["n"] for fold in folds]
     return {
         "protocol": values["protocol"],
         "audit": {"verdict": values["audit"]},
         "best_epoch": min(fold["best_epoch"] for fold in folds),
-        "val": {"n": folds[0]["val"]["n"]},
+        "val": {"n": min(sizes), "most": max(sizes)},
         "test": values["pooled"],
     }
 
