@@ -17,7 +17,7 @@ import torch
 from fdan_edge import published
 from fdan_edge.bench import machine
 from fdan_edge.checkpoint import load_run
-from fdan_edge.config import FIELDS, Config, load_config
+from fdan_edge.config import DECISIVE, Config, load_config
 from fdan_edge.corpora import Source, parse_source
 from fdan_edge.corpora.base import check_place
 from fdan_edge.crossval import RESULT, crossval
@@ -235,7 +235,7 @@ def _check_same(run: Run) -> None:
 
 def _differences(run: Run, config: Config, speech: list[str], faces: list[str]) -> Iterator[tuple[str, str, str]]:
     """(name, there, asked for) of all in which a run that is there differs."""
-    for name in FIELDS:
+    for name in DECISIVE:
         there, asked = getattr(config, name), getattr(run.config, name)
         if there != asked:
             yield name, str(there), str(asked)
