@@ -171,7 +171,7 @@ def _check_recordings(folder: Path, items: list[Item], config: Config) -> None:
         came, gone = set(now[part]) - set(begun[part]), set(begun[part]) - set(now[part])
         if came or gone:
             raise CheckpointError(
-                f"{folder}: was begun with other recordings: its {part} part would have {len(came)} new ones now, and "
+                f"{folder}: was begun with other recordings: its {part} part would have {len(came)} new ones, and "
                 f"{len(gone)} are gone; give it those that it was begun with, or name another --out"
             )
 

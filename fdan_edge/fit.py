@@ -43,7 +43,7 @@ def fit(
 
     Raises:
         DataError: the corpora or the split cannot be used, or the split is not what its protocol promises.
-        CheckpointError: the folder holds a run already, or none to resume.
+        CheckpointError: the folder holds a run already, or none to resume, or another process trains in it.
     """
     if not resume and (folder / "run.toml").exists():
         raise CheckpointError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
@@ -54,15 +54,15 @@ def fit(
     # What can fail at once fails before minutes of decoding.
     if not started:
         load_weights(config.backbone, config.weights)
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer = _trainer(config, corpora, folder, pretrained=not started)
-    if started:
-        trainer.resume()
-        say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
-    elif not resume:
-        _save_start(config, speech, faces, corpora, folder)
-    best = _run(trainer, corpora, folder)
-    return Fitted(folder, _score(folder, best, corpora, trainer))
+    with checkpoint.sole_writer(folder):
+        trainer = _trainer(config, corpora, folder, pretrained=not started)
+        if started:
+            trainer.resume()
+            say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
+        elif not resume:
+            _save_start(config, speech, faces, corpora, folder)
+        best = _run(trainer, corpora, folder)
+        return Fitted(folder, _score(folder, best, corpora, trainer))
 
 
 @dataclass(frozen=True)

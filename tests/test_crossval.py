@@ -168,7 +168,7 @@ def test_recordings_that_came_or_went_are_not_pooled_with_the_others(
     one = tree / "Actor_01" / "03-01-01-01-01-01-01.wav"
     shutil.copy(tree / "Actor_01" / "03-01-02-01-01-01-01.wav", tree / "Actor_01" / "03-01-02-01-02-01-01.wav")
     one.unlink()
-    match = r"fold-1: was begun with other recordings: its test part would have 1 new ones now, and 1 are gone; "
+    match = r"fold-1: was begun with other recordings: its test part would have 1 new ones, and 1 are gone; "
     with pytest.raises(CheckpointError, match=match):
         crossval(settings(), speech, [], folder)
 
