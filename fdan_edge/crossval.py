@@ -131,9 +131,14 @@ def _fold(folder: Path, config: Config, speech: list[Source], faces: list[Source
             raise
     try:
         metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'metrics.json'}: missing or damaged: {one_line(error)}") from None
-    return Fold(folder, metrics, load_predictions(folder / FILE))
+        made = Fold(folder, metrics, load_predictions(folder / FILE))
+        made.to_dict()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder / 'metrics.json'}: missing or damaged ({one_line(error)}); without the folder the same "
+            "command trains the fold anew"
+        ) from None
+    return made
 
 
 def _finished(folder: Path, config: Config) -> bool:

@@ -176,3 +176,13 @@ def test_recordings_that_came_or_went_are_not_pooled_with_the_others(
 def test_a_run_folder_is_not_overwritten(run_folder: Path, ravdess_tree: Path) -> None:
     with pytest.raises(CheckpointError, match="tiny: holds one training, which has files of the same names; name"):
         crossval(settings(), [Source("ravdess", ravdess_tree)], [], run_folder)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"protocol": "kfold", "audit": "clean"}'])
+def test_a_damaged_fold_is_one_line(finished: Path, ravdess_tree: Path, tmp_path: Path, text: str) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "c"))
+    (folder / "fold-2" / "metrics.json").write_text(text)
+    with pytest.raises(
+        CheckpointError, match=r"metrics.json: missing or damaged \(.*\); without the folder the same"
+    ):
+        crossval(settings(), [Source("ravdess", ravdess_tree)], [], folder)
