@@ -173,9 +173,12 @@ def test_recordings_that_came_or_went_are_not_pooled_with_the_others(
         crossval(settings(), speech, [], folder)
 
 
-def test_a_run_folder_is_not_overwritten(run_folder: Path, ravdess_tree: Path) -> None:
-    with pytest.raises(CheckpointError, match="tiny: holds one training, which has files of the same names; name"):
-        crossval(settings(), [Source("ravdess", ravdess_tree)], [], run_folder)
+def test_a_run_folder_is_not_overwritten(ravdess_tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").touch()
+    with pytest.raises(
+        CheckpointError, match="holds one training, which has files of the same names; name another"
+    ):
+        crossval(settings(), [Source("ravdess", ravdess_tree)], [], tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"protocol": "kfold", "audit": "clean"}'])
