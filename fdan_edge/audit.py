@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,14 @@ class Audit:
     val_speakers: Crossing  # of validation that are in training
     val_sentences: Crossing
     duplicates: list[list[str]]  # "part key" of recordings with equal sound, where they are in two parts
+    faces: Crossing  # speakers of the test whose faces are trained on
 
     def line(self) -> str:
         """The verdict in one line, which travels with the scores."""
         count = len(self.duplicates)
         found = f"{count} recording{'s' if count > 1 else ''} in two parts" if count else "no duplicates"
+        if self.faces.names:
+            found += f"; faces of {len(self.faces.names)} of {self.faces.of} test speakers in training"
         if self.speakers.words("") == self.sentences.words("") == Crossing([], 0, 0).words(""):
             return f"clean for speakers and sentences; {found}"
         return "; ".join([self.speakers.words("speakers"), self.sentences.words("sentences"), found])
@@ -64,6 +67,7 @@ class Audit:
             "val_speakers": self.val_speakers.to_dict(),
             "val_sentences": self.val_sentences.to_dict(),
             "duplicates": self.duplicates,
+            "faces": self.faces.to_dict(),
         }
 
     def check(self) -> None:
@@ -75,14 +79,20 @@ class Audit:
         if self.promise == "speakers":
             _refuse("speakers", self.speakers.names, "training and test")
             _refuse("speakers", self.val_speakers.names, "training and validation")
+            _refuse("speakers", self.faces.names, "the faces of training and in the test")
         if self.promise == "sentences":
             _refuse("sentences", self.sentences.names, "training and test")
         if self.promise:
             _refuse("recordings", [" = ".join(group) for group in self.duplicates], "two parts under two names")
 
 
-def audit(parts: Split) -> Audit:
-    """Look for speakers, sentences and recordings of equal sound that are in two parts of a split."""
+def audit(parts: Split, faces: Sequence[Item] = ()) -> Audit:
+    """Look for speakers, sentences and recordings of equal sound that are in two parts of a split.
+
+    Args:
+        parts: of the speech.
+        faces: all that are trained on.
+    """
     met = parts.train + parts.val
     return Audit(
         parts.promise,
@@ -91,6 +101,7 @@ def audit(parts: Split) -> Audit:
         val_speakers=_crossing(parts.train, parts.val, lambda item: item.speaker_key),
         val_sentences=_crossing(parts.train, parts.val, lambda item: item.text_key),
         duplicates=_duplicates(parts),
+        faces=_crossing(list(faces), parts.test, lambda item: item.speaker_key),
     )
 
 

@@ -15,8 +15,12 @@ reliability.png, .svg     how often the test's recordings are recognised rightly
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import math
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +50,30 @@ class RunInfo:
     protocol: str  # for people
     versions: dict[str, str]
     audit: str = NOT_AUDITED  # the verdict for people; runs of before have none
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Make a run folder, and keep other processes from training in it meanwhile; the lock goes with the process.
+
+    Two that did would mix their epochs: the weights of one under the scores of the other.
+
+    Raises:
+        CheckpointError: another process trains in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise CheckpointError(f"{folder}: another process trains in it now; wait, or name another --out") from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def save_run(folder: Path, config: Config, info: RunInfo) -> None:

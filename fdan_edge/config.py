@@ -224,6 +224,8 @@ class Config:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+#: Those that a training's result depends on.
+DECISIVE = tuple(name for name in FIELDS if name != "cache")
 
 
 def config_from_dict(values: dict[str, Any]) -> Config:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge import pictures
-from fdan_edge.checkpoint import load_run
-from fdan_edge.config import FIELDS, Config
-from fdan_edge.corpora import Source
+from fdan_edge.checkpoint import load_run, load_split
+from fdan_edge.config import DECISIVE, Config
+from fdan_edge.corpora import Item, Source
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, one_line
 from fdan_edge.evaluate import read_speech
 from fdan_edge.files import write_json
@@ -20,7 +20,8 @@ from fdan_edge.fit import absolute, fit
 from fdan_edge.metrics import Scores
 from fdan_edge.predictions import FILE, Predictions, load_predictions
 from fdan_edge.progress import say
-from fdan_edge.protocols import FOLDED, fold_count
+from fdan_edge.protocols import FOLDED, PARTS, fold_count
+from fdan_edge.splits import split
 
 RESULT = "crossval.json"
 
@@ -99,16 +100,21 @@ def crossval(config: Config, speech: list[Source], faces: list[Source], folder: 
 
     Raises:
         ConfigError: another protocol.
-        CheckpointError: a fold was begun with other settings or corpora.
-        DataError: speakers are not known or too few, or the corpora changed between the folds.
+        CheckpointError: a fold was begun with other settings, corpora or recordings, or `folder` is a run folder.
+        DataError: speakers are not known or too few.
     """
     if config.protocol not in FOLDED:
         raise ConfigError(f"crossval goes with protocol {' or '.join(FOLDED)}, not {config.protocol}")
+    if (folder / "run.toml").exists():
+        raise CheckpointError(
+            f"{folder}: holds one training, which has files of the same names; name another --out"
+        )
     items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     numbers = range(1, fold_count(items, config) + 1)
     runs = {folder / f"fold-{number}": replace(config, fold=number) for number in numbers}
     for run, wanted in runs.items():
         _check_same(run, wanted, speech, faces)
+        _check_recordings(run, items, wanted)
     done = _together(folder, [_fold(run, wanted, speech, faces) for run, wanted in runs.items()])
     _write(done)
     return done
@@ -125,9 +131,14 @@ def _fold(folder: Path, config: Config, speech: list[Source], faces: list[Source
             raise
     try:
         metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'metrics.json'}: missing or damaged: {one_line(error)}") from None
-    return Fold(folder, metrics, load_predictions(folder / FILE))
+        made = Fold(folder, metrics, load_predictions(folder / FILE))
+        made.to_dict()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder / 'metrics.json'}: missing or damaged ({one_line(error)}); without the folder the same "
+            "command trains the fold anew"
+        ) from None
+    return made
 
 
 def _finished(folder: Path, config: Config) -> bool:
@@ -142,7 +153,7 @@ def _check_same(folder: Path, config: Config, speech: list[Source], faces: list[
     if not (folder / "run.toml").exists():
         return
     begun, info = load_run(folder)
-    values = {name: (getattr(begun, name), getattr(config, name)) for name in FIELDS}
+    values = {name: (getattr(begun, name), getattr(config, name)) for name in DECISIVE}
     values["--speech"] = (info.speech, [absolute(source) for source in speech])
     values["--faces"] = (info.faces, [absolute(source) for source in faces])
     for name, (old, new) in values.items():
@@ -150,6 +161,23 @@ def _check_same(folder: Path, config: Config, speech: list[Source], faces: list[
             raise CheckpointError(
                 f"{folder}: was begun with {name} = {old!r}, now it is {new!r}; repeat the command that it was "
                 "begun with, or name another --out"
+            )
+
+
+def _check_recordings(folder: Path, items: list[Item], config: Config) -> None:
+    """Raise CheckpointError where a fold was begun with other recordings than there are now.
+
+    Pooled with folds of today's, its test would lack the new ones, or they would have been trained differently.
+    """
+    if not (folder / "run.toml").exists():
+        return
+    begun, now = load_split(folder), split(items, config).keys()
+    for part in PARTS:
+        came, gone = set(now[part]) - set(begun[part]), set(begun[part]) - set(now[part])
+        if came or gone:
+            raise CheckpointError(
+                f"{folder}: was begun with other recordings: its {part} part would have {len(came)} new ones, and "
+                f"{len(gone)} are gone; give it those that it was begun with, or name another --out"
             )
 
 

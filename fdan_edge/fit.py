@@ -21,7 +21,7 @@ from fdan_edge.evaluate import evaluate, read_speech
 from fdan_edge.files import write_json
 from fdan_edge.models.backbones import load_weights
 from fdan_edge.progress import say
-from fdan_edge.splits import Split, restore, split
+from fdan_edge.splits import Split, allowed_faces, restore, split
 from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import Epoch, Trainer
 
@@ -43,7 +43,7 @@ def fit(
 
     Raises:
         DataError: the corpora or the split cannot be used, or the split is not what its protocol promises.
-        CheckpointError: the folder holds a run already, or none to resume.
+        CheckpointError: the folder holds a run already, or none to resume, or another process trains in it.
     """
     if not resume and (folder / "run.toml").exists():
         raise CheckpointError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
@@ -54,15 +54,15 @@ def fit(
     # What can fail at once fails before minutes of decoding.
     if not started:
         load_weights(config.backbone, config.weights)
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer = _trainer(config, corpora, folder, pretrained=not started)
-    if started:
-        trainer.resume()
-        say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
-    elif not resume:
-        _save_start(config, speech, faces, corpora, folder)
-    best = _run(trainer, corpora, folder)
-    return Fitted(folder, _score(folder, best, corpora, trainer))
+    with checkpoint.sole_writer(folder):
+        trainer = _trainer(config, corpora, folder, pretrained=not started)
+        if started:
+            trainer.resume()
+            say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
+        elif not resume:
+            _save_start(config, speech, faces, corpora, folder)
+        best = _run(trainer, corpora, folder)
+        return Fitted(folder, _score(folder, best, corpora, trainer))
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class _Corpora:
 def _fresh(config: Config, speech: list[Source], faces: list[Source]) -> _Corpora:
     items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     classes = features.class_names(items)
-    images = _faces(faces, classes, config)
     parts = split(items, config)
-    return _Corpora(classes, parts, _audited(parts), images)
+    images = _faces(faces, classes, parts, config)
+    return _Corpora(classes, parts, _audited(parts, images), images)
 
 
 def _resumed(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> _Corpora:
@@ -88,15 +88,16 @@ def _resumed(config: Config, speech: list[Source], faces: list[Source], folder: 
     _, info = checkpoint.load_run(folder)
     items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     parts = restore(items, checkpoint.load_split(folder), info.protocol)
-    audited = _audited(parts)
+    images = _faces(faces, info.classes, parts, config)
+    audited = _audited(parts, images)
     if info.audit == NOT_AUDITED:  # a run of before
         checkpoint.save_run(folder, config, replace(info, audit=audited.line()))
-    return _Corpora(info.classes, parts, audited, _faces(faces, info.classes, config))
+    return _Corpora(info.classes, parts, audited, images)
 
 
-def _audited(parts: Split) -> Audit:
+def _audited(parts: Split, faces: list[Item]) -> Audit:
     """The leak audit; DataError where the split is not what its protocol promises."""
-    audited = audit(parts)
+    audited = audit(parts, faces)
     audited.check()
     return audited
 
@@ -140,8 +141,8 @@ def _run(trainer: Trainer, corpora: _Corpora, folder: Path) -> Epoch:
         raise
 
 
-def _faces(sources: list[Source], classes: list[str], config: Config) -> list[Item]:
-    """The faces of the classes that the speech has."""
+def _faces(sources: list[Source], classes: list[str], parts: Split, config: Config) -> list[Item]:
+    """The faces that are trained on: of the classes that the speech has, and none that the protocol holds out."""
     if not sources:
         return []
     found = []
@@ -154,6 +155,15 @@ def _faces(sources: list[Source], classes: list[str], config: Config) -> list[It
         raise DataError(f"none of {len(found)} faces is of a class that the speech has: {', '.join(classes)}")
     if len(kept) < len(found):
         say(f"{len(found) - len(kept)} faces are of classes that the speech does not have: left out")
+    return _allowed(kept, parts, config.protocol)
+
+
+def _allowed(faces: list[Item], parts: Split, protocol: str) -> list[Item]:
+    kept = allowed_faces(faces, parts, protocol)
+    if not kept:
+        raise DataError(f"protocol {protocol} holds out all {len(faces)} faces; add --faces of another corpus")
+    if len(kept) < len(faces):
+        say(f"{len(faces) - len(kept)} faces show who or what the protocol holds out: left out")
     return kept
 
 

@@ -48,14 +48,16 @@ def fold_count(items: list[Item], config: Config) -> int:
     folds = config.folds if config.protocol == "kfold" else len(speakers)
     if len(speakers) < max(3, folds):
         few = f"protocol {config.protocol} needs at least {max(3, folds)} speakers, found {len(speakers)}"
-        fewer = f"--set folds={len(speakers)}" if len(speakers) > 2 else "--set protocol=random"
-        raise DataError(f"{few}; use {fewer}")
+        fewer = f"use --set folds={len(speakers)}" if len(speakers) > 2 else "train with --set protocol=random"
+        raise DataError(f"{few}; {fewer}")
     return folds
 
 
 def _by_speaker(items: list[Item], config: Config) -> tuple[Parts, str]:
     speakers = sorted({item.speaker_key for item in items if item.speaker_key})
-    if len(speakers) < 3 or any(item.speaker_key is None for item in items):
+    if len(speakers) >= 3:
+        _every_speaker(items, "speaker")
+    else:
         raise DataError(
             f"protocol speaker needs at least 3 known speakers, found {len(speakers)}; use --set protocol=random"
         )
@@ -238,7 +240,7 @@ def _every(items: list[Item], field: str, what: str, remedy: str, protocol: str)
         corpora = ", ".join(sorted({item.corpus for item in without}))
         raise DataError(
             f"protocol {protocol} needs {what}, not known of {len(without)} of {len(items)} recordings "
-            f"({corpora}); {remedy}; or use --set protocol=random"
+            f"({corpora}); {remedy}; or train with --set protocol=random"
         )
 
 

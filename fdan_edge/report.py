@@ -200,7 +200,7 @@ def _described(tried: list[Tried]) -> list[str]:
     done = [t.metrics for t in tried if t.metrics]
     folds = " of each fold" if tried and tried[0].run.config.protocol in FOLDED else ""
     splits = dict.fromkeys(
-        f"{m['protocol']}; {m['val']['n']} recordings{folds} to choose the epoch, {m['test']['n']} to test"
+        f"{m['protocol']}; {_size(m['val'])} recordings{folds} to choose the epoch, {m['test']['n']} to test"
         for m in done
     )
     notes = dict.fromkeys(m["test"]["intervals"]["note"] for m in done)
@@ -209,6 +209,12 @@ def _described(tried: list[Tried]) -> list[str]:
     lines += [f"- Leak audit: {text}." for text in verdicts]
     lines += [f"- Intervals: bootstrap, {text}." for text in notes]
     return [*lines, ""] if lines else []
+
+
+def _size(val: dict[str, Any]) -> str:
+    """Of a validation part; folds may have several sizes."""
+    most = val.get("most", val["n"])
+    return str(val["n"]) if most == val["n"] else f"{val['n']} to {most}"
 
 
 def _origin(request: Request, tried: list[Tried]) -> list[str]:

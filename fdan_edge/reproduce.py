@@ -17,7 +17,7 @@ import torch
 from fdan_edge import published
 from fdan_edge.bench import machine
 from fdan_edge.checkpoint import load_run
-from fdan_edge.config import FIELDS, Config, load_config
+from fdan_edge.config import DECISIVE, Config, load_config
 from fdan_edge.corpora import Source, parse_source
 from fdan_edge.corpora.base import check_place
 from fdan_edge.crossval import RESULT, crossval
@@ -235,7 +235,7 @@ def _check_same(run: Run) -> None:
 
 def _differences(run: Run, config: Config, speech: list[str], faces: list[str]) -> Iterator[tuple[str, str, str]]:
     """(name, there, asked for) of all in which a run that is there differs."""
-    for name in FIELDS:
+    for name in DECISIVE:
         there, asked = getattr(config, name), getattr(run.config, name)
         if there != asked:
             yield name, str(there), str(asked)
@@ -301,6 +301,8 @@ def _read(run: Run) -> Outcome:
         metrics = _of_folds(metrics) if run.config.protocol in FOLDED else metrics
         _check_scores(metrics)
         lines = [(folder / "epochs.jsonl").read_text().splitlines() for folder in run.trainings]
+        if not lines:
+            raise ValueError("its folds are not there any more")
         seconds = sum(float(json.loads(line)["seconds"]) for epochs in lines for line in epochs)
         file = run.folder / "machine.json"
         where = json.loads(file.read_text()) if file.exists() else {}
@@ -322,11 +324,12 @@ def _read(run: Run) -> Outcome:
 def _of_folds(values: dict[str, Any]) -> dict[str, Any]:
     """A cross-validation's scores under the names that one training has for them."""
     folds = values["folds"]
+    sizes = [fold["val"]["n"] for fold in folds]
     return {
         "protocol": values["protocol"],
         "audit": {"verdict": values["audit"]},
         "best_epoch": min(fold["best_epoch"] for fold in folds),
-        "val": {"n": folds[0]["val"]["n"]},
+        "val": {"n": min(sizes), "most": max(sizes)},
         "test": values["pooled"],
     }
 

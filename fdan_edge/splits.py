@@ -68,6 +68,24 @@ def restore(items: list[Item], keys: dict[str, list[str]], description: str) -> 
     return Split(parts["train"], parts["val"], parts["test"], description, promise)
 
 
+def allowed_faces(faces: list[Item], made: Split, protocol: str) -> list[Item]:
+    """The faces that may be trained on: none of those whom, or of what, the protocol holds out.
+
+    Held out are speakers of validation and test, sentences of the test, and the publisher's own val and test; a
+    face whose speaker or sentence is not known stays. The paper trains on all faces, and so does `random`.
+    """
+    speakers = {item.speaker_key for item in made.val + made.test if made.promise == "speakers"} - {None}
+    texts = {item.text_key for item in made.test if made.promise == "sentences"} - {None}
+    published = {(item.corpus, name) for item in made.test if protocol == "official" for name in ("val", "test")}
+    return [
+        face
+        for face in faces
+        if face.speaker_key not in speakers
+        and face.text_key not in texts
+        and (face.corpus, face.split) not in published
+    ]
+
+
 def _together(made: Split) -> Split:
     """No recording in two parts under two names: the test keeps its own, before validation and training.
 

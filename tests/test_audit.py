@@ -145,3 +145,11 @@ def test_the_pair_in_ravdess() -> None:
         assert len(made.train + made.val + made.test) == len(given)
     verdict = audit(split(given, Config(protocol="kfold"))).line()
     assert verdict == "clean for speakers; 2 of 2 test sentences also in training; no duplicates"
+
+
+def test_equal_videos_are_found(tmp_path: Path) -> None:
+    for name, content in (("a.mp4", b"clip" * 999), ("b.mp4", b"clip" * 999), ("c.mp4", b"else" * 999)):
+        (tmp_path / name).write_bytes(content)
+    train, test = ([item(name, name, path=tmp_path / name)] for name in ("a.mp4", "b.mp4"))
+    made = audit(parts(train=train, test=test, val=[item("c.mp4", "c", path=tmp_path / "c.mp4")]))
+    assert made.duplicates == [["train r:a.mp4", "test r:b.mp4"]]

@@ -24,6 +24,7 @@ from fdan_edge.checkpoint import (
     save_calibration,
     save_run,
     save_tensors,
+    sole_writer,
 )
 from fdan_edge.config import load_config
 from fdan_edge.errors import CheckpointError
@@ -220,3 +221,15 @@ def test_damaged_splits(run: Path, content: str | None) -> None:
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(CheckpointError, match=r"split.json: missing or damaged: "):
         load_split(run)
+
+
+def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with (
+        sole_writer(folder),
+        pytest.raises(CheckpointError, match=r"run: another process trains in it now; wait, or name"),
+        sole_writer(folder),
+    ):
+        pytest.fail("two at once")
+    with sole_writer(folder):
+        assert list(folder.iterdir()) == []

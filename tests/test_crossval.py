@@ -153,3 +153,40 @@ def test_the_command(
     assert max(map(len, lines[:-1])) <= 90
     code, out, _ = run(*command, "--json")
     assert json.loads(out) == values(finished)
+
+
+def test_recordings_that_came_or_went_are_not_pooled_with_the_others(
+    finished: Path, ravdess_tree: Path, tmp_path: Path
+) -> None:
+    """A finished fold never heard what came later, and yet its scores stood for all recordings."""
+    folder, tree = tmp_path / "c", Path(shutil.copytree(ravdess_tree, tmp_path / "tree"))
+    shutil.copytree(finished, folder)
+    for n in (1, 2):
+        run = folder / f"fold-{n}" / "run.toml"
+        run.write_text(run.read_text().replace(f"ravdess:{ravdess_tree}", f"ravdess:{tree}"))
+    speech = [Source("ravdess", tree)]
+    crossval(settings("cache=false"), speech, [], folder)  # where features are kept makes no other scores
+    one = tree / "Actor_01" / "03-01-01-01-01-01-01.wav"
+    shutil.copy(tree / "Actor_01" / "03-01-02-01-01-01-01.wav", tree / "Actor_01" / "03-01-02-01-02-01-01.wav")
+    one.unlink()
+    match = r"fold-1: was begun with other recordings: its test part would have 1 new ones, and 1 are gone; "
+    with pytest.raises(CheckpointError, match=match):
+        crossval(settings(), speech, [], folder)
+
+
+def test_a_run_folder_is_not_overwritten(ravdess_tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").touch()
+    with pytest.raises(
+        CheckpointError, match="holds one training, which has files of the same names; name another"
+    ):
+        crossval(settings(), [Source("ravdess", ravdess_tree)], [], tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"protocol": "kfold", "audit": "clean"}'])
+def test_a_damaged_fold_is_one_line(finished: Path, ravdess_tree: Path, tmp_path: Path, text: str) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "c"))
+    (folder / "fold-2" / "metrics.json").write_text(text)
+    with pytest.raises(
+        CheckpointError, match=r"metrics.json: missing or damaged \(.*\); without the folder the same"
+    ):
+        crossval(settings(), [Source("ravdess", ravdess_tree)], [], folder)

@@ -177,10 +177,14 @@ def test_a_validation_part_is_made_where_the_publisher_has_none() -> None:
             [*items(3), *without(items(1, corpus="folder"), "speaker")],
             Config(protocol="kfold"),
             r"protocol kfold needs every speaker, not known of 6 of 24 recordings \(folder\); a table's column "
-            "speaker names them; or use --set protocol=random",
+            "speaker names them; or train with --set protocol=random",
         ),
         (items(4), Config(protocol="kfold"), "needs at least 6 speakers, found 4; use --set folds=4"),
-        (items(2), Config(protocol="loso"), "needs at least 3 speakers, found 2; use --set protocol=random"),
+        (
+            items(2),
+            Config(protocol="loso"),
+            "needs at least 3 speakers, found 2; train with --set protocol=random",
+        ),
         (items(4), Config(protocol="loso", fold=5), r"fold = 5 is out of range; valid: 1 to 4 \(one for each"),
         (items(3), Config(protocol="kfold", folds=2), "fold 1 of 2 leaves 1 speaker to train and validate"),
         (
@@ -212,3 +216,11 @@ def test_real_folds() -> None:
         held = [s for s in speakers(parts["test"]) if s.startswith("ravdess")]
         assert sum(int(s[-2:]) % 2 for s in held) == 2  # two men, two women
         assert any(item.corpus == "emodb" for item in parts["test"])
+
+
+def test_a_corpus_without_speakers_among_others_is_named() -> None:
+    given = [*items(4), Item("folder", "a.wav", Path("a.wav"), "sad")]
+    with pytest.raises(
+        DataError, match=r"speaker needs every speaker, not known of 1 of \d+ recordings \(folder\)"
+    ):
+        parts_of(given, Config())

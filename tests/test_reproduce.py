@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from conftest import TINY
 
-from fdan_edge import reproduce
+from fdan_edge import report, reproduce
 from fdan_edge.checkpoint import RunInfo, load_run, save_run
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Source
@@ -394,3 +395,30 @@ def test_a_backbone_brings_its_settings_to_its_own_rows_only(request_: Request) 
     runs = {run.name: run.config for run in plan(replace(request_, backbone="whisper_tiny"))}
     assert (runs["fdan"].hop, runs["plain"].n_mels) == (160, 80)
     assert (runs["resnet18"].hop, runs["resnet18"].n_mels) == (256, 128)
+
+
+def test_scores_whose_folds_were_removed_are_no_traceback(
+    request_: Request, fake: FakeFit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce, "crossval", FakeCrossval(fake))
+    runs = plan(replace(request_, protocols=["kfold"], rows=["resnet18"], settings=["folds=2", "epochs=3"]))
+    carry_out(runs, nothing)
+    for fold in runs[0].trainings:
+        shutil.rmtree(fold)
+    (outcome,) = carry_out(runs, nothing)
+    assert outcome is not None
+    assert "its folds are not there any more); without the folder the same command trains" in outcome.problem
+
+
+def test_folds_may_have_validation_parts_of_several_sizes(
+    request_: Request, fake: FakeFit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce, "crossval", FakeCrossval(fake))
+    wanted = replace(request_, protocols=["kfold"], rows=["resnet18"], settings=["folds=2", "epochs=3"])
+    runs = plan(wanted)
+    carry_out(runs, nothing)
+    values = json.loads((runs[0].folder / "crossval.json").read_text())
+    values["folds"][1]["val"] = {"n": 40}
+    write_json(runs[0].folder / "crossval.json", values)
+    text = report.markdown(wanted, runs, carry_out(runs, nothing), "command")
+    assert "- Split: 2 folds; 38 to 40 recordings of each fold to choose the epoch, 96 to test." in text

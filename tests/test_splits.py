@@ -15,7 +15,7 @@ from fdan_edge.config import Config
 from fdan_edge.corpora import Item
 from fdan_edge.errors import DataError
 from fdan_edge.protocols import PARTS
-from fdan_edge.splits import Split, restore, split
+from fdan_edge.splits import Split, allowed_faces, restore, split
 
 CLASSES = ("angry", "happy", "sad")
 
@@ -185,7 +185,7 @@ def test_the_same_split_twice(protocol: str) -> None:
     ("given", "config", "message"),
     [
         (items(2), Config(), "needs at least 3 known speakers, found 2; use --set protocol=random"),
-        ([*items(3), Item("x", "a", Path("a"), "sad")], Config(), "at least 3 known speakers"),
+        ([*items(3), Item("x", "a", Path("a"), "sad")], Config(), r"needs every speaker, not known of 1 of 46"),
         (items(), Config(test_speakers=("99",)), r"unknown speaker '99'; speakers: ravdess:01, "),
         (items(), Config(val_speakers=("x",)), "unknown speaker 'x'"),
         (
@@ -212,3 +212,44 @@ def test_every_number_of_speakers_gives_three_parts(count: int) -> None:
     assert not parts[0] & parts[1]
     assert not parts[0] & parts[2]
     assert not parts[1] & parts[2]
+
+
+# --- faces of those who are held out ---
+
+
+def face(
+    speaker: str | None = None, text: str | None = None, part: str | None = None, corpus: str = "ravdess"
+) -> Item:
+    return Item(corpus, f"{speaker}-{text}-{part}.png", Path("x.png"), "sad", speaker, text, part)
+
+
+def test_faces_of_held_out_speakers_are_not_trained_on() -> None:
+    made = split(items(), Config())  # test 11 and 12, validation 10
+    faces = [face("01"), face("10"), face("11"), face("12"), face(), face("11", corpus="crema")]
+    assert allowed_faces(faces, made, "speaker") == [faces[0], faces[4], faces[5]]
+    audit(made, allowed_faces(faces, made, "speaker")).check()
+    with pytest.raises(
+        DataError, match=r"speakers in the faces of training and in the test, .*: ravdess:11, ravd"
+    ):
+        audit(made, faces).check()
+
+
+def test_faces_of_held_out_sentences_and_parts_are_not_trained_on() -> None:
+    spoken = [replace(item, text=str(n % 4)) for n, item in enumerate(items(takes=4))]
+    made = split(spoken, Config(protocol="text", test_texts=("3",)))
+    faces = [face("12", "3"), face("12", "2"), face("12")]
+    assert allowed_faces(faces, made, "text") == faces[1:]
+    published = [replace(item, split="test" if item.speaker == "12" else "train") for item in items()]
+    made = split(published, Config(protocol="official"))
+    faces = [face(part="train"), face(part="val"), face(part="test"), face(part="test", corpus="fer2013")]
+    assert allowed_faces(faces, made, "official") == [faces[0], faces[3]]
+
+
+def test_random_trains_on_all_faces_as_the_paper_does_and_says_so() -> None:
+    made = split(items(), Config(protocol="random"))
+    faces = [face("01"), face("12")]
+    assert allowed_faces(faces, made, "random") == faces
+    tested = {item.speaker_key for item in made.test}
+    shown = sum(item.speaker_key in tested for item in faces)
+    assert shown
+    assert audit(made, faces).line().endswith(f"; faces of {shown} of {len(tested)} test speakers in training")

@@ -37,13 +37,15 @@ def same_sound(items: Iterable[Item]) -> list[list[Item]]:
     """Groups of recordings whose samples are equal, whatever their files' names, formats and headers.
 
     Decoded are the starts of files of equal length, and of those that start alike the rest; the same files are
-    not decoded again in this process. Files that cannot be decoded are in no group.
+    not decoded again in this process. Files that libsndfile cannot open, videos among them, are in a group where
+    they are equal byte for byte.
     """
     alike = list(items)
+    others = same_content(item for item in alike if not _of_file(_length, item))
     for look in (_length, _start, _sound):
         found = _groups((seen, item) for item in alike if (seen := _of_file(look, item)))
         alike = [item for group in found for item in group]
-    return found
+    return sorted([*found, *others], key=lambda group: group[0].key)
 
 
 def _of_file(function: Callable[[Path, int, int], str], item: Item) -> str:
