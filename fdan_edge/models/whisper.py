@@ -69,15 +69,15 @@ class WhisperEncoder(nn.Module):
             RuntimeError: some are missing or of other shapes.
         """
         own = {name.rpartition("encoder.")[2]: value for name, value in state.items() if "decoder." not in name}
-        table = own.pop("embed_positions.weight", torch.zeros(0, WIDTH))
         wanted = {name: own[name] for name in self.state_dict() if name in own}
-        wanted["positions"] = table[: len(self.positions)]
+        if "embed_positions.weight" in own:
+            wanted["positions"] = own["embed_positions.weight"][: len(self.positions)]
         missing, _ = self.load_state_dict(wanted, strict=False)
         if lost := [name for name in missing if not name.startswith("norm.")]:
             raise RuntimeError(f"missing {', '.join(lost[:3])}")
 
     def stages(self) -> list[nn.Module]:
-        """What can be frozen, from the input on: the stem's convolutions, then the layers."""
+        """What can be frozen, from the input on: the stem's convolutions (not its positions), then the layers."""
         return [nn.ModuleList([self.conv1, self.conv2]), *self.layers]
 
 
