@@ -73,9 +73,9 @@ class Store:
         for shard in sorted(self.folder.glob("[0-9a-f]*")):
             try:
                 found |= _open_shard(shard)
-            except (PermissionError, NotADirectoryError):  # not ours to repair
-                continue
             except Exception as error:  # whatever a damaged file may raise
+                if isinstance(error, (OSError, MemoryError)) and not isinstance(error, FileNotFoundError):
+                    continue  # not ours to repair, or whole: too many files are open, a server does not answer
                 say(f"{shard}: a damaged part of the cache ({one_line(error)}): made anew")
                 shutil.rmtree(shard, ignore_errors=True)
         return found

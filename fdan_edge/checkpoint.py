@@ -207,15 +207,24 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give the optimiser back what `optimizer_tensors` took."""
+    """Give the optimiser back what `optimizer_tensors` took.
+
+    Raises:
+        ValueError: it was of other parameters. Fused optimisers do not look, and write beyond their memory.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if state and set(state) != set(range(len(parameters))):
+        raise ValueError(f"the optimiser has {len(parameters)} parameters, and was saved with {len(state)}")
     for parameter, values in optimizer.state.items():
         for key, tensor in values.items():
+            if tensor.ndim and tensor.shape != parameter.shape:
+                raise ValueError(f"{key} of shape {list(tensor.shape)} for a parameter of {list(parameter.shape)}")
             if tensor.shape == parameter.shape:
                 # Fused optimisers walk through memory, so a channels-last weight needs its moments in that
                 # order; the file holds them in the usual one.

@@ -245,13 +245,29 @@ def load_config(path: Path | None, overrides: list[str], **defaults: Any) -> Con
 
     `defaults` stand in the place of the usual ones.
     """
-    values = {**defaults, **(read_toml(path) if path else {})}
+    words: dict[str, Any] = {}
     for word in overrides:
         name, equals, text = word.partition("=")
         if not equals:
             raise ConfigError(f"--set {word!r} is not of the form key=value")
-        values[name.strip()] = _parse(name.strip(), text.strip())
+        words[name.strip()] = _parse(name.strip(), text.strip())
+    of_file = _for_backbone(read_toml(path) if path else {}, words.get("backbone"))
+    values = {**defaults, **of_file, **words}
     return config_from_dict({**_BROUGHT.get(str(values.get("backbone")), {}), **values})
+
+
+def _for_backbone(values: dict[str, Any], backbone: str | None) -> dict[str, Any]:
+    """A file's settings for another backbone than its own: what that one brought, unless changed, goes with it.
+
+    A run's config.toml names every setting: whisper_tiny's learning rates would spoil a mobilenet_v2, and the
+    other way round.
+    """
+    own = str(values.get("backbone", Config.backbone))
+    if backbone in (None, own):
+        return values
+    names = [name for one in (own, backbone) for name in _BROUGHT.get(str(one), {})]
+    usual = {name: _BROUGHT.get(own, {}).get(name, FIELDS[name].default) for name in names}
+    return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def opened(path: Path) -> Iterator[InputContainer]:
         # As a stream: FFmpeg takes some names for addresses or numbered images, and must encode them.
         with path.open("rb") as file:
             _check_size(path, file)
-            with av.open(file) as container:
+            # Titles are in whatever encoding their writer liked, and nobody here reads them.
+            with av.open(file, metadata_errors="replace") as container:
                 yield container
     except av.error.FFmpegError as error:  # before OSError, of which some of these are
         raise DataError(f"{path}: not a readable video, or damaged: {_reason(error)}") from None

@@ -19,7 +19,7 @@ from fdan_edge.emotions import merged
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.evaluate import evaluate, read_speech
 from fdan_edge.files import write_json
-from fdan_edge.models.backbones import load_weights
+from fdan_edge.models.fdan import Fdan
 from fdan_edge.progress import say
 from fdan_edge.splits import Split, allowed_faces, restore, split
 from fdan_edge.torch_runner import TorchRunner
@@ -53,7 +53,7 @@ def fit(
     corpora = _resumed(config, speech, faces, folder) if resume else _fresh(config, speech, faces)
     # What can fail at once fails before minutes of decoding.
     if not started:
-        load_weights(config.backbone, config.weights)
+        Fdan(config, len(corpora.classes), faces=bool(corpora.faces))  # finds its weights, and that they fit
     with checkpoint.sole_writer(folder):
         trainer = _trainer(config, corpora, folder, pretrained=not started)
         if started:

@@ -107,7 +107,7 @@ def _check_image(path: Path) -> None:
     try:
         with Image.open(path) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "not of a known kind" if isinstance(error, UnidentifiedImageError) else one_line(error)
         raise DataError(f"{path}: not a readable image: {reason}") from None
 

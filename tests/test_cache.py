@@ -238,6 +238,24 @@ def test_a_damaged_shard_is_said_and_made_anew(
     assert build(items) == []
 
 
+def test_a_shard_that_cannot_be_read_just_now_stays(
+    items: list[Item], folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    build(items)
+    there = shards(folder)
+    capfd.readouterr()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "load", refuse)
+        assert store().load() == {}
+    assert shards(folder) == there
+    assert "damaged" not in capfd.readouterr().err
+    assert build(items) == []
+
+
 SLOW = """
 import sys, time
 from pathlib import Path

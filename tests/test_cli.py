@@ -128,6 +128,20 @@ def test_a_broken_file_among_good_ones(run: Run, bundle_folder: Path, voices: Pa
     assert err.count("\n") == 1
 
 
+def test_a_video_that_nothing_here_can_read_among_sound_files(
+    run: Run, bundle_folder: Path, voices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    (voices / "b.mp4").write_bytes(b"a film")
+    code, out, err = run("infer", bundle_folder, voices / "b.mp4", voices / "a.wav")
+    assert code == 1
+    assert "a.wav" in out
+    assert err.startswith(
+        f"error: {voices / 'b.mp4'}: reading videos needs av, which is not installed: pip install"
+    )
+    assert err.count("\n") == 1
+
+
 def test_a_broken_file_in_json_is_on_both_streams(run: Run, bundle_folder: Path, voices: Path) -> None:
     (voices / "b.wav").write_bytes(b"")
     code, out, err = run("infer", bundle_folder, voices, "--json")

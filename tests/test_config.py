@@ -94,6 +94,22 @@ def test_defaults_of_a_command(tmp_path: Path) -> None:
     assert load_config(path, ["protocol=random"], protocol="kfold").protocol == "random"
 
 
+def test_what_a_backbone_brought_goes_with_it(tmp_path: Path) -> None:
+    """A run's config.toml names every setting, so another backbone's would stay."""
+    of_whisper = load_config(None, ["backbone=whisper_tiny", "lr=0.01"])
+    of_images = load_config(None, ["backbone=resnet18", "epochs=3"])
+    for name, config in (("w.toml", of_whisper), ("i.toml", of_images)):
+        (tmp_path / name).write_text(tomli_w.dumps(config_to_dict(config)))
+    expected = load_config(None, ["backbone=whisper_tiny", "epochs=3"])
+    assert load_config(tmp_path / "i.toml", ["backbone=whisper_tiny"]) == expected
+    expected = load_config(None, ["backbone=resnet18", "lr=0.01"])  # which was set, and stays
+    assert load_config(tmp_path / "w.toml", ["backbone=resnet18"]) == expected
+    assert load_config(tmp_path / "w.toml", ["backbone=whisper_tiny"]) == of_whisper
+    (tmp_path / "c.toml").write_text('backbone = "whisper_tiny"\nn_mels = 128')
+    with pytest.raises(ConfigError, match="whisper_tiny needs n_mels = 80, not 128"):
+        load_config(tmp_path / "c.toml", [])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

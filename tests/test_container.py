@@ -106,3 +106,12 @@ def test_an_emotion_is_recognised_in_a_video(bundle_folder: Path, tmp_path: Path
         seen, heard = recognise(runner, path), recognise(runner, tmp_path / "a.wav")
     assert seen.emotion == heard.emotion
     assert list(seen.probabilities.values()) == pytest.approx(list(heard.probabilities.values()), abs=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi"])
+def test_a_title_that_is_not_utf8(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"a{suffix}", scenes("happy"), spoken("happy"))
+    named = path.read_bytes()
+    assert b"Lavf" in named
+    path.write_bytes(named.replace(b"Lavf", b"Lav\xe9"))
+    assert len(audio.load(path)) > 0

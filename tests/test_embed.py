@@ -50,6 +50,10 @@ def test_the_picture_of_a_run(run_folder: Path, ravdess_tree: Path, fer_tree: Pa
     assert (tmp_path / "own.png").read_bytes() == (tmp_path / "given.png").read_bytes()  # seeded
     with pytest.raises(DataError, match=r"no such folder .*; say with --faces where the faces are"):
         faces_of(runner, [Source("fer2013", tmp_path / "none")])
+    for word in ("my own", "sad"):  # a class that is no known emotion, as `folder` allows
+        (tmp_path / "mine" / word).mkdir(parents=True)
+        (tmp_path / "mine" / word / "0.png").write_bytes((fer_tree / "train" / "sad" / "0.png").read_bytes())
+    assert [face.emotion for face in faces_of(runner, [Source("folder", tmp_path / "mine")])] == ["sad"]
 
 
 def test_groups_that_are_far_apart_stay_apart() -> None:

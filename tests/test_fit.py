@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import tomllib
+import torch
 from conftest import TINY
 
 from fdan_edge.checkpoint import load_run, load_split, load_tensors, save_run
@@ -225,6 +226,10 @@ def test_a_training_that_diverges_leaves_the_scores_of_its_best_epoch(
 def test_missing_weights_fail_before_the_decoding(tmp_path: Path, ravdess_tree: Path) -> None:
     config = load_config(None, [*TINY, "weights=/nowhere.pth"])
     with pytest.raises(ConfigError, match="no such file"):
+        fit(config, [Source("ravdess", ravdess_tree)], [], tmp_path / "run")
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    config = replace(config, weights=str(tmp_path / "other.pth"))
+    with pytest.raises(ConfigError, match="the weights do not fit"):
         fit(config, [Source("ravdess", ravdess_tree)], [], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import SHARED
+from PIL import Image
 
 from fdan_edge.corpora import Source
 from fdan_edge.errors import DataError, MissingDependencyError
@@ -80,6 +81,14 @@ def test_broken_faces(fer_tree: Path, tmp_path: Path) -> None:
     (found,) = scan(Source("fer2013", tmp_path / "f"))
     assert [line.partition(": ")[0] for line in found.broken] == [str(path) for path in paths[:2]]
     assert found.broken[1] == f"{paths[1]}: not a readable image: not of a known kind"
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_an_image_of_too_many_pixels_is_broken(fer_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    (found,) = scan(Source("fer2013", fer_tree))
+    assert len(found.broken) == found.items
+    assert "not a readable image: Image size" in found.broken[0]
 
 
 def test_equal_files_of_different_names_are_duplicates(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fdan_edge import checkpoint
@@ -18,6 +19,7 @@ from fdan_edge import train as training
 from fdan_edge.config import Config, load_config
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.features import Faces, Voices
+from fdan_edge.models.whisper import WIDTH, WhisperEncoder
 from fdan_edge.rows import Rows
 from fdan_edge.train import Epoch, Trainer, learning_rate, spread
 
@@ -266,6 +268,47 @@ def test_resuming_with_other_settings(tmp_path: Path) -> None:
     trainer(tmp_path, with_faces=False, epochs=1).run()
     with pytest.raises(CheckpointError, match=r"last\.safetensors: does not fit the run's config\.toml"):
         trainer(tmp_path, with_faces=False, epochs=1, feature_size=16).resume()
+
+
+def test_resuming_what_another_optimiser_left(tmp_path: Path) -> None:
+    """The fused ones do not look at what they are given: they write past its end."""
+    made = trainer(tmp_path, with_faces=False, epochs=1)
+    made.run()
+    tensors, _ = checkpoint.load_tensors(tmp_path / "last.safetensors")
+    fewer = {name: t for name, t in tensors.items() if not name.startswith("optimizer.0.")}
+    with pytest.raises(ValueError, match=r"was saved with \d+"):
+        checkpoint.restore_optimizer(made.optimizer, fewer)
+    tensors["optimizer.0.exp_avg"] = torch.zeros(2)
+    with pytest.raises(ValueError, match=r"exp_avg of shape \[2\] for a parameter of"):
+        checkpoint.restore_optimizer(made.optimizer, tensors)
+
+
+def test_frozen_stages_are_frozen_when_resumed_too(tmp_path: Path) -> None:
+    """Trained on from its weights, two of three stages frozen: the rest's moments must meet the rest."""
+    words = ["backbone=whisper_tiny", "window_seconds=0.5", "window_hop_seconds=0.5", "epochs=2", "batch_size=6"]
+    torch.manual_seed(0)
+    table = {"embed_positions.weight": torch.zeros(400, WIDTH)}
+    state = table | {
+        k: v for k, v in WhisperEncoder(2, 51).state_dict().items() if k.startswith(("conv", "layers"))
+    }
+    save_file(state, tmp_path / "w.safetensors")
+    settings = load_config(None, [*words, "feature_size=8", f"weights={tmp_path / 'w.safetensors'}"])
+    chance = torch.Generator().manual_seed(0)
+    heard = (-80 * torch.rand(1, 6, 1, 80, 51, generator=chance)).half()
+    spoken = Voices(heard, torch.arange(6) % 3, torch.arange(6))
+
+    def made(name: str, **start: bool) -> Trainer:
+        return Trainer(settings, CLASSES, spoken, spoken, None, tmp_path / name, **start)
+
+    whole, left = made("whole"), made("left")
+    whole.run()
+    left.history.append(left._one_epoch())
+    left._save_last()
+    again = made("left", pretrained=False)
+    again.resume()
+    again.run()
+    assert all(torch.equal(stripped(whole)[name], value) for name, value in stripped(again).items())
+    assert torch.equal(stripped(again)["acoustic.backbone.conv1.weight"], state["conv1.weight"])
 
 
 def test_a_training_that_diverges_stops_and_keeps_what_it_has(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,8 @@ def test_a_state_dict_of_the_whole_model_is_read() -> None:
     del state["model.encoder.layers.0.fc1.weight"]
     with pytest.raises(RuntimeError, match=r"missing layers\.0\.fc1\.weight"):
         network.load(state)
+    with pytest.raises(RuntimeError, match=r"missing positions, conv1\.weight, conv1\.bias"):
+        network.load({"features.0.weight": torch.zeros(1)})  # of another network
 
 
 def test_frozen_stages_and_the_learning_rate_of_the_rest(tmp_path: Path) -> None:
@@ -88,9 +91,16 @@ def test_frozen_stages_and_the_learning_rate_of_the_rest(tmp_path: Path) -> None
     network, width = build_voice_backbone(config, state)
     frozen = {name.split(".")[0] for name, p in network.named_parameters() if not p.requires_grad}
     assert width == 2 * 2 * WIDTH
-    assert frozen == {"conv1", "conv2", "layers"}
+    assert frozen == {"conv1", "conv2", "positions", "layers"}
     assert all(p.requires_grad for name, p in network.named_parameters() if name.startswith("layers.1."))
-    fresh, _ = build_voice_backbone(config, None)  # random weights frozen would learn nothing
+    assert isinstance(network, WhisperEncoder)
+    for stages, first in ((0, "positions"), (1, "layers.0"), (2, "layers.1"), (3, "norm"), (9, "norm")):
+        made = encoder(layers=2)
+        made.freeze(stages)
+        assert next(name for name, p in made.named_parameters() if p.requires_grad).startswith(first)
+    again, _ = build_voice_backbone(config, None)  # as --resume makes it
+    assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in network.parameters()]
+    fresh, _ = build_voice_backbone(replace(config, weights="none"), None)
     assert all(p.requires_grad for p in fresh.parameters())
 
 

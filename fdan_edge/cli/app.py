@@ -200,6 +200,8 @@ def infer(
                 printer.result(recognise(runner, path))
             except AudioError as error:
                 printer.error(path, error)
+            except MissingDependencyError as error:  # a video's; what else is there may be sound files
+                printer.error(path, AudioError(f"{path}: {error}"))
     missed = len(files) - printer.count
     raise typer.Exit(0 if not missed else 1 if printer.count else 2)
 

@@ -44,15 +44,18 @@ def build_backbone(name: str, state: dict[str, Tensor] | None, channels: int = 3
 
 
 def build_voice_backbone(config: Config, state: dict[str, Tensor] | None) -> tuple[nn.Module, int]:
-    """As `build_backbone`, for log-mels of a configuration's window: (n, 1, mels, frames) -> (n, features)."""
+    """As `build_backbone`, for log-mels of a configuration's window: (n, 1, mels, frames) -> (n, features).
+
+    What is frozen depends on the settings alone: a resumed training, which needs no `state`, must freeze the same.
+    """
     if config.backbone != "whisper_tiny":
         return build_backbone(config.backbone, state, channels=1)
     frames = 1 + config.window // config.hop
     encoder = whisper.WhisperEncoder(config.encoder_layers, frames, config.dropout)
     if state is not None:
         _load(encoder, state, config.backbone)
-        for stage in encoder.stages()[: config.frozen_stages]:
-            stage.requires_grad_(False)
+    if config.weights != "none":  # random weights frozen would learn nothing
+        encoder.freeze(config.frozen_stages)
     return encoder, encoder.width
 
 

@@ -69,16 +69,21 @@ class WhisperEncoder(nn.Module):
             RuntimeError: some are missing or of other shapes.
         """
         own = {name.rpartition("encoder.")[2]: value for name, value in state.items() if "decoder." not in name}
-        table = own.pop("embed_positions.weight", torch.zeros(0, WIDTH))
         wanted = {name: own[name] for name in self.state_dict() if name in own}
-        wanted["positions"] = table[: len(self.positions)]
+        if "embed_positions.weight" in own:
+            wanted["positions"] = own["embed_positions.weight"][: len(self.positions)]
         missing, _ = self.load_state_dict(wanted, strict=False)
         if lost := [name for name in missing if not name.startswith("norm.")]:
             raise RuntimeError(f"missing {', '.join(lost[:3])}")
 
-    def stages(self) -> list[nn.Module]:
-        """What can be frozen, from the input on: the stem's convolutions, then the layers."""
-        return [nn.ModuleList([self.conv1, self.conv2]), *self.layers]
+    def freeze(self, stages: int) -> None:
+        """Keep the first stages as they are: 1 is the stem with its positions, 2 the first layer too, and so on.
+
+        What is frozen needs no backward pass, as long as nothing before it is trained.
+        """
+        for stage in [self.conv1, self.conv2, *self.layers][: stages + 1 if stages else 0]:
+            stage.requires_grad_(False)
+        self.positions.requires_grad_(not stages)
 
 
 class _Layer(nn.Module):
