@@ -96,7 +96,8 @@ def test_train_mistakes(fails: Callable[..., str], tmp_path: Path, ravdess_tree:
     assert train("--speech", "emodb:").startswith("'emodb:' names no folder")
     assert train("--speech", f"emodb:{tmp_path}/none").endswith("none: no such folder")
     assert train("--speech", f"emodb:{tmp_path}").startswith(f"emodb:{tmp_path}: no speech found; expected ")
-    assert train("--faces", f"ravdess:{ravdess_tree}").startswith("corpus ravdess has no faces; corpora that have")
+    assert train("--faces", f"ravdess:{ravdess_tree}").startswith(f"ravdess:{ravdess_tree}: no videos found; ")
+    assert train("--faces", "emodb:x").startswith("corpus emodb has no faces; corpora that have: ")
     assert "--resume takes settings and corpora from the run folder" in train("--resume")
     assert not out.exists()
     out = run_folder
