@@ -113,9 +113,7 @@ class Config:
     alpha_ramp: float = 0.3  # share of the training over which alpha grows from 0
     lmmd_classes: str = "all"  # what LMMD's sum is divided by: all C, or the shared classes
     label_smoothing: float = 0.1
-    balanced: bool = (
-        False  # whether every class counts the same in the voices' loss, however many recordings it has
-    )
+    balanced: bool = False  # every class counts the same in the voices' loss, however many recordings it has
     # audio front end
     sample_rate: int = 16000  # Hz
     n_fft: int = 1024  # samples

@@ -18,7 +18,7 @@ from fdan_edge import published
 from fdan_edge.bench import machine
 from fdan_edge.checkpoint import load_run
 from fdan_edge.config import DECISIVE, Config, load_config
-from fdan_edge.corpora import Source, parse_source
+from fdan_edge.corpora import Source
 from fdan_edge.corpora.base import check_place
 from fdan_edge.crossval import RESULT, crossval
 from fdan_edge.errors import (
@@ -31,7 +31,7 @@ from fdan_edge.errors import (
     one_line,
 )
 from fdan_edge.files import write_json
-from fdan_edge.fit import fit
+from fdan_edge.fit import absolute, fit
 from fdan_edge.progress import say
 from fdan_edge.protocols import FOLDED
 
@@ -240,9 +240,9 @@ def _differences(run: Run, config: Config, speech: list[str], faces: list[str]) 
         if there != asked:
             yield name, str(there), str(asked)
     for name, words, sources in (("speech", speech, run.speech), ("faces", faces, run.faces)):
-        absolute = [Source(s.corpus, s.path.resolve() if s.path else None) for s in sources]
-        if [parse_source(word) for word in words] != absolute:
-            yield name, ", ".join(words) or "none", ", ".join(map(str, absolute)) or "none"
+        asked_for = [absolute(source) for source in sources]
+        if words != asked_for:
+            yield name, ", ".join(words) or "none", ", ".join(asked_for) or "none"
 
 
 def carry_out(runs: list[Run], after: Callable[[Outcomes], None]) -> Outcomes:
