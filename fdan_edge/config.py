@@ -16,13 +16,14 @@ else:
     import tomli as tomllib
 
 #: Networks for images, which see a spectrogram as one, and whisper_tiny, an encoder of speech, for voices only.
-BACKBONES = ("resnet34", "resnet18", "resnet50", "vgg16", "vgg19", "mobilenet_v2", "whisper_tiny")
+BACKBONES = ("resnet34", "resnet18", "resnet50", "vgg16", "vgg19", "vgg8", "mobilenet_v2", "whisper_tiny")
 FACE_BACKBONES = tuple(name for name in BACKBONES if name != "whisper_tiny")
 
 #: What a backbone brings unless it is set otherwise. Whisper was trained on these log-mels, and on more speech
 #: than any emotion corpus has: its stem and first layer stay as they are, the other moves slowly, at 5e-5 (at
 #: 3e-4 and with dropout 0.1 it was spoilt within an epoch).
 _BROUGHT: dict[str, dict[str, Any]] = {
+    "vgg8": {"weights": "none"},  # ours, small: nobody has trained it before
     "whisper_tiny": {
         "n_fft": 400,
         "hop": 160,
@@ -34,7 +35,14 @@ _BROUGHT: dict[str, dict[str, Any]] = {
     }
 }
 
+#: How a training bridges the gap between the labelled corpus and the unlabelled target.
+METHODS = ("fdan", "source", "mmd", "lmmd", "coral", "dann", "didan")
+
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "method": METHODS,
+    "source_loss": ("cross_entropy", "regression"),
+    "level": ("peak", "speech", "none"),
+    "channel": ("none", "window", "match"),
     "backbone": BACKBONES,
     "face_backbone": ("", *FACE_BACKBONES),
     "optimizer": ("adamw", "sgd"),
@@ -50,6 +58,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "backbone_lr": (0, 100),
     "attention_layers": (0, 12),
     "feature_size": (8, 4096),
+    "fc_layers": (1, 8),
+    "transfer_weight": (0, 1e4),
+    "tau": (0, 2),
+    "ida_iterations": (1, 10_000),
     "alpha": (0, 1e3),
     "alpha_ramp": (0, 1),
     "visual_dropout": (0, 1),
@@ -104,6 +116,7 @@ class Config:
     frozen_stages: int = 0  # of whisper_tiny, from the input on: 1 its stem, 2 its first layer too; not trained
     dropout: float = 0.0  # in whisper_tiny's layers
     feature_size: int = 256  # d, the width of Z_v and Z_a
+    fc_layers: int = 1  # fully connected layers of that width after the backbone
     attention_layers: int = 1  # l; 0 is the paper's ablation FDAN_1
     acoustic_path: str = "skip"  # how the exported path treats cross-attention
     visual_dropout: float = 0.0  # share of speech samples trained without the faces' term
@@ -114,6 +127,15 @@ class Config:
     lmmd_classes: str = "all"  # what LMMD's sum is divided by: all C, or the shared classes
     label_smoothing: float = 0.1
     balanced: bool = False  # every class counts the same in the voices' loss, however many recordings it has
+    # a target corpus without labels (--target); see the README's chapter on DIDAN
+    # fdan: no alignment of corpora but through faces; source: the target is not looked at; didan, mmd, lmmd (with
+    # pseudo-labels), coral, dann: the corpora are aligned directly
+    method: str = "fdan"
+    source_loss: str = "cross_entropy"  # of the voices; regression: squared error to the one-hot label
+    transfer_weight: float = 1.0  # DIDAN's lambda, and the weight of what other methods have in its place
+    aligned_layers: tuple[str, ...] = ()  # fully connected layers, from 1, or output; none given: the last one
+    tau: float = 0.1  # of IDA: weight of |W|_1, for features of unit length; at 2 nothing is reconstructed
+    ida_iterations: int = 100  # of FISTA, for each batch
     # audio front end
     sample_rate: int = 16000  # Hz
     n_fft: int = 1024  # samples
@@ -122,6 +144,9 @@ class Config:
     window_seconds: float = 3.0  # what the model hears at once
     window_hop_seconds: float = 1.5  # step between the windows of a longer file
     trim_db: float = 40.0  # ends quieter than this below the loudest frame are cut; 0: keep all
+    level: str = "peak"  # what 0 dB is: the loudest point, the mean of what is heard, or full scale (none)
+    # window: each band's mean over the window is taken off; match: training speech gets the target's mean spectrum
+    channel: str = "none"
     # faces
     face_size: int = 96  # pixels, height and width
     video_frames: int = 3  # of each video, at the middles of as many equal parts
@@ -171,6 +196,7 @@ class Config:
                 raise ConfigError(f"{name} = {value} is out of range; valid: {low:g} to {high:g}")
         self._check_lengths()
         self._check_protocol()
+        self._check_layers()
         if self.backbone == "whisper_tiny":
             self._check_whisper()
 
@@ -194,6 +220,12 @@ class Config:
             # Runs of before may have them beside protocol random.
             if getattr(self, name) and self.protocol not in ("speaker", "random"):
                 raise ConfigError(f"{name} goes with protocol speaker, not {self.protocol}")
+
+    def _check_layers(self) -> None:
+        valid = [*map(str, range(1, self.fc_layers + 1)), "output"]
+        for name in self.aligned_layers:
+            if name not in valid:
+                raise ConfigError(choose("aligned_layers", name, valid))
 
     def _check_lengths(self) -> None:
         frames = 1 + self.window // self.hop
