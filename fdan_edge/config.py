@@ -32,7 +32,7 @@ _BROUGHT: dict[str, dict[str, Any]] = {
         "frozen_stages": 2,
         "lr": 2e-3,
         "backbone_lr": 0.025,
-    }
+    },
 }
 
 #: How a training bridges the gap between the labelled corpus and the unlabelled target.

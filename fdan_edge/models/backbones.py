@@ -59,6 +59,32 @@ def build_voice_backbone(config: Config, state: dict[str, Tensor] | None) -> tup
     return encoder, encoder.width
 
 
+def is_encoded(config: Config) -> bool:
+    """Whether the encoder gives the same of a window in every epoch, so that training can take it from the cache.
+
+    Every layer before its normalisation is frozen, and chance changes neither what it hears nor what it does.
+    """
+    frozen = config.weights != "none" and config.frozen_stages > config.encoder_layers
+    chance = config.masks or config.dropout
+    return config.backbone == "whisper_tiny" and frozen and not chance
+
+
+def load_encoder(config: Config) -> whisper.WhisperEncoder:
+    """The encoder of a configuration that `is_encoded`, for `encode`.
+
+    Raises:
+        ConfigError: its weights cannot be found or read.
+    """
+    encoder, _ = build_voice_backbone(config, load_weights(config.backbone, config.weights))
+    assert isinstance(encoder, whisper.WhisperEncoder)
+    return encoder.eval()
+
+
+def scaled(decibel: Tensor) -> Tensor:
+    """A front end's log-mels as backbones read them: -80..0 dB to -2..2, the range of ImageNet's images."""
+    return (decibel + 40) / 20
+
+
 def load_weights(name: str, source: str) -> dict[str, Tensor] | None:
     """The state dict that `weights = source` names.
 
