@@ -135,7 +135,7 @@ class Config:
     transfer_weight: float = 1.0  # DIDAN's lambda, and the weight of what other methods have in its place
     aligned_layers: tuple[str, ...] = ()  # fully connected layers, from 1, or output; none given: the last one
     tau: float = 0.1  # of IDA: weight of |W|_1, for features of unit length; at 2 nothing is reconstructed
-    ida_iterations: int = 100  # of FISTA, for each batch
+    ida_iterations: int = 100  # of the sparse solver, for each batch
     # audio front end
     sample_rate: int = 16000  # Hz
     n_fft: int = 1024  # samples

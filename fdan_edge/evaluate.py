@@ -67,7 +67,7 @@ def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tu
 
     `test` is what the run held out; speech of other corpora counts as test as a whole. Recordings that the
     run saw in training or validation never do, nor, where speakers or sentences were held out, do further
-    recordings of those that it saw. `all` takes everything and says so.
+    recordings of those that it saw; a target, heard without labels, does. `all` takes everything and says so.
     """
     if part not in PARTS:
         raise DataError(choose("part", part, PARTS))
@@ -86,10 +86,19 @@ def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tu
             f"all of this speech, or its {what}, was used in training or validation; --part all scores it anyway"
         )
     known = sum(recording(item.key) in parts["test"] for item in chosen)
+    heard = _heard(chosen, split)
     if known == len(chosen):
         whole = "" if known == len(parts["test"]) else f"{known} of {len(parts['test'])} recordings of "
-        return chosen, f"{whole}the run's test part"
-    return chosen, "speech unseen in training"
+        return chosen, f"{whole}the run's test part{heard}"
+    return chosen, f"speech unseen in training{heard}"
+
+
+def _heard(items: list[Item], split: dict[str, list[str]]) -> str:
+    """What to say of recordings that the training heard without labels: none of it where it heard none."""
+    target = {recording(key) for key in split.get("target", [])}
+    count = sum(recording(item.key) in target for item in items)
+    how = "" if count == len(items) else f"{count} of {len(items)} "
+    return f", {how}given to the training without labels" if count else ""
 
 
 def _unseen(items: list[Item], recordings: set[str], split: dict[str, list[str]]) -> list[Item]:
