@@ -27,9 +27,10 @@ LAYERS = [
         "fdan_edge.video",
         "fdan_edge.native",
         "fdan_edge.ops",
+        "fdan_edge.sparse",
         "fdan_edge.frontend",
     ],
-    ["fdan_edge.corpora", "fdan_edge.models", "fdan_edge.losses"],
+    ["fdan_edge.corpora", "fdan_edge.models", "fdan_edge.alignment", "fdan_edge.losses"],
     ["fdan_edge.protocols", "fdan_edge.splits", "fdan_edge.audit"],
     ["fdan_edge.metrics", "fdan_edge.bootstrap", "fdan_edge.calibration", "fdan_edge.predictions"],
     [
