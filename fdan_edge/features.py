@@ -28,13 +28,15 @@ from fdan_edge.progress import say
 from fdan_edge.rows import Part, Rows, joined
 
 _VERSION = 1  # of this module's features, and of what they are made with: raise it when they change
-_SOUND = ("sample_rate", "n_fft", "hop", "n_mels", "window", "trim_db")
+_SOUND = ("sample_rate", "n_fft", "hop", "n_mels", "window", "trim_db", "level", "channel")
 #: Kind of features -> what of the Config they depend on. What is missing here is served stale from the cache.
 _SETTINGS = {
     "training": (*_SOUND, "speed_perturbation", "seed"),
     "evaluation": (*_SOUND, "window_hop"),
     "faces": ("face_size", "video_frames"),
 }
+#: Values that leave the features as they were before there was the setting: caches of then are still good.
+_UNCHANGED = {"level": ("peak",), "channel": ("none", "match")}
 
 #: (waveform, item, config) -> windows, (k, samples)
 _Cut = Callable[[audio.Waveform, Item, Config], audio.Waveform]
@@ -212,7 +214,9 @@ def _at_speed(waveform: audio.Waveform, speed: float) -> audio.Waveform:
 def _store(kind: str, config: Config) -> Store | None:
     if not config.cache:
         return None
-    return Store(kind, {"version": _VERSION, **{name: getattr(config, name) for name in _SETTINGS[kind]}})
+    values = {name: getattr(config, name) for name in _SETTINGS[kind]}
+    named = {name: value for name, value in values.items() if value not in _UNCHANGED.get(name, ())}
+    return Store(kind, {"version": _VERSION, **named})
 
 
 def _usable(outcomes: list[Outcome], labels: list[int]) -> tuple[list[Part], list[int]]:
