@@ -31,13 +31,15 @@ from fdan_edge.progress import say
 from fdan_edge.rows import Part, Rows, joined
 
 _VERSION = 1  # of this module's features, and of what they are made with: raise it when they change
-_SOUND = ("sample_rate", "n_fft", "hop", "n_mels", "window", "trim_db")
+_SOUND = ("sample_rate", "n_fft", "hop", "n_mels", "window", "trim_db", "level", "channel")
 #: Kind of features -> what of the Config they depend on. What is missing here is served stale from the cache.
 _SETTINGS = {
     "training": (*_SOUND, "speed_perturbation", "seed"),
     "evaluation": (*_SOUND, "window_hop"),
     "faces": ("face_size", "video_frames"),
 }
+#: Values that leave the features as they were before there was the setting: caches of then are still good.
+_UNCHANGED = {"level": ("peak",), "channel": ("none", "match")}
 
 #: Log-mels in dB, (n, 1, mels, frames), to ones of the same shape.
 Match = Callable[[Tensor], Tensor]
@@ -273,8 +275,9 @@ def _at_speed(waveform: audio.Waveform, speed: float) -> audio.Waveform:
 def _store(kind: str, config: Config, encoding: dict[str, Any] | None = None) -> Store | None:
     if not config.cache:
         return None
-    settings = {name: getattr(config, name) for name in _SETTINGS[kind]}
-    return Store(f"encoded{kind}" if encoding else kind, {"version": _VERSION, **settings, **(encoding or {})})
+    values = {name: getattr(config, name) for name in _SETTINGS[kind]}
+    named = {name: value for name, value in values.items() if value not in _UNCHANGED.get(name, ())}
+    return Store(f"encoded{kind}" if encoding else kind, {"version": _VERSION, **named, **(encoding or {})})
 
 
 def _usable(outcomes: list[Outcome], labels: list[int]) -> tuple[list[Part], list[int]]:

@@ -117,6 +117,8 @@ CHANGES = {
     "window_seconds": 1.2,
     "window_hop_seconds": 0.4,
     "trim_db": 20,
+    "level": "speech",
+    "channel": "window",
     "speed_perturbation": 0.1,
     "seed": 1,
     "face_size": 48,
@@ -238,6 +240,21 @@ def test_what_is_trained_or_changed_by_chance_is_not_encoded(frozen: Config) -> 
     )
     for change in changes:
         assert not is_encoded(replace(frozen, **change)), change  # type: ignore[arg-type]
+
+
+def stores(**changes: str) -> list[str]:
+    made = [features._store(kind, Config(**changes)) for kind in ("training", "evaluation", "faces")]  # type: ignore[arg-type]
+    return [store.folder.name for store in made if store]
+
+
+def test_caches_of_before_level_and_channel_are_still_good() -> None:
+    """The names are those of that time. Matching is no part of what is kept."""
+    before = ["training-387665bfe74f0cc9", "evaluation-cb6ad49396e912a3", "faces-ad807ec6ee09a637"]
+    assert stores() == stores(channel="match") == before
+    others = [stores(level="speech"), stores(level="none"), stores(channel="window")]
+    both = [*others, stores(level="speech", channel="window")]
+    assert len({name for names in [before, *both] for name in names}) == 5 * 2 + 1
+    assert stores(level="speech", channel="match") == others[0]
 
 
 def test_frames_without_a_face_are_counted_every_time(

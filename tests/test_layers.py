@@ -43,6 +43,7 @@ LAYERS = [
         "fdan_edge.scan",
         "fdan_edge.features",
         "fdan_edge.augment",
+        "fdan_edge.channel",
         "fdan_edge.pictures",
         "fdan_edge.checkpoint",
     ],

@@ -192,7 +192,8 @@ class AcousticPath(nn.Module):
 
 def build_frontend(config: Config) -> LogMel:
     """The front end that a configuration describes."""
-    return LogMel(config.sample_rate, config.n_fft, config.hop, config.n_mels)
+    c = config
+    return LogMel(c.sample_rate, c.n_fft, c.hop, c.n_mels, c.level, c.channel)
 
 
 def aligned_layers(config: Config) -> tuple[str, ...]:
