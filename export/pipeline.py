@@ -38,6 +38,7 @@ TERMS = {
     "fer2013": "research use",
     "ck": "by agreement with its publisher, non-commercial research",
     "folder": "your own",
+    "unlabelled": "your own",
     "synthetic": "made by fdan-edge",
 }
 

@@ -52,7 +52,13 @@ def read_speech(sources: list[Source], *, calm_as_neutral: bool, boredom: bool =
     """All speech of the sources, with the class names that a model was trained on.
 
     Without `boredom` a publisher's recordings of it are left out; in a user's own folder it is a class as others.
+
+    Raises:
+        DataError: a source has no labels or cannot be read.
     """
+    for source in sources:
+        if source.corpus == "unlabelled":
+            raise DataError(f"{source}: unlabelled speech cannot be learnt from; give it as --target")
     found = [item for source in sources for item in read(source, "speech")]
     kept = [item for item in found if boredom or item.emotion != "boredom" or item.corpus == "folder"]
     if len(kept) < len(found):

@@ -85,7 +85,7 @@ RUNTIME = [
     "corpora.copies",
     "corpora.synthetic",
     *(f"corpora.{name}" for name in ("savee", "meld", "ravdess", "emodb", "crema", "enterface", "casia")),
-    *(f"corpora.{name}" for name in ("fer2013", "ck", "folder")),
+    *(f"corpora.{name}" for name in ("fer2013", "ck", "folder", "unlabelled")),
     "cli.app",
     "cli.show",
 ]
