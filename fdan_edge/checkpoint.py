@@ -21,7 +21,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class RunInfo:
     protocol: str  # for people
     versions: dict[str, str]
     audit: str = NOT_AUDITED  # the verdict for people; runs of before have none
+    target: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
