@@ -78,14 +78,41 @@ def intervals(
     made = _scores(_resample(counts, np.random.default_rng(seed)))
     present = sorted(set(true))
     return Intervals(
-        uar=_interval(made["uar"]),
-        war=_interval(made["war"]),
-        wf1=_interval(made["wf1"]),
-        recall={labels[c]: _interval(made["recall"][:, c]) for c in present},
+        uar=percentiles(made["uar"]),
+        war=percentiles(made["war"]),
+        wf1=percentiles(made["wf1"]),
+        recall={labels[c]: percentiles(made["recall"][:, c]) for c in present},
         unit="speaker" if by_speaker else "recording",
         units=len(counts),
         speakers=known,
     )
+
+
+def uar_draws(
+    true: Sequence[int],
+    predicted: Sequence[int],
+    labels: Sequence[str],
+    speakers: Sequence[str | None],
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """The UAR of each of `RESAMPLES` draws of speakers (or recordings, as `intervals` has it), (RESAMPLES,).
+
+    Equal `speakers` give equal draws, whatever was predicted: what several models make of the same recordings
+    in the same order may be averaged, or taken from one another, draw by draw.
+    """
+    by_speaker = None not in speakers and len(set(speakers)) > 1
+    groups = _numbers(speakers) if by_speaker else np.arange(len(true))
+    counts = _confusions(np.asarray(true), np.asarray(predicted), groups, len(labels))
+    times = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES)
+    drawn = times @ counts.reshape(len(counts), -1)
+    return _scores(drawn.reshape(RESAMPLES, len(labels), len(labels)))["uar"]
+
+
+def percentiles(draws: NDArray[np.float64]) -> Interval:
+    """The interval at `LEVEL` that resampled values (n,) span."""
+    edge = 50 * (1 - LEVEL)
+    low, high = np.nanpercentile(draws, [edge, 100 - edge])
+    return float(low), float(high)
 
 
 def _numbers(names: Sequence[str | None]) -> _Counts:
@@ -124,9 +151,3 @@ def _scores(counts: _Counts) -> dict[str, _Shares]:
         "wf1": (f1 * true).sum(axis=1) / total,
         "recall": recall,
     }
-
-
-def _interval(values: _Shares) -> Interval:
-    edge = 50 * (1 - LEVEL)
-    low, high = np.nanpercentile(values, [edge, 100 - edge])
-    return float(low), float(high)

@@ -50,7 +50,7 @@ class RunInfo:
     protocol: str  # for people
     versions: dict[str, str]
     audit: str = NOT_AUDITED  # the verdict for people; runs of before have none
-    target: list[str] = field(default_factory=list)  # heard without labels
+    target: list[str] = field(default_factory=list)  # heard without labels; runs of before have none
 
 
 @contextlib.contextmanager

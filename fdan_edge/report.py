@@ -39,18 +39,20 @@ class Tried:
         return self.outcome.metrics if self.outcome else None
 
 
-class _Notes:
+class Notes:
     """Footnotes: equal ones share a number."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
 
     def marks(self, texts: Sequence[str]) -> str:
+        """What stands behind the words that the texts belong to."""
         self.texts += [text for text in texts if text not in self.texts]
         numbers = sorted({self.texts.index(text) + 1 for text in texts})
         return " " + " ".join(f"({number})" for number in numbers) if numbers else ""
 
     def lines(self) -> list[str]:
+        """The notes, to stand beneath the table."""
         # Two blanks end a line in Markdown; what stands in angle brackets would be taken for HTML.
         texts = (text.replace("<", "\\<") for text in self.texts)
         return [f"({number}) {text}  " for number, text in enumerate(texts, 1)]
@@ -79,14 +81,15 @@ def to_dict(request: Request, runs: list[Run], outcomes: Outcomes, command: str)
         "speech": [str(source) for source in request.speech],
         "faces": [str(source) for source in request.faces],
         "command": command,
-        "changed_settings": _changes(request.recipe()),
+        "changed_settings": changes(request.recipe()),
         "machine": machine(),
-        "rows": [_entry(run, outcome) for run, outcome in zip(runs, outcomes, strict=True)],
+        "rows": [entry(run, outcome) for run, outcome in zip(runs, outcomes, strict=True)],
         "published": [asdict(row) for row in published.rows(request.table, request.corpora)],
     }
 
 
-def _entry(run: Run, outcome: Outcome | None) -> dict[str, Any]:
+def entry(run: Run, outcome: Outcome | None) -> dict[str, Any]:
+    """One run for programs: what it was, and its scores or why it has none."""
     values: dict[str, Any] = {
         "row": run.name,
         "title": run.row.title,
@@ -101,7 +104,7 @@ def _entry(run: Run, outcome: Outcome | None) -> dict[str, Any]:
         return values
     values |= {"problem": outcome.problem or None, "versions": outcome.versions, "machine": outcome.machine}
     if outcome.metrics:
-        kept = ("protocol", "audit", "best_epoch", "val", "test")
+        kept = ("protocol", "audit", "best_epoch", "val", "target", "test")
         scores = {name: outcome.metrics[name] for name in kept if name in outcome.metrics}
         values |= {"seconds": round(outcome.seconds), "split": scores.pop("protocol"), **scores}
     return values
@@ -119,7 +122,7 @@ def _introduction(request: Request) -> str:
 
 def _section(request: Request, protocol: str, tried: list[Tried]) -> list[str]:
     paper = published.rows(request.table, request.corpora)
-    notes = _Notes()
+    notes = Notes()
     head = ["model", "WAR %", "UAR %", "w-F1 %", "UAR: 95 % interval"]
     head += ["published WAR / UAR / w-F1 %"] if paper else []
     rows = [[*head, "n test"]]
@@ -130,7 +133,7 @@ def _section(request: Request, protocol: str, tried: list[Tried]) -> list[str]:
         mark = notes.marks([*_remarks(own), *(_unlike_the_paper(request, own[0].run) if own and figures else [])])
         beside = [_figures(figures)] if paper else []
         rows.append([title + mark, *cells[:4], *beside, cells[4]])
-    lines = [f"## Protocol: {protocol}", "", *_aligned(rows), ""]
+    lines = [f"## Protocol: {protocol}", "", *aligned(rows), ""]
     lines += [*notes.lines(), ""] if notes.texts else []
     return lines + _described(tried)
 
@@ -219,25 +222,34 @@ def _size(val: dict[str, Any]) -> str:
 
 def _origin(request: Request, tried: list[Tried]) -> list[str]:
     recipe = request.recipe()
-    changes = ", ".join(f"{name} = {value}" for name, value in _changes(recipe).items()) or "none"
     seeds = ", ".join(map(str, request.seeds))
     several = "; mean over them, each in brackets" if len(request.seeds) > 1 else ""
     lines = [
         f"- Seeds of the training: {seeds}{several}. The random split: split_seed = {recipe.split_seed}.",
         f"- Epochs: {recipe.epochs}. {_VALIDATION}",
-        f"- Settings that differ from the defaults: {changes}. Every run folder holds its config.toml.",
+        settings_line(recipe),
     ]
     if request.paper_recipe:
         lines.append(
             "- `--paper-recipe`: what the paper says of its training; what it does not say is the default."
         )
-    versions = _versions([t.outcome.versions for t in tried if t.outcome])
-    lines += [f"- Versions: {versions}."] if versions else []
-    for words in dict.fromkeys(_machine(t.outcome.machine) for t in tried if t.outcome and t.outcome.machine):
-        lines.append(f"- Machine: {words}.")
+    lines += made_with([t.outcome for t in tried])
     if published.rows(request.table, request.corpora):
         lines.append(f"- {_LEAK}")
     return lines
+
+
+def settings_line(recipe: Config) -> str:
+    """In what the settings that all rows share differ from the defaults."""
+    changed = ", ".join(f"{name} = {value}" for name, value in changes(recipe).items()) or "none"
+    return f"- Settings that differ from the defaults: {changed}. Every run folder holds its config.toml."
+
+
+def made_with(outcomes: Outcomes) -> list[str]:
+    """The versions and machines of some runs, a line of Markdown each."""
+    versions = _versions([outcome.versions for outcome in outcomes if outcome])
+    machines = dict.fromkeys(_machine(outcome.machine) for outcome in outcomes if outcome and outcome.machine)
+    return [*([f"- Versions: {versions}."] if versions else []), *(f"- Machine: {words}." for words in machines)]
 
 
 def _versions(of_runs: list[dict[str, str]]) -> str:
@@ -252,7 +264,7 @@ def _machine(values: dict[str, Any]) -> str:
     return f"{gpu}{values.get('cores')} cores of {values.get('processor')}, {values.get('system')}"
 
 
-def _changes(recipe: Config) -> dict[str, Any]:
+def changes(recipe: Config) -> dict[str, Any]:
     """The settings that all rows share and that are not the defaults."""
     default = config_to_dict(Config())
     return {name: value for name, value in config_to_dict(recipe).items() if value != default[name]}
@@ -263,7 +275,7 @@ def _named(corpora: Sequence[str]) -> str:
     return " and ".join({"savee": "SAVEE", "meld": "MELD"}.get(name, name) for name in corpora)
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
     """A Markdown table whose columns are as wide as their widest cell, for readers at a terminal."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]

@@ -7,6 +7,7 @@ its name, so a row that is in two tables is trained once.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 
 from fdan_edge import published
 from fdan_edge.bench import machine
-from fdan_edge.checkpoint import load_run
+from fdan_edge.checkpoint import RunInfo, load_run
 from fdan_edge.config import DECISIVE, Config, load_config
 from fdan_edge.corpora import Source
 from fdan_edge.corpora.base import check_place
@@ -32,6 +33,7 @@ from fdan_edge.errors import (
 )
 from fdan_edge.files import write_json
 from fdan_edge.fit import absolute, fit
+from fdan_edge.predictions import FILE, Predictions, load_predictions
 from fdan_edge.progress import say
 from fdan_edge.protocols import FOLDED
 
@@ -76,6 +78,8 @@ TABLES = {
     "table3": ("multi",),
     "table4": ("fdan_1", "fdan_2", "fdan"),
 }
+#: The table of cross-corpus tasks; see fdan_edge.tasks.
+CROSS_CORPUS = "didan"
 #: Settings that have an option of their own, because rows differ in them.
 _OPTIONS = {"backbone": "--backbone", "protocol": "--protocol", "seed": "--seeds"}
 
@@ -106,10 +110,7 @@ class Request:
         Raises:
             ConfigError: an unknown setting, a wrong value, or one that makes the rows.
         """
-        for word in self.settings:
-            name = word.partition("=")[0].strip()
-            if name in _OPTIONS:
-                raise ConfigError(f"--set {word}: rows differ in it; use {_OPTIONS[name]}")
+        check_settings(self.settings, _OPTIONS)
         recipe = PAPER_RECIPE if self.paper_recipe else ()
         config = load_config(None, [f"backbone={backbone or self.backbone}", *recipe, *self.settings])
         for name, row in (("attention_layers", "fdan_1"), ("alpha", "fdan_2")):
@@ -128,6 +129,7 @@ class Run:
     speech: list[Source]
     faces: list[Source]
     folder: Path
+    target: list[Source] = field(default_factory=list)  # speech whose labels are not seen; none: no such corpus
 
     @property
     def finished(self) -> bool:
@@ -154,6 +156,7 @@ class Outcome:
     seconds: float = 0.0  # of all its epochs
     versions: dict[str, str] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)  # the one on which it ended
+    predictions: Predictions | None = None  # of the target, where the run has one
 
 
 #: One outcome for each run, in their order; None: not run yet.
@@ -169,7 +172,7 @@ def row_names(request: Request) -> list[str]:
         ConfigError: an unknown table or row.
     """
     if request.table not in TABLES:
-        raise ConfigError(choose("table", request.table, list(TABLES)))
+        raise ConfigError(choose("table", request.table, [*TABLES, CROSS_CORPUS]))
     own = TABLES[request.table]
     valid = [name for name in ROWS if name in own or name == "plain"]
     for name in request.rows:
@@ -202,8 +205,16 @@ def plan(request: Request) -> list[Run]:
         for name in names
     ]
     for run in runs:
-        _check_same(run)
+        check_same(run)
     return runs
+
+
+def check_settings(settings: Sequence[str], options: dict[str, str]) -> None:
+    """Raise ConfigError where `--set` names a setting that has an option of its own, because rows differ in it."""
+    for word in settings:
+        name = word.partition("=")[0].strip()
+        if name in options:
+            raise ConfigError(f"--set {word}: rows differ in it; use {options[name]}")
 
 
 def _run(request: Request, name: str, protocol: str, seed: int) -> Run:
@@ -219,28 +230,32 @@ def _names(sources: Sequence[Source]) -> tuple[str, ...]:
     return tuple(sorted({source.corpus for source in sources}))
 
 
-def _check_same(run: Run) -> None:
-    """A run that was made otherwise must not be taken for this one."""
+def check_same(run: Run) -> None:
+    """A run that was made otherwise must not be taken for this one.
+
+    Raises:
+        CheckpointError: the folder holds a run of other settings or corpora.
+    """
     for folder in run.trainings:
         if not (folder / "run.toml").exists():
             continue
         config, info = load_run(folder)
         if run.config.protocol in FOLDED:  # each has a number of its own
             config = replace(config, fold=run.config.fold)
-        for what, found, asked in _differences(run, config, info.speech, info.faces):
+        for what, found, asked in _differences(run, config, info):
             raise CheckpointError(
                 f"{folder}: holds a run with {what} = {found}, not {asked}; --out NAME keeps others apart"
             )
 
 
-def _differences(run: Run, config: Config, speech: list[str], faces: list[str]) -> Iterator[tuple[str, str, str]]:
+def _differences(run: Run, config: Config, info: RunInfo) -> Iterator[tuple[str, str, str]]:
     """(name, there, asked for) of all in which a run that is there differs."""
     for name in DECISIVE:
         there, asked = getattr(config, name), getattr(run.config, name)
         if there != asked:
             yield name, str(there), str(asked)
-    for name, words, sources in (("speech", speech, run.speech), ("faces", faces, run.faces)):
-        asked_for = [absolute(source) for source in sources]
+    for name in ("speech", "target", "faces"):
+        words, asked_for = getattr(info, name), [absolute(source) for source in getattr(run, name)]
         if words != asked_for:
             yield name, ", ".join(words) or "none", ", ".join(asked_for) or "none"
 
@@ -285,7 +300,8 @@ def _train(run: Run) -> None:
     if run.config.protocol in FOLDED:
         crossval(run.config, run.speech, run.faces, run.folder)
     else:
-        fit(run.config, run.speech, run.faces, run.folder, resume=(run.folder / "run.toml").exists())
+        resume = (run.folder / "run.toml").exists()
+        fit(run.config, run.speech, run.faces, run.folder, target=run.target, resume=resume)
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     write_json(run.folder / "machine.json", {**machine(), **gpu})
 
@@ -299,7 +315,7 @@ def _read(run: Run) -> Outcome:
     try:
         metrics = json.loads((run.folder / run.result).read_text())
         metrics = _of_folds(metrics) if run.config.protocol in FOLDED else metrics
-        _check_scores(metrics)
+        _check_scores(metrics, run)
         lines = [(folder / "epochs.jsonl").read_text().splitlines() for folder in run.trainings]
         if not lines:
             raise ValueError("its folds are not there any more")
@@ -318,7 +334,8 @@ def _read(run: Run) -> Outcome:
             f"the training diverged after {shortest} of {run.config.epochs} epochs; "
             f"scores of epoch {metrics['best_epoch']}"
         )
-    return Outcome(metrics, problem, seconds, load_run(run.trainings[0])[1].versions, where)
+    said = load_predictions(run.folder / FILE) if run.target else None
+    return Outcome(metrics, problem, seconds, load_run(run.trainings[0])[1].versions, where, said)
 
 
 def _of_folds(values: dict[str, Any]) -> dict[str, Any]:
@@ -334,8 +351,10 @@ def _of_folds(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_scores(metrics: dict[str, Any]) -> None:
+def _check_scores(metrics: dict[str, Any], run: Run) -> None:
     """Raise KeyError, TypeError or ValueError where something that a table shows is not there."""
+    if run.target and not math.isfinite(metrics["target"]["information"]):
+        raise ValueError("the target's information is no number")
     test = metrics["test"]
     shown = [test[name] for name in ("war", "uar", "wf1", "n")] + [metrics["val"]["n"], metrics["best_epoch"]]
     low, high = test["intervals"]["uar"]

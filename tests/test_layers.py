@@ -63,7 +63,16 @@ LAYERS = [
         "fdan_edge.bench",
         "fdan_edge.doctor",
     ],
-    ["fdan_edge.fit", "fdan_edge.crossval", "fdan_edge.reproduce", "fdan_edge.report", "fdan_edge.export"],
+    [
+        "fdan_edge.fit",
+        "fdan_edge.crossval",
+        "fdan_edge.reproduce",
+        "fdan_edge.report",
+        "fdan_edge.tasks",
+        "fdan_edge.tasks_scores",
+        "fdan_edge.tasks_report",
+        "fdan_edge.export",
+    ],
     ["fdan_edge.cli", "fdan_edge.__main__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,16 @@ class FakeFit:
         self.epochs: int | None = None  # lines of epochs.jsonl; None: all
 
     def __call__(
-        self, config: Config, speech: list[Source], faces: list[Source], folder: Path, *, resume: bool = False
+        self,
+        config: Config,
+        speech: list[Source],
+        faces: list[Source],
+        folder: Path,
+        *,
+        target: Sequence[Source] = (),
+        resume: bool = False,
     ) -> None:
+        assert not target
         assert resume == (folder / "run.toml").exists()
         self.calls.append((folder.name, resume))
         error = next((error for part, error in self.errors.items() if part in folder.name), None)

@@ -53,6 +53,10 @@ class Part(str, Enum):
     all = "all"
 
 
+def _short_for(corpus: str) -> Any:
+    return typer.Option(metavar="PATH", help=f"Short for --speech {corpus}:PATH.", show_default=False)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"fdan-edge {__version__}")
@@ -248,8 +252,12 @@ def bench(
 
 @app.command()
 def reproduce(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="table1, table2, table3 or table4.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="table1, table2, table3, table4 or didan.")],
     speech: Speech = [],  # noqa: B006
+    emodb: Annotated[Optional[Path], _short_for("emodb")] = None,  # noqa: UP045
+    enterface: Annotated[Optional[Path], _short_for("enterface")] = None,  # noqa: UP045
+    casia: Annotated[Optional[Path], _short_for("casia")] = None,  # noqa: UP045
+    ravdess: Annotated[Optional[Path], _short_for("ravdess")] = None,  # noqa: UP045
     faces: Faces = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="Where the run folders and the table go.")] = Path("runs/reproduce"),
     protocol: Annotated[
@@ -260,7 +268,10 @@ def reproduce(
     rows: Annotated[
         str, typer.Option(metavar="ROW,ROW", help="Some rows only, `plain` too.", show_default="the paper's")
     ] = "",
-    backbone: Annotated[str, typer.Option(metavar="NAME", help="Of FDAN and of the row `plain`.")] = "resnet34",
+    backbone: Annotated[str, typer.Option(metavar="NAME", help="Of FDAN, `plain` and all of didan.")] = "resnet34",
+    lambdas: Annotated[
+        str, typer.Option(metavar="N,N", help="didan: weights to choose from.", show_default="each row's own")
+    ] = "",
     set_: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of all rows.")
     ] = [],  # noqa: B006
@@ -275,25 +286,16 @@ def reproduce(
 ) -> None:
     """Train the rows of one of the paper's tables; print our scores beside the published ones.
 
+    didan: every corpus is recognised by what was trained on each other one, with methods that align the two.
     The same command goes on where it was stopped. Exit code 1: some rows could not be run.
     """
     _needs_training()
-    from fdan_edge.cli.reproduce import Output, names, numbers, run_table
-    from fdan_edge.reproduce import Request
+    from fdan_edge.cli.reproduce import Output, Words, run
 
-    request = Request(
-        table,
-        _sources(speech, "--speech"),
-        _sources(faces),
-        out,
-        protocols=list(dict.fromkeys(protocol)) or ["random", "speaker"],
-        seeds=numbers(seeds),
-        rows=names(rows),
-        backbone=backbone,
-        settings=set_,
-        paper_recipe=paper_recipe,
-    )
-    raise typer.Exit(run_table(request, Output(markdown, as_json)))
+    named = {"emodb": emodb, "enterface": enterface, "casia": casia, "ravdess": ravdess}
+    sources = _sources([*(f"{corpus}:{path}" for corpus, path in named.items() if path), *speech], "--speech")
+    words = Words(seeds, rows, backbone, set_, protocol, lambdas, paper_recipe)
+    raise typer.Exit(run(table, sources, _sources(faces), out, words, Output(markdown, as_json)))
 
 
 @app.command()
