@@ -56,11 +56,18 @@ class Voices:
         configuration `is_encoded`: float32, (variants, n, width).
     labels: class indices, (n,).
     owner: which recording each of the n windows is from, (n,).
+    match: what log-mels pass when they are read; encodings have passed it before.
     """
 
     decibel: Tensor | Rows
     labels: Tensor
     owner: Tensor
+    match: Match | None = None
+
+    def read(self, variant: int | Tensor, index: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """Windows as a network gets them, float32: (n, 1, mels, frames) or (n, width)."""
+        picked = self.decibel[variant, index].to(device).float()
+        return self.match(picked) if self.match else picked
 
 
 @dataclass(frozen=True)
@@ -97,8 +104,8 @@ def training_voices(
         labels: their class indices.
         config: says too whether log-mels or encodings are wanted.
         what: for people.
-        match: applied to the log-mels before they are encoded. Log-mels that are not encoded stay as they are.
-        match_key: what `match` depends on, for the cache.
+        match: applied to the log-mels before they are encoded, or when they are read.
+        match_key: what `match` depends on, for the cache of encodings.
 
     Raises:
         ConfigError: the encoder's weights cannot be found or read.
@@ -107,7 +114,7 @@ def training_voices(
     encoding = _Encoding.of(config, match, match_key)
     parts, kept = _recordings("training", _training_windows, items, labels, config, what, encoding)
     decibel = joined(parts).grouped(parts[0].count)
-    return Voices(decibel, torch.tensor(kept), torch.arange(len(kept)))
+    return Voices(decibel, torch.tensor(kept), torch.arange(len(kept)), None if encoding else match)
 
 
 def evaluation_voices(
@@ -122,7 +129,7 @@ def evaluation_voices(
     encoding = _Encoding.of(config, match, match_key)
     parts, kept = _recordings("evaluation", _all_windows, items, labels, config, what, encoding)
     owner = _owner(parts)
-    return Voices(joined(parts).grouped(1), torch.tensor(kept)[owner], owner)
+    return Voices(joined(parts).grouped(1), torch.tensor(kept)[owner], owner, None if encoding else match)
 
 
 def load_faces(items: list[Item], labels: list[int], config: Config) -> Faces:

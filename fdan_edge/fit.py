@@ -14,6 +14,7 @@ import torchvision
 
 from fdan_edge import __version__, calibration, checkpoint, features, metrics, pictures, predictions
 from fdan_edge.audit import NOT_AUDITED, Audit, audit
+from fdan_edge.channel import Match, batches, mean_spectrum
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source, read_visual
 from fdan_edge.emotions import merged
@@ -155,16 +156,31 @@ def _trainer(config: Config, corpora: _Corpora, folder: Path, *, pretrained: boo
         f"{len(parts.train)} voices to train, {len(parts.val)} to validate, {len(parts.test)} to test{heard}; "
         f"{len(corpora.faces)} faces; {len(classes)} classes; {parts.description}"
     )
-    train = features.training_voices(parts.train, _indices(parts.train, classes), config)
-    val = features.evaluation_voices(parts.val, _indices(parts.val, classes), config)
-    heard_by_model = corpora.target if config.method != "source" else []
-    target = _voices_of_target(heard_by_model, config) if heard_by_model else None
+    match = _match(corpora, config)
+    key = match.key if match else ""
+    train = features.training_voices(
+        parts.train, _indices(parts.train, classes), config, match=match, match_key=key
+    )
+    val = features.evaluation_voices(parts.val, _indices(parts.val, classes), config, match=match, match_key=key)
+    target = None
+    if corpora.target and config.method != "source":
+        target = _unlabelled_voices(corpora.target, config)
     labels = _indices(corpora.faces, classes)
     pixels = features.load_faces(corpora.faces, labels, config) if corpora.faces else None
     return Trainer(config, classes, train, val, pixels, folder, target=target, pretrained=pretrained)
 
 
-def _voices_of_target(items: list[Item], config: Config) -> features.Voices:
+def _match(corpora: _Corpora, config: Config) -> Match | None:
+    """What gives speech of the source the target's mean spectrum, where it is wanted."""
+    if config.channel != "match":
+        return None
+    plain = replace(config, frozen_stages=0)  # the log-mels, not what a frozen encoder makes of them
+    heard = (_unlabelled_voices(items, plain) for items in (corpora.parts.train, corpora.target))
+    source, target = (mean_spectrum(batches(voices.decibel), config) for voices in heard)
+    return Match(source, target, config)
+
+
+def _unlabelled_voices(items: list[Item], config: Config) -> features.Voices:
     """Training features of recordings without labels; a loss that took -1 for a class would fail."""
     return features.training_voices(items, [_NO_CLASS] * len(items), config, "the target")
 

@@ -24,8 +24,6 @@ from fdan_edge.errors import ConfigError, choose
 from fdan_edge.progress import say
 from fdan_edge.reproduce import CROSS_CORPUS, Outcome, Outcomes, Row, Run, check_same, check_settings, run_row
 
-#: What all rows share, unless it is set otherwise: `didan_layers` is `didan` but for a second layer to align.
-RECIPE = ("fc_layers=2",)
 #: Settings that have an option of their own, because rows differ in them.
 _OPTIONS = {
     "backbone": "--backbone",
@@ -124,7 +122,7 @@ class TaskRequest:
             ConfigError: an unknown setting, a wrong value, or one in which rows differ.
         """
         check_settings(self.settings, _OPTIONS)
-        config = load_config(None, [f"backbone={self.backbone}", *RECIPE, *self.settings])
+        config = load_config(None, [f"backbone={self.backbone}", *self.settings])
         if config.protocol != "speaker":
             raise ConfigError(f"--set protocol={config.protocol}: {CROSS_CORPUS} tests on the whole target corpus")
         return config

@@ -221,7 +221,7 @@ class Trainer:
         """Augmented log-mels of these voices; what a frozen backbone made of them stays as it is."""
         config = self.config
         variant = torch.randint(len(voices.decibel), (len(index),))
-        decibel = voices.decibel[variant, index].to(self.device).float()
+        decibel = voices.read(variant, index, self.device)
         if decibel.ndim == 2:
             return decibel
         decibel = augment.time_shift(decibel)
@@ -239,15 +239,14 @@ class Trainer:
         per_class = self.config.bank_per_class
         faces = spread(self.faces.labels, per_class, len(self.classes))
         voices = spread(self.train_voices.labels, per_class, len(self.classes))
-        model.fill_bank(self.train_voices.decibel[0, voices].to(self.device).float(), self._pixels(faces))
+        model.fill_bank(self.train_voices.read(0, voices, self.device), self._pixels(faces))
 
     @torch.no_grad()
     def logits(self, model: Fdan, voices: Voices) -> Tensor:
         """Logits of all windows of some voices, (windows, C), on the CPU."""
         model.to(self.device).eval()
-        decibel = voices.decibel
-        batches = (decibel[0, index] for index in torch.split(torch.arange(len(voices.labels)), 64))
-        return torch.cat([model.acoustic_logits(b.to(self.device).float()).cpu() for b in batches])
+        batches = torch.split(torch.arange(len(voices.labels)), 64)
+        return torch.cat([model.acoustic_logits(voices.read(0, index, self.device)).cpu() for index in batches])
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, metrics.Scores]:

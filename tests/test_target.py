@@ -151,7 +151,7 @@ def test_source_only_does_not_hear_the_target(
     def refuse(*_: object) -> None:
         raise AssertionError("heard")
 
-    monkeypatch.setattr(fitting, "_voices_of_target", refuse)
+    monkeypatch.setattr(fitting, "_unlabelled_voices", refuse)
     target = [Source("emodb", emodb_tree)]
     made = train(tmp_path / "run", ravdess_tree, target, method="source")
     assert made["method"] == "source only"
