@@ -93,6 +93,8 @@ def training_voices(
     what: str = "training",
     match: Match | None = None,
     match_key: str = "",
+    *,
+    encoded: bool = True,
 ) -> Voices:
     """One random window of every recording at every speed of `speed_perturbation`.
 
@@ -106,12 +108,13 @@ def training_voices(
         what: for people.
         match: applied to the log-mels before they are encoded, or when they are read.
         match_key: what `match` depends on, for the cache of encodings.
+        encoded: False gives log-mels whatever the configuration says, e.g. for a mean spectrum.
 
     Raises:
         ConfigError: the encoder's weights cannot be found or read.
         DataError: no recording is usable.
     """
-    encoding = _Encoding.of(config, match, match_key)
+    encoding = _Encoding.of(config, match, match_key) if encoded else None
     parts, kept = _recordings("training", _training_windows, items, labels, config, what, encoding)
     decibel = joined(parts).grouped(parts[0].count)
     return Voices(decibel, torch.tensor(kept), torch.arange(len(kept)), None if encoding else match)

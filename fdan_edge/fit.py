@@ -174,15 +174,14 @@ def _match(corpora: _Corpora, config: Config) -> Match | None:
     """What gives speech of the source the target's mean spectrum, where it is wanted."""
     if config.channel != "match":
         return None
-    plain = replace(config, frozen_stages=0)  # the log-mels, not what a frozen encoder makes of them
-    heard = (_unlabelled_voices(items, plain) for items in (corpora.parts.train, corpora.target))
+    heard = (_unlabelled_voices(items, config, encoded=False) for items in (corpora.parts.train, corpora.target))
     source, target = (mean_spectrum(batches(voices.decibel), config) for voices in heard)
     return Match(source, target, config)
 
 
-def _unlabelled_voices(items: list[Item], config: Config) -> features.Voices:
+def _unlabelled_voices(items: list[Item], config: Config, *, encoded: bool = True) -> features.Voices:
     """Training features of recordings without labels; a loss that took -1 for a class would fail."""
-    return features.training_voices(items, [_NO_CLASS] * len(items), config, "the target")
+    return features.training_voices(items, [_NO_CLASS] * len(items), config, "the target", encoded=encoded)
 
 
 def _save_start(config: Config, given: Given, corpora: _Corpora, folder: Path) -> None:

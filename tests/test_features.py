@@ -166,6 +166,8 @@ def test_encoded_voices_are_what_the_encoder_gives_of_the_log_mels(
 ) -> None:
     items = recordings(tmp_path, noise(0.3), noise(1.2, 1))
     made, trained = make(items, [4, 5], frozen), make(items, [4, 5], replace(frozen, masks=1))
+    plain = features.training_voices(items, [4, 5], frozen, encoded=False)
+    assert plain.decibel.shape == (3, 2, 1, 80, 51)
     encoder = load_encoder(frozen)
     with torch.inference_mode():
         expected = [encoder.encode(scaled(variant.float())) for variant in trained.decibel[...]]
