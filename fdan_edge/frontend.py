@@ -1,9 +1,9 @@
 """The log-mel front end: one module for training and inside the exported graph.
 
-It equals `librosa.power_to_db(librosa.feature.melspectrogram(y=...), ref=np.max)`: 2e-4 dB is the largest
-difference found on 593 real recordings. The STFT is made of convolutions with DFT bases and the mel filterbank
-is a 1x1 Conv1d, because ONNX's STFT has no CUDA kernel in ONNX Runtime and does not parse in JetPack 6's
-TensorRT, and Turing refuses FP32 MatMul.
+With level = peak it equals `librosa.power_to_db(librosa.feature.melspectrogram(y=...), ref=np.max)`: 2e-4 dB is
+the largest difference found on 593 real recordings. The STFT is made of convolutions with DFT bases and the mel
+filterbank is a 1x1 Conv1d, because ONNX's STFT has no CUDA kernel in ONNX Runtime and does not parse in JetPack
+6's TensorRT, and Turing refuses FP32 MatMul.
 
 How it stays exact in float32: a band 80 dB below the loudest one is what remains of sums 10^4 times as
 large, where librosa computes in float64 and one dense float32 DFT was up to 1.5e-2 dB off (1.1e-3 on
@@ -55,7 +55,8 @@ class LogMel(nn.Module):
 
         peak: the loudest point is 0 dB, after the mean spectrum is replaced.
         speech: the mean power of what is heard is -27 dB, see `speech_level`; after the mean spectrum is replaced.
-        none: a tone of full scale is 20 dB; what replaces the mean spectrum has the same mean over the bands.
+        none: a tone of full scale below 1 kHz is about 20 dB; what replaces the spectrum has its mean over the
+            bands, so loudness is still heard.
 
     The n_fft samples of a frame lie in a grid of `rows` x `columns`, sample number columns * row + column.
     Stage 1 transforms the grid's columns, stage 2 combines them; see `_first_basis` and `_second_basis`.
@@ -81,6 +82,7 @@ class LogMel(nn.Module):
         n_fft: int = 1024,
         hop: int = 256,
         n_mels: int = 128,
+        *,
         level: str = "peak",
         channel: str = "none",
     ) -> None:

@@ -160,6 +160,21 @@ def test_the_bank_is_exported_with_its_faces(tmp_path: Path) -> None:
     assert runner.spec == spec
 
 
+def test_level_and_channel_are_inside_the_graph(tmp_path: Path) -> None:
+    path, spec = made_path(level="speech", channel="window")
+    write_onnx(path, spec, tmp_path / "m.onnx")
+    usual, _ = made_path()
+    with OnnxRunner(tmp_path / "m.onnx") as runner:
+        for batch in (1, 3):
+            windows = waves(batch, spec.window)
+            windows[0, 2000:] = 0  # padding
+            made = runner.predict(windows)
+            with torch.inference_mode():
+                expected, other = (p(torch.from_numpy(windows)).numpy() for p in (path, usual))
+            np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
+            assert float(np.abs(made - other).max()) > 1e-3
+
+
 def test_the_temperature_is_inside_the_graph(tmp_path: Path) -> None:
     path, spec = made_path()
     temperature = 0.3

@@ -19,9 +19,11 @@ from scipy.signal import lfilter
 from torch import Tensor
 
 from fdan_edge import audio, frontend
+from fdan_edge.config import Config
 from fdan_edge.corpora.synth_voices import voice
 from fdan_edge.export.to_tensorrt import write_engine
 from fdan_edge.frontend import LogMel
+from fdan_edge.models.fdan import build_frontend
 
 TOLERANCE = 1e-3  # dB, what the project promises; what it keeps is some 20 times better
 RATE = 16000
@@ -37,9 +39,9 @@ def librosa_decibel(y: Samples, n_fft: int = 1024, hop: int = 256, n_mels: int =
         return np.asarray(librosa.power_to_db(mel, ref=np.max), np.float32)
 
 
-def ours(y: Samples, **settings: int) -> Samples:
+def ours(y: Samples, n_fft: int = 1024, hop: int = 256, n_mels: int = 128) -> Samples:
     with torch.inference_mode():
-        return np.asarray(LogMel(RATE, **settings)(torch.from_numpy(y[None]))[0, 0].numpy())
+        return np.asarray(LogMel(RATE, n_fft, hop, n_mels)(torch.from_numpy(y[None]))[0, 0].numpy())
 
 
 def assert_equal(y: Samples, got: Samples, tolerance: float = TOLERANCE, **settings: int) -> None:
@@ -233,7 +235,8 @@ def front_end(level: str, channel: str = "none") -> LogMel:
 def decibel(y: NDArray[np.floating[Any]], level: str, channel: str = "none") -> Tensor:
     """(128, frames)."""
     with torch.inference_mode():
-        return front_end(level, channel)(torch.from_numpy(np.asarray(y, np.float32))[None])[0, 0]
+        made: Tensor = front_end(level, channel)(torch.from_numpy(np.asarray(y, np.float32))[None])
+        return made[0, 0]
 
 
 @pytest.mark.parametrize("batch", [1, 18])
@@ -282,6 +285,16 @@ def test_loudness_is_heard_with_level_none_alone(channel: str) -> None:
     for level, expected in (("peak", 0.0), ("speech", 0.0), ("none", gain)):
         difference = decibel(5 * y, level, channel) - decibel(y, level, channel)
         torch.testing.assert_close(difference, torch.full_like(difference, expected), rtol=0, atol=2e-3)
+
+
+def test_a_configuration_says_level_and_channel() -> None:
+    y = torch.from_numpy(signals()["speech"][None])
+    for level, channel in EXPORTED:
+        made = build_frontend(Config(level=level, channel=channel))(y)
+        assert torch.equal(made, front_end(level, channel)(y))
+        assert not torch.equal(made, front_end("peak")(y))
+    # Matching is done to what is learnt from, never in the graph.
+    assert torch.equal(build_frontend(Config(channel="match"))(y), front_end("peak")(y))
 
 
 @pytest.mark.parametrize("settings", [(1024, 256, 128), (400, 160, 80)], ids=str)

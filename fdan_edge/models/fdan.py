@@ -193,7 +193,7 @@ class AcousticPath(nn.Module):
 def build_frontend(config: Config) -> LogMel:
     """The front end that a configuration describes."""
     c = config
-    return LogMel(c.sample_rate, c.n_fft, c.hop, c.n_mels, c.level, c.channel)
+    return LogMel(c.sample_rate, c.n_fft, c.hop, c.n_mels, level=c.level, channel=c.channel)
 
 
 def aligned_layers(config: Config) -> tuple[str, ...]:
