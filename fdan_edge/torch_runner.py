@@ -75,7 +75,9 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
                 "n_fft": config.n_fft,
                 "hop": config.hop,
                 "n_mels": config.n_mels,
-                "decibel": "power_to_db(ref=max, top_db=80), model input (dB + 40) / 20",
+                "decibel": "power_to_db(top_db=80), model input (dB + 40) / 20",
+                "level": config.level,  # what 0 dB is
+                "channel": config.channel,
             },
             "calibration": calibration,  # its temperature is inside the graph
             "versions": info.versions,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from conftest import TINY
@@ -90,15 +92,16 @@ def test_a_method_is_its_term_summed_over_the_aligned_layers(method: str, layers
     out = outputs(given)
     settings = config(method=method, fc_layers=2, aligned_layers=",".join(layers))
     features = {"1": out.hidden[0], "2": out.hidden[1], "output": out.logits}
-    plain = {
+    plain: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "didan": lambda s, t: ida(s, t, settings.tau, settings.ida_iterations),
         "mmd": mmd,
         "coral": coral,
         "lmmd": lambda s, t: lmmd(s, t, Y, out.logits[N:].softmax(1), CLASSES),
-    }[method]
-    expected = sum(plain(features[name][:N], features[name][N:]) for name in layers or ("2",))
+    }
+    each = [plain[method](features[name][:N], features[name][N:]) for name in layers or ("2",)]
+    expected = torch.stack(each).sum()
     made = terms(out, given, settings, progress=1.0)
-    torch.testing.assert_close(made.transfer, torch.as_tensor(expected))
+    torch.testing.assert_close(made.transfer, expected)
     torch.testing.assert_close(made.total, made.acoustic + settings.transfer_weight * made.transfer)
     assert float(made.transfer) > 0
 

@@ -13,6 +13,7 @@ import soundfile
 import torch
 from conftest import TINY
 
+from fdan_edge import corpora
 from fdan_edge import evaluate as evaluation
 from fdan_edge import fit as fitting
 from fdan_edge.checkpoint import load_run, load_split, load_tensors
@@ -87,7 +88,7 @@ def test_other_labels_of_the_target_change_nothing_of_what_is_trained(
     """The proof that labels of the target are not read: with all of them wrong the weights are the same bits."""
     target = [Source("emodb", emodb_tree)]
     honest = train(tmp_path / "honest", ravdess_tree, target, method=method)
-    reading = evaluation.read
+    reading = corpora.read
 
     def wrong(source: Source, modality: str) -> list[Item]:
         found = reading(source, modality)
@@ -106,8 +107,8 @@ def test_other_labels_of_the_target_change_nothing_of_what_is_trained(
         lied["val"],
         lied["best_epoch"],
     )
-    one, other = (load_predictions(tmp_path / run / "predictions.json") for run in ("honest", "lied"))
-    assert all(a.emotion != b.emotion for a, b in zip(one.recordings, other.recordings, strict=True))
+    heard = [load_predictions(tmp_path / run / "predictions.json").recordings for run in ("honest", "lied")]
+    assert all(a.emotion != b.emotion for a, b in zip(*heard, strict=True))
 
 
 def test_a_run_towards_a_target_is_scored_exported_and_resumed_as_others(

@@ -20,8 +20,9 @@ from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.features import Faces, Voices
 from fdan_edge.models.whisper import WIDTH, WhisperEncoder
 from fdan_edge.objective import ramp
+from fdan_edge.optimisation import learning_rate
 from fdan_edge.rows import Rows
-from fdan_edge.train import Epoch, Trainer, learning_rate, spread
+from fdan_edge.train import Epoch, Trainer, spread
 
 CLASSES = ["angry", "happy", "sad"]
 
@@ -296,8 +297,8 @@ def test_frozen_stages_are_frozen_when_resumed_too(tmp_path: Path) -> None:
     heard = (-80 * torch.rand(1, 6, 1, 80, 51, generator=chance)).half()
     spoken = Voices(heard, torch.arange(6) % 3, torch.arange(6))
 
-    def made(name: str, **start: bool) -> Trainer:
-        return Trainer(settings, CLASSES, spoken, spoken, None, tmp_path / name, **start)
+    def made(name: str, *, pretrained: bool = True) -> Trainer:
+        return Trainer(settings, CLASSES, spoken, spoken, None, tmp_path / name, pretrained=pretrained)
 
     whole, left = made("whole"), made("left")
     whole.run()
