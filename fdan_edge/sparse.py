@@ -26,8 +26,9 @@ def sparse_codes(signals: Tensor, atoms: Tensor, tau: float, iterations: int = 1
 
     Over 960 problems, rows of unit length, d 64 and 256, 1 to 128 atoms, tau from 0.01 to 1, cosines between atoms
     up to 0.99, the objective was above the least one by 1e-12 of it in the median, in nine of ten by less than
-    1e-4, at worst by 2.4e-3, and after 200 iterations at worst by 3e-4. `duality_gap` proves it for any result.
-    Nothing is differentiated through, and on a GPU nothing waits for the device.
+    1e-4, at worst by 2.4e-3, and after 200 iterations at worst by 3e-4. 512 atoms need more. `duality_gap` proves it.
+    Nothing is differentiated through, and on a GPU nothing waits for the device. Features that are not finite give
+    NaN.
 
     Args:
         signals: rows to be written, (n_t, d): float16, bfloat16, float32 or float64.
@@ -48,7 +49,7 @@ def sparse_codes(signals: Tensor, atoms: Tensor, tau: float, iterations: int = 1
         signals, atoms = _at_least_float32(signals, atoms)
         penalty = _penalty(signals, atoms, tau)
         inverse = _regularised_inverse(2 * atoms @ atoms.T, penalty)
-        # In a unit in which the bound is a plain number: one on the GPU makes clamp slower.
+        # In a unit in which the bound is a plain number: clamp takes up to ten times as long with a tensor.
         bound = tau / max(tau, _LEAST_UNIT)
         unit = max(tau, _LEAST_UNIT) / penalty
         mirror = _RELAXATION * (penalty * inverse).sub_(_identity(inverse), alpha=0.5)
@@ -106,8 +107,8 @@ def _regularised_inverse(gram: Tensor, penalty: Tensor) -> Tensor:
     """(gram + penalty I)^-1. By what needs no answer from a GPU: `torch.linalg.inv` would wait for one."""
     identity = _identity(gram)
     factor, _ = torch.linalg.cholesky_ex(gram + penalty * identity)
-    inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
-    return inverse.T @ inverse
+    half: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
+    return half.T @ half
 
 
 def _identity(square: Tensor) -> Tensor:

@@ -157,6 +157,14 @@ def test_is_computed_in_float32_at_least(dtype: torch.dtype) -> None:
     )
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_features_that_are_not_finite_give_nan(side: int) -> None:
+    """As every loss does; the training stops on it with its own words."""
+    sides = [features("random", 5), features("random", 8, seed=1)]
+    sides[side][0, 0] = math.inf
+    assert sparse_codes(sides[0], sides[1], 0.1).isnan().any()
+
+
 def test_nothing_is_differentiated() -> None:
     signals, atoms = features("random", 5).requires_grad_(), features("random", 8, seed=1).requires_grad_()
     codes = sparse_codes(signals, atoms, 0.1)
