@@ -26,9 +26,9 @@ def sparse_codes(signals: Tensor, atoms: Tensor, tau: float, iterations: int = 1
 
     Over 960 problems, rows of unit length, d 64 and 256, 1 to 128 atoms, tau from 0.01 to 1, cosines between atoms
     up to 0.99, the objective was above the least one by 1e-12 of it in the median, in nine of ten by less than
-    1e-4, at worst by 2.4e-3, and after 200 iterations at worst by 3e-4. 512 atoms need more. `duality_gap` proves it.
-    Nothing is differentiated through, and on a GPU nothing waits for the device. Features that are not finite give
-    NaN.
+    1e-4, at worst by 2.4e-3, and after 200 iterations at worst by 3e-4. 512 atoms need more.
+    `duality_gap` proves it. Nothing is differentiated through, and on a GPU nothing waits for the device. Features
+    that are not finite give NaN.
 
     Args:
         signals: rows to be written, (n_t, d): float16, bfloat16, float32 or float64.
