@@ -110,7 +110,7 @@ class DomainClassifier(nn.Module):
 
 def reverse_gradient(z: Tensor, strength: float) -> Tensor:
     """z itself, whose gradient is multiplied with -strength (Ganin et al. 2016, eqs. 16-17)."""
-    reversed_: Tensor = _Reversal.apply(z, strength)  # type: ignore[no-untyped-call]
+    reversed_: Tensor = _Reversal.apply(z, strength)
     return reversed_
 
 

@@ -3,8 +3,8 @@
 The solver is Douglas-Rachford splitting (Lions & Mercier 1979), which is ADMM (Boyd et al. 2011, section 6.4) with
 over-relaxation (Eckstein & Bertsekas 1992). A step is one matrix product, as one of FISTA (Beck & Teboulle 2009)
 is, but the matrix in it takes the atoms' correlation into account. A network's features share a large mean and
-lie close together: there FISTA, with adaptive restarts too, can be a tenth above the least objective after 100
-steps, this 4e-4 (benchmarks/ida.py).
+lie close together: there FISTA, with adaptive restarts too, is 1 % above the least objective after 100 steps, this
+0.01 % (benchmarks/ida.py).
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ _LEAST_UNIT = 1e-6  # as which a smaller tau counts in the unit of the codes
 def sparse_codes(signals: Tensor, atoms: Tensor, tau: float, iterations: int = 100) -> Tensor:
     """The codes W that minimise |z - w A|_2^2 + tau |w|_1, for every row z of the signals.
 
-    On rows of unit length, 1 to 128 atoms and tau from 0.01 to 1, the objective was at most 4e-4 of itself above
-    the least one after 100 iterations and 1e-4 after 200, with cosines between atoms up to 0.99; for atoms in
-    random directions 1e-6 after 100. `duality_gap` proves it for any result. Nothing is differentiated through,
-    and on a GPU nothing waits for the device.
+    Over 960 problems, rows of unit length, d 64 and 256, 1 to 128 atoms, tau from 0.01 to 1, cosines between atoms
+    up to 0.99, the objective was above the least one by 1e-12 of it in the median, in nine of ten by less than
+    1e-4, at worst by 2.4e-3, and after 200 iterations at worst by 3e-4. 512 atoms need more.
+    `duality_gap` proves it. Nothing is differentiated through, and on a GPU nothing waits for the device. Features
+    that are not finite give NaN.
 
     Args:
         signals: rows to be written, (n_t, d): float16, bfloat16, float32 or float64.
@@ -48,15 +49,16 @@ def sparse_codes(signals: Tensor, atoms: Tensor, tau: float, iterations: int = 1
         signals, atoms = _at_least_float32(signals, atoms)
         penalty = _penalty(signals, atoms, tau)
         inverse = _regularised_inverse(2 * atoms @ atoms.T, penalty)
-        # In a unit in which the bound is a plain number: one on the GPU makes clamp slower.
+        # In a unit in which the bound is a plain number: clamp takes up to ten times as long with a tensor.
         bound = tau / max(tau, _LEAST_UNIT)
         unit = max(tau, _LEAST_UNIT) / penalty
         mirror = _RELAXATION * (penalty * inverse).sub_(_identity(inverse), alpha=0.5)
         shift = _RELAXATION / unit * (2 * signals @ atoms.T @ inverse)
-        state = torch.zeros_like(shift)
+        state, reflected = torch.zeros_like(shift), torch.empty_like(shift)
         for _ in range(iterations):
-            reflected = torch.sub(state, state.clamp(-bound, bound), alpha=2)
-            state = torch.addmm(state, reflected, mirror, beta=1 - _RELAXATION / 2).add_(shift)
+            torch.clamp(state, -bound, bound, out=reflected)
+            torch.sub(state, reflected, alpha=2, out=reflected)
+            state.addmm_(reflected, mirror, beta=1 - _RELAXATION / 2).add_(shift)
         return unit * (state - state.clamp(-bound, bound))
 
 
@@ -95,17 +97,18 @@ def duality_gap(signals: Tensor, atoms: Tensor, codes: Tensor, tau: float) -> Te
 
 def _penalty(signals: Tensor, atoms: Tensor, tau: float) -> Tensor:
     """The solver's penalty, ADMM's rho, a scalar tensor: lengths of signals and atoms make no difference to it."""
-    tiny = torch.finfo(atoms.dtype).tiny ** 0.25
-    length, atom = (rows.square().sum(dim=1).mean().sqrt().clamp_min(tiny) for rows in (signals, atoms))
-    return _PENALTY * atom.square() * (tau / (length * atom)).clamp_min(_LEAST_TAU).sqrt()
+    length, atom = (rows.square().sum(dim=1).mean().sqrt().clamp_min(1e-9) for rows in (signals, atoms))
+    relative: Tensor = tau / (length * atom)
+    penalty: Tensor = _PENALTY * atom.square() * relative.clamp_min(_LEAST_TAU).sqrt()
+    return penalty
 
 
 def _regularised_inverse(gram: Tensor, penalty: Tensor) -> Tensor:
     """(gram + penalty I)^-1. By what needs no answer from a GPU: `torch.linalg.inv` would wait for one."""
     identity = _identity(gram)
     factor, _ = torch.linalg.cholesky_ex(gram + penalty * identity)
-    inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
-    return inverse.T @ inverse
+    half: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
+    return half.T @ half
 
 
 def _identity(square: Tensor) -> Tensor:

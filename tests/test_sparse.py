@@ -61,7 +61,7 @@ def test_is_as_low_as_scikit_learns_lasso(kind: str, n_atoms: int, tau: float) -
     signals, atoms = features(kind, 6, seed=1), features(kind, n_atoms)
     made = objective(signals, atoms, sparse_codes(signals, atoms, tau), tau)
     expected = objective(signals, atoms, by_coordinate_descent(signals, atoms, tau), tau)
-    assert (made / expected).max() < 1 + 4e-4
+    assert (made / expected).max() < 1 + 1e-3
     assert (made / expected).min() > 1 - 1e-5  # by no more than the other's own error
 
 
@@ -155,6 +155,14 @@ def test_is_computed_in_float32_at_least(dtype: torch.dtype) -> None:
     torch.testing.assert_close(
         codes, sparse_codes(signals.float(), atoms.float(), 0.1).to(codes), rtol=0, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_features_that_are_not_finite_give_nan(side: int) -> None:
+    """As every loss does; the training stops on it with its own words."""
+    sides = [features("random", 5), features("random", 8, seed=1)]
+    sides[side][0, 0] = math.inf
+    assert sparse_codes(sides[0], sides[1], 0.1).isnan().any()
 
 
 def test_nothing_is_differentiated() -> None:
