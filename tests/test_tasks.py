@@ -50,8 +50,8 @@ class TaskFit:
         error = next((error for part, error in self.errors.items() if part in folder.name), None)
         if error and not isinstance(error, KeyboardInterrupt):
             raise error
-        corpora = [[absolute(source) for source in given] for given in (speech, faces, target)]
-        info = RunInfo(CLASSES, *corpora[:2], "all of the target", {"torch": "2.14"}, target=corpora[2])
+        voices, images, unlabelled = ([absolute(one) for one in given] for given in (speech, faces, target))
+        info = RunInfo(CLASSES, voices, images, "all of the target", {"torch": "2.14"}, target=unlabelled)
         save_run(folder, config, info)
         if error:
             raise error
