@@ -38,6 +38,7 @@ TERMS = {
     "fer2013": "research use",
     "ck": "by agreement with its publisher, non-commercial research",
     "folder": "your own",
+    "unlabelled": "your own",
     "synthetic": "made by fdan-edge",
 }
 
@@ -83,7 +84,8 @@ def export(run: Path, out: Path, *, trt: bool, speech: list[Source] | None = Non
 
 def _clips(run: Path, reference: TorchRunner, speech: list[Source] | None) -> tuple[list[Item], str]:
     """Recordings for the check: the run's test part, or any of the speech given."""
-    sources = speech or [parse_source(text) for text in reference.info.speech]
+    own = [*reference.info.speech, *reference.info.target]  # the test may be of the target
+    sources = speech or [parse_source(text) for text in own if not text.startswith("unlabelled:")]
     try:
         config = reference.config
         items = read_speech(sources, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
@@ -119,7 +121,7 @@ def _reliability(test: dict[str, Any]) -> dict[str, Any]:
 
 def _licence(spec: ModelSpec) -> str:
     """The terms that the weights inherit, by corpus."""
-    corpora = dict.fromkeys([*spec.info["speech"], *spec.info["faces"]])
+    corpora = dict.fromkeys([*spec.info["speech"], *spec.info["faces"], *spec.info["target"]])
     terms = [f"{name}: {TERMS.get(name, 'see there')}" for name in corpora]
     return f"weights inherit the terms of their data: {'; '.join(terms)}"
 

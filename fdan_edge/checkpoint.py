@@ -50,7 +50,7 @@ class RunInfo:
     protocol: str  # for people
     versions: dict[str, str]
     audit: str = NOT_AUDITED  # the verdict for people; runs of before have none
-    target: list[str] = field(default_factory=list)
+    target: list[str] = field(default_factory=list)  # heard without labels; runs of before have none
 
 
 @contextlib.contextmanager
@@ -103,15 +103,15 @@ def load_run(folder: Path) -> tuple[Config, RunInfo]:
 
 
 def _run_info(values: dict[str, Any]) -> RunInfo:
-    for name in ("classes", "speech", "faces"):
-        words = values.get(name)
+    for name in ("classes", "speech", "faces", "target"):
+        words = values.get(name, [] if name == "target" else None)  # runs of before have no target
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise TypeError(f"{name} = {words!r} is not a list of names")
     return RunInfo(**values)
 
 
 def load_split(folder: Path) -> dict[str, list[str]]:
-    """The item keys of each part, and the speakers or sentences seen in training, from split.json.
+    """The item keys of each part, speakers or sentences seen in training, and what was heard without labels.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -120,7 +120,7 @@ def load_split(folder: Path) -> dict[str, list[str]]:
     try:
         values: dict[str, list[str]] = json.loads(path.read_text())
         parts = {part: list(values[part]) for part in ("train", "val", "test")}
-        return {**parts, **{met: list(values.get(met, [])) for met in ("speakers", "texts")}}
+        return {**parts, **{met: list(values.get(met, [])) for met in ("speakers", "texts", "target")}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: missing or damaged: {one_line(error)}") from None
 

@@ -32,7 +32,7 @@ _BROUGHT: dict[str, dict[str, Any]] = {
         "frozen_stages": 2,
         "lr": 2e-3,
         "backbone_lr": 0.025,
-    }
+    },
 }
 
 #: How a training bridges the gap between the labelled corpus and the unlabelled target.
@@ -135,7 +135,7 @@ class Config:
     transfer_weight: float = 1.0  # DIDAN's lambda, and the weight of what other methods have in its place
     aligned_layers: tuple[str, ...] = ()  # fully connected layers, from 1, or output; none given: the last one
     tau: float = 0.1  # of IDA: weight of |W|_1, for features of unit length; at 2 nothing is reconstructed
-    ida_iterations: int = 100  # of FISTA, for each batch
+    ida_iterations: int = 100  # of the sparse solver, for each batch
     # audio front end
     sample_rate: int = 16000  # Hz
     n_fft: int = 1024  # samples
@@ -144,8 +144,11 @@ class Config:
     window_seconds: float = 3.0  # what the model hears at once
     window_hop_seconds: float = 1.5  # step between the windows of a longer file
     trim_db: float = 40.0  # ends quieter than this below the loudest frame are cut; 0: keep all
-    level: str = "peak"  # what 0 dB is: the loudest point, the mean of what is heard, or full scale (none)
-    # window: each band's mean over the window is taken off; match: training speech gets the target's mean spectrum
+    # what 0 dB is: each window's loudest point; with speech, 27 dB above the mean power of what is heard in it, so
+    # that clicks do not matter; with none it is fixed, 20 dB below full scale, and loudness is heard
+    level: str = "peak"
+    # window: the mean spectrum of each window becomes that of average speech, in the exported graph too;
+    # match: training speech gets the target's mean spectrum, the graph is as with none
     channel: str = "none"
     # faces
     face_size: int = 96  # pixels, height and width

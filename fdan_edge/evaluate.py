@@ -52,7 +52,13 @@ def read_speech(sources: list[Source], *, calm_as_neutral: bool, boredom: bool =
     """All speech of the sources, with the class names that a model was trained on.
 
     Without `boredom` a publisher's recordings of it are left out; in a user's own folder it is a class as others.
+
+    Raises:
+        DataError: a source has no labels or cannot be read.
     """
+    for source in sources:
+        if source.corpus == "unlabelled":
+            raise DataError(f"{source}: unlabelled speech cannot be learnt from; give it as --target")
     found = [item for source in sources for item in read(source, "speech")]
     kept = [item for item in found if boredom or item.emotion != "boredom" or item.corpus == "folder"]
     if len(kept) < len(found):
@@ -67,7 +73,7 @@ def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tu
 
     `test` is what the run held out; speech of other corpora counts as test as a whole. Recordings that the
     run saw in training or validation never do, nor, where speakers or sentences were held out, do further
-    recordings of those that it saw. `all` takes everything and says so.
+    recordings of those that it saw; a target, heard without labels, does. `all` takes everything and says so.
     """
     if part not in PARTS:
         raise DataError(choose("part", part, PARTS))
@@ -86,10 +92,19 @@ def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tu
             f"all of this speech, or its {what}, was used in training or validation; --part all scores it anyway"
         )
     known = sum(recording(item.key) in parts["test"] for item in chosen)
+    heard = _heard(chosen, split)
     if known == len(chosen):
         whole = "" if known == len(parts["test"]) else f"{known} of {len(parts['test'])} recordings of "
-        return chosen, f"{whole}the run's test part"
-    return chosen, "speech unseen in training"
+        return chosen, f"{whole}the run's test part{heard}"
+    return chosen, f"speech unseen in training{heard}"
+
+
+def _heard(items: list[Item], split: dict[str, list[str]]) -> str:
+    """What to say of recordings that the training heard without labels: none of it where it heard none."""
+    target = {recording(key) for key in split.get("target", [])}
+    count = sum(recording(item.key) in target for item in items)
+    how = "" if count == len(items) else f"{count} of {len(items)} "
+    return f", {how}given to the training without labels" if count else ""
 
 
 def _unseen(items: list[Item], recordings: set[str], split: dict[str, list[str]]) -> list[Item]:

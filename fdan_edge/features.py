@@ -1,4 +1,4 @@
-"""Items to tensors: log-mels of voices and pixels of faces, computed once and read from the cache."""
+"""Items to tensors: log-mels or encodings of voices, and pixels of faces, computed once and kept in the cache."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import soxr
@@ -23,18 +24,25 @@ from fdan_edge.container import is_video
 from fdan_edge.corpora import Item
 from fdan_edge.errors import DataError, one_line
 from fdan_edge.frontend import LogMel
+from fdan_edge.models.backbones import is_encoded, load_encoder, scaled
 from fdan_edge.models.fdan import build_frontend
+from fdan_edge.models.whisper import WhisperEncoder
 from fdan_edge.progress import say
 from fdan_edge.rows import Part, Rows, joined
 
 _VERSION = 1  # of this module's features, and of what they are made with: raise it when they change
-_SOUND = ("sample_rate", "n_fft", "hop", "n_mels", "window", "trim_db")
+_SOUND = ("sample_rate", "n_fft", "hop", "n_mels", "window", "trim_db", "level", "channel")
 #: Kind of features -> what of the Config they depend on. What is missing here is served stale from the cache.
 _SETTINGS = {
     "training": (*_SOUND, "speed_perturbation", "seed"),
     "evaluation": (*_SOUND, "window_hop"),
     "faces": ("face_size", "video_frames"),
 }
+#: Values that leave the features as they were before there was the setting: caches of then are still good.
+_UNCHANGED = {"level": ("peak",), "channel": ("none", "match")}
+
+#: Log-mels in dB, (n, 1, mels, frames), to ones of the same shape.
+Match = Callable[[Tensor], Tensor]
 
 #: (waveform, item, config) -> windows, (k, samples)
 _Cut = Callable[[audio.Waveform, Item, Config], audio.Waveform]
@@ -42,9 +50,10 @@ _Cut = Callable[[audio.Waveform, Item, Config], audio.Waveform]
 
 @dataclass(frozen=True)
 class Voices:
-    """Log-mels of a list of recordings.
+    """Log-mels of a list of recordings, or what a frozen encoder gives of them.
 
-    decibel: float16, (variants, n, 1, mels, frames); variants are the same voices at other speeds.
+    decibel: float16, (variants, n, 1, mels, frames); variants are the same voices at other speeds. Where the
+        configuration `is_encoded`: float32, (variants, n, width).
     labels: class indices, (n,).
     owner: which recording each of the n windows is from, (n,).
     """
@@ -70,27 +79,48 @@ class Crops:
     missed: int
 
 
-def training_voices(items: list[Item], labels: list[int], config: Config, what: str = "training") -> Voices:
+def training_voices(
+    items: list[Item],
+    labels: list[int],
+    config: Config,
+    what: str = "training",
+    match: Match | None = None,
+    match_key: str = "",
+) -> Voices:
     """One random window of every recording at every speed of `speed_perturbation`.
 
     Which window is chance that comes from the seed and the item's key alone, so that an item's features do not
     depend on what else is in the list. Broken files are reported and left out.
 
+    Args:
+        items: the recordings.
+        labels: their class indices.
+        config: says too whether log-mels or encodings are wanted.
+        what: for people.
+        match: applied to the log-mels before they are encoded. Log-mels that are not encoded stay as they are.
+        match_key: what `match` depends on, for the cache.
+
     Raises:
+        ConfigError: the encoder's weights cannot be found or read.
         DataError: no recording is usable.
     """
-    parts, kept = _recordings("training", _training_windows, items, labels, config, what)
+    encoding = _Encoding.of(config, match, match_key)
+    parts, kept = _recordings("training", _training_windows, items, labels, config, what, encoding)
     decibel = joined(parts).grouped(parts[0].count)
     return Voices(decibel, torch.tensor(kept), torch.arange(len(kept)))
 
 
-def evaluation_voices(items: list[Item], labels: list[int], config: Config, what: str = "validation") -> Voices:
-    """All windows of every recording, cut as inference cuts them. Broken files are reported and left out.
-
-    Raises:
-        DataError: no recording is usable.
-    """
-    parts, kept = _recordings("evaluation", _all_windows, items, labels, config, what)
+def evaluation_voices(
+    items: list[Item],
+    labels: list[int],
+    config: Config,
+    what: str = "validation",
+    match: Match | None = None,
+    match_key: str = "",
+) -> Voices:
+    """All windows of every recording, cut as inference cuts them. Else as `training_voices`."""
+    encoding = _Encoding.of(config, match, match_key)
+    parts, kept = _recordings("evaluation", _all_windows, items, labels, config, what, encoding)
     owner = _owner(parts)
     return Voices(joined(parts).grouped(1), torch.tensor(kept)[owner], owner)
 
@@ -157,25 +187,58 @@ def _picture(item: Item, size: int | None = None) -> NDArray[np.uint8]:
         raise DataError(f"{item.path}: not a readable image: {one_line(error)}") from None
 
 
+@dataclass(frozen=True)
+class _Encoding:
+    """What a frozen encoder makes of log-mels; made once for all recordings."""
+
+    encoder: WhisperEncoder
+    match: Match | None
+    key: dict[str, Any]  # all that the encodings depend on beside the log-mels' settings
+
+    @classmethod
+    def of(cls, config: Config, match: Match | None, match_key: str) -> _Encoding | None:
+        """None where the log-mels themselves are wanted."""
+        if bool(match) != bool(match_key):
+            raise ValueError("match and match_key go together: the key tells the cache which match it was")
+        if not is_encoded(config):
+            return None
+        encoder = load_encoder(config)
+        key = {"encoder_layers": config.encoder_layers, "weights": encoder.digest(), "match": match_key}
+        return cls(encoder, match, key)
+
+    def __call__(self, decibel: Tensor) -> Tensor:
+        """(n, 1, mels, frames) -> (n, width)."""
+        return self.encoder.encode(scaled(self.match(decibel) if self.match else decibel))
+
+
 def _recordings(
-    kind: str, cut: _Cut, items: list[Item], labels: list[int], config: Config, what: str
+    kind: str,
+    cut: _Cut,
+    items: list[Item],
+    labels: list[int],
+    config: Config,
+    what: str,
+    encoding: _Encoding | None,
 ) -> tuple[list[Part], list[int]]:
-    """The log-mels of the recordings that are usable, and their labels."""
+    """The log-mels or encodings of the recordings that are usable, and their labels."""
 
     def prepare() -> Maker:  # the front end takes a second to build, and nobody needs it for what is cached
-        return partial(_log_mels, cut=cut, frontend=build_frontend(config), config=config)
+        return partial(_heard, cut=cut, frontend=build_frontend(config), config=config, encoding=encoding)
 
-    parts, kept = _usable(collect(items, prepare, _store(kind, config), what), labels)
+    store = _store(kind, config, encoding.key if encoding else None)
+    parts, kept = _usable(collect(items, prepare, store, what), labels)
     if not parts:
         raise DataError(f"no usable recording among {len(items)} files for {what}")
     return parts, kept
 
 
-def _log_mels(item: Item, cut: _Cut, frontend: LogMel, config: Config) -> Made:
-    """Log-mels of the windows that `cut` takes from a recording, float16, (windows, 1, mels, frames)."""
+def _heard(item: Item, cut: _Cut, frontend: LogMel, config: Config, encoding: _Encoding | None = None) -> Made:
+    """Log-mels or encodings of the windows that `cut` takes from a recording, as `Voices` has them."""
     waveform = audio.load_speech(item.path, config.sample_rate, config.trim_db)
     with torch.inference_mode():
-        return Made(frontend(torch.from_numpy(cut(waveform, item, config))).half().numpy())
+        decibel = frontend(torch.from_numpy(cut(waveform, item, config)))
+        # Encodings stay float32: the normalisation makes float16's steps up to 4 % of a feature's deviation.
+        return Made((encoding(decibel) if encoding else decibel.half()).numpy())
 
 
 def _training_windows(waveform: audio.Waveform, item: Item, config: Config) -> audio.Waveform:
@@ -209,10 +272,12 @@ def _at_speed(waveform: audio.Waveform, speed: float) -> audio.Waveform:
     return waveform if speed == 1 else np.asarray(soxr.resample(waveform, speed, 1.0), np.float32)
 
 
-def _store(kind: str, config: Config) -> Store | None:
+def _store(kind: str, config: Config, encoding: dict[str, Any] | None = None) -> Store | None:
     if not config.cache:
         return None
-    return Store(kind, {"version": _VERSION, **{name: getattr(config, name) for name in _SETTINGS[kind]}})
+    values = {name: getattr(config, name) for name in _SETTINGS[kind]}
+    named = {name: value for name, value in values.items() if value not in _UNCHANGED.get(name, ())}
+    return Store(f"encoded{kind}" if encoding else kind, {"version": _VERSION, **named, **(encoding or {})})
 
 
 def _usable(outcomes: list[Outcome], labels: list[int]) -> tuple[list[Part], list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 import torchvision
 
-from fdan_edge import __version__, calibration, checkpoint, features, pictures, predictions
+from fdan_edge import __version__, calibration, checkpoint, features, metrics, pictures, predictions
 from fdan_edge.audit import NOT_AUDITED, Audit, audit
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source, read_visual
@@ -22,8 +23,19 @@ from fdan_edge.files import write_json
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.progress import say
 from fdan_edge.splits import Split, allowed_faces, restore, split
+from fdan_edge.target import Task, check_target, make_task, read_target, with_labels, without_labels
 from fdan_edge.torch_runner import TorchRunner
-from fdan_edge.train import Epoch, Trainer
+from fdan_edge.train import Epoch, Trainer, by_recording
+
+METHOD_NAMES = {
+    "source": "source only",
+    "mmd": "MMD",
+    "lmmd": "LMMD with pseudo-labels",
+    "coral": "CORAL",
+    "dann": "DANN",
+    "didan": "DIDAN",
+}
+_NO_CLASS = -1
 
 
 @dataclass(frozen=True)
@@ -34,23 +46,42 @@ class Fitted:
     metrics: dict[str, Any]  # as in metrics.json
 
 
-def fit(
-    config: Config, speech: list[Source], faces: list[Source], folder: Path, *, resume: bool = False
-) -> Fitted:
-    """Train on `speech` (guided by `faces`, where given) and leave a run folder.
+@dataclass(frozen=True)
+class Given:
+    """What a training is given, as on the command line."""
 
-    With `resume`, the folder's unfinished training is taken up where its last whole epoch ended.
+    speech: list[Source]
+    faces: list[Source]
+    target: list[Source]
+
+
+def fit(
+    config: Config,
+    speech: list[Source],
+    faces: list[Source],
+    folder: Path,
+    *,
+    target: Sequence[Source] = (),
+    resume: bool = False,
+) -> Fitted:
+    """Train on `speech` (guided by `faces`, towards `target`, where given) and leave a run folder.
+
+    With `resume`, the folder's unfinished training is taken up where its last whole epoch ended. Labels of the
+    target are not in what the training gets: see `fdan_edge.target`.
 
     Raises:
+        ConfigError: the method does not go with what is given.
         DataError: the corpora or the split cannot be used, or the split is not what its protocol promises.
         CheckpointError: the folder holds a run already, or none to resume, or another process trains in it.
     """
     if not resume and (folder / "run.toml").exists():
         raise CheckpointError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
+    given = Given(speech, faces, list(target))
+    check_target(config, given.target, faces)
     if config.threads:
         torch.set_num_threads(config.threads)
     started = resume and (folder / "last.safetensors").exists()
-    corpora = _resumed(config, speech, faces, folder) if resume else _fresh(config, speech, faces)
+    corpora = _resumed(config, given, folder) if resume else _fresh(config, given)
     # What can fail at once fails before minutes of decoding.
     if not started:
         Fdan(config, len(corpora.classes), faces=bool(corpora.faces))  # finds its weights, and that they fit
@@ -60,7 +91,7 @@ def fit(
             trainer.resume()
             say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
         elif not resume:
-            _save_start(config, speech, faces, corpora, folder)
+            _save_start(config, given, corpora, folder)
         best = _run(trainer, corpora, folder)
         return Fitted(folder, _score(folder, best, corpora, trainer))
 
@@ -69,35 +100,49 @@ def fit(
 class _Corpora:
     """What is trained on, before anything is decoded."""
 
+    given: Given
     classes: list[str]
     parts: Split
     audit: Audit
     faces: list[Item]
+    target: list[Item]  # without labels
+    of_target: bool  # whether the test is the target: its items carry no labels either
 
 
-def _fresh(config: Config, speech: list[Source], faces: list[Source]) -> _Corpora:
-    items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
-    classes = features.class_names(items)
-    parts = split(items, config)
-    images = _faces(faces, classes, parts, config)
-    return _Corpora(classes, parts, _audited(parts, images), images)
+def _fresh(config: Config, given: Given) -> _Corpora:
+    items = read_speech(given.speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    if given.target:
+        task = make_task(items, given.target, config)
+    else:
+        task = Task(features.class_names(items), split(items, config), [], of_target=False)
+    images = _faces(given.faces, task.classes, task.parts, config)
+    verdict = _audited(task.parts, images, task)
+    return _Corpora(given, task.classes, task.parts, verdict, images, task.target, task.of_target)
 
 
-def _resumed(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> _Corpora:
+def _resumed(config: Config, given: Given, folder: Path) -> _Corpora:
     """As the run began: files that came or went since must not move others from train to test."""
     _, info = checkpoint.load_run(folder)
-    items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
-    parts = restore(items, checkpoint.load_split(folder), info.protocol)
-    images = _faces(faces, info.classes, parts, config)
-    audited = _audited(parts, images)
+    keys = checkpoint.load_split(folder)
+    items = read_speech(given.speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    labelled, others = read_target(given.target, config)
+    heard = set(keys["target"])
+    target = [item for item in without_labels(labelled + others) if item.key in heard]
+    parts = restore(items + without_labels(labelled), keys, info.protocol)
+    task = Task(info.classes, parts, target, any(item.key in set(keys["test"]) for item in labelled))
+    images = _faces(given.faces, info.classes, parts, config)
+    audited = _audited(parts, images, task)
     if info.audit == NOT_AUDITED:  # a run of before
         checkpoint.save_run(folder, config, replace(info, audit=audited.line()))
-    return _Corpora(info.classes, parts, audited, images)
+    return _Corpora(given, info.classes, parts, audited, images, target, task.of_target)
 
 
-def _audited(parts: Split, faces: list[Item]) -> Audit:
-    """The leak audit; DataError where the split is not what its protocol promises."""
-    audited = audit(parts, faces)
+def _audited(parts: Split, faces: list[Item], task: Task) -> Audit:
+    """The leak audit; DataError where the split is not what its protocol promises.
+
+    A target that is not the test counts as training: speech of the test must not be in it either.
+    """
+    audited = audit(parts if task.of_target else replace(parts, train=parts.train + task.target), faces)
     audited.check()
     return audited
 
@@ -105,24 +150,31 @@ def _audited(parts: Split, faces: list[Item]) -> Audit:
 def _trainer(config: Config, corpora: _Corpora, folder: Path, *, pretrained: bool) -> Trainer:
     classes, parts = corpora.classes, corpora.parts
     say(f"audit: {corpora.audit.line()}")
+    heard = f"; {len(corpora.target)} of the target without labels" if corpora.target else ""
     say(
-        f"{len(parts.train)} voices to train, {len(parts.val)} to validate, {len(parts.test)} to test; "
+        f"{len(parts.train)} voices to train, {len(parts.val)} to validate, {len(parts.test)} to test{heard}; "
         f"{len(corpora.faces)} faces; {len(classes)} classes; {parts.description}"
     )
     train = features.training_voices(parts.train, _indices(parts.train, classes), config)
     val = features.evaluation_voices(parts.val, _indices(parts.val, classes), config)
+    heard_by_model = corpora.target if config.method != "source" else []
+    target = _voices_of_target(heard_by_model, config) if heard_by_model else None
     labels = _indices(corpora.faces, classes)
     pixels = features.load_faces(corpora.faces, labels, config) if corpora.faces else None
-    return Trainer(config, classes, train, val, pixels, folder, pretrained=pretrained)
+    return Trainer(config, classes, train, val, pixels, folder, target=target, pretrained=pretrained)
 
 
-def _save_start(
-    config: Config, speech: list[Source], faces: list[Source], corpora: _Corpora, folder: Path
-) -> None:
+def _voices_of_target(items: list[Item], config: Config) -> features.Voices:
+    """Training features of recordings without labels; a loss that took -1 for a class would fail."""
+    return features.training_voices(items, [_NO_CLASS] * len(items), config, "the target")
+
+
+def _save_start(config: Config, given: Given, corpora: _Corpora, folder: Path) -> None:
     parts, verdict = corpora.parts, corpora.audit.line()
-    voices, images = ([absolute(s) for s in given] for given in (speech, faces))
-    write_json(folder / "split.json", parts.keys())
-    info = checkpoint.RunInfo(corpora.classes, voices, images, parts.description, versions(), verdict)
+    voices, images, target = ([absolute(s) for s in sources] for sources in vars(given).values())
+    heard = {"target": sorted(item.key for item in corpora.target)} if corpora.target else {}
+    write_json(folder / "split.json", parts.keys() | heard)
+    info = checkpoint.RunInfo(corpora.classes, voices, images, parts.description, versions(), verdict, target)
     checkpoint.save_run(folder, config, info)
 
 
@@ -169,8 +221,13 @@ def _allowed(faces: list[Item], parts: Split, protocol: str) -> list[Item]:
 
 def _score(folder: Path, best: Epoch, corpora: _Corpora, trainer: Trainer) -> dict[str, Any]:
     fitted, parts = _calibrate(folder, best, trainer), corpora.parts
+    information = _information(folder, corpora, trainer)
     with TorchRunner(folder) as runner:
-        test = evaluate(runner, parts.test, "the run's test part")
+        # The training is over: only now are labels of a target read.
+        items = parts.test
+        if corpora.of_target:
+            items = with_labels(items, corpora.given.target, runner.config)
+        test = evaluate(runner, items, "the run's test part")
         test = replace(test, audit=runner.info.audit)
     test.predictions.save(folder / predictions.FILE)
     values = {
@@ -181,6 +238,7 @@ def _score(folder: Path, best: Epoch, corpora: _Corpora, trainer: Trainer) -> di
         "val": {"uar": best.val_uar, "war": best.val_war, "loss": best.val_loss, "n": trainer.val_recordings},
         "calibration": fitted.to_dict(),
         "test": test.to_dict(),
+        **information,
     }
     write_json(folder / "metrics.json", values)
     title = f"{values['method']}, {runner.config.backbone}, test part"
@@ -192,7 +250,7 @@ def _score(folder: Path, best: Epoch, corpora: _Corpora, trainer: Trainer) -> di
 def _calibrate(folder: Path, best: Epoch, trainer: Trainer) -> calibration.Temperature:
     """Fit the temperature of the best epoch's weights on the validation part, and store it in the run."""
     with TorchRunner(folder) as runner:
-        logits = trainer.validation_logits(runner.path.model)
+        logits = trainer.logits(runner.path.model, trainer.val_voices)
     voices = trainer.val_voices
     owner, labels = voices.owner.numpy(), voices.labels.numpy()
     first_windows = np.unique(owner, return_index=True)[1]
@@ -201,8 +259,22 @@ def _calibrate(folder: Path, best: Epoch, trainer: Trainer) -> calibration.Tempe
     return fitted
 
 
+def _information(folder: Path, corpora: _Corpora, trainer: Trainer) -> dict[str, Any]:
+    """What the target says of the model without its labels: {} where there is no target."""
+    if not corpora.target:
+        return {}
+    items, config = corpora.target, trainer.config
+    voices = features.evaluation_voices(items, [_NO_CLASS] * len(items), config, "the target's scores")
+    with TorchRunner(folder) as runner:
+        windows = trainer.logits(runner.path.model, voices).softmax(1)
+    made = metrics.information(by_recording(windows, voices.owner).numpy())
+    return {"target": {"information": made, "n": int(voices.owner.max()) + 1}}
+
+
 def _method(config: Config, faces: bool) -> str:
-    """The paper's name of what a configuration trains."""
+    """The name of what a configuration trains, in the papers' words where they have one."""
+    if config.method != "fdan":
+        return METHOD_NAMES[config.method] + (" + FDAN" if faces and config.method != "source" else "")
     if not faces:
         return "plain backbone"
     if not config.attention_layers:

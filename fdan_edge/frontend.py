@@ -26,6 +26,18 @@ from torch import Tensor, nn
 
 TOP_DB = 80.0
 AMIN = 1e-10
+GATE_DB = 30.0  # what is this far below the loudest speech is a pause
+CLICK = 0.03  # s; what is shorter is no speech
+#: Where level = speech puts the mean power, and level = none a tone of full scale, in dB. The loudest point of 128
+#: real recordings is 28 dB above their mean power (25 with Whisper's 80 bands), 9 below full scale in EMO-DB and
+#: 31 in RAVDESS: so it stays near 0 dB, where level = peak has it.
+SPEECH_LEVEL, FULL_SCALE = -27.0, 20.0
+#: Long-term average speech spectrum, third-octave levels in dB at 70 dB SPL (Byrne et al. 1994, both sexes).
+_SPEECH = {
+    63: 38.6, 80: 43.5, 100: 54.4, 125: 57.7, 160: 56.8, 200: 60.2, 250: 60.3, 315: 59.0, 400: 62.1, 500: 62.1,
+    630: 60.5, 800: 56.8, 1000: 53.7, 1250: 53.0, 1600: 52.0, 2000: 48.7, 2500: 48.1, 3150: 46.8, 4000: 45.6,
+    5000: 44.5, 6300: 44.3, 8000: 43.7, 10000: 43.4, 12500: 41.3, 16000: 40.7,
+}  # fmt: skip
 _MANTISSA = 24  # bits of a float32
 _SAMPLE_BITS = 11  # of a sample's high part; with the window's 12 and a sign, a product has at most 24
 _WINDOW_BITS = 12
@@ -36,7 +48,14 @@ Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d)
 
 
 class LogMel(nn.Module):
-    """Log-mel spectrogram in dB below the loudest point of each waveform.
+    """Log-mel spectrogram in dB of each waveform.
+
+    Nothing is more than 80 dB below the waveform's loudest point, and frames without sound are at the lowest value
+    in all bands. `level` says what 0 dB is, `channel` whether the mean spectrum stays; they are independent:
+
+        peak: the loudest point is 0 dB, after the mean spectrum is replaced.
+        speech: the mean power of what is heard is -27 dB, see `speech_level`; after the mean spectrum is replaced.
+        none: a tone of full scale is 20 dB; what replaces the mean spectrum has the same mean over the bands.
 
     The n_fft samples of a frame lie in a grid of `rows` x `columns`, sample number columns * row + column.
     Stage 1 transforms the grid's columns, stage 2 combines them; see `_first_basis` and `_second_basis`.
@@ -46,15 +65,29 @@ class LogMel(nn.Module):
         n_fft: length of the DFT and its Hann window, samples.
         hop: step between frames, samples; fastest where it has a divisor near the root of n_fft.
         n_mels: number of mel bands (Slaney scale and area norm, 0 to half the sample rate).
+        level: peak, speech or none.
+        channel: window: cepstral mean normalisation (Atal 1974) over the frames that are `heard`, as far as the
+            shape of the spectrum goes, which becomes that of average speech. Else nothing is done.
     """
 
     window: Tensor  # (1, rows, columns, 1)
     window_high: Tensor
     window_low: Tensor
+    average: Tensor  # spectrum of speech, (n_mels, 1), its mean 0
 
-    def __init__(self, sample_rate: int = 16000, n_fft: int = 1024, hop: int = 256, n_mels: int = 128) -> None:
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        n_fft: int = 1024,
+        hop: int = 256,
+        n_mels: int = 128,
+        level: str = "peak",
+        channel: str = "none",
+    ) -> None:
         super().__init__()
         self.n_fft, self.hop = n_fft, hop
+        self.level, self.channel = level, channel
+        self.lasting = lasting_frames(sample_rate, n_fft, hop)
         self.columns = _columns(n_fft, hop)
         self.rows = n_fft // self.columns
         self.groups = self.rows // 2 + 1  # frequencies of stage 1, of which the input is real
@@ -64,7 +97,11 @@ class LogMel(nn.Module):
         for name, part in zip(("window_high", "window_low"), _split(window, _WINDOW_BITS), strict=True):
             self.register_buffer(name, torch.from_numpy(part).float())
         self.register_buffer("window", torch.from_numpy(window).float())
-        self._make_convolutions(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels))
+        filters = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels)
+        self._make_convolutions(filters)
+        # The largest power that a tone of full scale makes: Hann's sum is n_fft / 2, half of it at each frequency.
+        self.full_scale = 10 * math.log10((n_fft / 4) ** 2 * float(filters.max()))
+        self.register_buffer("average", torch.from_numpy(_average_speech(sample_rate, n_mels)).float()[:, None])
         self.requires_grad_(False)
 
     def _make_convolutions(self, filters: NDArray[np.float32]) -> None:
@@ -79,18 +116,31 @@ class LogMel(nn.Module):
         self.mel = _pointwise(nn.Conv1d, np.where(bins < 0, 0.0, filters[:, bins]))
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Waveforms (n, samples) in float32 to dB (n, 1, n_mels, 1 + samples // hop), -80..0."""
+        """Waveforms (n, samples) in float32 to dB (n, 1, n_mels, 1 + samples // hop), with level peak -80..0."""
         if torch.compiler.is_exporting() or len(waveform) <= _CHUNK:
-            return self._decibel(waveform)
-        return torch.cat([self._decibel(part) for part in torch.split(waveform, _CHUNK)])
+            return self._normalised(*self._decibel(waveform))[:, None]
+        parts = (self._normalised(*self._decibel(part)) for part in torch.split(waveform, _CHUNK))
+        return torch.cat(list(parts))[:, None]
 
-    def _decibel(self, waveform: Tensor) -> Tensor:
+    def _decibel(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """dB below the loudest point, (n, mels, frames), and that point's, (n, 1, 1)."""
         # A power of two near the peak: dividing by it rounds nothing.
         scale = torch.exp2(waveform.abs().amax(dim=1, keepdim=True).clamp_min(1e-30).log2().ceil())
         power = self.mel(self._power_spectrum(waveform / scale)) * scale.square()[:, :, None]
         decibel = 10 * torch.log10(power.clamp_min(AMIN))
-        decibel = decibel - decibel.amax(dim=(1, 2), keepdim=True)
-        return decibel.clamp_min(-TOP_DB)[:, None]
+        loudest = decibel.amax(dim=(1, 2), keepdim=True)
+        return (decibel - loudest).clamp_min(-TOP_DB), loudest
+
+    def _normalised(self, decibel: Tensor, loudest: Tensor) -> Tensor:
+        """What `level` and `channel` make of what `_decibel` gives: (n, mels, frames)."""
+        if self.level == "none":
+            decibel = decibel + (loudest - self.full_scale + FULL_SCALE)
+        if self.channel == "window":
+            mean = _mean(decibel, heard(decibel, self.lasting))
+            decibel = shift_bands(decibel, self.average - mean + mean.mean(dim=1, keepdim=True))
+        elif self.level == "peak":
+            return decibel
+        return at_level(decibel, self.level, self.lasting)
 
     def _power_spectrum(self, waveform: Tensor) -> Tensor:
         """|STFT|^2 of (n, samples) within -1..1, in the order of `_bins`: (n, groups * width, frames)."""
@@ -139,6 +189,96 @@ class LogMel(nn.Module):
         n, _, frames = high.shape
         both = [part.view(n, self.groups, -1, frames) for part in (high, low)]
         return torch.cat(both, dim=2).view(n, -1, frames)
+
+
+def lasting_frames(sample_rate: int, n_fft: int, hop: int) -> int:
+    """Odd number of frames that a sound of `CLICK` seconds does not fill."""
+    return (n_fft + math.ceil(CLICK * sample_rate)) // hop // 2 * 2 + 3
+
+
+def sounding(decibel: Tensor) -> Tensor:
+    """Frames that are more than padding: (n, mels, frames) to booleans (n, 1, frames).
+
+    Padding is at the window's lowest value in all bands.
+    """
+    # ONNX Runtime's logarithm of equal numbers differs in the last bit, by where they are in memory.
+    return decibel.amax(dim=1, keepdim=True) > decibel.amin(dim=(1, 2), keepdim=True) + 1e-2
+
+
+def heard(decibel: Tensor, lasting: int) -> Tensor:
+    """Frames with speech: (n, mels, frames) to booleans (n, 1, frames).
+
+    These are within `GATE_DB` of the loudest frame that is not a click's.
+
+    Args:
+        decibel: of any level.
+        lasting: see `lasting_frames`.
+    """
+    power = _lasting_power(decibel, lasting)
+    return power > power.amax(dim=2, keepdim=True) * 10 ** (-GATE_DB / 10)
+
+
+def speech_level(decibel: Tensor, lasting: int) -> Tensor:
+    """Mean power over the bands and the frames that are `heard`, in dB: (n, mels, frames) to (n, 1, 1).
+
+    Like the loudness of ITU-R BS.1770 it is gated, so pauses do not count. Unlike there, clicks do not either.
+    The loudest point where nothing is heard.
+    """
+    kept = heard(decibel, lasting)
+    mean = _mean(_lasting_power(decibel, lasting), kept)
+    mean = torch.where(kept.any(dim=2, keepdim=True), mean, torch.ones_like(mean))
+    return decibel.amax(dim=(1, 2), keepdim=True) + 10 * torch.log10(mean)
+
+
+def shift_bands(decibel: Tensor, shift: Tensor) -> Tensor:
+    """Add dB to the bands, (mels, 1) or (n, mels, 1), of (n, mels, frames).
+
+    Nothing is then more than 80 dB below the window's loudest point, which is where padding is.
+    """
+    sound = sounding(decibel)
+    lowest = decibel.amin(dim=(1, 2), keepdim=True)
+    moved = torch.where(sound, decibel + shift, lowest + shift.amin(dim=-2, keepdim=True))
+    floor = moved.amax(dim=(1, 2), keepdim=True) - TOP_DB
+    return torch.where(sound, torch.maximum(moved, floor), floor)
+
+
+def at_level(decibel: Tensor, level: str, lasting: int) -> Tensor:
+    """Put 0 dB where `level` wants it; with none it stays. (n, mels, frames)."""
+    if level == "peak":
+        return decibel - decibel.amax(dim=(1, 2), keepdim=True)
+    if level == "speech":
+        return decibel - (speech_level(decibel, lasting) - SPEECH_LEVEL)
+    return decibel
+
+
+def _lasting_power(decibel: Tensor, lasting: int) -> Tensor:
+    """Power of the frames, (n, 1, frames), without what is shorter than `lasting` frames; 0 in padding.
+
+    That is a grey-level opening: the minimum, then the maximum over so many frames around each. The loudest point
+    has a power of 1.
+    """
+    relative = decibel - decibel.amax(dim=(1, 2), keepdim=True)
+    power = torch.exp(relative * (math.log(10) / 10)).mean(dim=1, keepdim=True) * sounding(decibel)
+    eroded = -nn.functional.max_pool1d(-power, lasting, 1, lasting // 2)
+    opened = nn.functional.max_pool1d(eroded, lasting, 1, lasting // 2)
+    # A window with nothing but a click or half a syllable: then that is what counts.
+    return torch.where(opened.amax(dim=2, keepdim=True) > 0, opened, power)
+
+
+def _mean(values: Tensor, kept: Tensor) -> Tensor:
+    """Mean over the frames that are kept, 0 where none is: (n, k, frames) to (n, k, 1)."""
+    weight = kept.to(values.dtype)
+    return (values * weight).sum(dim=2, keepdim=True) / weight.sum(dim=2, keepdim=True).clamp_min(1)
+
+
+def _average_speech(sample_rate: int, n_mels: int) -> Array:
+    """Spectrum of average speech in mel bands, dB, its mean 0."""
+    band = librosa.mel_frequencies(n_mels + 2, fmin=0, fmax=sample_rate / 2)[1:-1]
+    hertz = np.array(list(_SPEECH))
+    # A third of an octave is as wide as its frequency is high; area norm makes mel bands densities.
+    density = np.array(list(_SPEECH.values())) - 10 * np.log10(hertz)
+    level = np.interp(np.log(band), np.log(hertz), density)
+    return np.asarray(level - level.mean())
 
 
 def _columns(n_fft: int, hop: int) -> int:

@@ -1,57 +1,52 @@
-"""The loss of FDAN."""
+"""Losses of labelled voices and faces: what one output should be, and how near faces and voices of a class are."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fdan_edge.models.fdan import Output
+from fdan_edge.models.fdan import REGRESSION_SCALE
 from fdan_edge.ops import lmmd
 
 
-@dataclass(frozen=True)
-class Terms:
-    """The terms of eq. 9: their sum is what is minimised."""
-
-    acoustic: Tensor  # cross-entropy of the voices
-    visual: Tensor  # cross-entropy of the faces
-    alignment: Tensor  # sum of LMMD over the layers, before alpha
-    total: Tensor
-
-
-def fdan_loss(
-    output: Output,
-    y_visual: Tensor,
-    y_acoustic: Tensor,
-    alpha: float,
+def label_loss(
+    logits: Tensor,
+    labels: Tensor,
+    kind: str = "cross_entropy",
     *,
-    class_count: str = "all",
     label_smoothing: float = 0.0,
     weight: Tensor | None = None,
-) -> Terms:
-    """CE(voices) + CE(faces) + alpha * sum_i d_i (eq. 9).
+) -> Tensor:
+    """Cross-entropy, or DIDAN's regression into the labels: mean over the rows.
 
     Args:
-        output: of `Fdan.forward`.
-        y_visual: class indices of the faces, (n_v,).
-        y_acoustic: class indices of the voices, (n_a,).
-        alpha: weight of LMMD; with 0 it is not computed.
-        class_count: see `fdan_edge.ops.lmmd`.
-        label_smoothing: of both cross-entropies.
-        weight: of each class in the voices' cross-entropy, (C,).
+        logits: (n, C); of a regression REGRESSION_SCALE times its outputs.
+        labels: class indices, (n,).
+        kind: `cross_entropy`, or `regression`: the squared distance of the outputs to the one-hot label.
+        label_smoothing: of cross-entropy.
+        weight: of each class, (C,); the mean is weighted as in `torch.nn.functional.cross_entropy`.
     """
-    acoustic = functional.cross_entropy(
-        output.logits_acoustic, y_acoustic, weight=weight, label_smoothing=label_smoothing
-    )
-    visual = functional.cross_entropy(output.logits_visual, y_visual, label_smoothing=label_smoothing)
-    alignment = torch.zeros((), device=acoustic.device)
-    if alpha:
-        classes = output.logits_acoustic.shape[1]
-        for z_visual, z_acoustic in output.aligned:
-            alignment = alignment + lmmd(
-                z_visual, z_acoustic, y_visual, y_acoustic, classes, class_count=class_count
-            )
-    return Terms(acoustic, visual, alignment, acoustic + visual + alpha * alignment)
+    if kind == "cross_entropy":
+        return functional.cross_entropy(logits, labels, weight=weight, label_smoothing=label_smoothing)
+    wanted = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    distance = (logits / REGRESSION_SCALE - wanted).square().sum(dim=1)
+    if weight is None:
+        return distance.mean()
+    return (distance * weight[labels]).sum() / weight[labels].sum()
+
+
+def faces_alignment(
+    aligned: list[tuple[Tensor, Tensor]], y_visual: Tensor, y_acoustic: Tensor, classes: int, class_count: str
+) -> Tensor:
+    """Sum of LMMD over the layers (eq. 9's sum of d_i).
+
+    Args:
+        aligned: (Z_v, Z_a) after each layer.
+        y_visual: class indices of the faces, (n_v,).
+        y_acoustic: of the voices, (n_a,), or the probability of every class, (n_a, C).
+        classes: C.
+        class_count: see `fdan_edge.ops.lmmd`.
+    """
+    terms = [lmmd(z_v, z_a, y_visual, y_acoustic, classes, class_count=class_count) for z_v, z_a in aligned]
+    return torch.stack(terms).sum()

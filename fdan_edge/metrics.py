@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 
@@ -45,3 +47,16 @@ def score(true: list[int], predicted: list[int], labels: list[str]) -> Scores:
         confusion=confusion_matrix(true, predicted, labels=range(len(labels))).tolist(),
         labels=list(labels),
     )
+
+
+def information(probabilities: NDArray[np.floating[Any]]) -> float:
+    """Mutual information between recordings and their predicted classes, in nats: H(mean p) - mean H(p).
+
+    High where the model is sure of each recording and uses all classes. It needs no labels, and so can choose
+    between models for a corpus that has none (Shi & Sha 2012, "Information-Theoretical Learning of Discriminative
+    Clusters for Unsupervised Domain Adaptation").
+
+    Args:
+        probabilities: (n, C), rows that sum to 1.
+    """
+    return float(entropy(probabilities.mean(axis=0)) - entropy(probabilities, axis=1).mean())

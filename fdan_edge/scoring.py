@@ -56,10 +56,14 @@ def score_target(
         labels = runner.spec.labels
         items = read_speech(sources, calm_as_neutral="calm" not in labels, boredom="boredom" in labels)
         split = load_split(folder) if folder else {}
-        chosen, description = choose_part(items, split, part)
+        # Recordings of other classes are counted by `evaluate`; they are of no part.
+        others = [item for item in items if item.emotion not in labels]
+        chosen, description = choose_part([i for i in items if i.emotion in labels] or items, split, part)
         # What can fail at once fails before minutes of scoring.
         faces = _prepare(drawing, runner) if drawing else []
-        done = replace(evaluate(runner, chosen, description), audit=_verdict(folder, split, chosen))
+        verdict = _verdict(folder, split, chosen)
+        chosen = list(dict.fromkeys([*chosen, *others]))
+        done = replace(evaluate(runner, chosen, description), audit=verdict)
         if drawing:
             _draw(done, runner, chosen, faces, drawing)
     return done

@@ -69,6 +69,8 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
             "audit": info.audit,
             "speech": [source.partition(":")[0] for source in info.speech],
             "faces": [source.partition(":")[0] for source in info.faces],
+            "method": config.method,
+            "target": [source.partition(":")[0] for source in info.target],  # heard without labels
             "log_mel": {
                 "n_fft": config.n_fft,
                 "hop": config.hop,

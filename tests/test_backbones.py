@@ -17,8 +17,17 @@ from fdan_edge.config import FACE_BACKBONES
 from fdan_edge.errors import ConfigError
 from fdan_edge.models import backbones
 from fdan_edge.models.backbones import build_backbone, load_weights
+from fdan_edge.models.vgg8 import Vgg8
 
-WIDTH = {"resnet34": 512, "resnet18": 512, "resnet50": 2048, "vgg16": 4096, "vgg19": 4096, "mobilenet_v2": 1280}
+WIDTH = {
+    "resnet34": 512,
+    "resnet18": 512,
+    "resnet50": 2048,
+    "vgg16": 4096,
+    "vgg19": 4096,
+    "vgg8": 512,
+    "mobilenet_v2": 1280,
+}
 
 
 @pytest.fixture
@@ -35,13 +44,13 @@ def stem(network: nn.Module) -> nn.Conv2d:
 @pytest.mark.usefixtures("quick_init")
 @pytest.mark.parametrize("name", FACE_BACKBONES)
 def test_one_channel_equals_three_equal_channels(name: str) -> None:
-    whole = torchvision.models.get_model(name, weights=None)
+    whole: Any = Vgg8(3) if name == "vgg8" else torchvision.models.get_model(name, weights=None)
     nn.init.trunc_normal_(stem(whole).weight, std=0.1, generator=torch.Generator().manual_seed(0))
     state = whole.state_dict()
     grey, width = build_backbone(name, state, channels=1)
     if isinstance(whole, torchvision.models.ResNet):
         whole.fc = nn.Identity()
-    else:
+    elif name != "vgg8":
         whole.classifier = whole.classifier[:-1]
     image = torch.rand(2, 1, 40, 33, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -65,9 +74,10 @@ def test_what_a_backbone_gives_is_what_its_classifier_reads() -> None:
             torch.testing.assert_close(linear(cut.eval()(image)), whole(image))
 
 
+@pytest.mark.parametrize("name", ["resnet18", "vgg8"])
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_other_channel_counts_have_gradients(channels: int) -> None:
-    network, _ = build_backbone("resnet18", None, channels=channels)
+def test_other_channel_counts_have_gradients(name: str, channels: int) -> None:
+    network, _ = build_backbone(name, None, channels=channels)
     network(torch.rand(2, channels, 32, 32)).sum().backward()
     assert stem(network).weight.grad is not None
     assert stem(network).in_channels == channels

@@ -22,6 +22,13 @@ def test_scan(run: Run, ravdess_tree: Path, fer_tree: Path) -> None:
     assert json.loads(out)[0]["classes"]["happy"] == 4
 
 
+def test_scan_of_recordings_without_labels(run: Run, ravdess_tree: Path) -> None:
+    code, out, err = run("data", "scan", f"unlabelled:{ravdess_tree}")
+    assert (code, err) == (0, "")
+    assert " ".join(out.split()).endswith(" h class recordings no label 32")
+    assert json.loads(run("data", "scan", f"unlabelled:{ravdess_tree}", "--json")[1])[0]["classes"] == {}
+
+
 def test_scan_of_broken_files(run: Run, fails: Callable[..., str], ravdess_tree: Path, tmp_path: Path) -> None:
     shutil.copytree(ravdess_tree / "Actor_01", tmp_path / "Actor_01")
     broken = sorted((tmp_path / "Actor_01").iterdir())[0]

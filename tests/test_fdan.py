@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import TINY
 from torch import Tensor
 
 from fdan_edge.config import Config, load_config
-from fdan_edge.losses import fdan_loss
 from fdan_edge.models.attention import CrossAttention
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
+from fdan_edge.objective import Batch, forward, terms
 
 CLASSES = 4
 
@@ -79,8 +81,9 @@ def test_without_attention_the_batches_are_independent() -> None:
 def test_every_parameter_gets_a_gradient(alpha: float) -> None:
     """The authors' published code never trains its attention."""
     model = fdan(attention_layers=2).train()
-    terms = fdan_loss(model(voices(6), faces(5)), torch.arange(5) % CLASSES, torch.arange(6) % CLASSES, alpha)
-    terms.total.backward()  # type: ignore[no-untyped-call]
+    batch = Batch(voices(6), torch.arange(6) % CLASSES, None, faces(5), torch.arange(5) % CLASSES)
+    settings = replace(config(), alpha=alpha, alpha_ramp=0.0)
+    terms(forward(model, batch), batch, settings, progress=1.0).total.backward()  # type: ignore[no-untyped-call]
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without
 

@@ -12,12 +12,15 @@ import soundfile
 import torch
 from conftest import TINY
 from PIL import Image
+from torch import Tensor
 
 from fdan_edge import audio, features
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Item, Source, read
 from fdan_edge.errors import DataError
-from fdan_edge.models.fdan import build_frontend
+from fdan_edge.models.backbones import is_encoded, load_encoder, scaled
+from fdan_edge.models.fdan import AcousticBranch, build_frontend
+from fdan_edge.models.whisper import WhisperEncoder
 
 RATE = 16000
 
@@ -114,6 +117,8 @@ CHANGES = {
     "window_seconds": 1.2,
     "window_hop_seconds": 0.4,
     "trim_db": 20,
+    "level": "speech",
+    "channel": "window",
     "speed_perturbation": 0.1,
     "seed": 1,
     "face_size": 48,
@@ -137,6 +142,119 @@ def test_a_changed_setting_is_never_answered_from_the_cache(name: str, tmp_path:
         ]
         for kind in zip(*made, strict=True):
             assert all(torch.equal(kind[-1], one) for one in kind)
+
+
+@pytest.fixture
+def frozen(tmp_path: Path) -> Config:
+    """A configuration whose encoder, of random weights in a file, is never trained."""
+    words = ("backbone=whisper_tiny", "encoder_layers=1", "frozen_stages=2", "masks=0", "speed_perturbation=0.1")
+    short = ("window_seconds=0.5", "window_hop_seconds=0.5", f"weights={random_weights(tmp_path, 0)}")
+    return load_config(None, [*words, *short])
+
+
+def random_weights(folder: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    state = {k: v for k, v in WhisperEncoder(2, 1).state_dict().items() if k.startswith(("conv", "layers"))}
+    state["embed_positions.weight"] = 0.1 * torch.randn(400, 384)
+    torch.save(state, folder / f"weights{seed}.pth")
+    return folder / f"weights{seed}.pth"
+
+
+@pytest.mark.parametrize("make", [features.training_voices, features.evaluation_voices])
+def test_encoded_voices_are_what_the_encoder_gives_of_the_log_mels(
+    make: Callable[..., features.Voices], frozen: Config, tmp_path: Path
+) -> None:
+    items = recordings(tmp_path, noise(0.3), noise(1.2, 1))
+    made, trained = make(items, [4, 5], frozen), make(items, [4, 5], replace(frozen, masks=1))
+    encoder = load_encoder(frozen)
+    with torch.inference_mode():
+        expected = [encoder.encode(scaled(variant.float())) for variant in trained.decibel[...]]
+    assert made.labels.tolist() == trained.labels.tolist()
+    assert made.owner.tolist() == trained.owner.tolist()
+    assert made.decibel.shape == (*trained.decibel.shape[:2], encoder.width)
+    rows = made.decibel[...]
+    torch.testing.assert_close(rows, torch.stack(expected), rtol=0, atol=2e-3)  # those log-mels are float16
+    assert rows.dtype == torch.float32
+    assert float(rows.std(1).max()) > 0.05
+    branch = AcousticBranch(frozen, None)
+    branch.backbone(rows[0].requires_grad_()).sum().backward()
+    assert {n for n, p in branch.backbone.named_parameters() if p.grad is not None} == {"norm.weight", "norm.bias"}
+
+
+def test_encodings_are_computed_once(
+    frozen: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feature_cache: Path
+) -> None:
+    items = recordings(tmp_path, noise(1.0, 2))
+    first = features.evaluation_voices(items, [0], frozen).decibel[...]
+    stores = set(feature_cache.iterdir())
+    assert any(store.name.startswith("encodedevaluation-") for store in stores)
+    with monkeypatch.context() as patch:
+        patch.setattr(WhisperEncoder, "encode", None)
+        assert torch.equal(features.evaluation_voices(items, [0], frozen).decibel[...], first)
+    changes: tuple[dict[str, object], ...] = (
+        {"weights": str(random_weights(tmp_path, 1))},
+        {"encoder_layers": 2, "frozen_stages": 3},
+        {"window_hop_seconds": 0.25},
+    )
+    for change in changes:
+        other = features.evaluation_voices(items, [0], replace(frozen, **change)).decibel[...]  # type: ignore[arg-type]
+        assert other.shape != first.shape or not torch.equal(other, first)
+        assert len(set(feature_cache.iterdir()) - stores) == 1
+        stores = set(feature_cache.iterdir())
+
+
+def test_voices_are_matched_before_they_are_encoded(frozen: Config, tmp_path: Path) -> None:
+    items = recordings(tmp_path, noise(1.0, 3))
+    tilt = torch.linspace(-10, 0, 80)[:, None]
+
+    def match(decibel: Tensor) -> Tensor:
+        assert decibel.shape[1:] == (1, 80, 51)
+        return decibel + tilt
+
+    plain = features.training_voices(items, [0], frozen).decibel[...]
+    for cache in (True, True, False):
+        config = replace(frozen, cache=cache)
+        made = features.training_voices(items, [0], config, match=match, match_key="tilt").decibel[...]
+        assert not torch.allclose(made, plain, atol=0.01)
+        other = features.training_voices(items, [0], config, match=lambda d: d, match_key="nothing").decibel[...]
+        assert torch.equal(other, plain)
+    trained = replace(frozen, masks=2)
+    assert torch.equal(
+        features.training_voices(items, [0], trained, match=match, match_key="tilt").decibel[...],
+        features.training_voices(items, [0], trained).decibel[...],
+    )
+    with pytest.raises(ValueError, match="go together"):
+        features.training_voices(items, [0], frozen, match=match)
+
+
+def test_what_is_trained_or_changed_by_chance_is_not_encoded(frozen: Config) -> None:
+    assert is_encoded(frozen)
+    assert is_encoded(replace(frozen, weights="pretrained", frozen_stages=5))
+    changes: tuple[dict[str, object], ...] = (
+        {"weights": "none"},
+        {"frozen_stages": 1},
+        {"encoder_layers": 2},
+        {"masks": 1},
+        {"dropout": 0.1},
+        {"backbone": "mobilenet_v2"},
+    )
+    for change in changes:
+        assert not is_encoded(replace(frozen, **change)), change  # type: ignore[arg-type]
+
+
+def stores(**changes: str) -> list[str]:
+    made = [features._store(kind, Config(**changes)) for kind in ("training", "evaluation", "faces")]  # type: ignore[arg-type]
+    return [store.folder.name for store in made if store]
+
+
+def test_caches_of_before_level_and_channel_are_still_good() -> None:
+    """The names are those of that time. Matching is no part of what is kept."""
+    before = ["training-387665bfe74f0cc9", "evaluation-cb6ad49396e912a3", "faces-ad807ec6ee09a637"]
+    assert stores() == stores(channel="match") == before
+    others = [stores(level="speech"), stores(level="none"), stores(channel="window")]
+    both = [*others, stores(level="speech", channel="window")]
+    assert len({name for names in [before, *both] for name in names}) == 5 * 2 + 1
+    assert stores(level="speech", channel="match") == others[0]
 
 
 def test_frames_without_a_face_are_counted_every_time(

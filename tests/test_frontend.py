@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import librosa
@@ -13,9 +15,12 @@ import pytest
 import torch
 from conftest import SHARED
 from numpy.typing import NDArray
+from scipy.signal import lfilter
+from torch import Tensor
 
 from fdan_edge import audio, frontend
 from fdan_edge.corpora.synth_voices import voice
+from fdan_edge.export.to_tensorrt import write_engine
 from fdan_edge.frontend import LogMel
 
 TOLERANCE = 1e-3  # dB, what the project promises; what it keeps is some 20 times better
@@ -145,12 +150,41 @@ def test_high_parts_add_up_without_rounding() -> None:
     assert torch.equal(model.first_high(high).double().flatten(2)[0], exact)
 
 
+#: level and channel, but for the default
+NORMALISED = [*product(("peak", "speech", "none"), ("none", "window"))][1:]
+EXPORTED = [("peak", "window"), ("speech", "none"), ("none", "window")]
+
+
+class Normalised(torch.nn.Module):
+    """EXPORTED, of one spectrum, beside each other in the dimension of channels: an export takes long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.models = torch.nn.ModuleList(front_end(*names) for names in EXPORTED)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        models = [model for model in self.models if isinstance(model, LogMel)]
+        found = models[0]._decibel(waveform)
+        return torch.stack([model._normalised(*found) for model in models], dim=1)
+
+
 @cache
-def exported(n_fft: int, hop: int, n_mels: int) -> tuple[onnxruntime.InferenceSession, set[str]]:
+def exported(*settings: int) -> tuple[onnxruntime.InferenceSession, set[str]]:
+    """A session and the ops: of the front end with these settings; without any, of `Normalised`."""
+    proto = graph(*settings)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session, {node.op_type for node in proto.graph.node}
+
+
+@cache
+def graph(*settings: int) -> Any:
+    model = LogMel(RATE, *settings) if settings else Normalised()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            LogMel(RATE, n_fft, hop, n_mels).eval(),
+            model.eval(),
             (torch.zeros(2, RATE),),
             dynamo=True,
             opset_version=18,
@@ -158,20 +192,19 @@ def exported(n_fft: int, hop: int, n_mels: int) -> tuple[onnxruntime.InferenceSe
             verbose=False,
         )
     assert program is not None
-    proto: Any = program.model_proto
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session, {node.op_type for node in proto.graph.node}
+    return program.model_proto
+
+
+def batch_of_signals() -> Samples:
+    padded = (np.resize(y, RATE) if len(y) > 300 else np.pad(y, (0, RATE - len(y))) for y in signals().values())
+    return np.stack([*padded])
 
 
 @pytest.mark.parametrize("settings", [(1024, 256, 128), (400, 160, 40)], ids=str)
 def test_the_exported_graph_equals_librosa(settings: tuple[int, int, int]) -> None:
     session, _ = exported(*settings)
     n_fft, hop, n_mels = settings
-    batch = np.stack(
-        [np.resize(y, RATE) if len(y) > 300 else np.pad(y, (0, RATE - len(y))) for y in signals().values()]
-    )
+    batch = batch_of_signals()
     made = session.run(None, {session.get_inputs()[0].name: batch})[0]
     for y, got in zip(batch, made, strict=True):
         assert_equal(y, got[0], tolerance=5e-4, n_fft=n_fft, hop=hop, n_mels=n_mels)
@@ -185,12 +218,122 @@ def test_the_exported_graph_equals_librosa_on_real_speech() -> None:
         assert_equal(y, session.run(None, {session.get_inputs()[0].name: y[None]})[0][0, 0], tolerance=5e-4)
 
 
-def test_the_exported_graph_has_no_op_that_targets_lack() -> None:
-    _, ops = exported(1024, 256, 128)
+@pytest.mark.parametrize("settings", [(1024, 256, 128), ()], ids=str)
+def test_the_exported_graph_has_no_op_that_targets_lack(settings: tuple[int, ...]) -> None:
+    _, ops = exported(*settings)
     assert "Conv" in ops
     assert not ops & {"STFT", "DFT", "MelWeightMatrix", "MatMul", "Gemm", "Einsum", "Resize", "If", "Loop"}
 
 
-def test_silence_files_and_extreme_scales_are_finite() -> None:
-    y = torch.stack([torch.zeros(4000), torch.full((4000,), 1e-38), torch.full((4000,), 1e15)])
-    assert bool(LogMel()(y).isfinite().all())
+@cache
+def front_end(level: str, channel: str = "none") -> LogMel:
+    return LogMel(level=level, channel=channel)
+
+
+def decibel(y: NDArray[np.floating[Any]], level: str, channel: str = "none") -> Tensor:
+    """(128, frames)."""
+    with torch.inference_mode():
+        return front_end(level, channel)(torch.from_numpy(np.asarray(y, np.float32))[None])[0, 0]
+
+
+@pytest.mark.parametrize("batch", [1, 18])
+def test_the_exported_graph_normalises_as_pytorch_does(batch: int) -> None:
+    session, _ = exported()
+    y = batch_of_signals()[:batch]
+    made = session.run(None, {session.get_inputs()[0].name: y})[0]
+    with torch.inference_mode():
+        expected = torch.cat([front_end(*names)(torch.from_numpy(y)) for names in EXPORTED], dim=1).numpy()
+    np.testing.assert_allclose(made, expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.rtx
+def test_tensorrt_builds_the_graph_that_normalises(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(graph().SerializeToString())
+    assert write_engine(path, tmp_path, RATE).path.stat().st_size > 1e5  # the DFT's bases are in it
+
+
+def test_a_click_moves_the_level_of_peak_alone() -> None:
+    y = signals()["speech"]
+    clicked = y.copy()
+    clicked[1000:1160] += 30 * np.random.default_rng(0).standard_normal(160)  # 10 ms
+    moved = {
+        level: (decibel(clicked, level) - decibel(y, level))[:40, 20:160].median().abs()
+        for level in ("peak", "speech", "none")
+    }
+    assert moved["peak"] > 10
+    assert moved["speech"] < 0.3
+    assert moved["none"] < 1e-3
+
+
+def test_pauses_and_padding_do_not_move_the_level_of_speech() -> None:
+    speech = signals()["speech"][: 2 * RATE]
+    hiss = 1e-4 * np.random.default_rng(0).standard_normal(RATE)
+    reference = decibel(speech, "speech")[:, 20:100]
+    for pause in (hiss, 0 * hiss):
+        longer = decibel(np.concatenate([speech, pause, pause]), "speech")[:, 20:100]
+        torch.testing.assert_close(longer, reference, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("channel", ["none", "window"])
+def test_loudness_is_heard_with_level_none_alone(channel: str) -> None:
+    y = signals()["speech"]
+    gain = 20 * np.log10(5)
+    for level, expected in (("peak", 0.0), ("speech", 0.0), ("none", gain)):
+        difference = decibel(5 * y, level, channel) - decibel(y, level, channel)
+        torch.testing.assert_close(difference, torch.full_like(difference, expected), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("settings", [(1024, 256, 128), (400, 160, 80)], ids=str)
+def test_full_scale(settings: tuple[int, int, int]) -> None:
+    made = LogMel(RATE, *settings, level="none")(torch.from_numpy(signals()["tone"][None]))
+    assert float(made.max()) == pytest.approx(frontend.FULL_SCALE, abs=2)
+
+
+def test_the_mean_power_of_speech_is_where_it_is_said_to_be() -> None:
+    """By the definition, on noise without pauses: every frame counts."""
+    made = decibel(np.random.default_rng(0).standard_normal(3 * RATE), "speech")
+    assert 10 * float(torch.log10((10 ** (made / 10)).mean())) == pytest.approx(frontend.SPEECH_LEVEL, abs=0.5)
+
+
+@pytest.mark.parametrize("level", ["peak", "speech", "none"])
+def test_the_spectrum_of_a_channel_is_taken_off(level: str) -> None:
+    """What a filter leaves: a shift that is the same for all bands, as its gain does not count as spectrum."""
+    y = signals()["noise"] * np.hanning(RATE)
+    filtered = lfilter([1.0, -0.7], [1.0], y)
+    left = decibel(filtered, level, "window") - decibel(y, level, "window")
+    raw = decibel(filtered, level) - decibel(y, level)
+    assert float(raw[:, 20:40].mean(dim=1).std()) > 3
+    assert float(left[:, 20:40].mean(dim=1).std()) < 0.3
+
+
+def test_the_mean_spectrum_becomes_that_of_average_speech() -> None:
+    made = decibel(signals()["speech"], "none", "window")
+    mean = made[:, frontend.heard(made[None], front_end("none", "window").lasting)[0, 0]].mean(dim=1)
+    average = front_end("none", "window").average[:, 0]
+    assert float((mean - mean.mean() - average).abs().mean()) < 1
+    loudest = librosa.mel_frequencies(130, fmin=0, fmax=8000)[1 + int(average.argmax())]
+    assert 150 < loudest < 550
+
+
+@pytest.mark.parametrize(("level", "channel"), NORMALISED)
+@pytest.mark.parametrize("gain", [1.0, 1e-4])
+def test_padding_is_at_the_floor_and_the_range_stays(level: str, channel: str, gain: float) -> None:
+    """Whisper's mask and SpecAugment tell padding by that."""
+    y = np.pad(gain * signals()["speech"][:RATE], RATE)
+    usual, made = decibel(y, "peak"), decibel(y, level, channel)
+    padding = usual.amax(dim=0) == usual.min()
+    assert 100 < int(padding.sum()) < 150
+    assert torch.equal(made.amax(dim=0) == made.min(), padding)
+    assert float(made.max() - made.min()) <= frontend.TOP_DB + 1e-3
+
+
+@pytest.mark.parametrize(("level", "channel"), [("peak", "none"), *NORMALISED])
+def test_whatever_comes_in_values_are_finite_and_bounded(level: str, channel: str) -> None:
+    model = front_end(level, channel)
+    extreme = [torch.zeros(4000), torch.full((4000,), 1e-38), torch.full((4000,), 1e15), torch.zeros(1)]
+    for y in (*extreme, *map(torch.from_numpy, signals().values())):
+        made = model(y[None])
+        assert bool(made.isfinite().all())
+        assert float(made.max() - made.min()) <= frontend.TOP_DB + 1e-3
+        assert level == "none" or float(made.abs().max()) < 135

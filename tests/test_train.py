@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fdan_edge import checkpoint
-from fdan_edge import train as training
 from fdan_edge.config import Config, load_config
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.features import Faces, Voices
 from fdan_edge.models.whisper import WIDTH, WhisperEncoder
+from fdan_edge.objective import ramp
 from fdan_edge.rows import Rows
 from fdan_edge.train import Epoch, Trainer, learning_rate, spread
 
@@ -210,9 +210,8 @@ def test_the_bank_is_of_training_faces(tmp_path: Path) -> None:
 
 
 def test_alpha_grows_over_its_ramp() -> None:
-    settings = config(epochs=10, alpha_ramp=0.5)
-    assert [training._ramp(settings, t) for t in (0, 1, 4, 5, 9)] == [0, 0.2, 0.8, 1, 1]
-    assert training._ramp(config(alpha_ramp=0), 0) == 1
+    assert [ramp(config(alpha_ramp=0.5), progress) for progress in (0, 0.1, 0.4, 0.5, 0.9)] == [0, 0.2, 0.8, 1, 1]
+    assert ramp(config(alpha_ramp=0), 0.0) == 1
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:

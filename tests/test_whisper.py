@@ -104,6 +104,29 @@ def test_frozen_stages_and_the_learning_rate_of_the_rest(tmp_path: Path) -> None
     assert all(p.requires_grad for p in fresh.parameters())
 
 
+def test_the_normalisation_of_a_frozen_encoder_is_trained() -> None:
+    network = encoder().train()
+    network.freeze(5)
+    rows = network.encode(log_mels(4, 51))
+    assert not rows.requires_grad
+    network(rows).square().sum().backward()
+    assert {name for name, p in network.named_parameters() if p.grad is not None} == {"norm.weight", "norm.bias"}
+    assert network.norm.running_mean is not None
+    torch.testing.assert_close(network.norm.running_mean, 0.1 * rows.mean(0))
+    network.eval()
+    torch.testing.assert_close(network(rows), network(log_mels(4, 51)))
+
+
+def test_a_digest_is_of_the_weights_that_are_frozen() -> None:
+    network = encoder()
+    before = network.digest()
+    network.train()(log_mels(2, 51))
+    assert network.digest() == before  # running statistics
+    with torch.no_grad():
+        network.positions[0, 0] += 1
+    assert network.digest() != before
+
+
 def test_fdan_takes_another_network_for_faces() -> None:
     model = Fdan(load_config(None, [*WORDS, "weights=none"]), 3, faces=True)
     output = model.eval()(log_mels(2, 51), torch.rand(4, 3, 48, 48))

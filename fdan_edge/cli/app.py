@@ -28,6 +28,8 @@ app.add_typer(data_app, name="data")
 
 SPEECH_HELP = "Speech as corpus:path, e.g. ravdess:/data/ravdess; repeat for more."
 FACES_HELP = "Faces as corpus:path, e.g. fer2013:/data/fer2013; repeat for more. None: the plain backbone."
+TARGET_HELP = "Speech to adapt to, heard without its labels: corpus:path, or unlabelled:path; repeat for more."
+METHOD_HELP = "How to adapt to --target: didan, mmd, lmmd, coral, dann, fdan (faces as a bridge), source (not)."
 
 Speech = Annotated[
     list[str], typer.Option("--speech", metavar="CORPUS:PATH", help=SPEECH_HELP, show_default=False)
@@ -75,11 +77,18 @@ def train(
     config: ConfigFile = None,
     speech: Speech = [],  # noqa: B006
     faces: Faces = [],  # noqa: B006
+    target: Annotated[
+        list[str], typer.Option("--target", metavar="CORPUS:PATH", help=TARGET_HELP, show_default=False)
+    ] = [],  # noqa: B006
+    method: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help=METHOD_HELP, show_default="didan with --target, else fdan"),
+    ] = None,
     set_: Set = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", metavar="", help="Continue the training in --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train on speech, guided by faces; leaves a run folder with checkpoint, scores and pictures."""
+    """Train on speech, guided by faces or towards another corpus; leaves a run folder with scores and pictures."""
     _needs_training()
     from fdan_edge.checkpoint import load_run
     from fdan_edge.cli import show
@@ -87,13 +96,16 @@ def train(
     from fdan_edge.fit import fit
 
     if resume:
-        if config or set_ or speech or faces:
+        if config or set_ or speech or faces or target or method:
             raise ConfigError("--resume takes settings and corpora from the run folder; give only --out")
         settings, info = load_run(out)
-        speech, faces = info.speech, info.faces
+        speech, faces, target = info.speech, info.faces, info.target
     else:
-        settings = load_config(config, set_)
-    fitted = fit(settings, _sources(speech, "--speech"), _sources(faces), out, resume=resume)
+        chosen = [f"method={method}"] if method else []
+        settings = load_config(config, [*set_, *chosen], **({"method": "didan"} if target else {}))
+    fitted = fit(
+        settings, _sources(speech, "--speech"), _sources(faces), out, target=_sources(target), resume=resume
+    )
     _print_json(fitted.metrics) if as_json else show.fitted(fitted.folder, fitted.metrics)
 
 

@@ -210,7 +210,7 @@ def scans(found: Sequence[Scan]) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("class")
         table.add_column(_NOUNS[one.modality], justify="right")
-        for name, count in one.classes.items():
+        for name, count in (one.classes or {"no label": one.items}).items():
             table.add_row(printable(name), str(count))
         out.print(table)
         if one.speakers:

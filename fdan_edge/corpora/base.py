@@ -25,6 +25,7 @@ READERS = {
     "fer2013": "fdan_edge.corpora.fer2013",
     "ck": "fdan_edge.corpora.ck",
     "folder": "fdan_edge.corpora.folder",
+    "unlabelled": "fdan_edge.corpora.unlabelled",
     "synthetic": "fdan_edge.corpora.synthetic",
 }
 MODALITIES = ("speech", "faces", "videos")
@@ -34,12 +35,12 @@ VIDEOS = container.VIDEOS
 
 @dataclass(frozen=True)
 class Item:
-    """One labelled recording, face or video."""
+    """One recording, face or video, with its label where it has one."""
 
     corpus: str
     id: str  # the publisher's path with /; the same wherever the corpus, or a part of it, lies
     path: Path
-    emotion: str  # one of fdan_edge.emotions.EMOTIONS, or a class of the user's own
+    emotion: str  # one of fdan_edge.emotions.EMOTIONS, a class of the user's own, or "" without a label
     speaker: str | None = None  # unique within the corpus
     text: str | None = None  # which sentence is spoken; equal sentences have equal texts
     split: str | None = None  # the publisher's part: train, val or test

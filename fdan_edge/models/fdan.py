@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fdan_edge.alignment import DomainClassifier
 from fdan_edge.config import Config
 from fdan_edge.frontend import LogMel
 from fdan_edge.models.attention import CrossAttention
-from fdan_edge.models.backbones import build_backbone, build_voice_backbone, load_weights
+from fdan_edge.models.backbones import build_backbone, build_voice_backbone, load_weights, scaled
 
 
 @dataclass(frozen=True)
@@ -20,19 +21,34 @@ class Output:
     logits_visual: Tensor  # (n_v, C)
     logits_acoustic: Tensor  # (n_a, C)
     aligned: list[tuple[Tensor, Tensor]]  # (Z_v, Z_a) after each layer, for LMMD
+    hidden: list[Tensor]  # of the voices after each fully connected layer, (n_a, d), for DIDAN's IDA
+
+
+#: What outputs that were regressed to 0 and 1 are multiplied by to serve as logits: softmax of 0 and 1 is flat.
+REGRESSION_SCALE = 10.0
 
 
 class AcousticBranch(nn.Module):
-    """Log-mel in dB to acoustic features Z_a: (n, 1, mels, frames) -> (n, d)."""
+    """Log-mel in dB to acoustic features Z_a: (n, 1, mels, frames) -> (n, d).
+
+    A backbone that is wholly frozen may have been run before: then (n, features) comes in.
+    """
 
     def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
         super().__init__()
         self.backbone, width = build_voice_backbone(config, state)
         self.bottleneck = _bottleneck(width, config.feature_size)
+        self.further = nn.ModuleList(_further(config.feature_size) for _ in range(config.fc_layers - 1))
 
     def forward(self, decibel: Tensor) -> Tensor:
-        # -80..0 dB to about -2..2, the range that ImageNet weights were trained on.
-        return self.bottleneck(self.backbone((decibel + 40) / 20))  # type: ignore[no-any-return]
+        return self.fully_connected(decibel)[-1]
+
+    def fully_connected(self, decibel: Tensor) -> list[Tensor]:
+        """What each fully connected layer gives, (n, d); the last one is Z_a."""
+        made = [self.bottleneck(self.backbone(decibel if decibel.ndim == 2 else scaled(decibel)))]
+        for layer in self.further:
+            made.append(layer(made[-1]))
+        return made
 
 
 class VisualBranch(nn.Module):
@@ -72,12 +88,16 @@ class Fdan(nn.Module):
             face_state = load_weights(config.face_backbone, own)
         layers = config.attention_layers if faces else 0
         self.num_classes = num_classes
+        self.scale = REGRESSION_SCALE if config.source_loss == "regression" else 1.0
         self.visual_dropout = config.visual_dropout
         self.use_bank = config.acoustic_path == "bank"
         self.acoustic = AcousticBranch(config, state)
         self.visual = VisualBranch(config, face_state) if faces else None
         self.layers = nn.ModuleList(CrossAttention(config.feature_size) for _ in range(layers))
         self.classifier = nn.Linear(config.feature_size, num_classes)
+        widths = {"output": num_classes}
+        aligned = aligned_layers(config) if config.method == "dann" else ()
+        self.domain = nn.ModuleList(DomainClassifier(widths.get(name, config.feature_size)) for name in aligned)
         bank = config.bank_per_class * num_classes if self.use_bank and layers else 0
         self.register_buffer("bank_keys", torch.zeros(layers, bank, config.feature_size))
         self.register_buffer("bank_values", torch.zeros(layers, bank, config.feature_size))
@@ -91,17 +111,23 @@ class Fdan(nn.Module):
         """
         if self.visual is None:
             raise ValueError("this model was made without faces; use acoustic_logits")
-        z_visual, z_acoustic = self.visual(images), self.acoustic(decibel)
+        hidden = self.acoustic.fully_connected(decibel)
+        z_visual, z_acoustic = self.visual(images), hidden[-1]
         aligned = [] if self.layers else [(z_visual, z_acoustic)]
         keep = self._keep(len(z_acoustic), z_acoustic.device)
         for layer in self.layers:
             z_visual, z_acoustic = layer(z_visual, z_acoustic, keep)
             aligned.append((z_visual, z_acoustic))
-        return Output(self.classifier(z_visual), self.classifier(z_acoustic), aligned)
+        return Output(self._logits(z_visual), self._logits(z_acoustic), aligned, hidden)
+
+    def voices(self, decibel: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits (n, C), and what each fully connected layer gives, of a model without faces."""
+        hidden = self.acoustic.fully_connected(decibel)
+        return self._logits(hidden[-1]), hidden
 
     def acoustic_logits(self, decibel: Tensor) -> Tensor:
         """What inference computes, without faces: (n, 1, mels, frames) -> (n, C)."""
-        return self.classifier(self.acoustic_features(decibel))  # type: ignore[no-any-return]
+        return self._logits(self.acoustic_features(decibel))
 
     def acoustic_features(self, decibel: Tensor) -> Tensor:
         """Z_a as inference has it before the classifier, without faces: (n, 1, mels, frames) -> (n, d)."""
@@ -137,6 +163,10 @@ class Fdan(nn.Module):
             self.bank_values[index] = layer.visual.value(z_visual)  # type: ignore[union-attr, operator]
             z_visual, z_acoustic = layer(z_visual, z_acoustic)
 
+    def _logits(self, z: Tensor) -> Tensor:
+        made: Tensor = self.classifier(z)
+        return made if self.scale == 1 else made * self.scale
+
     def _keep(self, n: int, device: torch.device) -> Tensor | None:
         if not self.training or not self.visual_dropout:
             return None
@@ -162,9 +192,19 @@ class AcousticPath(nn.Module):
 
 def build_frontend(config: Config) -> LogMel:
     """The front end that a configuration describes."""
-    return LogMel(config.sample_rate, config.n_fft, config.hop, config.n_mels)
+    c = config
+    return LogMel(c.sample_rate, c.n_fft, c.hop, c.n_mels, c.level, c.channel)
+
+
+def aligned_layers(config: Config) -> tuple[str, ...]:
+    """The names of the layers at which corpora are aligned: numbers of fully connected layers, or output."""
+    return config.aligned_layers or (str(config.fc_layers),)
 
 
 def _bottleneck(width: int, size: int) -> nn.Module:
     # No ReLU: with one, a large alpha pulls every feature to 0, where LMMD is 0 and gradients end.
     return nn.Sequential(nn.Linear(width, size), nn.LayerNorm(size))
+
+
+def _further(size: int) -> nn.Module:
+    return nn.Sequential(nn.ReLU(), nn.Linear(size, size), nn.LayerNorm(size))

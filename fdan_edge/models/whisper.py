@@ -7,6 +7,7 @@ ImageNet weights that is trained whole. Later layers hear the words more and the
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,8 +49,13 @@ class WhisperEncoder(nn.Module):
         # Emotion moves these features a little about means of their own; without it the classifier starts blind.
         self.norm = nn.BatchNorm1d(self.width)
 
-    def forward(self, decibel: Tensor) -> Tensor:
-        """Log-mels scaled to -2..2, (n, 1, 80, frames), to (n, 768 layers)."""
+    def forward(self, heard: Tensor) -> Tensor:
+        """Log-mels as `encode` takes them, or what it gave of them, to (n, 768 layers)."""
+        made: Tensor = self.norm(self.encode(heard) if heard.ndim == 4 else heard)
+        return made
+
+    def encode(self, decibel: Tensor) -> Tensor:
+        """All but the normalisation: log-mels scaled to -2..2, (n, 1, 80, frames), to (n, 768 layers)."""
         x = decibel[:, 0] / 2 + 1  # 0..2, the range that Whisper was trained on
         heard = _not_padding(x)
         x = functional.gelu(self.conv2(functional.gelu(self.conv1(x)))).transpose(1, 2)
@@ -59,8 +65,7 @@ class WhisperEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x, mask)
             pooled.append(_statistics(x, heard[:, :, None]))
-        made: Tensor = self.norm(torch.cat(pooled, dim=1))
-        return made
+        return torch.cat(pooled, dim=1)
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take the weights that a state dict of a Whisper model or encoder has for these layers.
@@ -84,6 +89,15 @@ class WhisperEncoder(nn.Module):
         for stage in [self.conv1, self.conv2, *self.layers][: stages + 1 if stages else 0]:
             stage.requires_grad_(False)
         self.positions.requires_grad_(not stages)
+
+    def digest(self) -> str:
+        """A hash of the weights that `encode` reads."""
+        found = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            if not name.startswith("norm."):
+                found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+                found.update(value.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
 
 class _Layer(nn.Module):

@@ -1,0 +1,149 @@
+"""Terms that draw the features of two corpora together: IDA, MMD, CORAL and DANN's domain classifier.
+
+Each takes features of a labelled source, (n_s, d), and of an unlabelled target, (n_t, d), as float16, bfloat16,
+float32 or float64, and gives a scalar to be minimised, in float32 (float64 for float64 features).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fdan_edge.ops import lmmd
+from fdan_edge.sparse import sparse_codes
+
+
+def ida(z_source: Tensor, z_target: Tensor, tau: float = 0.1, iterations: int = 100) -> Tensor:
+    """Implicit distribution alignment: how badly few source samples make up each target sample.
+
+        1/n_t (|Z_t - W Z_s|_F^2 + tau |W|_1),  W the minimiser
+
+    The term of DIDAN (Zhao et al. 2023, 'Deep Implicit Distribution Alignment Networks for Cross-Corpus Speech
+    Emotion Recognition', arXiv 2302.08921), whose abstract names sample reconstruction in the place of MMD. The
+    rest is our reading: this form; rows scaled to unit length, since otherwise smaller features would lower the
+    term and align nothing; W found by `sparse_codes` with the features held fixed. The gradient is that of the
+    least value all the same, as far as W has converged: there a change of W changes nothing (Danskin's theorem).
+
+    Args:
+        z_source: features of the source, (n_s, d).
+        z_target: features of the target, (n_t, d).
+        tau: weight of |W|_1. From 2 on, W is 0, the value 1 and the gradient 0.
+        iterations: of `sparse_codes`.
+
+    Returns:
+        A scalar from 0 to 1, but for what W lacks in convergence.
+
+    Raises:
+        ValueError: as `sparse_codes`.
+    """
+    with torch.autocast(z_source.device.type, enabled=False):
+        source, target = (functional.normalize(z, dim=1) for z in _one_type(z_source, z_target))
+        codes = sparse_codes(target, source, tau, iterations)
+        error = (target - codes @ source).square().sum()
+        return (error + tau * codes.abs().sum()) / len(target)
+
+
+def mmd(z_source: Tensor, z_target: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy (Gretton et al. 2012) under the kernels of `fdan_edge.ops.lmmd`.
+
+    The mean kernel within each side less twice that across, in which a row's kernel with itself counts too.
+
+    Raises:
+        ValueError: as `lmmd`.
+    """
+    source, target = (torch.zeros(len(z), dtype=torch.long, device=z.device) for z in (z_source, z_target))
+    return lmmd(z_source, z_target, source, target, 1)
+
+
+def coral(z_source: Tensor, z_target: Tensor) -> Tensor:
+    """|C_s - C_t|_F^2 / (4 d^2), C the sample covariances: Deep CORAL (Sun & Saenko 2016, eqs. 1-3).
+
+    Raises:
+        ValueError: a side of less than two rows, which has no covariance, or shapes that do not fit.
+    """
+    if z_source.dim() != 2 or z_target.dim() != 2 or z_source.shape[1] != z_target.shape[1]:
+        raise ValueError(f"coral: shapes {tuple(z_source.shape)} and {tuple(z_target.shape)} do not fit")
+    if min(len(z_source), len(z_target)) < 2:
+        raise ValueError(f"coral needs 2 rows on each side, got {len(z_source)} and {len(z_target)}")
+    with torch.autocast(z_source.device.type, enabled=False):
+        source, target = (_covariance(z) for z in _one_type(z_source, z_target))
+        return (source - target).square().mean() / 4
+
+
+class DomainClassifier(nn.Module):
+    """Tells the corpora apart, against features that learn to be the same: DANN (Ganin et al. 2016).
+
+    Minimising its loss trains the classifier; the reversal of the gradient makes the features maximise it. The
+    parameters are the classifier's own and belong into the optimiser beside the network's.
+    """
+
+    def __init__(self, features: int, hidden: int = 256) -> None:
+        """A network with one hidden layer.
+
+        Args:
+            features: d.
+            hidden: width of the hidden layer.
+        """
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, z_source: Tensor, z_target: Tensor, reversal: float = 1.0) -> Tensor:
+        """Mean cross-entropy of the source's rows plus that of the target's: 2 log 2 at chance.
+
+        Args:
+            z_source: features of the source, (n_s, d).
+            z_target: features of the target, (n_t, d).
+            reversal: what the features' gradient is multiplied with, negated; see `reversal_strength`.
+        """
+        loss = z_source.new_zeros((), dtype=torch.float32)
+        for z, domain in ((z_source, 0.0), (z_target, 1.0)):
+            # float32: a bfloat16 logit is too coarse for the loss.
+            logits = self.layers(reverse_gradient(z, reversal).float()).float()
+            wanted = torch.full_like(logits, domain)
+            loss = loss + functional.binary_cross_entropy_with_logits(logits, wanted)
+        return loss
+
+
+def reverse_gradient(z: Tensor, strength: float) -> Tensor:
+    """z itself, whose gradient is multiplied with -strength (Ganin et al. 2016, eqs. 16-17)."""
+    reversed_: Tensor = _Reversal.apply(z, strength)  # type: ignore[no-untyped-call]
+    return reversed_
+
+
+def reversal_strength(progress: float) -> float:
+    """2 / (1 + exp(-10 p)) - 1, from 0 to 1 over a training (Ganin et al. 2016, section 5.2.2).
+
+    Args:
+        progress: p, the share of the training that is done, 0 to 1.
+
+    Raises:
+        ValueError: progress out of range.
+    """
+    if not 0 <= progress <= 1:
+        raise ValueError(f"progress = {progress} is out of range; valid: 0 to 1")
+    return 2 / (1 + math.exp(-10 * progress)) - 1
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return -ctx.strength * gradients[0], None
+
+
+def _covariance(z: Tensor) -> Tensor:
+    centred = z - z.mean(dim=0)
+    return centred.T @ centred / (len(z) - 1)
+
+
+def _one_type(*tensors: Tensor) -> list[Tensor]:
+    double = any(tensor.dtype == torch.float64 for tensor in tensors)
+    return [tensor.to(torch.float64 if double else torch.float32) for tensor in tensors]

@@ -1,0 +1,70 @@
+"""Optimiser, learning rate, averaged weights, and memory that a training keeps."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from fdan_edge.config import Config
+
+_Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
+
+
+def learning_rate(config: Config, time_in_epochs: float) -> float:
+    """Linear warm-up, then half a cosine down to 1 % of the peak."""
+    if time_in_epochs < config.warmup_epochs:
+        return config.lr * (time_in_epochs + 0.05) / (config.warmup_epochs + 0.05)
+    share = (time_in_epochs - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1e-9)
+    return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1))))
+
+
+def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """AdamW or SGD over what is trained; every group holds its `share` of the learning rate."""
+    groups = _groups(model, config)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, config.lr, config.momentum, weight_decay=config.weight_decay, fused=True)
+    return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def _groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
+    """What is trained, the backbones at their share of the learning rate."""
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if config.backbone_lr == 1:  # one group, in the model's order, as runs of before have it
+        return [{"params": [p for _, p in trained], "share": 1.0}]
+    backbones = [p for name, p in trained if ".backbone." in name]
+    others = [p for name, p in trained if ".backbone." not in name]
+    groups = [{"params": others, "share": 1.0}, {"params": backbones, "share": config.backbone_lr}]
+    return [group for group in groups if group["params"]]
+
+
+def build_average(model: nn.Module, config: Config) -> AveragedModel | None:
+    """The moving average of a model's weights, or None where none is wanted."""
+    if not config.ema_decay:
+        return None
+
+    def average(averaged: _Tensors, current: _Tensors, steps: Tensor | int) -> None:
+        # A short memory at first, or a short training would keep its random beginning.
+        decay = min(config.ema_decay, (1 + int(steps)) / (10 + int(steps)))
+        get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]
+
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed activations instead of giving them back to the kernel at every step.
+
+    Measured on 2 cores, MobileNetV2, batch 32 at 128x188: 1.2 s a step before, 0.5 to 0.7 s after.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # not glibc
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 256 << 20)

@@ -1,0 +1,115 @@
+"""A target corpus: speech that a training hears without its labels, and the classes that both corpora have.
+
+Labels of a published corpus stand in the names of its files. They are read for two things, both outside of the
+training: which recordings are of classes that both corpora have, so that the task is of these and no others (as in
+the literature), and, when the training is over, for the scores. What the training gets are items whose emotion is
+UNLABELLED.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from fdan_edge.config import Config
+from fdan_edge.corpora import Item, Source, read, recording, unique
+from fdan_edge.errors import ConfigError, DataError
+from fdan_edge.evaluate import read_speech
+from fdan_edge.features import class_names
+from fdan_edge.progress import say
+from fdan_edge.splits import Split, split
+
+UNLABELLED = ""  # the emotion of an item that carries no label
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on with labels, and what is heard without them."""
+
+    classes: list[str]
+    parts: Split  # with labels, but for a test that is of the target
+    target: list[Item]  # of which none carries a label
+    of_target: bool  # whether the test is the target: labels for it can be read when the training is over
+
+
+def read_target(sources: list[Source], config: Config) -> tuple[list[Item], list[Item]]:
+    """Target recordings whose labels are known, with them, and those whose labels are not."""
+    named = [source for source in sources if source.corpus != "unlabelled"]
+    labelled = read_speech(named, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom) if named else []
+    others = [item for source in sources if source not in named for item in read(source, "speech")]
+    return labelled, unique(others, "the given target")
+
+
+def make_task(speech: list[Item], target: list[Source], config: Config) -> Task:
+    """The classes that both corpora have, the parts of the source, and the target without labels.
+
+    Where the target's labels are known to its publisher, the whole target is the test, and no speech of the source
+    is kept back for one; speakers for validation are. Where they are not, the test is of the source, as without a
+    target.
+
+    Raises:
+        DataError: fewer than two shared classes, or the split cannot be made.
+    """
+    labelled, others = read_target(target, config)
+    classes = _shared(speech, labelled)
+    heard = [item for item in labelled if item.emotion in classes]
+    _say_left_out(speech, labelled, classes)
+    parts = split([item for item in speech if item.emotion in classes], config)
+    if heard:
+        test = without_labels(heard)
+        description = _described(parts, speech, labelled, config, len(classes))
+        parts = Split(parts.train + parts.test, parts.val, test, description, parts.promise)
+    return Task(classes, parts, without_labels(heard + others), bool(heard))
+
+
+def without_labels(items: list[Item]) -> list[Item]:
+    """The same recordings, of which nothing says what is felt."""
+    return [replace(item, emotion=UNLABELLED) for item in items]
+
+
+def with_labels(items: list[Item], target: list[Source], config: Config) -> list[Item]:
+    """The same recordings with the labels of their corpora, for the scores of a finished training."""
+    found = {recording(item.key): item for item in read_target(target, config)[0]}
+    return [found[recording(item.key)] for item in items]
+
+
+def check_target(config: Config, target: list[Source], faces: list[Source]) -> None:
+    """Raise ConfigError where the method and the corpora do not go together."""
+    if config.method != "fdan" and not target:
+        raise ConfigError(f"method {config.method} needs --target corpus:path, speech without labels")
+    if target and config.method == "fdan" and not faces:
+        raise ConfigError(
+            "method fdan needs --faces as the bridge to a target; without faces: --method didan, mmd, lmmd, "
+            "coral, dann or source"
+        )
+    if config.channel == "match" and not target:
+        raise ConfigError("channel = match needs --target, whose mean spectrum is matched")
+
+
+def _shared(speech: list[Item], labelled: list[Item]) -> list[str]:
+    own = class_names(speech)
+    if not labelled:
+        return own
+    theirs = {item.emotion for item in labelled}
+    both = [name for name in own if name in theirs]
+    if len(both) < 2:
+        raise DataError(
+            f"speech and target share {len(both)} classes; speech: {', '.join(own)}; target: "
+            f"{', '.join(sorted(theirs))}"
+        )
+    return both
+
+
+def _say_left_out(speech: list[Item], labelled: list[Item], classes: list[str]) -> None:
+    for name, items in (("speech", speech), ("target", labelled)):
+        if lost := [item for item in items if item.emotion not in classes]:
+            names = ", ".join(sorted({item.emotion for item in lost}))
+            say(f"{len(lost)} of {len(items)} recordings of the {name} are of other classes ({names}): left out")
+
+
+def _described(parts: Split, speech: list[Item], labelled: list[Item], config: Config, classes: int) -> str:
+    source, target = (" and ".join(sorted({item.corpus for item in items})) for items in (speech, labelled))
+    held = sorted({item.speaker_key for item in parts.val if item.speaker_key})
+    who = f"; speakers {', '.join(held)} for validation" if parts.promise == "speakers" else ""
+    seen = "whose speech was heard in training without labels"
+    how = "not heard in training" if config.method == "source" and config.channel != "match" else seen
+    return f"cross-corpus, {classes} classes: {source} to the whole of {target}, {how}{who}"

@@ -1,0 +1,223 @@
+"""A target corpus: the classes that both corpora have, and that no label of it reaches the training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from conftest import TINY
+
+from fdan_edge import evaluate as evaluation
+from fdan_edge import fit as fitting
+from fdan_edge.checkpoint import load_run, load_split, load_tensors
+from fdan_edge.config import Config, load_config
+from fdan_edge.corpora import Item, Source
+from fdan_edge.corpora.synth_voices import SAMPLE_RATE, voice
+from fdan_edge.errors import ConfigError, DataError
+from fdan_edge.evaluate import read_speech
+from fdan_edge.export.pipeline import export
+from fdan_edge.fit import fit
+from fdan_edge.predictions import load_predictions
+from fdan_edge.scoring import score_target
+from fdan_edge.target import UNLABELLED, check_target, make_task, with_labels
+from fdan_edge.train import Trainer
+
+#: EMO-DB's letters; disgust, anger, fear and boredom have no counterpart in `SHARED` or are left out.
+LETTERS = {"W": "angry", "F": "happy", "N": "neutral", "T": "sad", "L": "neutral"}
+SHARED = ["angry", "happy", "neutral", "sad"]
+
+
+@pytest.fixture(scope="module")
+def emodb_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 speakers x 4 emotions and boredom of synthetic voices under EMO-DB's names."""
+    root = tmp_path_factory.mktemp("emodb")
+    (root / "wav").mkdir()
+    for speaker in (3, 8, 9):
+        for letter, emotion in LETTERS.items():
+            waveform = voice(emotion, 20 + speaker, ord(letter))
+            soundfile.write(root / "wav" / f"{speaker:02}a01{letter}a.wav", waveform, SAMPLE_RATE)
+    return root
+
+
+def config(*words: str, method: str = "didan") -> Config:
+    return load_config(None, [*TINY, f"method={method}", "alpha_ramp=0", *words])
+
+
+def speech(root: Path) -> list[Item]:
+    return read_speech([Source("ravdess", root)], calm_as_neutral=True)
+
+
+def train(folder: Path, source: Path, target: list[Source], *words: str, method: str = "didan") -> dict[str, Any]:
+    done = fit(config(*words, method=method), [Source("ravdess", source)], [], folder, target=target)
+    return done.metrics
+
+
+def test_a_task_is_of_the_classes_that_both_corpora_have(ravdess_tree: Path, emodb_tree: Path) -> None:
+    made = make_task(speech(ravdess_tree), [Source("emodb", emodb_tree)], config())
+    assert made.classes == SHARED
+    assert {item.emotion for item in made.parts.train + made.parts.val} == set(SHARED)
+    assert len(made.parts.train) + len(made.parts.val) == 4 * 5  # nothing kept back for a test
+    assert {item.speaker for item in made.parts.val}.isdisjoint(item.speaker for item in made.parts.train)
+    assert made.of_target
+    assert len(made.target) == len(made.parts.test) == 3 * 4  # without boredom
+    assert "ravdess to the whole of emodb, whose speech was heard in training without labels" in (
+        made.parts.description
+    )
+
+
+def test_no_item_of_the_target_carries_its_label(ravdess_tree: Path, emodb_tree: Path) -> None:
+    target = [Source("emodb", emodb_tree)]
+    made = make_task(speech(ravdess_tree), target, config())
+    assert {item.emotion for item in made.target + made.parts.test} == {UNLABELLED}
+    labelled = with_labels(made.parts.test, target, config())
+    assert [item.key for item in labelled] == [item.key for item in made.parts.test]
+    assert {item.emotion for item in labelled} == set(SHARED)
+
+
+@pytest.mark.parametrize("method", ["didan", "lmmd"])
+def test_other_labels_of_the_target_change_nothing_of_what_is_trained(
+    tmp_path: Path, ravdess_tree: Path, emodb_tree: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The proof that labels of the target are not read: with all of them wrong the weights are the same bits."""
+    target = [Source("emodb", emodb_tree)]
+    honest = train(tmp_path / "honest", ravdess_tree, target, method=method)
+    reading = evaluation.read
+
+    def wrong(source: Source, modality: str) -> list[Item]:
+        found = reading(source, modality)
+        if source.corpus != "emodb":
+            return found
+        shift = dict(zip(SHARED, [*SHARED[1:], SHARED[0]], strict=True))
+        return [replace(item, emotion=shift.get(item.emotion, item.emotion)) for item in found]
+
+    monkeypatch.setattr(evaluation, "read", wrong)
+    lied = train(tmp_path / "lied", ravdess_tree, target, method=method)
+    for name in ("checkpoint.safetensors", "last.safetensors"):
+        one, other = (load_tensors(tmp_path / run / name)[0] for run in ("honest", "lied"))
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert (honest["target"], honest["val"], honest["best_epoch"]) == (
+        lied["target"],
+        lied["val"],
+        lied["best_epoch"],
+    )
+    one, other = (load_predictions(tmp_path / run / "predictions.json") for run in ("honest", "lied"))
+    assert all(a.emotion != b.emotion for a, b in zip(one.recordings, other.recordings, strict=True))
+
+
+def test_a_run_towards_a_target_is_scored_exported_and_resumed_as_others(
+    tmp_path: Path, ravdess_tree: Path, emodb_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, target = tmp_path / "run", Source("emodb", emodb_tree)
+    running = Trainer.run
+
+    def interrupted(self: Trainer) -> Any:
+        self.config = replace(self.config, epochs=1)
+        running(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, ravdess_tree, [target])
+    settings, info = load_run(folder)
+    assert info.target == [f"emodb:{emodb_tree}"]
+    made = fit(settings, [Source("ravdess", ravdess_tree)], [], folder, target=[target], resume=True).metrics
+    whole = train(tmp_path / "whole", ravdess_tree, [target])
+    assert made == whole
+    assert (made["method"], made["best_epoch"], made["test"]["n"]) == ("DIDAN", 2, 12)
+    assert made["target"]["n"] == 12
+    assert 0 <= made["target"]["information"] <= 1.4
+    scored = score_target(folder, [target], "test")
+    assert scored.part == "the run's test part, given to the training without labels"
+    assert scored.scores.confusion == made["test"]["confusion"]
+    assert scored.audit == info.audit
+    assert len(load_split(folder)["target"]) == 12
+    bundle = export(folder, tmp_path / "bundle", trt=False)
+    assert bundle.check.flips == 0
+    manifest = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    assert manifest["spec"]["info"]["target"] == ["emodb"]
+    assert "emodb: CC0" in manifest["spec"]["info"]["licence"]
+
+
+def test_source_only_does_not_hear_the_target(
+    tmp_path: Path, ravdess_tree: Path, emodb_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("heard")
+
+    monkeypatch.setattr(fitting, "_voices_of_target", refuse)
+    target = [Source("emodb", emodb_tree)]
+    made = train(tmp_path / "run", ravdess_tree, target, method="source")
+    assert made["method"] == "source only"
+    assert "not heard in training" in made["protocol"]
+    with pytest.raises(AssertionError, match="heard"):
+        train(tmp_path / "other", ravdess_tree, target)
+
+
+def test_recordings_of_ones_own_without_labels_are_a_target(tmp_path: Path, ravdess_tree: Path) -> None:
+    field = tmp_path / "field"
+    field.mkdir()
+    for index in range(4):
+        soundfile.write(field / f"{index}.wav", voice("happy", 30, index), SAMPLE_RATE)
+    made = train(tmp_path / "run", ravdess_tree, [Source("unlabelled", field)], "transfer_weight=0.1")
+    parts = load_split(tmp_path / "run")
+    assert len(parts["target"]) == 4
+    assert {key.partition(":")[0] for key in parts["test"]} == {"ravdess"}  # nothing else has labels
+    assert made["target"]["n"] == 4
+    assert made["test"]["n"] == 8
+    assert export(tmp_path / "run", tmp_path / "bundle", trt=False).check.flips == 0
+
+
+def test_a_test_recording_in_the_target_under_another_name_is_found(tmp_path: Path, ravdess_tree: Path) -> None:
+    field = tmp_path / "field"
+    field.mkdir()
+    path = sorted((ravdess_tree / "Actor_04").glob("*.wav"))[0]
+    (field / "copy.wav").write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match="audit: recordings in two parts under two names"):
+        train(tmp_path / "run", ravdess_tree, [Source("unlabelled", field)])
+
+
+def test_corpora_without_two_common_classes_are_refused(emodb_tree: Path) -> None:
+    others = [item for item in speech_of(emodb_tree) if item.emotion in ("sad", "happy")]
+    relabelled = [replace(item, emotion="surprise" if item.emotion == "sad" else "happy") for item in others]
+    with pytest.raises(DataError, match="share 1 classes; speech: happy, surprise; target: angry, happy, "):
+        make_task(relabelled, [Source("emodb", emodb_tree)], config())
+
+
+def speech_of(root: Path) -> list[Item]:
+    return read_speech([Source("emodb", root)], calm_as_neutral=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "message"),
+    [
+        ({"method": "didan"}, "", "method didan needs --target"),
+        ({"method": "fdan"}, "target", "method fdan needs --faces as the bridge"),
+        ({"method": "fdan", "channel": "match"}, "", "channel = match needs --target"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(words: dict[str, str], given: str, message: str) -> None:
+    settings = load_config(None, [f"{name}={value}" for name, value in words.items()])
+    target = [Source("emodb", Path("x"))] if given else []
+    with pytest.raises(ConfigError, match=message):
+        check_target(settings, target, [])
+
+
+def test_the_command_trains_towards_a_target(
+    tmp_path: Path, ravdess_tree: Path, emodb_tree: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    words = [word for setting in TINY for word in ("--set", setting)]
+    command = ["train", "--speech", f"ravdess:{ravdess_tree}", "--target", f"emodb:{emodb_tree}", *words]
+    code, out, _ = run(*command, "--out", tmp_path / "didan", "--json")
+    assert (code, json.loads(out)["method"]) == (0, "DIDAN")
+    code, out, _ = run(*command, "--method", "coral", "--out", tmp_path / "coral", "--json")
+    assert (code, json.loads(out)["method"]) == (0, "CORAL")
+    code, out, err = run("train", "--resume", "--out", tmp_path / "coral", "--method", "didan")
+    assert code == 2
+    assert "--resume takes settings and corpora from the run folder" in err
