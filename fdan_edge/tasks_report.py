@@ -30,10 +30,10 @@ LETTERS = {
 _MANY_SEEDS = 3
 _PROTOCOL = """\
 A model is trained on the labelled recordings of one corpus, the source, and recognises those of another, the
-target. It sees the target's recordings in training too, without their labels, and they are the ones that it is
-tested on: the whole target corpus (transductive). Only the classes that both corpora have are used; to know which
-recordings these are takes the target's labels, as in the group's papers. Each epoch is chosen on speakers of the
-source that are held out."""
+target. But for "source only" it hears the target's recordings in training too, without their labels, and they are
+the ones that it is tested on: the whole target corpus (transductive). Only the classes that both corpora have are
+used; to know which recordings these are takes the target's labels, as in the group's papers. Each epoch is chosen
+on speakers of the source that are held out."""
 _CHOICE = """\
 The weight of what aligns the corpora (lambda; of the faces alpha) is chosen without labels: of the values that are
 tried with the first seed, the one with the highest mutual information between the target's recordings and the

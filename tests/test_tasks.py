@@ -320,5 +320,7 @@ def test_corpora_that_make_no_task(wanted: TaskRequest) -> None:
         plan(replace(wanted, speech=wanted.speech[:1]))
     with pytest.raises(ConfigError, match="didan takes every corpus once; given: emodb:"):
         plan(replace(wanted, speech=[*wanted.speech, wanted.speech[0]]))
+    with pytest.raises(ConfigError, match="didan scores every corpus, for which it needs labels; given: "):
+        plan(replace(wanted, speech=[*wanted.speech, Source("unlabelled", wanted.out.parent)]))
     with pytest.raises(DataError, match="no such folder"):
         plan(replace(wanted, speech=[wanted.speech[0], Source("casia", Path("/nowhere"))]))

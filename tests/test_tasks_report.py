@@ -6,16 +6,21 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+from conftest import TINY
 from test_tasks import CLASSES, TaskFit, heard, line_of, nothing, scores
 
 from fdan_edge import reproduce
 from fdan_edge.bootstrap import percentiles, uar_draws
+from fdan_edge.checkpoint import load_run
 from fdan_edge.config import Config
 from fdan_edge.corpora import Source
+from fdan_edge.corpora.synth_voices import SAMPLE_RATE, voice
 from fdan_edge.errors import DataError
 from fdan_edge.files import write_json
 from fdan_edge.predictions import Predictions
@@ -297,3 +302,25 @@ def test_mistakes_are_one_line(
 def test_lambdas_go_with_didan_only(fails: Callable[..., str], wanted: TaskRequest) -> None:
     words = ["--speech", str(wanted.speech[0]), "--lambdas", "1"]
     assert fails("reproduce", "table1", *words) == "--lambdas goes with didan, not table1"
+
+
+# --- real trainings ---
+
+
+def test_tasks_on_trees_in_the_publishers_layouts(run: Run, tmp_path: Path, ravdess_tree: Path) -> None:
+    """Shared classes, trainings towards the target, scores."""
+    (tmp_path / "emodb").mkdir()
+    for speaker, (letter, emotion) in product((3, 8, 9), {"W": "angry", "F": "happy", "L": "boredom"}.items()):
+        path = tmp_path / "emodb" / f"{speaker:02}a01{letter}a.wav"
+        soundfile.write(path, voice("sad" if emotion == "boredom" else emotion, speaker, ord(letter)), SAMPLE_RATE)
+    settings = [word for value in (*TINY[1:], "epochs=1") for word in ("--set", value)]
+    words = ["--rows", "source,didan", "--lambdas", "0.1", "--backbone", "mobilenet_v2", *settings]
+    corpora = ["--emodb", tmp_path / "emodb", "--ravdess", ravdess_tree, "--out", tmp_path / "out"]
+    code, out, _ = run("reproduce", "didan", *map(str, corpora), *words)
+    assert code == 0
+    folder = tmp_path / "out" / "emodb-to-ravdess-didan-mobilenet_v2-l0.1-s0"
+    config, info = load_run(folder)
+    assert (config.method, config.transfer_weight, info.classes) == ("didan", 0.1, ["angry", "happy"])
+    assert info.target == [f"ravdess:{ravdess_tree}"]
+    assert "; 6 of the target." in out.split("## ravdess to emodb")[1]
+    assert "; 8 of the target." in out.split("## emodb to ravdess")[1]
