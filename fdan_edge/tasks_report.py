@@ -181,13 +181,13 @@ def _name(line: Line, trial: Trial) -> str:
 def _described(rows: _Rows) -> list[str]:
     """Classes and counts; they are the same for every row, unless files came or went."""
     done = [trial for line, _ in rows for trial in line.chosen if trial.metrics]
-    classes = dict.fromkeys(
-        ", ".join(t.outcome.predictions.labels) for t in done if t.outcome and t.outcome.predictions
+    labels = dict.fromkeys(
+        tuple(t.outcome.predictions.labels) for t in done if t.outcome and t.outcome.predictions
     )
     counts = dict.fromkeys(_counts(trial) for trial in done)
     notes = dict.fromkeys(t.metrics["test"]["intervals"]["note"] for t in done if t.metrics)
     return [
-        *(f"- Classes: {text}." for text in classes),
+        *(f"- Classes: {', '.join(names)}; a guess has a UAR of {100 / len(names):.1f} %." for names in labels),
         *(f"- Recordings: {text}." for text in counts),
         *(f"- Intervals: bootstrap, {text}." for text in notes),
     ]
