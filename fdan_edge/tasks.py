@@ -213,7 +213,8 @@ def plan(request: TaskRequest) -> list[Line]:
     """Task by task the rows, each with every training that the choice of its weight may call for.
 
     Raises:
-        ConfigError: less than two corpora, one twice, an unknown row or setting, or a value that cannot work.
+        ConfigError: less than two corpora, one twice or without labels, an unknown row or setting, or a value that
+            cannot work.
         DataError: a path that is not there.
         CheckpointError: a folder holds a run of other settings or corpora.
     """
@@ -224,6 +225,8 @@ def plan(request: TaskRequest) -> list[Line]:
         )
     if len(set(request.corpora)) < len(request.speech):
         raise ConfigError(f"{CROSS_CORPUS} takes every corpus once; given: {given}")
+    if "unlabelled" in request.corpora:
+        raise ConfigError(f"{CROSS_CORPUS} scores every corpus, for which it needs labels; given: {given}")
     for source in (*request.speech, *request.faces):
         check_place(source)
     lines = [_line(request, task, name) for task in request.tasks for name in row_names(request)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any, TypeAlias
 
@@ -29,10 +30,10 @@ LETTERS = {
 _MANY_SEEDS = 3
 _PROTOCOL = """\
 A model is trained on the labelled recordings of one corpus, the source, and recognises those of another, the
-target. It sees the target's recordings in training too, without their labels, and they are the ones that it is
-tested on: the whole target corpus (transductive). Only the classes that both corpora have are used; to know which
-recordings these are takes the target's labels, as in the group's papers. Each epoch is chosen on speakers of the
-source that are held out."""
+target. But for "source only" it hears the target's recordings in training too, without their labels, and they are
+the ones that it is tested on: the whole target corpus (transductive). Only the classes that both corpora have are
+used; to know which recordings these are takes the target's labels, as in the group's papers. Each epoch is chosen
+on speakers of the source that are held out."""
 _CHOICE = """\
 The weight of what aligns the corpora (lambda; of the faces alpha) is chosen without labels: of the values that are
 tried with the first seed, the one with the highest mutual information between the target's recordings and the
@@ -87,10 +88,8 @@ def _overview(request: TaskRequest, tables: dict[Task, _Rows]) -> list[str]:
         mean = f"{100 * statistics.mean(values):.1f}" if len(values) == len(own) else "-"
         rows.append([own[0][0].row.title, *(_marked(line, found) for line, found in own), mean])
     letters = ", ".join(f"{_letter(source.corpus)} {source.corpus}" for source in request.speech)
-    legend = (
-        f"{letters}; source before target. (+), (-): better or worse than `source only`, its interval excludes 0."
-    )
-    return ["## All tasks", "", *aligned(rows), "", legend, ""]
+    legend = [f"{letters}; source before target.  ", "(+), (-): better or worse than source only; * in its table."]
+    return ["## All tasks", "", *aligned(rows), "", *legend, ""]
 
 
 def _letter(corpus: str) -> str:
@@ -131,14 +130,19 @@ def _cells(line: Line, found: Result) -> list[str]:
     difference = "-"
     if found.difference:
         star = " *" if found.difference.clear else ""
-        difference = f"{100 * found.difference.uar:+.1f} ({_span(found.difference.interval, '+.1f')}){star}"
+        difference = f"{_percent(found.difference.uar):+.1f} ({_span(found.difference.interval, '+.1f')}){star}"
     interval = _span(found.interval, ".1f") if found.interval else "-"
     return [_weight(line), _scores(found.uar), interval, difference, f"{100 * found.mean_war:.1f}"]
 
 
 def _span(interval: Interval, form: str) -> str:
     low, high = interval
-    return f"{100 * low:{form}} to {100 * high:{form}}"
+    return f"{_percent(low):{form}} to {_percent(high):{form}}"
+
+
+def _percent(share: float) -> float:
+    """To one place; of nearly nothing 0, not -0."""
+    return round(100 * share, 1) + 0.0
 
 
 def _weight(line: Line) -> str:
@@ -177,13 +181,13 @@ def _name(line: Line, trial: Trial) -> str:
 def _described(rows: _Rows) -> list[str]:
     """Classes and counts; they are the same for every row, unless files came or went."""
     done = [trial for line, _ in rows for trial in line.chosen if trial.metrics]
-    classes = dict.fromkeys(
-        ", ".join(t.outcome.predictions.labels) for t in done if t.outcome and t.outcome.predictions
+    labels = dict.fromkeys(
+        tuple(t.outcome.predictions.labels) for t in done if t.outcome and t.outcome.predictions
     )
     counts = dict.fromkeys(_counts(trial) for trial in done)
     notes = dict.fromkeys(t.metrics["test"]["intervals"]["note"] for t in done if t.metrics)
     return [
-        *(f"- Classes: {text}." for text in classes),
+        *(f"- Classes: {', '.join(names)}; a guess has a UAR of {100 / len(names):.1f} %." for names in labels),
         *(f"- Recordings: {text}." for text in counts),
         *(f"- Intervals: bootstrap, {text}." for text in notes),
     ]
@@ -202,15 +206,17 @@ def _counts(trial: Trial) -> str:
 
 def _tried(rows: _Rows) -> list[str]:
     """What each weight tells about the target."""
-    texts = []
-    for line, _ in rows:
-        if len(line.grid) > 1 and line.choice:
-            tried = ", ".join(
-                f"{trial.weight:g}: " + ("-" if trial.information is None else f"{trial.information:.3f}")
-                for trial in line.grid
-            )
-            texts.append(f"  - {line.row.title}: {tried}")
-    return ["- Information about the target in nats, of each lambda (of FDAN: alpha):", *texts] if texts else []
+    lines = [line for line, _ in rows if len(line.grid) > 1 and line.choice]
+    texts = [f"  - {line.row.title}: {', '.join(map(_told, line.grid))}" for line in lines]
+    classes = next((len(t.metrics["test"]["recall"]) for line in lines for t in line.chosen if t.metrics), 1)
+    head = (
+        f"- Information about the target in nats, at most {math.log(classes):.2f}, with each lambda (FDAN: alpha):"
+    )
+    return [head, *texts] if texts else []
+
+
+def _told(trial: Trial) -> str:
+    return f"{trial.weight:g}: {'-' if trial.information is None else f'{trial.information:.3f}'}"
 
 
 def _origin(request: TaskRequest, lines: list[Line]) -> list[str]:
@@ -228,6 +234,7 @@ def _origin(request: TaskRequest, lines: list[Line]) -> list[str]:
 
 def _task(task: Task, rows: _Rows) -> dict[str, Any]:
     return {
+        "task": str(task),
         "source": task.source.corpus,
         "target": task.target.corpus,
         "rows": [_row(line, found) for line, found in rows],
@@ -256,7 +263,6 @@ def _row(line: Line, found: Result | None) -> dict[str, Any]:
 
 
 def _run(trial: Trial) -> dict[str, Any]:
-    source, target = trial.task.source.corpus, trial.task.target.corpus
-    values = {"source": source, "target": target, "weight": trial.weight, **entry(trial.run, trial.outcome)}
+    values = {"task": str(trial.task), "weight": trial.weight, **entry(trial.run, trial.outcome)}
     del values["protocol"]  # how a corpus would be split; here the whole target is the test
     return values

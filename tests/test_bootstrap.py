@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from fdan_edge.bootstrap import FEW, RESAMPLES, _scores, intervals
+from fdan_edge.bootstrap import FEW, RESAMPLES, _scores, intervals, percentiles, uar_draws
 from fdan_edge.metrics import score
 
 LABELS = ["angry", "happy", "sad"]
@@ -125,3 +125,26 @@ def test_thousands_of_recordings_take_no_time(known: bool) -> None:
     start = time.process_time()
     intervals(true, predicted, [str(c) for c in range(8)], names)
     assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_draws_of_the_uar_span_its_interval(known: bool) -> None:
+    chance = np.random.default_rng(0)
+    true, predicted = chance.integers(0, 3, (2, 300)).tolist()
+    names = [str(i % 12) if known else None for i in range(300)]
+    draws = uar_draws(true, predicted, LABELS, names)
+    assert draws.shape == (RESAMPLES,)
+    # Recordings are drawn in another way there: the same up to chance.
+    expected = intervals(true, predicted, LABELS, names).uar
+    assert percentiles(draws) == pytest.approx(expected, abs=1e-12 if known else 0.01)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_draws_are_of_the_same_units_whatever_was_predicted(known: bool) -> None:
+    """A model that is right where another is wrong has, draw by draw, what that one lacks."""
+    true, predicted, names = two_by_two(8, 4)
+    speakers = names if known else [None] * len(names)
+    other = [1 - p for p in predicted]
+    one, two = (uar_draws(true, said, LABELS[:2], speakers) for said in (predicted, other))
+    assert one.std() > 0.05
+    assert np.allclose(one + two, 1)

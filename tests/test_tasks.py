@@ -50,8 +50,8 @@ class TaskFit:
         error = next((error for part, error in self.errors.items() if part in folder.name), None)
         if error and not isinstance(error, KeyboardInterrupt):
             raise error
-        corpora = [[absolute(source) for source in given] for given in (speech, faces, target)]
-        info = RunInfo(CLASSES, *corpora[:2], "all of the target", {"torch": "2.14"}, target=corpora[2])
+        voices, images, unlabelled = ([absolute(one) for one in given] for given in (speech, faces, target))
+        info = RunInfo(CLASSES, voices, images, "all of the target", {"torch": "2.14"}, target=unlabelled)
         save_run(folder, config, info)
         if error:
             raise error
@@ -320,5 +320,7 @@ def test_corpora_that_make_no_task(wanted: TaskRequest) -> None:
         plan(replace(wanted, speech=wanted.speech[:1]))
     with pytest.raises(ConfigError, match="didan takes every corpus once; given: emodb:"):
         plan(replace(wanted, speech=[*wanted.speech, wanted.speech[0]]))
+    with pytest.raises(ConfigError, match="didan scores every corpus, for which it needs labels; given: "):
+        plan(replace(wanted, speech=[*wanted.speech, Source("unlabelled", wanted.out.parent)]))
     with pytest.raises(DataError, match="no such folder"):
         plan(replace(wanted, speech=[wanted.speech[0], Source("casia", Path("/nowhere"))]))
