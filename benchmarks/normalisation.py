@@ -4,7 +4,7 @@
            --set frozen_stages=3 --set masks=0 --set balanced=true --set epochs=15
 
 Trains by the tasks of `fdan-edge reproduce didan`, and takes up what is there. Writes OUT/normalisation.md and
-.json after every change. Lambda is given, not chosen anew for each change, so that rows differ in the one setting alone.
+.json after every change. Lambda is given, not chosen anew for each change: rows differ in the one setting alone.
 """
 
 from __future__ import annotations

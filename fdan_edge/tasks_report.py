@@ -32,15 +32,15 @@ _PROTOCOL = """\
 A model is trained on the labelled recordings of one corpus, the source, and recognises those of another, the
 target. But for "source only" it hears the target's recordings in training too, without their labels, and they are
 the ones that it is tested on: the whole target corpus (transductive). Only the classes that both corpora have are
-used; to know which recordings these are takes the target's labels, as in the group's papers. Each epoch is chosen
-on speakers of the source that are held out."""
+used; to know which recordings these are takes the target's labels, as in the group's papers. The weights are those
+of the last epoch: no label says when the target is understood best."""
 _CHOICE = """\
 The weight of what aligns the corpora (lambda; of the faces alpha) is chosen without labels: of the values that are
 tried with the first seed, the one with the highest mutual information between the target's recordings and the
 classes that are recognised, H(mean p) - mean H(p). Scores of the test play no part in it."""
 _READING = """\
 An interval is that of the mean over the seeds, with other speakers of the same kind in the target corpus; other
-seeds are not in it. "less source" is the difference to training on the source alone, from the same draws of
+seeds are not in it. "minus source" is the difference to training on the source alone, from the same draws of
 speakers and the same seeds; * says that its interval excludes 0. Of many such intervals at 95 % one in twenty does
 so by chance. No published column: only the abstract of the DIDAN paper is at hand."""
 
@@ -116,7 +116,7 @@ def _state(line: Line) -> str:
 
 def _section(task: Task, rows: _Rows) -> list[str]:
     notes = Notes()
-    table = [["method", "lambda", "UAR %", "95 % interval", "less source", "WAR %"]]
+    table = [["method", "lambda", "UAR %", "95 % interval", "minus source", "WAR %"]]
     for line, found in rows:
         cells = _cells(line, found) if found else ["-", _state(line), "-", "-", "-"]
         table.append([line.row.title + notes.marks(_remarks(line, found)), *cells])
@@ -201,7 +201,7 @@ def _counts(trial: Trial) -> str:
     except CheckpointError:
         return target
     train, val = len(split["train"]), len(split["val"])
-    return f"{train} of the source to train, {val} to choose the epoch; {target}"
+    return f"{train} of the source to train, {val} to calibrate the probabilities; {target}"
 
 
 def _tried(rows: _Rows) -> list[str]:

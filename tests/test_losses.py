@@ -30,7 +30,8 @@ def cross_entropy(rows: Tensor, y: Tensor, smoothing: float, weight: list[float]
         log_p = row - row.exp().sum().log()
         for c in range(len(row)):
             total = total - weight[c] * ((1 - smoothing) * (c == label) + smoothing / len(row)) * log_p[c]
-    return total / sum(weight[label] for label in y.tolist())
+    mean: Tensor = total / sum(weight[label] for label in y.tolist())
+    return mean
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -73,7 +73,7 @@ def uar(right: int) -> float:
 def test_scores_beside_those_of_the_source_alone(wanted: TaskRequest, fake: TaskFit) -> None:
     fake.right = lambda config: 6 if config.method == "didan" else 4
     text = text_of(wanted)
-    assert cells(text, "method") == ["method", "lambda", "UAR %", "95 % interval", "less source", "WAR %"]
+    assert cells(text, "method") == ["method", "lambda", "UAR %", "95 % interval", "minus source", "WAR %"]
     source, didan = cells(text, "source only"), cells(text, "DIDAN")
     assert source[:3] == ["source only", "-", f"{uar(4):.1f}"]
     assert source[4] == "-"
@@ -196,7 +196,7 @@ def test_what_is_not_there_yet(wanted: TaskRequest, fake: TaskFit) -> None:
 def test_what_stands_beneath(wanted: TaskRequest) -> None:
     text = text_of(replace(wanted, settings=["epochs=3"]))
     assert "- Classes: angry, sad; a guess has a UAR of 50.0 %." in text
-    assert "- Recordings: 30 of the source to train, 6 to choose the epoch; 96 of the target." in text
+    assert "- Recordings: 30 of the source to train, 6 to calibrate the probabilities; 96 of the target." in text
     assert "- Intervals: bootstrap, 2000 resamples of 12 speakers." in text
     assert "- Settings that differ from the defaults: fc_layers = 2, epochs = 3." in text
     assert "- Versions: torch 2.14." in text
