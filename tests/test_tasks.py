@@ -153,8 +153,10 @@ def test_what_is_trained_in_each_row(wanted: TaskRequest) -> None:
     assert runs["source"].folder.name == "emodb-to-ravdess-source-vgg8-s0"
 
 
-def test_every_row_has_two_fully_connected_layers_unless_set_otherwise(wanted: TaskRequest) -> None:
-    assert {trial.run.config.fc_layers for line in plan(wanted) for trial in line.trials} == {2}
+def test_all_layers_are_the_output_too(wanted: TaskRequest) -> None:
+    layers = {line.name: line.trials[0].run.config.aligned_layers for line in plan(wanted)}
+    assert layers["didan_layers"] == ("1", "output")
+    assert {layers[name] for name in layers if name != "didan_layers"} == {()}
 
 
 def test_all_weights_with_the_first_seed_and_the_chosen_one_with_the_others(
