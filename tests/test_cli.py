@@ -378,6 +378,11 @@ def test_what_export_and_train_print(capsys: pytest.CaptureFixture[str], run_fol
     assert lines[1].startswith("audit: clean for speakers; ")
     assert lines[-2].startswith(f"run folder {target}: ")
     assert lines[-1] == f"next: fdan-edge export {target} --onnx --out bundles/[b]"
+    values = json.loads((run_folder / "metrics.json").read_text())
+    show.fitted(target, {**values, "target": {"n": 12, "information": 0.5}})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith(f"last epoch, {values['best_epoch']}: validation UAR ")
+    assert lines[3] == "target: 12 recordings, labels not used; information 0.50 of at most 1.95 nats"
 
 
 @pytest.mark.corpora

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,13 +34,22 @@ def fitted(folder: Path, metrics: dict[str, Any]) -> None:
     test, val = metrics["test"], metrics["val"]
     out.print(Text.assemble((metrics["method"], "bold"), f", {metrics['protocol']}"))
     out.print(f"audit: {metrics['audit']['verdict']}")
-    out.print(f"best epoch {metrics['best_epoch']}: validation UAR {100 * val['uar']:.1f} % (n = {val['n']})")
+    epoch = "last epoch, " if "target" in metrics else "best epoch "
+    out.print(f"{epoch}{metrics['best_epoch']}: validation UAR {100 * val['uar']:.1f} % (n = {val['n']})")
+    if "target" in metrics:
+        out.print(_of_target(metrics["target"], len(test["labels"])))
     out.print(scores(test))
     _reliability(test)
     out.print(_temperature(metrics["calibration"]))
     files = "checkpoint.safetensors, metrics.json, epochs.jsonl, *.png"
     out.print(f"run folder {folder}: {files}", markup=False)
     out.print(f"next: fdan-edge export {folder} --onnx --out bundles/{folder.name}", markup=False)
+
+
+def _of_target(values: dict[str, Any], classes: int) -> str:
+    """What a target says of a model without its labels."""
+    told = f"information {values['information']:.2f} of at most {math.log(classes):.2f} nats"
+    return f"target: {values['n']} recordings, labels not used; {told}\n(more is better; it compares settings)"
 
 
 def crossvalidated(done: CrossValidated) -> None:
