@@ -24,7 +24,7 @@ from fdan_edge.files import write_json
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.progress import say
 from fdan_edge.splits import Split, allowed_faces, restore, split
-from fdan_edge.target import Task, check_target, make_task, read_target, with_labels, without_labels
+from fdan_edge.target import CrossCorpus, check_target, make_task, read_target, with_labels, without_labels
 from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import Epoch, Trainer, by_recording
 
@@ -115,7 +115,7 @@ def _fresh(config: Config, given: Given) -> _Corpora:
     if given.target:
         task = make_task(items, given.target, config)
     else:
-        task = Task(features.class_names(items), split(items, config), [], of_target=False)
+        task = CrossCorpus(features.class_names(items), split(items, config), [], of_target=False)
     images = _faces(given.faces, task.classes, task.parts, config)
     verdict = _audited(task.parts, images, task)
     return _Corpora(given, task.classes, task.parts, verdict, images, task.target, task.of_target)
@@ -129,8 +129,10 @@ def _resumed(config: Config, given: Given, folder: Path) -> _Corpora:
     labelled, others = read_target(given.target, config)
     heard = set(keys["target"])
     target = [item for item in without_labels(labelled + others) if item.key in heard]
+    if missing := len(heard) - len(target):
+        say(f"{missing} of {len(heard)} recordings of the run's target are not there any more")
     parts = restore(items + without_labels(labelled), keys, info.protocol)
-    task = Task(info.classes, parts, target, any(item.key in set(keys["test"]) for item in labelled))
+    task = CrossCorpus(info.classes, parts, target, any(item.key in set(keys["test"]) for item in labelled))
     images = _faces(given.faces, info.classes, parts, config)
     audited = _audited(parts, images, task)
     if info.audit == NOT_AUDITED:  # a run of before
@@ -138,7 +140,7 @@ def _resumed(config: Config, given: Given, folder: Path) -> _Corpora:
     return _Corpora(given, info.classes, parts, audited, images, target, task.of_target)
 
 
-def _audited(parts: Split, faces: list[Item], task: Task) -> Audit:
+def _audited(parts: Split, faces: list[Item], task: CrossCorpus) -> Audit:
     """The leak audit; DataError where the split is not what its protocol promises.
 
     A target that is not the test counts as training: speech of the test must not be in it either.

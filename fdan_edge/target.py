@@ -22,7 +22,7 @@ UNLABELLED = ""  # the emotion of an item that carries no label
 
 
 @dataclass(frozen=True)
-class Task:
+class CrossCorpus:
     """What is trained on with labels, and what is heard without them."""
 
     classes: list[str]
@@ -39,7 +39,7 @@ def read_target(sources: list[Source], config: Config) -> tuple[list[Item], list
     return labelled, unique(others, "the given target")
 
 
-def make_task(speech: list[Item], target: list[Source], config: Config) -> Task:
+def make_task(speech: list[Item], target: list[Source], config: Config) -> CrossCorpus:
     """The classes that both corpora have, the parts of the source, and the target without labels.
 
     Where the target's labels are known to its publisher, the whole target is the test, and no speech of the source
@@ -58,7 +58,7 @@ def make_task(speech: list[Item], target: list[Source], config: Config) -> Task:
         test = without_labels(heard)
         description = _described(parts, speech, labelled, config, len(classes))
         parts = Split(parts.train + parts.test, parts.val, test, description, parts.promise)
-    return Task(classes, parts, without_labels(heard + others), bool(heard))
+    return CrossCorpus(classes, parts, without_labels(heard + others), bool(heard))
 
 
 def without_labels(items: list[Item]) -> list[Item]:
