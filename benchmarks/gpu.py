@@ -2,15 +2,17 @@
 
     make gpu                      or: python3 benchmarks/gpu.py [--out FILE] [--minutes 8]
 
-Builds the ops for this machine's GPU in place, runs the ops' tests marked `gpu`, memcheck and racecheck of
-compute-sanitizer, and the GPU benchmarks; writes benchmarks/results/<gpu-name>.json after every step, and prints a
-short table last. From a plain checkout: only torch, numpy, pytest and setuptools need be installed. What cannot
-run is listed with the reason. The exit code is 1 if anything failed.
+Builds the ops for this machine's GPU in place, runs the tests marked `gpu`, memcheck and racecheck of
+compute-sanitizer, and the GPU benchmarks; writes benchmarks/results/<gpu-name>.json after every step, and prints
+short tables last. From a plain checkout: only torch, numpy, pytest and setuptools need be installed, and for the
+training step torchvision and librosa. What cannot run is listed with the reason. The exit code is 1 if anything
+failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import shutil
@@ -51,6 +53,9 @@ print("exercised")
 
 
 LEAST_SECONDS = 2  # a step with less time left is not begun
+TESTS = ("tests/test_native_gpu.py", "tests/test_sparse.py", "tests/test_alignment.py")  # that need no conftest.py
+#: What a training step imports beyond what all steps need.
+TRAINING = ("torchvision", "librosa")
 
 
 @dataclass
@@ -61,6 +66,7 @@ class Step:
     command: list[str]
     seconds: float  # at most
     missing: str = ""  # why it cannot run here
+    writes: Path | None = None  # JSON, which becomes the result
     outcome: str = "not run"
     took: float = 0.0
     log: str = ""  # the last lines
@@ -79,14 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: no CUDA GPU that this PyTorch can use: python3 -c 'import torch; torch.cuda.init()'")
         return 2
     out: Path = options.out or ROOT / "benchmarks" / "results" / f"{slug(gpu)}.json"
-    lmmd_json = out.with_name(f"{out.stem}-lmmd.json")
-    all_steps = steps(lmmd_json)
+    all_steps = steps(out)
     deadline = time.monotonic() + 60 * options.minutes
     for step in all_steps:
+        if step.writes:
+            step.writes.unlink(missing_ok=True)  # of a run that was stopped
         run(step, deadline)
-        if step.name == "lmmd" and lmmd_json.exists():
-            step.result = json.loads(lmmd_json.read_text())
-            lmmd_json.unlink()
+        take_result(step)
         write_json(out, report(gpu, all_steps))
     print("\n".join(table(gpu, all_steps, out)))
     return int(any(step.failed for step in all_steps))
@@ -111,8 +116,11 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def steps(lmmd_json: Path) -> list[Step]:
-    """What runs, in order. A step whose tool is missing says so and is passed over."""
+def steps(out: Path) -> list[Step]:
+    """What runs, in order. A step that needs what is not installed says so and is passed over.
+
+    The benchmarks leave their results beside `out`, the long one last: it keeps the sizes that it came to.
+    """
     python = sys.executable
     toolkit = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin"
     name = "compute-sanitizer"
@@ -122,15 +130,24 @@ def steps(lmmd_json: Path) -> list[Step]:
     pytest = [python, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-m", "gpu"]
     return [
         Step("build", [python, "setup.py", "--quiet", "build_ext", "--inplace", "--force"], 150),
-        Step("tests", [*pytest, "tests/test_native_gpu.py"], 150),
+        Step("tests", [*pytest, *TESTS], 150),
         Step("memcheck", [*check, "--tool=memcheck", python, "-c", EXERCISE], 90, no_sanitizer),
         Step("racecheck", [*check, "--tool=racecheck", python, "-c", EXERCISE], 90, no_sanitizer),
-        Step(
-            "lmmd",
-            [python, "benchmarks/lmmd.py", "--device", "cuda", "--budget-seconds", "1", "--out", str(lmmd_json)],
-            240,
-        ),
+        _benchmark("ida", out, 60, "--budget-seconds", "1"),
+        _benchmark("adaptation_step", out, 60, "--steps", "50", missing=_not_installed(TRAINING)),
+        _benchmark("lmmd", out, 240, "--budget-seconds", "1"),
     ]
+
+
+def _benchmark(name: str, out: Path, seconds: float, *words: str, missing: str = "") -> Step:
+    writes = out.with_name(f"{out.stem}-{name}.json")
+    command = [sys.executable, f"benchmarks/{name}.py", "--device", "cuda", *words, "--out", str(writes)]
+    return Step(name, command, seconds, missing, writes)
+
+
+def _not_installed(modules: Sequence[str]) -> str:
+    absent = [name for name in modules if importlib.util.find_spec(name) is None]
+    return f"not installed: {', '.join(absent)}" if absent else ""
 
 
 def environment() -> dict[str, str]:
@@ -179,6 +196,13 @@ def run(step: Step, deadline: float, say: Callable[[str], None] = print) -> None
         say(step.log)
 
 
+def take_result(step: Step) -> None:
+    """Move what a step has written into its result; a step that was stopped may have written a part."""
+    if step.writes and step.writes.exists():
+        step.result = json.loads(step.writes.read_text())
+        step.writes.unlink()
+
+
 def _tail(text: str, lines: int = 40) -> str:
     return "\n".join(text.strip().splitlines()[-lines:])
 
@@ -205,23 +229,54 @@ def report(gpu: str, all_steps: list[Step]) -> dict[str, Any]:
         "machine": machine(),
         "commit": first_line("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "steps": [{**asdict(step), "command": step.command[:4]} for step in all_steps],
+        "steps": [_described(step) for step in all_steps],
     }
 
 
+def _described(step: Step) -> dict[str, Any]:
+    made = {**asdict(step), "command": step.command[:4]}
+    del made["writes"]
+    return made
+
+
 def table(gpu: str, all_steps: list[Step], out: Path) -> list[str]:
-    """The short table that ends a run."""
+    """The short tables that end a run."""
     lines = ["", f"{gpu}: results in {out}", ""]
-    lines += [f"  {step.name:<10} {step.outcome:<20} {step.took:6.0f} s  {step.missing}" for step in all_steps]
-    found = [step.result["rows"] for step in all_steps if step.name == "lmmd" and step.result]
-    rows: list[dict[str, Any]] = found[0] if found else []
-    if rows:
-        lines += ["", f"  {'LMMD forward + backward':<24} {'rows':>14} {'ms':>10} {'times ours':>10} {'MB':>9}"]
-    for row in rows:
+    lines += [f"  {step.name:<16} {step.outcome:<20} {step.took:6.0f} s  {step.missing}" for step in all_steps]
+    tables = {"ida": ida_table, "adaptation_step": training_table, "lmmd": lmmd_table}
+    for step in all_steps:
+        if step.name in tables and step.result:
+            lines += ["", *(f"  {line}" for line in tables[step.name](step.result))]
+    return lines
+
+
+def ida_table(result: dict[str, Any]) -> list[str]:
+    """Milliseconds of solvers and terms, a column for each size."""
+    sizes: list[dict[str, Any]] = result["sizes"]
+    names = [name for name, value in sizes[0].items() if isinstance(value, dict)]
+    lines = [f"{'IDA and others, ms':<24} " + " ".join(f"{size['rows']:>14}" for size in sizes)]
+    return lines + [f"{name:<24} " + " ".join(f"{size[name]['ms']:>14.3f}" for size in sizes) for name in names]
+
+
+def training_table(result: dict[str, Any]) -> list[str]:
+    """Milliseconds of a training step without alignment, and of what each method adds."""
+    networks: dict[str, dict[str, Any]] = result["networks"]
+    names = list(next(iter(networks.values())))
+    lines = [f"{'training step, ms':<24} " + " ".join(f"{name:>10}" for name in names)]
+    return lines + [
+        f"{network:<24} " + " ".join(f"{made[name]['ms']:>10.3f}" for name in names)
+        for network, made in networks.items()
+    ]
+
+
+def lmmd_table(result: dict[str, Any]) -> list[str]:
+    """Every contender at every size."""
+    lines = [f"{'LMMD forward + backward':<24} {'rows':>14} {'ms':>10} {'times ours':>10} {'MB':>9}"]
+    for row in result["rows"]:
         if row["ms"] is not None:
             size = f"{row['faces']}+{row['voices']}"
             ratio, extra = row["times_fdan_edge"] or float("nan"), row["extra_mb"] or float("nan")
-            lines.append(f"  {row['contender']:<24} {size:>14} {row['ms']:>10.3f} {ratio:>10.2f} {extra:>9.1f}")
+            lines.append(f"{row['contender']:<24} {size:>14} {row['ms']:>10.3f} {ratio:>10.2f} {extra:>9.1f}")
     return lines
 
 

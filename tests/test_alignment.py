@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 from fdan_edge.alignment import DomainClassifier, coral, ida, mmd, reversal_strength, reverse_gradient
@@ -24,6 +27,7 @@ def exact_ida(z_source: Tensor, z_target: Tensor) -> Tensor:
 
 TERMS: dict[str, Term] = {"ida": exact_ida, "mmd": mmd, "coral": coral}
 terms = pytest.mark.parametrize("term", TERMS.values(), ids=TERMS)
+no_prototype = pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
 
 
 def features(rows: int, seed: int, shift: float = 1.0, width: int = D) -> Tensor:
@@ -239,3 +243,48 @@ def test_reversal_grows_from_0_to_1() -> None:
     assert values == pytest.approx([0.0, 0.46211716, 0.98661430, 0.99990920])
     with pytest.raises(ValueError, match=r"progress = 1\.5"):
         reversal_strength(1.5)
+
+
+def with_gradients(term: Term, sides: list[Tensor]) -> list[Tensor]:
+    leaves = [z.detach().requires_grad_() for z in sides]
+    value = term(*leaves)
+    return [value.detach(), *torch.autograd.grad(value, leaves)]
+
+
+def check_on_cuda(term: Term, on_gpu: Term, sides: list[Tensor]) -> None:
+    """The CPU's values and gradients, asked for without waiting for the GPU."""
+    there = [z.cuda() for z in sides]
+    with_gradients(on_gpu, there)  # loads libraries, which does wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        made = with_gradients(on_gpu, there)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for ours, wanted in zip(made, with_gradients(term, sides), strict=True):
+        torch.testing.assert_close(ours.cpu(), wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.gpu
+@no_prototype
+@pytest.mark.filterwarnings("ignore:LMMD runs on its PyTorch reference")
+@terms
+def test_cuda_gives_what_the_cpu_gives(term: Term) -> None:
+    check_on_cuda(term, term, [features(33, 0, width=64), features(20, 1, shift=-1.0, width=64)])
+
+
+@pytest.mark.gpu
+@no_prototype
+def test_a_domain_classifier_on_cuda_gives_what_it_gives_on_the_cpu() -> None:
+    torch.manual_seed(0)
+    classifier = DomainClassifier(D)
+    there = deepcopy(classifier).cuda()
+    check_on_cuda(classifier, there, [features(rows, rows).float() for rows in (33, 20)])
+
+
+@pytest.mark.parametrize("name", ["ida", "coral", "dann"])
+def test_everything_is_where_the_features_are(name: str) -> None:
+    """On a pretended GPU, where a tensor of the CPU beside others, or a number that is read, is an error."""
+    with FakeTensorMode(), torch.device("cuda"):
+        made: dict[str, Term] = {"ida": partial(ida, iterations=3), "coral": coral, "dann": DomainClassifier(D)}
+        value = made[name](torch.randn(5, D), torch.randn(4, D))
+    assert value.device.type == "cuda"

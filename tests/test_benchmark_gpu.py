@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
+import subprocess
 import sys
 import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+#: What the project needs elsewhere, and a machine with PyTorch may not have.
+LACKING = ("rich", "safetensors", "scipy", "sklearn", "soundfile", "soxr", "tomli_w", "typer")
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +98,79 @@ def test_a_command_that_cannot_be_started(gpu: ModuleType) -> None:
 
 
 def test_the_steps_are_there(gpu: ModuleType, tmp_path: Path) -> None:
-    names = [step.name for step in gpu.steps(tmp_path / "lmmd.json")]
-    assert names == ["build", "tests", "memcheck", "racecheck", "lmmd"]
-    for step in gpu.steps(tmp_path / "lmmd.json"):
+    steps = gpu.steps(tmp_path / "h100.json")
+    names = [step.name for step in steps]
+    assert names == ["build", "tests", "memcheck", "racecheck", "ida", "adaptation_step", "lmmd"]
+    for step in steps:
         for word in step.command:
             if word.endswith(".py"):
                 assert (ROOT / word).exists(), word
+    written = [step.writes for step in steps if step.writes]
+    assert written == [tmp_path / f"h100-{name}.json" for name in names[-3:]]
+
+
+@pytest.mark.parametrize("name", ["ida", "adaptation_step", "lmmd"])
+def test_benchmarks_know_the_options_that_they_are_given(
+    gpu: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """One that is unknown would end it with other words."""
+    (step,) = (step for step in gpu.steps(tmp_path / "h100.json") if step.name == name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", step.command[1:])
+    with pytest.raises(SystemExit):
+        importlib.import_module(name).main()
+    assert capsys.readouterr().err.endswith("error: no CUDA GPU that this PyTorch can use\n")
+
+
+def test_every_test_that_needs_a_gpu_is_run(gpu: ModuleType) -> None:
+    mark = re.compile(r"^(@|pytestmark = )pytest\.mark\.gpu$", re.MULTILINE)
+    marked = [path.name for path in (ROOT / "tests").glob("test_*.py") if mark.search(path.read_text())]
+    assert {f"tests/{name}" for name in marked} == set(gpu.TESTS)
+
+
+@pytest.mark.slow
+def test_a_bare_machine_has_what_the_steps_import(gpu: ModuleType) -> None:
+    """The tests are found without conftest.py; the training step needs what it looks for, and no more."""
+    words = [*gpu.steps(ROOT / "h100.json")[1].command[3:], "--collect-only"]
+    code = f"""
+import sys
+sys.path.insert(0, "benchmarks")
+sys.modules.update(dict.fromkeys({[*gpu.TRAINING, *LACKING]}))
+import ida, lmmd, pytest
+assert pytest.main({words}) == 0
+for name in {gpu.TRAINING}:
+    del sys.modules[name]
+import adaptation_step
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in gpu.TESTS:
+        assert f"{name}::" in done.stdout
+
+
+def test_a_training_step_says_which_packages_it_lacks(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "TRAINING", ("numpy", "no_such_module", "nor_this"))
+    step = gpu.steps(ROOT / "x.json")[5]
+    gpu.run(step, later(), quiet)
+    assert (step.outcome, step.log) == ("not run", "not installed: no_such_module, nor_this")
+
+
+def test_tables_show_what_the_benchmarks_write(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = importlib.import_module("adaptation_step")
+    monkeypatch.setattr(script, "NETWORKS", {"frozen": script.NETWORKS["frozen whisper_tiny"]})
+    monkeypatch.setattr(sys, "argv", ["adaptation_step.py", "--steps", "1", "--out", str(tmp_path / "step.json")])
+    script.main()
+    header, row = gpu.training_table(json.loads((tmp_path / "step.json").read_text()))
+    assert header.split()[-6:] == ["rest", "didan", "mmd", "lmmd", "coral", "dann"]
+    assert row.startswith("frozen")
+    assert all(float(word) > 0 for word in row.split()[1:])
+    header, first, *_ = gpu.ida_table(json.loads((ROOT / "benchmarks/results/ida.json").read_text()))
+    assert header.split()[-3:] == ["32+32", "128+128", "512+512"]
+    assert first.split()[0] == "sparse_codes"
 
 
 def test_the_report_is_written_and_the_exit_code_tells(
@@ -111,19 +185,22 @@ def test_the_report_is_written_and_the_exit_code_tells(
         "extra_mb": None,
     }
 
-    def steps(lmmd_json: Path) -> list[object]:
-        write = f"import json; json.dump({{'rows': [{row!r}]}}, open({str(lmmd_json)!r}, 'w'))"
+    def steps(out: Path) -> list[object]:
+        writes, old = out.with_name("lmmd.json"), out.with_name("ida.json")
+        write = f"import json; json.dump({{'rows': [{row!r}]}}, open({str(writes)!r}, 'w'))"
+        old.write_text("of a run that was stopped")
         return [
             gpu.Step("tests", [sys.executable, "-c", "raise SystemExit(1)"], 60),
-            gpu.Step("lmmd", [sys.executable, "-c", write], 60),
+            gpu.Step("ida", [sys.executable, "-c", ""], 60, writes=old),
+            gpu.Step("lmmd", [sys.executable, "-c", write], 60, writes=writes),
         ]
 
     monkeypatch.setattr(gpu, "gpu_name", lambda: "NVIDIA H100")
     monkeypatch.setattr(gpu, "steps", steps)
     assert gpu.main(["--out", str(tmp_path / "h100.json")]) == 1
     written = json.loads((tmp_path / "h100.json").read_text())
-    assert [step["outcome"] for step in written["steps"]] == ["exit code 1", "ok"]
-    assert written["steps"][1]["result"]["rows"] == [row]
+    assert [step["outcome"] for step in written["steps"]] == ["exit code 1", "ok", "ok"]
+    assert [step["result"] for step in written["steps"]] == [None, None, {"rows": [row]}]
     assert written["gpu"] == "NVIDIA H100"
     assert [path.name for path in tmp_path.iterdir()] == ["h100.json"]
     last = capsys.readouterr().out.splitlines()[-1]

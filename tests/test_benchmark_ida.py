@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,27 @@ def test_share_of_a_step() -> None:
     z_source, z_target = (script.features("classes", 6, 16, seed) for seed in (1, 2))
     made = script.share_of_a_step(z_source, z_target, 1000.0, tau=0.1, iterations=5)
     assert made["share"] == pytest.approx(made["ms"] / 1000)
+
+
+def test_only_what_runs_on_a_gpu_is_timed_there() -> None:
+    source, target = (script.features("classes", 6, 16, seed) for seed in (1, 2))
+    arguments = Namespace(device="cuda", iterations=5, most_iterations=25)
+    assert set(script.solvers_for((target, source, 0.1), 1.0, arguments)) == {"sparse_codes", "fista"}
+
+
+def test_without_a_gpu_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["ida.py", "--device", "cuda"])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "no CUDA GPU" in capsys.readouterr().err
+
+
+def test_every_timed_call_waits_for_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: order.append("wait"))
+    script.time_by_turns({name: partial(order.append, name) for name in "ab"}, 0.0)
+    assert order == ["a", "b", "wait", "a", "wait", "b", "wait"]

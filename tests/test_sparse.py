@@ -197,6 +197,7 @@ def test_codes_of_another_shape_are_refused() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
 @pytest.mark.parametrize("kind", KINDS)
 def test_cuda_gives_what_the_cpu_gives(kind: str) -> None:
     """Asked for without waiting for the GPU."""
