@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fdan_edge.ops import lmmd
-from fdan_edge.sparse import sparse_codes
+from fdan_edge.sparse import at_least_float32, sparse_codes
 
 
 def ida(z_source: Tensor, z_target: Tensor, tau: float = 0.1, iterations: int = 100) -> Tensor:
@@ -41,7 +41,7 @@ def ida(z_source: Tensor, z_target: Tensor, tau: float = 0.1, iterations: int = 
         ValueError: as `sparse_codes`.
     """
     with torch.autocast(z_source.device.type, enabled=False):
-        source, target = (functional.normalize(z, dim=1) for z in _one_type(z_source, z_target))
+        source, target = (functional.normalize(z, dim=1) for z in at_least_float32(z_source, z_target))
         codes = sparse_codes(target, source, tau, iterations)
         error = (target - codes @ source).square().sum()
         return (error + tau * codes.abs().sum()) / len(target)
@@ -70,7 +70,7 @@ def coral(z_source: Tensor, z_target: Tensor) -> Tensor:
     if min(len(z_source), len(z_target)) < 2:
         raise ValueError(f"coral needs 2 rows on each side, got {len(z_source)} and {len(z_target)}")
     with torch.autocast(z_source.device.type, enabled=False):
-        source, target = (_covariance(z) for z in _one_type(z_source, z_target))
+        source, target = (_covariance(z) for z in at_least_float32(z_source, z_target))
         return (source - target).square().mean() / 4
 
 
@@ -142,8 +142,3 @@ class _Reversal(torch.autograd.Function):
 def _covariance(z: Tensor) -> Tensor:
     centred = z - z.mean(dim=0)
     return centred.T @ centred / (len(z) - 1)
-
-
-def _one_type(*tensors: Tensor) -> list[Tensor]:
-    double = any(tensor.dtype == torch.float64 for tensor in tensors)
-    return [tensor.to(torch.float64 if double else torch.float32) for tensor in tensors]

@@ -3,7 +3,7 @@
 config.toml               the settings, usable as CONFIG.toml of another run
 run.toml                  classes, sources, protocol, the leak audit's verdict, versions
 split.json                which recordings were in train, val and test
-checkpoint.safetensors    weights of the best epoch (chosen on validation)
+checkpoint.safetensors    weights of the best epoch (chosen on validation; towards a target the last one)
 last.safetensors          everything that --resume needs
 epochs.jsonl              one line per epoch
 calibration.json          the temperature of the probabilities, fitted on validation; an older run has none
@@ -120,7 +120,7 @@ def load_split(folder: Path) -> dict[str, list[str]]:
     try:
         values: dict[str, list[str]] = json.loads(path.read_text())
         parts = {part: list(values[part]) for part in ("train", "val", "test")}
-        return {**parts, **{met: list(values.get(met, [])) for met in ("speakers", "texts", "target")}}
+        return {**parts, **{met: list(values.get(met, [])) for met in ("speakers", "texts", "target", "unheard")}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: missing or damaged: {one_line(error)}") from None
 

@@ -229,6 +229,10 @@ class Config:
         for name in self.aligned_layers:
             if name not in valid:
                 raise ConfigError(choose("aligned_layers", name, valid))
+        if len(set(self.aligned_layers)) < len(self.aligned_layers):
+            raise ConfigError(f"aligned_layers = {', '.join(self.aligned_layers)} names a layer twice")
+        if self.aligned_layers and self.method in ("fdan", "source"):
+            raise ConfigError(f"aligned_layers goes with a method that aligns corpora, not {self.method}")
 
     def _check_lengths(self) -> None:
         frames = 1 + self.window // self.hop

@@ -105,6 +105,11 @@ def crossval(config: Config, speech: list[Source], faces: list[Source], folder: 
     """
     if config.protocol not in FOLDED:
         raise ConfigError(f"crossval goes with protocol {' or '.join(FOLDED)}, not {config.protocol}")
+    if config.method != "fdan" or config.channel == "match":
+        raise ConfigError(
+            f"crossval has no target, which method = {config.method}, channel = {config.channel} needs; "
+            "valid: method = fdan, channel = none or window"
+        )
     if (folder / "run.toml").exists():
         raise CheckpointError(
             f"{folder}: holds one training, which has files of the same names; name another --out"

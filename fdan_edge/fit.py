@@ -16,7 +16,7 @@ from fdan_edge import __version__, calibration, checkpoint, features, metrics, p
 from fdan_edge.audit import NOT_AUDITED, Audit, audit
 from fdan_edge.channel import Match, batches, mean_spectrum
 from fdan_edge.config import Config
-from fdan_edge.corpora import Item, Source, read_visual
+from fdan_edge.corpora import Item, Source, read_visual, recording
 from fdan_edge.emotions import merged
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.evaluate import evaluate, read_speech
@@ -24,7 +24,16 @@ from fdan_edge.files import write_json
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.progress import say
 from fdan_edge.splits import Split, allowed_faces, restore, split
-from fdan_edge.target import CrossCorpus, check_target, make_task, read_target, with_labels, without_labels
+from fdan_edge.target import (
+    CrossCorpus,
+    check_target,
+    is_heard,
+    make_task,
+    read_target,
+    restore_target,
+    with_labels,
+    without_labels,
+)
 from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import Epoch, Trainer, by_recording
 
@@ -116,7 +125,7 @@ def _fresh(config: Config, given: Given) -> _Corpora:
         task = make_task(items, given.target, config)
     else:
         task = CrossCorpus(features.class_names(items), split(items, config), [], of_target=False)
-    images = _faces(given.faces, task.classes, task.parts, config)
+    images = _faces(given.faces, task, config)
     verdict = _audited(task.parts, images, task)
     return _Corpora(given, task.classes, task.parts, verdict, images, task.target, task.of_target)
 
@@ -127,13 +136,11 @@ def _resumed(config: Config, given: Given, folder: Path) -> _Corpora:
     keys = checkpoint.load_split(folder)
     items = read_speech(given.speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     labelled, others = read_target(given.target, config)
-    heard = set(keys["target"])
-    target = [item for item in without_labels(labelled + others) if item.key in heard]
-    if missing := len(heard) - len(target):
-        say(f"{missing} of {len(heard)} recordings of the run's target are not there any more")
+    target = restore_target(without_labels(labelled + others), keys)
     parts = restore(items + without_labels(labelled), keys, info.protocol)
-    task = CrossCorpus(info.classes, parts, target, any(item.key in set(keys["test"]) for item in labelled))
-    images = _faces(given.faces, info.classes, parts, config)
+    test = {recording(key) for key in keys["test"]}
+    task = CrossCorpus(info.classes, parts, target, any(recording(item.key) in test for item in labelled))
+    images = _faces(given.faces, task, config)
     audited = _audited(parts, images, task)
     if info.audit == NOT_AUDITED:  # a run of before
         checkpoint.save_run(folder, config, replace(info, audit=audited.line()))
@@ -176,21 +183,25 @@ def _match(corpora: _Corpora, config: Config) -> Match | None:
     """What gives speech of the source the target's mean spectrum, where it is wanted."""
     if config.channel != "match":
         return None
-    heard = (_unlabelled_voices(items, config, encoded=False) for items in (corpora.parts.train, corpora.target))
+    both = {"the source's spectrum": corpora.parts.train, "the target's spectrum": corpora.target}
+    heard = (_unlabelled_voices(items, config, what, encoded=False) for what, items in both.items())
     source, target = (mean_spectrum(batches(voices.decibel), config) for voices in heard)
     return Match(source, target, config)
 
 
-def _unlabelled_voices(items: list[Item], config: Config, *, encoded: bool = True) -> features.Voices:
-    """Training features of recordings without labels; a loss that took -1 for a class would fail."""
-    return features.training_voices(items, [_NO_CLASS] * len(items), config, "the target", encoded=encoded)
+def _unlabelled_voices(
+    items: list[Item], config: Config, what: str = "the target", *, encoded: bool = True
+) -> features.Voices:
+    """Training features without labels; a loss that took -1 for a class would fail."""
+    return features.training_voices(items, [_NO_CLASS] * len(items), config, what, encoded=encoded)
 
 
 def _save_start(config: Config, given: Given, corpora: _Corpora, folder: Path) -> None:
     parts, verdict = corpora.parts, corpora.audit.line()
     voices, images, target = ([absolute(s) for s in sources] for sources in vars(given).values())
-    heard = {"target": sorted(item.key for item in corpora.target)} if corpora.target else {}
-    write_json(folder / "split.json", parts.keys() | heard)
+    keys = sorted(item.key for item in corpora.target)
+    target_keys = {"target" if is_heard(config) else "unheard": keys} if keys else {}
+    write_json(folder / "split.json", parts.keys() | target_keys)
     info = checkpoint.RunInfo(corpora.classes, voices, images, parts.description, versions(), verdict, target)
     checkpoint.save_run(folder, config, info)
 
@@ -210,7 +221,7 @@ def _run(trainer: Trainer, corpora: _Corpora, folder: Path) -> Epoch:
         raise
 
 
-def _faces(sources: list[Source], classes: list[str], parts: Split, config: Config) -> list[Item]:
+def _faces(sources: list[Source], task: CrossCorpus, config: Config) -> list[Item]:
     """The faces that are trained on: of the classes that the speech has, and none that the protocol holds out."""
     if not sources:
         return []
@@ -219,16 +230,17 @@ def _faces(sources: list[Source], classes: list[str], parts: Split, config: Conf
         for item in read_visual(source, config.video_frames):
             emotion = merged(item.emotion, calm_as_neutral=config.calm_as_neutral)
             found.append(replace(item, emotion=emotion))
-    kept = [item for item in found if item.emotion in classes]
+    kept = [item for item in found if item.emotion in task.classes]
     if not kept:
-        raise DataError(f"none of {len(found)} faces is of a class that the speech has: {', '.join(classes)}")
+        classes = ", ".join(task.classes)
+        raise DataError(f"none of {len(found)} faces is of a class that the speech has: {classes}")
     if len(kept) < len(found):
         say(f"{len(found) - len(kept)} faces are of classes that the speech does not have: left out")
-    return _allowed(kept, parts, config.protocol)
+    return _allowed(kept, task, config.protocol)
 
 
-def _allowed(faces: list[Item], parts: Split, protocol: str) -> list[Item]:
-    kept = allowed_faces(faces, parts, protocol)
+def _allowed(faces: list[Item], task: CrossCorpus, protocol: str) -> list[Item]:
+    kept = allowed_faces(faces, task.parts, protocol, task.target)
     if not kept:
         raise DataError(f"protocol {protocol} holds out all {len(faces)} faces; add --faces of another corpus")
     if len(kept) < len(faces):
@@ -291,7 +303,7 @@ def _information(folder: Path, corpora: _Corpora, trainer: Trainer) -> dict[str,
 def _method(config: Config, faces: bool) -> str:
     """The name of what a configuration trains, in the papers' words where they have one."""
     if config.method != "fdan":
-        return METHOD_NAMES[config.method] + (" + FDAN" if faces and config.method != "source" else "")
+        return METHOD_NAMES[config.method] + (" + FDAN" if faces else "")
     if not faces:
         return "plain backbone"
     if not config.attention_layers:

@@ -59,4 +59,5 @@ def information(probabilities: NDArray[np.floating[Any]]) -> float:
     Args:
         probabilities: (n, C), rows that sum to 1.
     """
-    return float(entropy(probabilities.mean(axis=0)) - entropy(probabilities, axis=1).mean())
+    made = float(entropy(probabilities.mean(axis=0)) - entropy(probabilities, axis=1).mean())
+    return max(0.0, made)  # rounding may leave less

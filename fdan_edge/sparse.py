@@ -46,7 +46,7 @@ def sparse_codes(signals: Tensor, atoms: Tensor, tau: float, iterations: int = 1
     if iterations < 1:
         raise ValueError(f"sparse_codes needs 1 or more iterations, got {iterations}")
     with torch.autocast(signals.device.type, enabled=False):
-        signals, atoms = _at_least_float32(signals, atoms)
+        signals, atoms = at_least_float32(signals, atoms)
         penalty = _penalty(signals, atoms, tau)
         inverse = _regularised_inverse(2 * atoms @ atoms.T, penalty)
         # In a unit in which the bound is a plain number: clamp takes up to ten times as long with a tensor.
@@ -115,7 +115,8 @@ def _identity(square: Tensor) -> Tensor:
     return torch.eye(len(square), dtype=square.dtype, device=square.device)
 
 
-def _at_least_float32(*tensors: Tensor) -> list[Tensor]:
+def at_least_float32(*tensors: Tensor) -> list[Tensor]:
+    """The tensors as float64 where any of them is, else as float32."""
     double = any(tensor.dtype == torch.float64 for tensor in tensors)
     return [tensor.to(torch.float64 if double else torch.float32) for tensor in tensors]
 

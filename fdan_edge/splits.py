@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fdan_edge.config import Config
@@ -68,12 +69,16 @@ def restore(items: list[Item], keys: dict[str, list[str]], description: str) -> 
     return Split(parts["train"], parts["val"], parts["test"], description, promise)
 
 
-def allowed_faces(faces: list[Item], made: Split, protocol: str) -> list[Item]:
+def allowed_faces(faces: list[Item], made: Split, protocol: str, target: Sequence[Item] = ()) -> list[Item]:
     """The faces that may be trained on: none of those whom, or of what, the protocol holds out.
 
     Held out are speakers of validation and test, sentences of the test, and the publisher's own val and test; a
-    face whose speaker or sentence is not known stays. The paper trains on all faces, and so does `random`.
+    face whose speaker or sentence is not known stays. The paper trains on all faces, and so does `random`. Faces
+    of a target's recordings and speakers, which have labels, are held out whatever the protocol.
     """
+    theirs = {item.speaker_key for item in target} - {None}
+    names = {recording(item.key) for item in target}
+    faces = [face for face in faces if face.speaker_key not in theirs and recording(face.key) not in names]
     speakers = {item.speaker_key for item in made.val + made.test if made.promise == "speakers"} - {None}
     texts = {item.text_key for item in made.test if made.promise == "sentences"} - {None}
     published = {(item.corpus, name) for item in made.test if protocol == "official" for name in ("val", "test")}

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source, read, recording, unique
-from fdan_edge.errors import ConfigError, DataError
+from fdan_edge.corpora.copies import same_sound
+from fdan_edge.errors import ConfigError, DataError, printable
 from fdan_edge.evaluate import read_speech
 from fdan_edge.features import class_names
 from fdan_edge.progress import say
@@ -35,7 +36,11 @@ def read_target(sources: list[Source], config: Config) -> tuple[list[Item], list
     """Target recordings whose labels are known, with them, and those whose labels are not."""
     named = [source for source in sources if source.corpus != "unlabelled"]
     labelled = read_speech(named, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom) if named else []
-    others = [item for source in sources if source not in named for item in read(source, "speech")]
+    unnamed = [source for source in sources if source not in named]
+    others = [item for source in unnamed for item in read(source, "speech")]
+    if len({item.key for item in others}) < len(others):
+        given = ", ".join(map(str, unnamed))
+        raise DataError(f"targets hold files of equal names in folders of equal names: {given}; rename one")
     return labelled, unique(others, "the given target")
 
 
@@ -50,6 +55,7 @@ def make_task(speech: list[Item], target: list[Source], config: Config) -> Cross
         DataError: fewer than two shared classes, or the split cannot be made.
     """
     labelled, others = read_target(target, config)
+    _check_apart(speech, labelled + others)
     classes = _shared(speech, labelled)
     heard = [item for item in labelled if item.emotion in classes]
     _say_left_out(speech, labelled, classes)
@@ -61,6 +67,30 @@ def make_task(speech: list[Item], target: list[Source], config: Config) -> Cross
     return CrossCorpus(classes, parts, without_labels(heard + others), bool(heard))
 
 
+def restore_target(items: list[Item], keys: dict[str, list[str]]) -> list[Item]:
+    """The target of a run that goes on, of the items that are still there.
+
+    Args:
+        items: of the target's corpora now.
+        keys: of split.json.
+
+    Raises:
+        DataError: nothing of it is there any more.
+    """
+    wanted = {recording(key) for key in keys["target"] + keys["unheard"]}
+    found = [item for item in items if recording(item.key) in wanted]
+    if wanted and not found:
+        raise DataError(f"none of the {len(wanted)} recordings of the run's target is there any more")
+    if missing := len(wanted) - len(found):
+        say(f"{missing} of {len(wanted)} recordings of the run's target are not there any more")
+    return found
+
+
+def is_heard(config: Config) -> bool:
+    """Whether a training hears its target: `source` does not, unless for its mean spectrum."""
+    return config.method != "source" or config.channel == "match"
+
+
 def without_labels(items: list[Item]) -> list[Item]:
     """The same recordings, of which nothing says what is felt."""
     return [replace(item, emotion=UNLABELLED) for item in items]
@@ -69,7 +99,10 @@ def without_labels(items: list[Item]) -> list[Item]:
 def with_labels(items: list[Item], target: list[Source], config: Config) -> list[Item]:
     """The same recordings with the labels of their corpora, for the scores of a finished training."""
     found = {recording(item.key): item for item in read_target(target, config)[0]}
-    return [found[recording(item.key)] for item in items]
+    kept = [found[key] for item in items if (key := recording(item.key)) in found]
+    if len(kept) < len(items):
+        say(f"{len(items) - len(kept)} of {len(items)} recordings of the target are not there any more")
+    return kept
 
 
 def check_target(config: Config, target: list[Source], faces: list[Source]) -> None:
@@ -83,6 +116,21 @@ def check_target(config: Config, target: list[Source], faces: list[Source]) -> N
         )
     if config.channel == "match" and not target:
         raise ConfigError("channel = match needs --target, whose mean spectrum is matched")
+
+
+def _check_apart(speech: list[Item], target: list[Item]) -> None:
+    """Raise DataError where one recording is in both: what is tested, or heard without labels, would be learnt."""
+    names = {recording(item.key) for item in speech}
+    if same := [item.key for item in target if recording(item.key) in names]:
+        raise DataError(
+            f"{len(same)} recordings are in speech and target by the same name, e.g. {printable(same[0])}; give "
+            "other corpora, or rename a folder of your own"
+        )
+    keys = {item.key for item in speech}
+    for group in same_sound([*speech, *target]):
+        if len({item.key in keys for item in group}) == 2:
+            sound = " = ".join(printable(item.key) for item in group)
+            raise DataError(f"a recording is in speech and target under two names: {sound}; take one away")
 
 
 def _shared(speech: list[Item], labelled: list[Item]) -> list[str]:
@@ -111,5 +159,5 @@ def _described(parts: Split, speech: list[Item], labelled: list[Item], config: C
     held = sorted({item.speaker_key for item in parts.val if item.speaker_key})
     who = f"; speakers {', '.join(held)} for validation" if parts.promise == "speakers" else ""
     seen = "whose speech was heard in training without labels"
-    how = "not heard in training" if config.method == "source" and config.channel != "match" else seen
+    how = seen if is_heard(config) else "not heard in training"
     return f"cross-corpus, {classes} classes: {source} to the whole of {target}, {how}{who}"

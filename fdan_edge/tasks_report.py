@@ -12,7 +12,7 @@ from fdan_edge.checkpoint import load_split
 from fdan_edge.errors import CheckpointError
 from fdan_edge.report import Notes, aligned, changes, entry, made_with, settings_line
 from fdan_edge.tasks import Line, Task, TaskRequest, Trial
-from fdan_edge.tasks_scores import Result, result
+from fdan_edge.tasks_scores import Difference, Result, result
 
 #: The letters that name corpora in short; B, E and C are those of the papers.
 LETTERS = {
@@ -41,8 +41,9 @@ classes that are recognised, H(mean p) - mean H(p). Scores of the test play no p
 _READING = """\
 An interval is that of the mean over the seeds, with other speakers of the same kind in the target corpus; other
 seeds are not in it. "minus source" is the difference to training on the source alone, from the same draws of
-speakers and the same seeds; * says that its interval excludes 0. Of many such intervals at 95 % one in twenty does
-so by chance. No published column: only the abstract of the DIDAN paper is at hand."""
+speakers and the same seeds, "minus no term" that to hearing the target in the same batches and aligning nothing:
+batch norm then takes its statistics of both corpora. * says that an interval excludes 0. Of many such intervals at
+95 % one in twenty does so by chance. No published column: only the abstract of the DIDAN paper is at hand."""
 
 _Rows: TypeAlias = list[tuple[Line, "Result | None"]]
 
@@ -73,10 +74,10 @@ def to_dict(request: TaskRequest, lines: list[Line], command: str) -> dict[str, 
 
 def _tables(lines: list[Line]) -> dict[Task, _Rows]:
     """The rows of each task and their scores."""
-    source = {line.task: line for line in lines if line.name == "source"}
+    source, joint = ({line.task: line for line in lines if line.name == name} for name in ("source", "joint"))
     tables: dict[Task, _Rows] = {}
     for line in lines:
-        tables.setdefault(line.task, []).append((line, result(line, source.get(line.task))))
+        tables.setdefault(line.task, []).append((line, result(line, source.get(line.task), joint.get(line.task))))
     return tables
 
 
@@ -116,9 +117,9 @@ def _state(line: Line) -> str:
 
 def _section(task: Task, rows: _Rows) -> list[str]:
     notes = Notes()
-    table = [["method", "lambda", "UAR %", "95 % interval", "minus source", "WAR %"]]
+    table = [["method", "lambda", "UAR %", "95 % interval", "minus source", "minus no term", "WAR %"]]
     for line, found in rows:
-        cells = _cells(line, found) if found else ["-", _state(line), "-", "-", "-"]
+        cells = _cells(line, found) if found else ["-", _state(line), "-", "-", "-", "-"]
         table.append([line.row.title + notes.marks(_remarks(line, found)), *cells])
     lines = [f"## {task} ({_short(task)})", "", *aligned(table), ""]
     lines += [*notes.lines(), ""] if notes.texts else []
@@ -127,12 +128,16 @@ def _section(task: Task, rows: _Rows) -> list[str]:
 
 
 def _cells(line: Line, found: Result) -> list[str]:
-    difference = "-"
-    if found.difference:
-        star = " *" if found.difference.clear else ""
-        difference = f"{_percent(found.difference.uar):+.1f} ({_span(found.difference.interval, '+.1f')}){star}"
     interval = _span(found.interval, ".1f") if found.interval else "-"
-    return [_weight(line), _scores(found.uar), interval, difference, f"{100 * found.mean_war:.1f}"]
+    differences = [_less(found.difference), _less(found.of_term)]
+    return [_weight(line), _scores(found.uar), interval, *differences, f"{100 * found.mean_war:.1f}"]
+
+
+def _less(difference: Difference | None) -> str:
+    if difference is None:
+        return "-"
+    star = " *" if difference.clear else ""
+    return f"{_percent(difference.uar):+.1f} ({_span(difference.interval, '+.1f')}){star}"
 
 
 def _span(interval: Interval, form: str) -> str:
@@ -149,7 +154,15 @@ def _weight(line: Line) -> str:
     if line.row.weight is None or line.choice is None:
         return "-"
     name = "alpha " if line.row.weight.setting == "alpha" else ""
-    return f"{name}{line.choice.weight:g}"
+    return f"{name}{line.choice.weight:g}{_edge(line)}"
+
+
+def _edge(line: Line) -> str:
+    """Whether the choice is the least or the most that was tried: another one might have been taken."""
+    weights = [trial.weight for trial in line.grid]
+    if len(weights) == 1 or line.choice is None:
+        return ""
+    return {weights[0]: " (least)", weights[-1]: " (most)"}.get(line.choice.weight, "")
 
 
 def _scores(values: list[float]) -> str:
@@ -251,15 +264,21 @@ def _row(line: Line, found: Result | None) -> dict[str, Any]:
         }
     if found is None:
         return values | {"state": _state(line)}
-    difference = found.difference and {
-        "uar": found.difference.uar,
-        "interval": list(found.difference.interval),
-        "excludes_0": found.difference.clear,
-    }
+    differences = {"less_source": _plain(found.difference), "less_joint": _plain(found.of_term)}
     scores = {"seeds": found.seeds, "uar": found.uar, "war": found.war}
     means = {"mean_uar": found.mean_uar, "mean_war": found.mean_war}
     interval = found.interval and list(found.interval)
-    return values | scores | means | {"interval": interval, "less_source": difference}
+    return values | scores | means | {"interval": interval} | differences
+
+
+def _plain(difference: Difference | None) -> dict[str, Any] | None:
+    if difference is None:
+        return None
+    return {
+        "uar": difference.uar,
+        "interval": list(difference.interval),
+        "excludes_0": difference.clear,
+    }
 
 
 def _run(trial: Trial) -> dict[str, Any]:

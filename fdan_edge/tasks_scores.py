@@ -15,7 +15,7 @@ from fdan_edge.tasks import Line, Trial
 
 @dataclass(frozen=True)
 class Difference:
-    """A row's mean UAR less that of `source`, over the seeds that both have."""
+    """A row's mean UAR less that of another, over the seeds that both have."""
 
     uar: float
     interval: Interval  # of the same draws of speakers for both
@@ -36,6 +36,7 @@ class Result:
     war: list[float]
     interval: Interval | None  # of the mean UAR over draws of the target's speakers; the seeds are not drawn
     difference: Difference | None  # None: it is `source`, or that has no scores of these seeds or recordings
+    of_term: Difference | None = None  # the same to `joint`, which hears the target and aligns nothing
 
     @property
     def mean_uar(self) -> float:
@@ -48,20 +49,24 @@ class Result:
         return statistics.mean(self.war)
 
 
-def result(line: Line, source: Line | None) -> Result | None:
-    """The scores of a row, beside those of `source` of the same task; None: there are none yet."""
+def result(line: Line, source: Line | None, joint: Line | None = None) -> Result | None:
+    """The scores of a row, beside those of `source` and `joint` of the same task; None: there are none yet."""
     done = _scored(line)
     if not done:
         return None
     draws = _mean_draws(done) if _same_recordings(done) else None
-    compared = None if source is None or source.name == line.name else _difference(done, _scored(source))
     return Result(
         seeds=[trial.seed for trial in done],
         uar=[_test(trial, "uar") for trial in done],
         war=[_test(trial, "war") for trial in done],
         interval=None if draws is None else percentiles(draws),
-        difference=compared,
+        difference=_compared(line, done, source),
+        of_term=None if line.name == "source" else _compared(line, done, joint),
     )
+
+
+def _compared(line: Line, done: list[Trial], other: Line | None) -> Difference | None:
+    return None if other is None or other.name == line.name else _difference(done, _scored(other))
 
 
 def _difference(done: list[Trial], source: list[Trial]) -> Difference | None:

@@ -137,7 +137,8 @@ class Trainer:
         if not math.isfinite(loss) or not math.isfinite(val_loss):
             raise TrainingError(
                 f"epoch {self.epoch}: the loss is {loss:g} (validation {val_loss:g}): the training diverged; "
-                f"lower lr = {self.config.lr:g} or alpha = {self.config.alpha:g}. "
+                f"lower lr = {self.config.lr:g}, alpha = {self.config.alpha:g} or transfer_weight = "
+                f"{self.config.transfer_weight:g}. "
                 f"What earlier epochs left in {self.folder} stays"
             )
         return Epoch(

@@ -30,7 +30,6 @@ LAYERS = [
         "fdan_edge.sparse",
         "fdan_edge.alignment",
         "fdan_edge.frontend",
-        "fdan_edge.channel",
     ],
     ["fdan_edge.corpora", "fdan_edge.models", "fdan_edge.losses", "fdan_edge.objective"],
     ["fdan_edge.protocols", "fdan_edge.splits", "fdan_edge.audit"],

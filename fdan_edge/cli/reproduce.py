@@ -81,7 +81,7 @@ def weights(text: str) -> list[float]:
     except ValueError:
         raise ConfigError(f"--lambdas {text!r} is not numbers separated by commas, e.g. 0.1,1,10") from None
     if any(not value > 0 for value in found):
-        raise ConfigError(f"--lambdas {text}: a weight is above 0; at 0 a row would be `source`")
+        raise ConfigError(f"--lambdas {text}: a weight is above 0; at 0 a row would be `joint`")
     return found
 
 

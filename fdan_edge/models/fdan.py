@@ -96,7 +96,7 @@ class Fdan(nn.Module):
         self.layers = nn.ModuleList(CrossAttention(config.feature_size) for _ in range(layers))
         self.classifier = nn.Linear(config.feature_size, num_classes)
         widths = {"output": num_classes}
-        aligned = aligned_layers(config) if config.method == "dann" else ()
+        aligned = aligned_layers(config) if config.method == "dann" and config.transfer_weight else ()
         self.domain = nn.ModuleList(DomainClassifier(widths.get(name, config.feature_size)) for name in aligned)
         bank = config.bank_per_class * num_classes if self.use_bank and layers else 0
         self.register_buffer("bank_keys", torch.zeros(layers, bank, config.feature_size))
@@ -111,8 +111,9 @@ class Fdan(nn.Module):
         """
         if self.visual is None:
             raise ValueError("this model was made without faces; use acoustic_logits")
-        hidden = self.acoustic.fully_connected(decibel)
-        z_visual, z_acoustic = self.visual(images), hidden[-1]
+        # In this order: both networks may hold dropout, and another order would be another training.
+        z_visual, hidden = self.visual(images), self.acoustic.fully_connected(decibel)
+        z_acoustic = hidden[-1]
         aligned = [] if self.layers else [(z_visual, z_acoustic)]
         keep = self._keep(len(z_acoustic), z_acoustic.device)
         for layer in self.layers:
