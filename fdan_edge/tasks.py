@@ -62,7 +62,7 @@ _FACES = Weight("alpha", (0.1, 1.0))
 ROWS = {
     "source": TaskRow("source only", "source", settings={"method": "source"}),
     # What the other rows do beside their term: the norms' statistics are of both corpora together.
-    "joint": TaskRow("target heard, no term", "joint", settings={"method": "didan", "transfer_weight": 0.0}),
+    "joint": TaskRow("joint, no term", "joint", settings={"method": "didan", "transfer_weight": 0.0}),
     "mmd": TaskRow("MMD", "mmd", settings={"method": "mmd"}, weight=_DECADES),
     "lmmd": TaskRow("LMMD, pseudo-labels", "lmmd", settings={"method": "lmmd"}, weight=_DECADES),
     "coral": TaskRow("CORAL", "coral", settings={"method": "coral"}, weight=_CORAL),

@@ -37,11 +37,12 @@ of the last epoch: no label says when the target is understood best."""
 _CHOICE = """\
 The weight of what aligns the corpora (lambda; of the faces alpha) is chosen without labels: of the values that are
 tried with the first seed, the one with the highest mutual information between the target's recordings and the
-classes that are recognised, H(mean p) - mean H(p). Scores of the test play no part in it."""
+classes that are recognised, H(mean p) - mean H(p). Scores of the test play no part in it. An arrow says that it is
+the least (↓) or most (↑) that was tried."""
 _READING = """\
 An interval is that of the mean over the seeds, with other speakers of the same kind in the target corpus; other
 seeds are not in it. "minus source" is the difference to training on the source alone, from the same draws of
-speakers and the same seeds, "minus no term" that to hearing the target in the same batches and aligning nothing:
+speakers and the same seeds, "minus joint" that to hearing the target in the same batches and aligning nothing:
 batch norm then takes its statistics of both corpora. * says that an interval excludes 0. Of many such intervals at
 95 % one in twenty does so by chance. No published column: only the abstract of the DIDAN paper is at hand."""
 
@@ -117,7 +118,7 @@ def _state(line: Line) -> str:
 
 def _section(task: Task, rows: _Rows) -> list[str]:
     notes = Notes()
-    table = [["method", "lambda", "UAR %", "95 % interval", "minus source", "minus no term", "WAR %"]]
+    table = [["method", "lambda", "UAR %", "95 % interval", "minus source", "minus joint", "WAR %"]]
     for line, found in rows:
         cells = _cells(line, found) if found else ["-", _state(line), "-", "-", "-", "-"]
         table.append([line.row.title + notes.marks(_remarks(line, found)), *cells])
@@ -129,15 +130,16 @@ def _section(task: Task, rows: _Rows) -> list[str]:
 
 def _cells(line: Line, found: Result) -> list[str]:
     interval = _span(found.interval, ".1f") if found.interval else "-"
-    differences = [_less(found.difference), _less(found.of_term)]
+    differences = [_less(found.difference), _less(found.of_term, short=True)]
     return [_weight(line), _scores(found.uar), interval, *differences, f"{100 * found.mean_war:.1f}"]
 
 
-def _less(difference: Difference | None) -> str:
+def _less(difference: Difference | None, *, short: bool = False) -> str:
     if difference is None:
         return "-"
     star = " *" if difference.clear else ""
-    return f"{_percent(difference.uar):+.1f} ({_span(difference.interval, '+.1f')}){star}"
+    span = "" if short else f" ({_span(difference.interval, '+.1f')})"
+    return f"{_percent(difference.uar):+.1f}{span}{star}"
 
 
 def _span(interval: Interval, form: str) -> str:
@@ -162,7 +164,7 @@ def _edge(line: Line) -> str:
     weights = [trial.weight for trial in line.grid]
     if len(weights) == 1 or line.choice is None:
         return ""
-    return {weights[0]: " (least)", weights[-1]: " (most)"}.get(line.choice.weight, "")
+    return {weights[0]: " ↓", weights[-1]: " ↑"}.get(line.choice.weight, "")
 
 
 def _scores(values: list[float]) -> str:

@@ -63,6 +63,16 @@ def test_layers_follow_each_other(layers: int) -> None:
     torch.testing.assert_close(output.logits_acoustic, model.classifier(z_a))
 
 
+def test_faces_pass_their_network_before_the_voices() -> None:
+    """Both may hold dropout: in another order the same seed would be another training."""
+    model, order = fdan(), list[str]()
+    assert model.visual is not None
+    for name, branch in (("voices", model.acoustic), ("faces", model.visual)):
+        branch.backbone.register_forward_pre_hook(lambda *_, name=name: order.append(name))
+    model(voices(2), faces(2))
+    assert order == ["faces", "voices"]
+
+
 def test_every_sample_hears_the_other_batch() -> None:
     model = fdan()
     base, moved = model(voices(4), faces(3)), model(voices(4), faces(3, seed=9))

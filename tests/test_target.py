@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,16 @@ from fdan_edge.export.pipeline import _clips, export
 from fdan_edge.fit import fit
 from fdan_edge.predictions import load_predictions
 from fdan_edge.scoring import score_target
-from fdan_edge.target import UNLABELLED, check_target, make_task, with_labels
+from fdan_edge.splits import Split, allowed_faces
+from fdan_edge.target import (
+    UNLABELLED,
+    check_target,
+    make_task,
+    read_target,
+    restore_target,
+    with_labels,
+    without_labels,
+)
 from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import Trainer
 
@@ -158,6 +168,8 @@ def test_source_only_does_not_hear_the_target(
     made = train(tmp_path / "run", ravdess_tree, target, method="source")
     assert made["method"] == "source only"
     assert "not heard in training" in made["protocol"]
+    assert len(load_split(tmp_path / "run")["unheard"]) == 12
+    assert score_target(tmp_path / "run", target, "test").part == "the run's test part"
     with pytest.raises(AssertionError, match="heard"):
         train(tmp_path / "other", ravdess_tree, target)
 
@@ -183,7 +195,7 @@ def test_a_test_recording_in_the_target_under_another_name_is_found(tmp_path: Pa
     field.mkdir()
     path = sorted((ravdess_tree / "Actor_04").glob("*.wav"))[0]
     (field / "copy.wav").write_bytes(path.read_bytes())
-    with pytest.raises(DataError, match="audit: recordings in two parts under two names"):
+    with pytest.raises(DataError, match=r"a recording is in speech and target under two names: .* = "):
         train(tmp_path / "run", ravdess_tree, [Source("unlabelled", field)])
 
 
@@ -196,6 +208,53 @@ def test_corpora_without_two_common_classes_are_refused(emodb_tree: Path) -> Non
 
 def speech_of(root: Path) -> list[Item]:
     return read_speech([Source("emodb", root)], calm_as_neutral=True)
+
+
+def test_a_recording_is_not_in_speech_and_target(ravdess_tree: Path, tmp_path: Path) -> None:
+    own = speech(ravdess_tree)
+    with pytest.raises(
+        DataError, match=r"32 recordings are in speech and target by the same name, e"
+    ):
+        make_task(own, [Source("ravdess", ravdess_tree)], config("protocol=random"))
+    one, two = (tmp_path / name / "wav" for name in ("a", "b"))
+    for folder in (one, two):
+        folder.mkdir(parents=True)
+        soundfile.write(folder / "x.wav", voice("sad", 40, len(str(folder))), SAMPLE_RATE)
+    with pytest.raises(DataError, match=r"equal names in folders of equal names: .*a/wav, .*b/wav; rename one"):
+        make_task(own, [Source("unlabelled", one), Source("unlabelled", two)], config())
+
+
+def test_faces_of_the_target_are_held_out_whatever_the_protocol() -> None:
+    def item(corpus: str, name: str, speaker: str | None) -> Item:
+        return Item(corpus, name, Path(name), "sad", speaker)
+
+    target = [item("enterface", "s1/a.avi", "1"), item("folder", "mine/b.mp4", None)]
+    faces = [
+        *target,
+        item("enterface", "s1/c.avi", "1"),
+        item("enterface", "s2/a.avi", "2"),
+        item("fer2013", "d", None),
+    ]
+    made = Split([item("ravdess", "x", "9")], [], without_labels(target), "", "")
+    assert allowed_faces(faces, made, "random", without_labels(target)) == faces[3:]
+
+
+def test_what_is_gone_of_a_target_is_said_or_refused(
+    ravdess_tree: Path, emodb_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = Path(shutil.copytree(emodb_tree, tmp_path / "emodb"))
+    target = [Source("emodb", tree)]
+    made = make_task(speech(ravdess_tree), target, config())
+    keys = {"target": [item.key for item in made.target], "unheard": []}
+    for path in sorted((tree / "wav").glob("03*")):
+        path.unlink()
+    left = without_labels(read_target(target, config())[0])
+    assert len(restore_target(left, keys)) == 8
+    assert "4 of 12 recordings of the run's target are not there any more" in capsys.readouterr().err
+    assert len(with_labels(made.parts.test, target, config())) == 8
+    assert "4 of 12 recordings of the target are not there any more" in capsys.readouterr().err
+    with pytest.raises(DataError, match="none of the 12 recordings of the run's target is there any more"):
+        restore_target([], keys)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_the_six_tasks_of_three_corpora(wanted: TaskRequest, tmp_path: Path) -> 
 
 
 def test_rows_of_faces_are_left_out_without_faces_unless_asked_for(wanted: TaskRequest) -> None:
-    assert row_names(wanted) == ["source", "mmd", "lmmd", "coral", "dann", "didan", "didan_layers"]
+    assert row_names(wanted) == ["source", "joint", "mmd", "lmmd", "coral", "dann", "didan", "didan_layers"]
     assert row_names(replace(wanted, faces=wanted.speech)) == list(ROWS)
     assert row_names(replace(wanted, rows=["bridge", "source"])) == ["source", "bridge"]
 
@@ -143,6 +143,7 @@ def test_what_is_trained_in_each_row(wanted: TaskRequest) -> None:
     for name in ("mmd", "lmmd", "coral", "dann", "didan"):
         assert runs[name].config == replace(common, method=name, transfer_weight=3.0)
     assert runs["source"].config == replace(common, method="source")
+    assert runs["joint"].config == replace(common, method="didan", transfer_weight=0.0)
     layers = ("1", "2", "3", "output")
     assert runs["didan_layers"].config == replace(runs["didan"].config, aligned_layers=layers)
     assert runs["bridge"].config == replace(common, method="fdan", alpha=3.0)
@@ -300,7 +301,7 @@ def test_a_run_of_another_target_or_setting_is_not_mixed_in(wanted: TaskRequest,
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"rows": ["didam"]}, r"unknown row of didan 'didam' \(did you mean didan\?\); valid: source, mmd"),
+        ({"rows": ["didam"]}, r"unknown row of didan 'didam' \(did you mean didan\?\); valid: source, joint, mmd"),
         ({"backbone": "vgg"}, "unknown backbone 'vgg'"),
         ({"settings": ["method=mmd"]}, "--set method=mmd: rows differ in it; use --rows"),
         ({"settings": ["transfer_weight=3"]}, "rows differ in it; use --lambdas"),

@@ -73,7 +73,8 @@ def uar(right: int) -> float:
 def test_scores_beside_those_of_the_source_alone(wanted: TaskRequest, fake: TaskFit) -> None:
     fake.right = lambda config: 6 if config.method == "didan" else 4
     text = text_of(wanted)
-    assert cells(text, "method") == ["method", "lambda", "UAR %", "95 % interval", "minus source", "WAR %"]
+    head = ["method", "lambda", "UAR %", "95 % interval", "minus source", "minus joint", "WAR %"]
+    assert cells(text, "method") == head
     source, didan = cells(text, "source only"), cells(text, "DIDAN")
     assert source[:3] == ["source only", "-", f"{uar(4):.1f}"]
     assert source[4] == "-"
@@ -81,7 +82,29 @@ def test_scores_beside_those_of_the_source_alone(wanted: TaskRequest, fake: Task
     assert source[3] == f"{100 * low:.1f} to {100 * high:.1f}"
     assert didan[:3] == ["DIDAN", "1", f"{uar(6):.1f}"]
     assert didan[4] == "+25.0 (+25.0 to +25.0) *"  # of every speaker two more of eight are right
-    assert didan[5] == f"{100 * heard(6).scores().war:.1f}"
+    assert didan[5] == "-"  # that row was not asked for
+    assert didan[6] == f"{100 * heard(6).scores().war:.1f}"
+
+
+def test_what_the_term_does_beside_what_hearing_the_target_does(wanted: TaskRequest, fake: TaskFit) -> None:
+    fake.right = lambda config: 3 if config.method == "source" else 4 + 2 * (config.transfer_weight > 0)
+    text = text_of(replace(wanted, rows=["source", "joint", "didan"]))
+    assert [cells(text, row)[5] for row in ("source only", "joint, no term", "DIDAN")] == [
+        "-",
+        "-",
+        "+25.0 *",
+    ]
+    assert cells(text, "joint, no term")[4] == "+12.5 (+12.5 to +12.5) *"
+    assert cells(text, "DIDAN")[4] == "+37.5 (+37.5 to +37.5) *"
+
+
+def test_a_choice_at_the_edge_of_what_was_tried_is_marked(wanted: TaskRequest, fake: TaskFit) -> None:
+    asked = replace(wanted, lambdas=[0.1, 1.0, 10.0])
+    assert cells(text_of(asked), "DIDAN")[1] == "10 ↑"
+    fake.information = lambda config: -abs(config.transfer_weight - 1)
+    assert cells(text_of(replace(asked, out=wanted.out / "b")), "DIDAN")[1] == "1"
+    fake.information = lambda config: -config.transfer_weight
+    assert cells(text_of(replace(asked, out=wanted.out / "c")), "DIDAN")[1] == "0.1 ↓"
 
 
 def test_a_difference_of_nothing_is_not_clear(wanted: TaskRequest, fake: TaskFit) -> None:
@@ -155,7 +178,7 @@ def test_which_weight_was_chosen_and_why(wanted: TaskRequest, fake: TaskFit) -> 
     asked = replace(wanted, rows=["didan", "bridge"], lambdas=[], faces=[Source("fer2013", wanted.out.parent)])
     text = text_of(asked)
     assert cells(text, "DIDAN")[1] == "1"
-    assert cells(text, "FDAN, faces as bridge")[1] == "alpha 0.1"
+    assert cells(text, "FDAN, faces as bridge")[1] == "alpha 0.1 ↓"
     assert "- Information about the target in nats, at most 0.69, " in text
     assert "  - DIDAN: 0.1: 0.200, 1: 0.600, 10: 0.400\n" in text
 
@@ -164,7 +187,7 @@ def test_a_task_of_too_few_classes_is_a_problem_of_its_cells(wanted: TaskRequest
     fake.errors = {"ravdess-to-emodb": DataError("one class <sad> in common")}
     text = text_of(wanted)
     other = text.split("## ravdess to emodb")[1]
-    assert cells(text, "DIDAN (1)", "ravdess to emodb")[1:] == ["-", "not run", "-", "-", "-"]
+    assert cells(text, "DIDAN (1)", "ravdess to emodb")[1:] == ["-", "not run", "-", "-", "-", "-"]
     assert "\n(1) one class \\<sad> in common  \n\n" in other
     assert "(2)" not in other
     assert cells(text, "DIDAN", "All tasks")[1:] == [f"{uar(4):.1f}", "not run", "-"]
@@ -174,7 +197,7 @@ def test_a_task_of_too_few_classes_is_a_problem_of_its_cells(wanted: TaskRequest
 def test_a_weight_that_failed_is_named(wanted: TaskRequest, fake: TaskFit) -> None:
     fake.errors = {"didan-resnet34-l10-": DataError("the loss is nan")}
     text = text_of(replace(wanted, lambdas=[1.0, 10.0]))
-    assert cells(text, "DIDAN (1)")[1] == "1"
+    assert cells(text, "DIDAN (1)")[1] == "1 ↓"
     assert "(1) lambda 10, seed 0: the loss is nan" in text
     assert "  - DIDAN: 1: 1.000, 10: -\n" in text
 
@@ -188,7 +211,7 @@ def test_what_is_not_there_yet(wanted: TaskRequest, fake: TaskFit) -> None:
     with pytest.raises(KeyboardInterrupt):
         carry_out(plan(asked), seen.append)
     text = markdown(asked, seen[-1], "command")
-    assert cells(text, "DIDAN (1)")[1:3] == ["10", f"{uar(4):.1f}"]
+    assert cells(text, "DIDAN (1)")[1:3] == ["10 ↑", f"{uar(4):.1f}"]
     assert "(1) seed 1: not run yet" in text
 
 
@@ -206,13 +229,13 @@ def test_what_stands_beneath(wanted: TaskRequest) -> None:
 
 
 def test_lines_fit_a_terminal(wanted: TaskRequest, fake: TaskFit) -> None:
-    """Of 120 columns, with three seeds and footnotes."""
+    """A wide one, of 132 columns, with three seeds and footnotes."""
     fake.short = {"bridge"}
     fake.right = lambda config: 1 if config.method == "source" else 6
     faces = [Source("fer2013", wanted.out.parent)]
     asked = replace(wanted, rows=["source", "didan_layers", "bridge"], faces=faces, seeds=[0, 1, 2])
     lines = [line for line in text_of(asked).splitlines() if not line.startswith("- Speech")]
-    assert [line for line in lines if len(line) > 120] == []
+    assert [line for line in lines if len(line) > 132] == []
 
 
 def test_json(wanted: TaskRequest, fake: TaskFit) -> None:
@@ -287,8 +310,8 @@ def test_after_an_interruption_the_table_holds_what_there_is(run: Run, wanted: T
         (["--protocol", "speaker"], "--protocol goes with table1, table2, table3, table4, not didan"),
         (["--paper-recipe"], "--paper-recipe goes with table1, table2, table3, table4, not didan"),
         (["--lambdas", "1,x"], "--lambdas '1,x' is not numbers separated by commas, e.g. 0.1,1,10"),
-        (["--lambdas", "0,1"], "--lambdas 0,1: a weight is above 0; at 0 a row would be `source`"),
-        (["--lambdas", "nan"], "--lambdas nan: a weight is above 0; at 0 a row would be `source`"),
+        (["--lambdas", "0,1"], "--lambdas 0,1: a weight is above 0; at 0 a row would be `joint`"),
+        (["--lambdas", "nan"], "--lambdas nan: a weight is above 0; at 0 a row would be `joint`"),
     ],
 )
 def test_mistakes_are_one_line(
