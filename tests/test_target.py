@@ -212,9 +212,7 @@ def speech_of(root: Path) -> list[Item]:
 
 def test_a_recording_is_not_in_speech_and_target(ravdess_tree: Path, tmp_path: Path) -> None:
     own = speech(ravdess_tree)
-    with pytest.raises(
-        DataError, match=r"32 recordings are in speech and target by the same name, e"
-    ):
+    with pytest.raises(DataError, match=r"32 recordings are in speech and target by the same name, e"):
         make_task(own, [Source("ravdess", ravdess_tree)], config("protocol=random"))
     one, two = (tmp_path / name / "wav" for name in ("a", "b"))
     for folder in (one, two):
