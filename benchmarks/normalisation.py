@@ -69,7 +69,7 @@ def scores(change: list[str], arguments: argparse.Namespace) -> dict[str, dict[s
     for line in lines:
         outcomes = [run_row(trial.run) for trial in line.trials if trial.run.finished]
         done = [outcome.metrics["test"]["uar"] for outcome in outcomes if outcome.metrics]
-        found[line.name][str(line.task)] = [round(100 * uar, 1) for uar in done]
+        found[line.name][str(line.task)] = [round(100 * uar, 2) for uar in done]
     return found
 
 
@@ -80,7 +80,9 @@ def write(made: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     lines.append("|---" * (len(columns) + 1) + "|")
     for one in made:
         values = [one["uar"][row].get(task) or [] for row, task in columns]
-        cells = [f"{statistics.mean(v):.1f} ({' / '.join(map(str, v))})" if v else "-" for v in values]
+        cells = [
+            f"{statistics.mean(v):.1f} ({' / '.join(f'{uar:.1f}' for uar in v)})" if v else "-" for v in values
+        ]
         lines.append(f"| {one['change']} | " + " | ".join(cells) + " |")
     settings, seeds = ", ".join(arguments.settings), ", ".join(map(str, arguments.seeds))
     text = f"{arguments.backbone}, {settings}; lambda {arguments.transfer_weight}. In brackets seeds {seeds}."
