@@ -62,7 +62,8 @@ def build_voice_backbone(config: Config, state: dict[str, Tensor] | None) -> tup
 def is_encoded(config: Config) -> bool:
     """Whether the encoder gives the same of a window in every epoch, so that training can take it from the cache.
 
-    Every layer before its normalisation is frozen, and chance changes neither what it hears nor what it does.
+    Every layer before its normalisation is frozen, without dropout, and no SpecAugment is wanted. Such a training
+    does without the random time shifts of others.
     """
     frozen = config.weights != "none" and config.frozen_stages > config.encoder_layers
     chance = config.masks or config.dropout
