@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from fdan_edge.bench import bench, machine
-from fdan_edge.cli import show
+from fdan_edge.cli import show, show_bench
 from fdan_edge.files import write_json
 from fdan_edge.runners import open_runner
 
@@ -27,7 +27,7 @@ def main() -> None:
         runners = [(target, open_runner(target, threads)) for target in arguments.targets]
         rows = bench(runners, runs=arguments.runs, threads=threads)
         show.out.print(f"\n[bold]{'all cores' if threads == 0 else 'one thread'}[/]")
-        show.latency(rows)
+        show_bench.latency(rows)
         results["all_cores" if threads == 0 else "one_thread"] = [row.to_dict() for row in rows]
     if arguments.json:
         write_json(arguments.json, results)

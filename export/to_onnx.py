@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import onnx
@@ -55,8 +57,23 @@ def _export(path: AcousticPath, window: int) -> onnx.ModelProto:
         )
     assert program is not None
     model = program.model_proto
-    # The exporter notes where in the Python source each node comes from: file names of this machine.
-    for node in model.graph.node:
-        del node.metadata_props[:]
+    _name_nodes(model.graph)
     model.graph.doc_string = ""
     return model
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Call nodes by the module that they come from, as in `model.acoustic.backbone.conv1/Conv`.
+
+    Profiles tell the front end from the network by it, and people find their layers. What the exporter notes
+    beside it goes: file names of this machine.
+    """
+    seen: Counter[str] = Counter()
+    for node in graph.node:
+        notes = {entry.key: entry.value for entry in node.metadata_props}
+        scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
+        module = scopes[-2] if len(scopes) > 1 else ""
+        name = f"{module or 'head'}/{node.op_type}"
+        seen[name] += 1
+        node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
+        del node.metadata_props[:]

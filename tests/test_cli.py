@@ -355,12 +355,12 @@ def test_doctor(run: Run) -> None:
 
 
 def test_what_export_and_train_print(capsys: pytest.CaptureFixture[str], run_folder: Path, tmp_path: Path) -> None:
-    from fdan_edge.cli import show
+    from fdan_edge.cli import show, show_export
 
     target = tmp_path / "[b]"  # square brackets are rich's markup
     made: Any = SimpleNamespace(folder=target, files={"model.onnx": 9_500_000})
     made.check = SimpleNamespace(line=lambda: "ok")
-    show.exported(made)
+    show_export.exported(made)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         f"bundle {target}",

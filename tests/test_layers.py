@@ -17,6 +17,7 @@ LAYERS = [
         "fdan_edge.config",
         "fdan_edge.published",
         "fdan_edge.emotions",
+        "fdan_edge.targets",
         "fdan_edge.files",
         "fdan_edge.progress",
     ],
@@ -78,6 +79,7 @@ ORDER = [name for layer in LAYERS for name in layer]
 RUNTIME = [
     "errors",
     "emotions",
+    "targets",
     "files",
     "spec",
     "container",
@@ -95,7 +97,10 @@ RUNTIME = [
     *(f"corpora.{name}" for name in ("savee", "meld", "ravdess", "emodb", "crema", "enterface", "casia")),
     *(f"corpora.{name}" for name in ("fer2013", "ck", "folder", "unlabelled")),
     "cli.app",
+    "cli.options",
+    "cli.deploy",
     "cli.show",
+    "cli.show_bench",
 ]
 TRAINING_ONLY = {
     "torch",

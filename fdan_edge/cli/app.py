@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from fdan_edge import __version__
-from fdan_edge.errors import INSTALL_TRAINING, AudioError, ConfigError, DataError, MissingDependencyError
-
-if TYPE_CHECKING:
-    from fdan_edge.corpora import Source
+from fdan_edge.cli import deploy
+from fdan_edge.cli.options import (
+    METHOD_HELP,
+    TARGET_HELP,
+    AsJson,
+    ConfigFile,
+    Faces,
+    Set,
+    Speech,
+    Threads,
+    needs_training,
+    parsed,
+    print_json,
+)
+from fdan_edge.errors import ConfigError
 
 app = typer.Typer(
     name="fdan-edge",
@@ -25,23 +35,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at corpora before training.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-SPEECH_HELP = "Speech as corpus:path, e.g. ravdess:/data/ravdess; repeat for more."
-FACES_HELP = "Faces as corpus:path, e.g. fer2013:/data/fer2013; repeat for more. None: the plain backbone."
-TARGET_HELP = "Speech to adapt to, heard without its labels: corpus:path, or unlabelled:path; repeat for more."
-METHOD_HELP = "How to adapt to --target: didan, mmd, lmmd, coral, dann, fdan (faces as a bridge), source (not)."
-
-Speech = Annotated[
-    list[str], typer.Option("--speech", metavar="CORPUS:PATH", help=SPEECH_HELP, show_default=False)
-]
-Faces = Annotated[list[str], typer.Option("--faces", metavar="CORPUS:PATH", help=FACES_HELP, show_default=False)]
-ConfigFile = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Argument(metavar="CONFIG.toml", help="Settings as TOML.", show_default=False),
-]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")]
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for programs.")]
-Threads = Annotated[int, typer.Option(metavar="N", min=0, max=1024, help="Threads of the runtime; 0: all cores.")]
 
 
 class Part(str, Enum):
@@ -89,7 +82,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train on speech, guided by faces or towards another corpus; leaves a run folder with scores and pictures."""
-    _needs_training()
+    needs_training()
     from fdan_edge.checkpoint import load_run
     from fdan_edge.cli import show
     from fdan_edge.config import load_config
@@ -103,10 +96,8 @@ def train(
     else:
         chosen = [f"method={method}"] if method else []
         settings = load_config(config, [*set_, *chosen], **({"method": "didan"} if target else {}))
-    fitted = fit(
-        settings, _sources(speech, "--speech"), _sources(faces), out, target=_sources(target), resume=resume
-    )
-    _print_json(fitted.metrics) if as_json else show.fitted(fitted.folder, fitted.metrics)
+    fitted = fit(settings, parsed(speech, "--speech"), parsed(faces), out, target=parsed(target), resume=resume)
+    print_json(fitted.metrics) if as_json else show.fitted(fitted.folder, fitted.metrics)
 
 
 @app.command()
@@ -122,14 +113,14 @@ def crossval(
 
     The same command again goes on where it was stopped.
     """
-    _needs_training()
+    needs_training()
     from fdan_edge.cli import show
     from fdan_edge.config import load_config
     from fdan_edge.crossval import crossval as run_folds
 
     settings = load_config(config, set_, protocol="kfold")
-    done = run_folds(settings, _sources(speech, "--speech"), _sources(faces), out)
-    _print_json(done.to_dict()) if as_json else show.crossvalidated(done)
+    done = run_folds(settings, parsed(speech, "--speech"), parsed(faces), out)
+    print_json(done.to_dict()) if as_json else show.crossvalidated(done)
 
 
 @app.command()
@@ -157,97 +148,22 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model on speech that it was not trained on. Exit code 1: some recordings were broken."""
-    _needs_training()
+    needs_training()
     from fdan_edge.cli import show
     from fdan_edge.scoring import Drawing, score_target
 
     if (tsne and pictures is None) or (faces and not tsne):
         raise ConfigError("--faces goes with --tsne, and --tsne with --pictures DIR, where it is drawn")
-    sources = _sources(speech, "--speech")
-    drawing = Drawing(pictures, tsne, _sources(faces) or None) if pictures else None
+    sources = parsed(speech, "--speech")
+    drawing = Drawing(pictures, tsne, parsed(faces) or None) if pictures else None
     done = score_target(target, sources, part.value, run=run, drawing=drawing, threads=threads)
-    _print_json(done.to_dict()) if as_json else show.evaluation(done)
+    print_json(done.to_dict()) if as_json else show.evaluation(done)
     raise typer.Exit(1 if done.broken else 0)
 
 
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    out: Annotated[Path, typer.Option(help="The bundle to write.")],
-    onnx: Annotated[
-        bool, typer.Option("--onnx", metavar="", help="Write model.onnx (always done; --trt builds on it).")
-    ] = True,
-    trt: Annotated[bool, typer.Option("--trt", metavar="", help="Build a TensorRT engine too.")] = False,
-    speech: Speech = [],  # noqa: B006
-    as_json: AsJson = False,
-) -> None:
-    """Turn a run's acoustic path into model.onnx (and an engine), checked against PyTorch on real clips."""
-    _needs_training()
-    from fdan_edge.cli import show
-    from fdan_edge.export.pipeline import export as make
-
-    del onnx  # the ONNX file is always made; the flag is there because commands read well with it
-    made = make(run, out, trt=trt, speech=_sources(speech) or None)
-    _print_json(show.exported_dict(made)) if as_json else show.exported(made)
-
-
-@app.command()
-def infer(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, an .onnx file or a run folder.")],
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="Sound files or videos, or folders of sound files.")
-    ],
-    threads: Threads = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print a line of JSON for each file.")
-    ] = False,
-) -> None:
-    """Name the emotion in sound files. Exit code 1: some files could not be used; 2: none could."""
-    from fdan_edge import audio
-    from fdan_edge.cli import show
-    from fdan_edge.infer import recognise
-    from fdan_edge.runners import open_runner
-
-    files = audio.find(paths)
-    with open_runner(bundle, threads) as runner:
-        printer = show.Recognitions(as_json, files, runner.spec.labels)
-        for path in files:
-            try:
-                printer.result(recognise(runner, path))
-            except AudioError as error:
-                printer.error(path, error)
-            except MissingDependencyError as error:  # a video's; what else is there may be sound files
-                printer.error(path, AudioError(f"{path}: {error}"))
-    missed = len(files) - printer.count
-    raise typer.Exit(0 if not missed else 1 if printer.count else 2)
-
-
-@app.command()
-def bench(
-    targets: Annotated[
-        list[Path],
-        typer.Argument(metavar="BUNDLE", help="Bundles, .onnx files or run folders, timed in turn."),
-    ],
-    runs: Annotated[int, typer.Option(metavar="N", min=5, help="Timed calls of each.")] = 50,
-    batch: Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Windows per call.")] = 1,
-    threads: Threads = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Time models from waveform to probabilities: latency, real-time factor, cold start, memory."""
-    from contextlib import ExitStack
-
-    from fdan_edge.bench import bench as measure
-    from fdan_edge.bench import machine
-    from fdan_edge.cli import show
-    from fdan_edge.runners import open_runner
-
-    with ExitStack() as stack:
-        runners = [(str(t), stack.enter_context(open_runner(t, threads))) for t in targets]
-        rows = measure(runners, runs=runs, batch=batch, threads=threads)
-    if as_json:
-        _print_json({"machine": machine(), "latency": [row.to_dict() for row in rows]})
-    else:
-        show.latency(rows)
+app.command()(deploy.export)
+app.command()(deploy.infer)
+app.command()(deploy.bench)
 
 
 @app.command()
@@ -289,13 +205,13 @@ def reproduce(
     didan: every corpus is recognised by what was trained on each other one, with methods that align the two.
     The same command goes on where it was stopped. Exit code 1: some rows could not be run.
     """
-    _needs_training()
+    needs_training()
     from fdan_edge.cli.reproduce import Output, Words, run
 
     named = {"emodb": emodb, "enterface": enterface, "casia": casia, "ravdess": ravdess}
-    sources = _sources([*(f"{corpus}:{path}" for corpus, path in named.items() if path), *speech], "--speech")
+    sources = parsed([*(f"{corpus}:{path}" for corpus, path in named.items() if path), *speech], "--speech")
     words = Words(seeds, rows, backbone, set_, protocol, lambdas, paper_recipe)
-    raise typer.Exit(run(table, sources, _sources(faces), out, words, Output(markdown, as_json)))
+    raise typer.Exit(run(table, sources, parsed(faces), out, words, Output(markdown, as_json)))
 
 
 @app.command()
@@ -303,7 +219,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where the run and the bundle go.")] = Path("demo"),
 ) -> None:
     """Everything on a small synthetic corpus, in minutes, on a CPU: train, score, export, run, time."""
-    _needs_training()
+    needs_training()
     from fdan_edge.cli.demo import run_demo
 
     run_demo(out)
@@ -316,7 +232,7 @@ def doctor(as_json: AsJson = False) -> None:
     from fdan_edge.doctor import examine
 
     findings = examine()
-    _print_json([vars(f) for f in findings]) if as_json else show.findings(findings)
+    print_json([vars(f) for f in findings]) if as_json else show.findings(findings)
 
 
 @data_app.command()
@@ -331,8 +247,8 @@ def scan(
     from fdan_edge.cli import show
     from fdan_edge.scan import scan as look
 
-    found = [one for source in _sources(sources) for one in look(source)]
-    _print_json([f.to_dict() for f in found]) if as_json else show.scans(found)
+    found = [one for source in parsed(sources) for one in look(source)]
+    print_json([f.to_dict() for f in found]) if as_json else show.scans(found)
     raise typer.Exit(1 if any(f.broken for f in found) else 0)
 
 
@@ -342,7 +258,7 @@ def cache(
     as_json: AsJson = False,
 ) -> None:
     """Say where log-mels and faces of corpora are kept between trainings, and how much they take."""
-    _needs_training()
+    needs_training()
     from fdan_edge import cache as kept
     from fdan_edge.cli import show
 
@@ -350,39 +266,6 @@ def cache(
     if clear:
         kept.clear()
     if as_json:
-        _print_json({"folder": str(kept.folder()), "bytes": size, "cleared": clear})
+        print_json({"folder": str(kept.folder()), "bytes": size, "cleared": clear})
     else:
         show.cache(kept.folder(), size, cleared=clear)
-
-
-def _sources(words: list[str], required: str = "") -> list[Source]:
-    from fdan_edge.corpora import parse_source
-
-    if required and not words:
-        raise DataError(f"no speech given; write {required} corpus:path, e.g. {required} synthetic:")
-    return [parse_source(word) for word in words]
-
-
-def _needs_training() -> None:
-    """Fail with the pip command where only the runtime is installed."""
-    from importlib.util import find_spec
-
-    for package in (
-        "torch",
-        "torchvision",
-        "librosa",
-        "sklearn",
-        "safetensors",
-        "matplotlib",
-        "onnx",
-        "onnxruntime",
-        "onnxscript",
-        "PIL",
-        "tomli_w",
-    ):
-        if find_spec(package) is None:
-            raise MissingDependencyError(package, "this command", INSTALL_TRAINING)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))

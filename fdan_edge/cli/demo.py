@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fdan_edge.bench import Latency, bench
 from fdan_edge.checkpoint import load_run
-from fdan_edge.cli import show
+from fdan_edge.cli import show, show_bench
 from fdan_edge.config import Config
 from fdan_edge.corpora import Source
 from fdan_edge.corpora.synthetic import cache_folder
@@ -103,7 +103,7 @@ def _summary(
             f"  {true:<9} recognised as {recognition.emotion:<9} {100 * recognition.confidence:>3.0f} %  {mark}"
         )
     out.print("\n[bold]Latency[/], 3 s of audio to probabilities")
-    out.print(show.latency_table(rows))
+    out.print(show_bench.latency_table(rows))
     out.print(f"\n[bold]Check[/] of the export: {made.check.line()}")
     out.print("\n[bold]Files[/]")
     for name, size in made.files.items():

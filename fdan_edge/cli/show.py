@@ -17,11 +17,9 @@ from rich.text import Text
 from fdan_edge.errors import AudioError, printable
 
 if TYPE_CHECKING:
-    from fdan_edge.bench import Latency
     from fdan_edge.crossval import CrossValidated
     from fdan_edge.doctor import Finding
     from fdan_edge.evaluate import Evaluation
-    from fdan_edge.export.pipeline import Exported
     from fdan_edge.infer import Recognition
     from fdan_edge.scan import Scan
 
@@ -89,25 +87,6 @@ def evaluation(done: Evaluation) -> None:
         errors.print(f"left out: {printable(line)}", markup=False)
 
 
-def exported(made: Exported) -> None:
-    """The files of a new bundle."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("file")
-    table.add_column("MB", justify="right")
-    for name, size in made.files.items():
-        table.add_row(name, f"{size / 1e6:.2f}")
-    out.print(f"bundle {made.folder}", style="bold", markup=False)
-    out.print(table)
-    out.print(f"checked: {made.check.line()}", markup=False)
-    out.print(f"next: fdan-edge infer {made.folder} FILE.wav", markup=False)
-
-
-def exported_dict(made: Exported) -> dict[str, Any]:
-    """The same for programs."""
-    engine = made.engine.to_dict() if made.engine else None
-    return {"bundle": str(made.folder), "files": made.files, "check": made.check.to_dict(), "engine": engine}
-
-
 class Recognitions:
     """Prints each result as soon as it is there: a row of a table, or a line of JSON."""
 
@@ -164,37 +143,6 @@ def _pad(text: str, width: int) -> str:
 
 def _json_line(value: dict[str, Any]) -> None:
     out.out(json.dumps(value), highlight=False)
-
-
-def latency(rows: Sequence[Latency]) -> None:
-    """The latency table."""
-    first = rows[0]
-    out.print(latency_table(rows))
-    calls = f"{first.runs} calls of each in turn" if len(rows) > 1 else f"{first.runs} calls"
-    out.print(f"[dim]{first.seconds_of_audio:g} s of audio per call, batch {first.batch}, {calls}[/]")
-    out.print("[dim]RTF: p50 over the audio's length; start: from starting Python to the first answer[/]")
-
-
-def latency_table(rows: Sequence[Latency]) -> Text:
-    """Rows of latencies, each with its target below it; the ratio is to the first row. 77 columns."""
-    width = max(len(row.runner) for row in rows)
-    heads = ("p50 ms", "p95 ms", "p99 ms", "RTF", "start ms", "peak MiB", "ratio")
-    text = Text("  ".join([f"{'runner':<{width}}", *(f"{head:>6}" for head in heads)]), style="bold")
-    lines = [text]
-    for row in rows:
-        values = (
-            f"{row.p50:.1f}",
-            f"{row.p95:.1f}",
-            f"{row.p99:.1f}",
-            f"{row.real_time_factor:.4f}",
-            f"{row.cold_start:.0f}",
-            f"{row.peak_memory_mib:.0f}",
-            f"{row.p50 / rows[0].p50:.2f}",
-        )
-        cells = (f"{value:>{max(6, len(head))}}" for value, head in zip(values, heads, strict=True))
-        lines.append(Text("  ".join([f"{row.runner:<{width}}", *cells])))
-        lines.append(Text(f"  {printable(row.target)}", style="dim"))
-    return Text("\n").join(lines)
 
 
 def findings(rows: Sequence[Finding]) -> None:

@@ -1,0 +1,70 @@
+"""Options that several verbs have, and what all of them need."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from fdan_edge.corpora import Source
+
+SPEECH_HELP = "Speech as corpus:path, e.g. ravdess:/data/ravdess; repeat for more."
+FACES_HELP = "Faces as corpus:path, e.g. fer2013:/data/fer2013; repeat for more. None: the plain backbone."
+TARGET_HELP = "Speech to adapt to, heard without its labels: corpus:path, or unlabelled:path; repeat for more."
+METHOD_HELP = "How to adapt to --target: didan, mmd, lmmd, coral, dann, fdan (faces as a bridge), source (not)."
+
+Speech = Annotated[
+    list[str], typer.Option("--speech", metavar="CORPUS:PATH", help=SPEECH_HELP, show_default=False)
+]
+Faces = Annotated[list[str], typer.Option("--faces", metavar="CORPUS:PATH", help=FACES_HELP, show_default=False)]
+ConfigFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Argument(metavar="CONFIG.toml", help="Settings as TOML.", show_default=False),
+]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for programs.")]
+Threads = Annotated[int, typer.Option(metavar="N", min=0, max=1024, help="Threads of the runtime; 0: all cores.")]
+
+
+def parsed(words: list[str], required: str = "") -> list[Source]:
+    """The sources that `corpus:path` words name.
+
+    Raises:
+        DataError: there are none, though the option `required` asks for some; or one cannot be understood.
+    """
+    from fdan_edge.corpora import parse_source
+
+    if required and not words:
+        raise DataError(f"no speech given; write {required} corpus:path, e.g. {required} synthetic:")
+    return [parse_source(word) for word in words]
+
+
+def needs_training() -> None:
+    """Fail with the pip command where only the runtime is installed."""
+    from importlib.util import find_spec
+
+    for package in (
+        "torch",
+        "torchvision",
+        "librosa",
+        "sklearn",
+        "safetensors",
+        "matplotlib",
+        "onnx",
+        "onnxruntime",
+        "onnxscript",
+        "PIL",
+        "tomli_w",
+    ):
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, "this command", INSTALL_TRAINING)
+
+
+def print_json(value: Any) -> None:
+    """Results for programs, on standard output."""
+    typer.echo(json.dumps(value, indent=2))
