@@ -21,7 +21,16 @@ OPSET = 18
 
 
 def write_onnx(path: AcousticPath, spec: ModelSpec, target: Path) -> None:
-    """Export waveform -> probabilities to `target`, with `spec` in its metadata.
+    """Export waveform -> probabilities to `target` in fp32: `export_graph`, written.
+
+    Raises:
+        ExportError: as `export_graph`.
+    """
+    write_bytes(target, export_graph(path, spec).SerializeToString())
+
+
+def export_graph(path: AcousticPath, spec: ModelSpec) -> onnx.ModelProto:
+    """Waveform -> probabilities in fp32, with `spec` in its metadata; every other precision is made from it.
 
     The batch is dynamic, the window fixed; weights are inside the file.
 
@@ -36,7 +45,7 @@ def write_onnx(path: AcousticPath, spec: ModelSpec, target: Path) -> None:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # the exporter raises many kinds
         raise ExportError(f"export to ONNX failed: {type(error).__name__}: {one_line(error)}") from error
-    write_bytes(target, model.SerializeToString())
+    return model
 
 
 def _export(path: AcousticPath, window: int) -> onnx.ModelProto:
