@@ -81,7 +81,7 @@ class _Graph:
         self._fixed = {*self._tensors, ""}
         for value in (*graph.input, *graph.value_info, *graph.output):
             kind = value.type.tensor_type
-            if kind.HasField("shape") and value.name not in self._tensors:
+            if kind.HasField("shape") and _is_known(value) and value.name not in self._tensors:
                 shape = tuple(d.dim_value for d in kind.shape.dim)
                 self._tensors[value.name] = _Tensor(shape, kind.elem_type)
         self._same: dict[str, str] = {}  # view -> what it is a view of
@@ -200,8 +200,18 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy with a batch of one and all shapes that can be inferred."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    for value in (*copy.graph.input, *copy.graph.value_info, *copy.graph.output):
+    graph = copy.graph
+    batch = {d.dim_param for value in graph.input for d in value.type.tensor_type.shape.dim} - {""}
+    for value in (*graph.input, *graph.value_info, *graph.output):
         for dimension in value.type.tensor_type.shape.dim:
-            if dimension.WhichOneof("value") != "dim_value":
-                dimension.dim_value = 1  # the batch, which alone is left open
+            if dimension.dim_param in batch:
+                dimension.dim_value = 1
+    noted = [value for value in graph.value_info if _is_known(value)]
+    del graph.value_info[:]
+    graph.value_info.extend(noted)
     return onnx.shape_inference.infer_shapes(copy, data_prop=True)
+
+
+def _is_known(value: onnx.ValueInfoProto) -> bool:
+    dimensions = value.type.tensor_type.shape.dim
+    return all(dimension.WhichOneof("value") == "dim_value" for dimension in dimensions)
