@@ -72,12 +72,15 @@ def _export(path: AcousticPath, window: int) -> onnx.ModelProto:
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:
-    """Call nodes by the module that they come from, as in `model.acoustic.backbone.conv1/Conv`.
+    """Call nodes by the module that they come from, as in `model.acoustic.backbone.conv1/Conv`, and tensors by
+    the node that makes them.
 
-    Profiles tell the front end from the network by it, and people find their layers. What the exporter notes
-    beside it goes: file names of this machine.
+    Profiles tell the front end from the network by it, and people find their layers. ONNX Runtime calls what it
+    fuses by the tensor that comes out. What the exporter notes beside it goes: file names of this machine.
     """
     seen: Counter[str] = Counter()
+    renamed: dict[str, str] = {}
+    kept = {value.name for value in (*graph.input, *graph.output)}
     for node in graph.node:
         notes = {entry.key: entry.value for entry in node.metadata_props}
         scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
@@ -86,3 +89,11 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
         seen[name] += 1
         node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
         del node.metadata_props[:]
+        for number, output in enumerate(node.output):
+            if output and output not in kept:
+                renamed[output] = node.name if number == 0 else f"{node.name}:{number}"
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for value in graph.value_info:
+        value.name = renamed.get(value.name, value.name)
