@@ -66,6 +66,7 @@ def _export(path: AcousticPath, window: int) -> onnx.ModelProto:
         )
     assert program is not None
     model = program.model_proto
+    _name_pooling(model.graph)
     _name_nodes(model.graph)
     model.graph.doc_string = ""
     return model
@@ -85,6 +86,8 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
         notes = {entry.key: entry.value for entry in node.metadata_props}
         scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
         module = scopes[-2] if len(scopes) > 1 else ""
+        if len(node.input) > 1 and node.input[1].endswith(".weight"):
+            module = node.input[1].removesuffix(".weight")  # a folded normalisation gave the node its own name
         name = f"{module or 'head'}/{node.op_type}"
         seen[name] += 1
         node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
@@ -97,3 +100,16 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
         node.output[:] = [renamed.get(name, name) for name in node.output]
     for value in graph.value_info:
         value.name = renamed.get(value.name, value.name)
+
+
+def _name_pooling(graph: onnx.GraphProto) -> None:
+    """Means over all places become the op for it, of which runtimes have a kernel in 8 bits."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "ReduceMean" or len(node.input) < 2 or node.input[1] not in constants:
+            continue
+        axes = onnx.numpy_helper.to_array(constants[node.input[1]]).tolist()
+        keeps = any(attribute.name == "keepdims" and attribute.i for attribute in node.attribute)
+        if keeps and sorted(axis % 4 for axis in axes) == [2, 3] and min(axes) in (-2, 2):
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:], node.attribute[:]
