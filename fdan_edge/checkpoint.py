@@ -51,6 +51,7 @@ class RunInfo:
     versions: dict[str, str]
     audit: str = NOT_AUDITED  # the verdict for people; runs of before have none
     target: list[str] = field(default_factory=list)  # heard without labels; runs of before have none
+    teacher: dict[str, str] = field(default_factory=dict)  # run, backbone and sha256 of its checkpoint, or nothing
 
 
 @contextlib.contextmanager
@@ -107,6 +108,9 @@ def _run_info(values: dict[str, Any]) -> RunInfo:
         words = values.get(name, [] if name == "target" else None)  # runs of before have no target
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise TypeError(f"{name} = {words!r} is not a list of names")
+    teacher = values.get("teacher", {})
+    if not isinstance(teacher, dict) or not all(isinstance(word, str) for word in teacher.values()):
+        raise TypeError(f"teacher = {teacher!r} is not a table of texts")
     return RunInfo(**values)
 
 

@@ -16,7 +16,10 @@ else:
     import tomli as tomllib
 
 #: Networks for images, which see a spectrogram as one, and whisper_tiny, an encoder of speech, for voices only.
-BACKBONES = ("resnet34", "resnet18", "resnet50", "vgg16", "vgg19", "vgg8", "mobilenet_v2", "whisper_tiny")
+BACKBONES = (
+    *("resnet34", "resnet18", "resnet50", "vgg16", "vgg19", "vgg8"),
+    *("mobilenet_v2", "mobilenet_v2_small", "mobilenet_v2_tiny", "whisper_tiny"),
+)
 FACE_BACKBONES = tuple(name for name in BACKBONES if name != "whisper_tiny")
 
 #: What a backbone brings unless it is set otherwise. Whisper was trained on these log-mels, and on more speech
@@ -61,6 +64,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "fc_layers": (1, 8),
     "transfer_weight": (0, 1e4),
     "tau": (0, 2),
+    "distill_weight": (0, 1),
+    "distill_temperature": (0.1, 100),
     "ida_iterations": (1, 10_000),
     "alpha": (0, 1e3),
     "alpha_ramp": (0, 1),
@@ -127,6 +132,10 @@ class Config:
     lmmd_classes: str = "all"  # what LMMD's sum is divided by: all C, or the shared classes
     label_smoothing: float = 0.1
     balanced: bool = False  # every class counts the same in the voices' loss, however many recordings it has
+    # a smaller network that learns what a trained one makes of each recording (Hinton, Vinyals and Dean 2015)
+    teacher: str = ""  # run folder whose probabilities are learnt beside the labels; "": labels only
+    distill_weight: float = 0.7  # of the teacher's probabilities; the labels have the rest of 1
+    distill_temperature: float = 2.0  # that both networks' logits are divided by before they are compared
     # a target corpus without labels (--target); see the README's chapter on DIDAN
     # fdan: no alignment of corpora but through faces; source: the target is not looked at; didan, mmd, lmmd (with
     # pseudo-labels), coral, dann: the corpora are aligned directly
@@ -202,6 +211,10 @@ class Config:
         self._check_layers()
         if self.backbone == "whisper_tiny":
             self._check_whisper()
+        if self.teacher and self.source_loss != "cross_entropy":
+            raise ConfigError(
+                f"a teacher's probabilities go with source_loss = cross_entropy, not {self.source_loss}"
+            )
 
     def _check_whisper(self) -> None:
         wanted = {"sample_rate": 16000, **{n: _BROUGHT["whisper_tiny"][n] for n in ("n_fft", "hop", "n_mels")}}
@@ -291,6 +304,12 @@ def load_config(path: Path | None, overrides: list[str], **defaults: Any) -> Con
     of_file = _for_backbone(read_toml(path) if path else {}, words.get("backbone"))
     values = {**defaults, **of_file, **words}
     return config_from_dict({**_BROUGHT.get(str(values.get("backbone")), {}), **values})
+
+
+def for_backbone(config: Config, backbone: str, **changes: Any) -> Config:
+    """A run's settings for another backbone, with what that one brings, and `changes`."""
+    values = _for_backbone(config_to_dict(config), backbone)
+    return config_from_dict({**values, **_BROUGHT.get(backbone, {}), "backbone": backbone, **changes})
 
 
 def _for_backbone(values: dict[str, Any], backbone: str | None) -> dict[str, Any]:

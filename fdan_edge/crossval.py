@@ -96,7 +96,8 @@ def crossval(config: Config, speech: list[Source], faces: list[Source], folder: 
     """Train every fold of `config.protocol` (kfold or loso) as `folder`/fold-1 and so on, and pool the tests.
 
     Called again with the same settings it reads the finished folds and resumes the unfinished one. Leaves
-    crossval.json and pictures in `folder`. `config.fold` has no meaning here.
+    crossval.json and pictures in `folder`. `config.fold` has no meaning here, and `config.teacher` is
+    another cross-validation's folder, whose fold-1 teaches fold 1 and so on.
 
     Raises:
         ConfigError: another protocol.
@@ -116,13 +117,18 @@ def crossval(config: Config, speech: list[Source], faces: list[Source], folder: 
         )
     items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     numbers = range(1, fold_count(items, config) + 1)
-    runs = {folder / f"fold-{number}": replace(config, fold=number) for number in numbers}
+    runs = {folder / f"fold-{number}": _of_fold(config, number) for number in numbers}
     for run, wanted in runs.items():
         _check_same(run, wanted, speech, faces)
         _check_recordings(run, items, wanted)
     done = _together(folder, [_fold(run, wanted, speech, faces) for run, wanted in runs.items()])
     _write(done)
     return done
+
+
+def _of_fold(config: Config, number: int) -> Config:
+    teacher = str(Path(config.teacher) / f"fold-{number}") if config.teacher else ""
+    return replace(config, fold=number, teacher=teacher)
 
 
 def _fold(folder: Path, config: Config, speech: list[Source], faces: list[Source]) -> Fold:

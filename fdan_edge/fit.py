@@ -17,6 +17,7 @@ from fdan_edge.audit import NOT_AUDITED, Audit, audit
 from fdan_edge.channel import Match, batches, mean_spectrum
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source, read_visual, recording
+from fdan_edge.distillation import Teacher, check_teacher, lessons, load_teacher
 from fdan_edge.emotions import merged
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.evaluate import evaluate, read_speech
@@ -77,11 +78,13 @@ def fit(
     """Train on `speech` (guided by `faces`, towards `target`, where given) and leave a run folder.
 
     With `resume`, the folder's unfinished training is taken up where its last whole epoch ended. Labels of the
-    target are not in what the training gets: see `fdan_edge.target`.
+    target are not in what the training gets: see `fdan_edge.target`. With a teacher, its probabilities are learnt
+    too: see `fdan_edge.distillation`.
 
     Raises:
-        ConfigError: the method does not go with what is given.
-        DataError: the corpora or the split cannot be used, or the split is not what its protocol promises.
+        ConfigError: the method or the teacher does not go with what is given.
+        DataError: the corpora or the split cannot be used, or the split is not what its protocol promises, or the
+            teacher knows something of the test.
         CheckpointError: the folder holds a run already, or none to resume, or another process trains in it.
     """
     if not resume and (folder / "run.toml").exists():
@@ -93,15 +96,16 @@ def fit(
     started = resume and (folder / "last.safetensors").exists()
     corpora = _resumed(config, given, folder) if resume else _fresh(config, given)
     # What can fail at once fails before minutes of decoding.
+    teacher = _teacher(config, corpora, folder, resume=resume)
     if not started:
         Fdan(config, len(corpora.classes), faces=bool(corpora.faces))  # finds its weights, and that they fit
     with checkpoint.sole_writer(folder):
-        trainer = _trainer(config, corpora, folder, pretrained=not started)
+        trainer = _trainer(config, corpora, folder, teacher, pretrained=not started)
         if started:
             trainer.resume()
             say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
         elif not resume:
-            _save_start(config, given, corpora, folder)
+            _save_start(config, given, corpora, folder, teacher)
         best = _run(trainer, corpora, folder)
         return Fitted(folder, _score(folder, best, corpora, trainer))
 
@@ -157,7 +161,20 @@ def _audited(parts: Split, faces: list[Item], task: CrossCorpus) -> Audit:
     return audited
 
 
-def _trainer(config: Config, corpora: _Corpora, folder: Path, *, pretrained: bool) -> Trainer:
+def _teacher(config: Config, corpora: _Corpora, folder: Path, *, resume: bool) -> Teacher | None:
+    """The teacher of the settings, or of the run that goes on, if it may teach this student."""
+    if not config.teacher:
+        return None
+    begun = checkpoint.load_run(folder)[1].teacher if resume else {}
+    teacher = load_teacher(Path(begun.get("run", config.teacher)), begun.get("sha256", ""))
+    heard = corpora.target if is_heard(config) else []
+    check_teacher(teacher, config, corpora.classes, corpora.parts, heard)
+    return teacher
+
+
+def _trainer(
+    config: Config, corpora: _Corpora, folder: Path, teacher: Teacher | None, *, pretrained: bool
+) -> Trainer:
     classes, parts = corpora.classes, corpora.parts
     say(f"audit: {corpora.audit.line()}")
     heard = f"; {len(corpora.target)} of the target without labels" if corpora.target else ""
@@ -176,7 +193,13 @@ def _trainer(config: Config, corpora: _Corpora, folder: Path, *, pretrained: boo
         target = _unlabelled_voices(corpora.target, config)
     labels = _indices(corpora.faces, classes)
     pixels = features.load_faces(corpora.faces, labels, config) if corpora.faces else None
-    return Trainer(config, classes, train, val, pixels, folder, target=target, pretrained=pretrained)
+    taught = None
+    if teacher:
+        counts = (len(train.labels), len(target.labels) if target else 0)
+        taught = lessons(teacher, config, parts.train, corpora.target if target else [], counts)
+    return Trainer(
+        config, classes, train, val, pixels, folder, target=target, lessons=taught, pretrained=pretrained
+    )
 
 
 def _match(corpora: _Corpora, config: Config) -> Match | None:
@@ -196,13 +219,16 @@ def _unlabelled_voices(
     return features.training_voices(items, [_NO_CLASS] * len(items), config, what, encoded=encoded)
 
 
-def _save_start(config: Config, given: Given, corpora: _Corpora, folder: Path) -> None:
+def _save_start(config: Config, given: Given, corpora: _Corpora, folder: Path, teacher: Teacher | None) -> None:
     parts, verdict = corpora.parts, corpora.audit.line()
     voices, images, target = ([absolute(s) for s in sources] for sources in vars(given).values())
     keys = sorted(item.key for item in corpora.target)
     target_keys = {"target" if is_heard(config) else "unheard": keys} if keys else {}
     write_json(folder / "split.json", parts.keys() | target_keys)
-    info = checkpoint.RunInfo(corpora.classes, voices, images, parts.description, versions(), verdict, target)
+    taught = teacher.info() if teacher else {}
+    info = checkpoint.RunInfo(
+        corpora.classes, voices, images, parts.description, versions(), verdict, target, taught
+    )
     checkpoint.save_run(folder, config, info)
 
 

@@ -36,6 +36,21 @@ def label_loss(
     return (distance * weight[labels]).sum() / weight[labels].sum()
 
 
+def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(softmax(teacher / T) || softmax(logits / T)), mean over the rows (Hinton, Vinyals and Dean 2015).
+
+    The factor keeps the gradient's size: that of the divergence shrinks as 1 / T^2.
+
+    Args:
+        logits: of the student, (n, C).
+        teacher: logits of the teacher, (n, C); no gradient goes there.
+        temperature: T > 0; the higher, the more the classes count that the teacher finds unlikely.
+    """
+    own = functional.log_softmax(logits / temperature, dim=1)
+    wanted = functional.log_softmax(teacher.detach() / temperature, dim=1)
+    return temperature**2 * functional.kl_div(own, wanted, reduction="batchmean", log_target=True)
+
+
 def faces_alignment(
     aligned: list[tuple[Tensor, Tensor]], y_visual: Tensor, y_acoustic: Tensor, classes: int, class_count: str
 ) -> Tensor:

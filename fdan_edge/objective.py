@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from fdan_edge.alignment import coral, ida, mmd, reversal_strength
 from fdan_edge.config import Config
-from fdan_edge.losses import faces_alignment, label_loss
+from fdan_edge.losses import distillation, faces_alignment, label_loss
 from fdan_edge.models.fdan import Fdan, aligned_layers
 from fdan_edge.ops import lmmd
 
@@ -24,6 +24,7 @@ class Batch:
     target: Tensor | None = None  # voices of the target corpus, as `decibel`; nobody knows their classes
     images: Tensor | None = None  # faces in 0..1, (m, 3, size, size)
     faces: Tensor | None = None  # class indices of the faces, (m,)
+    teacher: Tensor | None = None  # logits of another network for all voices, (n + n_t, C)
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ class Terms:
     visual: Tensor  # of the faces
     alignment: Tensor  # sum of LMMD between faces and voices over the layers, before alpha
     transfer: Tensor  # between the corpora, summed over the layers, before its weight
+    distilled: Tensor  # divergence from the teacher's probabilities, before its weight
     total: Tensor
 
     def values(self) -> Tensor:
-        """total, acoustic, visual, alignment and transfer, (5,), without gradient."""
-        return torch.stack([self.total, self.acoustic, self.visual, self.alignment, self.transfer]).detach()
+        """total, acoustic, visual, alignment, transfer and distilled, (6,), without gradient."""
+        parts = [self.total, self.acoustic, self.visual, self.alignment, self.transfer, self.distilled]
+        return torch.stack(parts).detach()
 
 
 def forward(model: Fdan, batch: Batch) -> Outputs:
@@ -71,20 +74,23 @@ def terms(
 ) -> Terms:
     """CE(voices) + CE(faces) + alpha * sum_i d_i (eq. 9), + lambda * what brings the corpora together.
 
+    With a teacher, (1 - w) CE(voices) + w `distillation` stands in the place of CE(voices), and the teacher is
+    heard on the target's voices too.
+
     Faces are a bridge where there is a target: each corpus is pulled towards the same faces class by class, the
     target by its pseudo-labels, the probabilities that the model gives now.
 
     Args:
         outputs: of `forward`.
         batch: the same.
-        config: alpha, transfer_weight, method and what goes with them.
+        config: alpha, transfer_weight, distill_weight, method and what goes with them.
         progress: share of the training that is done, 0 to 1.
         class_weight: of each class in the voices' loss, (C,).
         domain: DANN's domain classifiers, one for each aligned layer.
     """
     zero = outputs.logits.new_zeros(())
     acoustic = _label_loss(outputs.logits[: len(batch.labels)], batch.labels, config, class_weight)
-    visual = alignment = between = zero
+    visual = alignment = between = distilled = zero
     if outputs.logits_visual is not None and batch.faces is not None:
         visual = _label_loss(outputs.logits_visual, batch.faces, config, None)
     alpha, weight = config.alpha * ramp(config, progress), config.transfer_weight
@@ -94,7 +100,13 @@ def terms(
         alignment = _bridge(outputs, batch, config)
     if weight and batch.target is not None:
         between = transfer(outputs, batch, config, progress, domain)
-    return Terms(acoustic, visual, alignment, between, acoustic + visual + alpha * alignment + weight * between)
+    voices = acoustic
+    if batch.teacher is not None:
+        share = config.distill_weight
+        distilled = distillation(outputs.logits, batch.teacher, config.distill_temperature)
+        voices = (1 - share) * acoustic + share * distilled
+    total = voices + visual + alpha * alignment + weight * between
+    return Terms(acoustic, visual, alignment, between, distilled, total)
 
 
 def ramp(config: Config, progress: float) -> float:

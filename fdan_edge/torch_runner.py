@@ -71,6 +71,7 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
             "faces": [source.partition(":")[0] for source in info.faces],
             "method": config.method,
             "target": [source.partition(":")[0] for source in info.target],  # heard without labels
+            "teacher": {name: value for name, value in info.teacher.items() if name != "run"},
             "log_mel": {
                 "n_fft": config.n_fft,
                 "hop": config.hop,

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from fdan_edge import augment, checkpoint, metrics
 from fdan_edge.config import Config
+from fdan_edge.distillation import Lessons
 from fdan_edge.errors import CheckpointError, DataError, TrainingError, one_line
 from fdan_edge.features import Faces, Voices
 from fdan_edge.files import write_text
@@ -40,6 +41,7 @@ class Epoch:
     lr: float
     seconds: float
     transfer: float = 0.0  # between source and target, before its weight; mean over the steps
+    distilled: float = 0.0  # divergence from the teacher, before its weight; likewise
 
 
 class Trainer:
@@ -55,6 +57,7 @@ class Trainer:
         folder: Path,
         *,
         target: Voices | None = None,
+        lessons: Lessons | None = None,
         pretrained: bool = True,
     ) -> None:
         if len(train.labels) < 2:
@@ -63,6 +66,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.classes, self.folder = config, classes, folder
         self.train_voices, self.val_voices, self.faces, self.target = train, val, faces, target
+        self.lessons = lessons
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = Fdan(config, len(classes), faces=faces is not None, pretrained=pretrained).to(self.device)
         self.model.to(memory_format=torch.channels_last)
@@ -133,7 +137,7 @@ class Trainer:
         self.epoch += 1
         self._fill_bank()
         val_loss, val = self._validate()
-        loss, acoustic, visual, alignment, transfer, war = (sums / self.steps).tolist()
+        loss, acoustic, visual, alignment, transfer, distilled, war = (sums / self.steps).tolist()
         if not math.isfinite(loss) or not math.isfinite(val_loss):
             raise TrainingError(
                 f"epoch {self.epoch}: the loss is {loss:g} (validation {val_loss:g}): the training diverged; "
@@ -154,15 +158,16 @@ class Trainer:
             lr=self.optimizer.param_groups[0]["lr"],
             seconds=round(time.perf_counter() - start, 2),
             transfer=transfer,
+            distilled=distilled,
         )
 
     def _train_steps(self) -> Tensor:
-        """All steps of an epoch; sums of the terms' values and of the accuracy, (6,)."""
+        """All steps of an epoch; sums of the terms' values and of the accuracy, (7,)."""
         self.model.train()
         voices = torch.randperm(len(self.train_voices.labels))
         faces = self._order(self.faces, self.config.face_batch_size)
         target = self._order(self.target, self.batch)
-        sums = torch.zeros(6, device=self.device)
+        sums = torch.zeros(7, device=self.device)
         with bar() as progress:
             task = progress.add_task(f"epoch {self.epoch + 1}/{self.config.epochs}", total=self.steps)
             for step in range(self.steps):
@@ -189,7 +194,7 @@ class Trainer:
         return f"{text}  loss {float(sums[0]) / steps:.3f}{uar}"
 
     def _step(self, batch: Batch, progress: float) -> Tensor:
-        """One step of the optimiser; the terms' values and the accuracy, (6,)."""
+        """One step of the optimiser; the terms' values and the accuracy, (7,)."""
         outputs = forward(self.model, batch)
         made = terms(
             outputs,
@@ -211,22 +216,33 @@ class Trainer:
         return torch.cat([made.values(), right[None]])
 
     def _batch(self, voices: Tensor, faces: Tensor | None, target: Tensor | None) -> Batch:
-        decibel, labels = self._decibel(self.train_voices, voices), self.train_voices.labels[voices]
-        others = None if self.target is None or target is None else self._decibel(self.target, target)
+        variant, decibel = self._decibel(self.train_voices, voices)
+        labels = self.train_voices.labels[voices].to(self.device)
+        lessons = [self.lessons.voices[variant, voices]] if self.lessons else []
+        others = None
+        if self.target is not None and target is not None:
+            variant, others = self._decibel(self.target, target)
+            lessons += (
+                [self.lessons.target[variant, target]] if self.lessons and self.lessons.target is not None else []
+            )
+        teacher = torch.cat(lessons).to(self.device) if lessons else None
         if self.faces is None or faces is None:
-            return Batch(decibel, labels.to(self.device), others)
+            return Batch(decibel, labels, others, teacher=teacher)
         images = augment.warp_faces(self._pixels(faces))
-        return Batch(decibel, labels.to(self.device), others, images, self.faces.labels[faces].to(self.device))
+        return Batch(decibel, labels, others, images, self.faces.labels[faces].to(self.device), teacher)
 
-    def _decibel(self, voices: Voices, index: Tensor) -> Tensor:
-        """Augmented log-mels of these voices; what a frozen backbone made of them stays as it is."""
+    def _decibel(self, voices: Voices, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Which speed each of these voices has now, and its augmented log-mels.
+
+        What a frozen backbone made of them stays as it is.
+        """
         config = self.config
         variant = torch.randint(len(voices.decibel), (len(index),))
         decibel = voices.read(variant, index, self.device)
         if decibel.ndim == 2:
-            return decibel
+            return variant, decibel
         decibel = augment.time_shift(decibel)
-        return augment.spec_augment(decibel, config.masks, config.time_mask, config.freq_mask)
+        return variant, augment.spec_augment(decibel, config.masks, config.time_mask, config.freq_mask)
 
     def _pixels(self, index: Tensor) -> Tensor:
         assert self.faces is not None
@@ -312,6 +328,7 @@ def _unprefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _epoch_line(e: Epoch, epochs: int, *, best: bool) -> str:
     mark = "  *" if best else ""
     between = f"  transfer {e.transfer:.3f}" if e.transfer else ""
+    between += f"  teacher {e.distilled:.3f}" if e.distilled else ""
     return (
         f"epoch {e.epoch:>3}/{epochs}  loss {e.loss:.3f}  voice {e.acoustic:.3f}  face {e.visual:.3f}"
         f"  LMMD {e.alignment:.3f}{between}  val loss {e.val_loss:.3f} UAR {100 * e.val_uar:.1f} %"

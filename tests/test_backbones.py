@@ -27,7 +27,10 @@ WIDTH = {
     "vgg19": 4096,
     "vgg8": 512,
     "mobilenet_v2": 1280,
+    "mobilenet_v2_small": 96,
+    "mobilenet_v2_tiny": 64,
 }
+FIRST_STAGES = {"mobilenet_v2_small": 14, "mobilenet_v2_tiny": 11}
 
 
 @pytest.fixture
@@ -44,12 +47,15 @@ def stem(network: nn.Module) -> nn.Conv2d:
 @pytest.mark.usefixtures("quick_init")
 @pytest.mark.parametrize("name", FACE_BACKBONES)
 def test_one_channel_equals_three_equal_channels(name: str) -> None:
-    whole: Any = Vgg8(3) if name == "vgg8" else torchvision.models.get_model(name, weights=None)
+    of_torchvision = "mobilenet_v2" if name in FIRST_STAGES else name
+    whole: Any = Vgg8(3) if name == "vgg8" else torchvision.models.get_model(of_torchvision, weights=None)
     nn.init.trunc_normal_(stem(whole).weight, std=0.1, generator=torch.Generator().manual_seed(0))
     state = whole.state_dict()
     grey, width = build_backbone(name, state, channels=1)
     if isinstance(whole, torchvision.models.ResNet):
         whole.fc = nn.Identity()
+    elif name in FIRST_STAGES:
+        whole.features, whole.classifier = whole.features[: FIRST_STAGES[name]], nn.Identity()
     elif name != "vgg8":
         whole.classifier = whole.classifier[:-1]
     image = torch.rand(2, 1, 40, 33, generator=torch.Generator().manual_seed(1))

@@ -46,6 +46,7 @@ LAYERS = [
         "fdan_edge.channel",
         "fdan_edge.pictures",
         "fdan_edge.checkpoint",
+        "fdan_edge.distillation",
     ],
     [
         "fdan_edge.fingerprint",
