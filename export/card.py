@@ -27,8 +27,8 @@ def write_card(folder: Path, manifest: dict[str, Any]) -> None:
     info = spec["info"]
     parts = [
         f"# {info['backbone']}: speech emotion recognition",
-        f"Waveform in ({spec['window'] / spec['sample_rate']:g} s at {spec['sample_rate']} Hz, mono), probabilities "
-        f"of {len(spec['labels'])} classes out: {', '.join(spec['labels'])}. Made by fdan-edge "
+        f"Waveform in ({spec['window'] / spec['sample_rate']:g} s at {spec['sample_rate']} Hz, mono), "
+        f"probabilities of {len(spec['labels'])} classes out: {', '.join(spec['labels'])}. Made by fdan-edge "
         f"{manifest['versions']['fdan_edge']}.",
         "```\nfdan-edge infer . recording.wav\nfdan-edge bench .\n```",
         "## Training",

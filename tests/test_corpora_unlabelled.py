@@ -11,7 +11,7 @@ from fdan_edge.corpora import Item, Source, parse_source, read, read_visual
 from fdan_edge.corpora.base import READERS
 from fdan_edge.errors import DataError
 from fdan_edge.evaluate import read_speech
-from fdan_edge.export.pipeline import TERMS
+from fdan_edge.export.terms import TERMS
 
 
 def speech(root: Path) -> list[Item]:

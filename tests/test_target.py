@@ -23,7 +23,8 @@ from fdan_edge.corpora import Item, Source
 from fdan_edge.corpora.synth_voices import SAMPLE_RATE, voice
 from fdan_edge.errors import ConfigError, DataError
 from fdan_edge.evaluate import read_speech
-from fdan_edge.export.pipeline import _clips, export
+from fdan_edge.export.material import Material
+from fdan_edge.export.pipeline import export
 from fdan_edge.fit import fit
 from fdan_edge.predictions import load_predictions
 from fdan_edge.scoring import score_target
@@ -186,8 +187,8 @@ def test_recordings_of_ones_own_without_labels_are_a_target(tmp_path: Path, ravd
     assert made["target"]["n"] == 4
     assert made["test"]["n"] == 8
     with TorchRunner(tmp_path / "run") as runner:
-        clips, source = _clips(tmp_path / "run", runner, None)  # what an export is checked on
-    assert (len(clips), source) == (8, "of the test part")
+        held_out = Material(tmp_path / "run", runner, None).held_out  # what an export is checked on
+    assert (len(held_out.items), held_out.source) == (8, "of the test part")
 
 
 def test_a_test_recording_in_the_target_under_another_name_is_found(tmp_path: Path, ravdess_tree: Path) -> None:
