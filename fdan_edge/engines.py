@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -212,9 +213,17 @@ def _or_refuse(make: Callable[[], Any], what: str, messages: list[str], watch: W
     if watch and watch.stopped:
         raise KeyboardInterrupt
     if made is None:
-        reason = one_line(Exception(messages[-1])) if messages else "no reason given"
-        raise ExportError(f"{what}: {reason}")
+        raise ExportError(f"{what}: {last_words(messages)}")
     return made
+
+
+def last_words(messages: list[str]) -> str:
+    """The reason in TensorRT's last message, without its codes and places in its source."""
+    if not messages:
+        return "no reason given"
+    text = one_line(Exception(messages[-1]), 1000)
+    text = re.sub(r"^.*?Error Code \d+: (\w+ \(\[.*?\] )?", "", text)
+    return one_line(Exception(re.sub(r"\.? In \w+ at /.*$", "", text)), 300)
 
 
 def make_logger(tensorrt: Any, messages: list[str]) -> Any:
