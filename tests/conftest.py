@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,16 +52,28 @@ def feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def ravdess_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where trees, run and bundle lie. FDAN_EDGE_TEST_FOLDER names one to keep: what it holds is not made again.
+
+    So a machine that cannot train tests the bundle that another one made.
+    """
+    kept = os.environ.get("FDAN_EDGE_TEST_FOLDER")
+    return Path(kept) if kept else tmp_path_factory.mktemp("made")
+
+
+@pytest.fixture(scope="session")
+def ravdess_tree(made: Path) -> Path:
     """4 actors x 8 emotions of synthetic voices under RAVDESS's names."""
+    root = made / "ravdess"
+    if root.exists():
+        return root
     import soundfile
 
     from fdan_edge.corpora.ravdess import _EMOTIONS
     from fdan_edge.corpora.synth_voices import SAMPLE_RATE, voice
 
-    root = tmp_path_factory.mktemp("ravdess")
     for actor in range(1, 5):
-        (root / f"Actor_{actor:02}").mkdir()
+        (root / f"Actor_{actor:02}").mkdir(parents=True)
         for code, emotion in _EMOTIONS.items():
             path = root / f"Actor_{actor:02}" / f"03-01-{code}-01-01-01-{actor:02}.wav"
             waveform = voice("neutral" if emotion == "calm" else emotion, actor, int(code))
@@ -69,12 +82,14 @@ def ravdess_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fer_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fer_tree(made: Path) -> Path:
     """7 emotions x 5 drawn faces under FER2013's layout."""
+    root = made / "fer2013"
+    if root.exists():
+        return root
     from fdan_edge.corpora.synth_faces import face
     from fdan_edge.corpora.synthetic import CLASSES
 
-    root = tmp_path_factory.mktemp("fer2013")
     for emotion in CLASSES:
         (root / "train" / emotion).mkdir(parents=True)
         for index in range(5):
@@ -83,25 +98,30 @@ def fer_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory, ravdess_tree: Path, fer_tree: Path) -> Path:
-    """A finished tiny FDAN run: 2 epochs on `ravdess_tree` and `fer_tree`. Read only."""
+def run_folder(made: Path, ravdess_tree: Path, fer_tree: Path) -> Path:
+    """A finished tiny FDAN run: 2 epochs on `ravdess_tree` and `fer_tree`. Read only; needs PyTorch."""
+    pytest.importorskip("torch")
+    folder = made / "run"
+    if folder.exists():
+        return folder
     from fdan_edge.config import load_config
     from fdan_edge.corpora import Source
     from fdan_edge.fit import fit
 
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
     config = load_config(None, list(TINY))
     fit(config, [Source("ravdess", ravdess_tree)], [Source("fer2013", fer_tree)], folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) -> Path:
+def bundle_folder(made: Path, request: pytest.FixtureRequest) -> Path:
     """The bundle of `run_folder`, without an engine. Read only."""
-    from fdan_edge.export.pipeline import export
+    folder = made / "bundle"
+    if not folder.exists():
+        run = request.getfixturevalue("run_folder")
+        from fdan_edge.export.pipeline import export
 
-    folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    export(run_folder, folder)
+        export(run, folder)
     return folder
 
 

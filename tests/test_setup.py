@@ -48,7 +48,7 @@ touch "$2"
 def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """Runs setup.py in the checkout, without setuptools' part of it."""
     monkeypatch.chdir(ROOT)
-    for name in ("FDAN_EDGE_CUDA", "FDAN_EDGE_REQUIRE_NATIVE", "CUDA_PATH"):
+    for name in ("FDAN_EDGE_NATIVE", "FDAN_EDGE_CUDA", "FDAN_EDGE_REQUIRE_NATIVE", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
     given: dict[str, Any] = {}
     monkeypatch.setattr(setuptools, "setup", lambda **arguments: given.update(arguments))
@@ -113,6 +113,19 @@ def test_cuda_sources_only_where_cuda_is_asked_for(
 def test_a_required_build_is_not_optional(load: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FDAN_EDGE_REQUIRE_NATIVE", "1")
     assert not load().OPS[0].optional
+
+
+def test_pure_python_where_it_is_asked_for(load: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FDAN_EDGE_NATIVE", "0")
+    module = load()
+    assert module.OPS == []
+    assert module.options([]) == {}  # so that the wheel is py3-none-any
+    for name in ("FDAN_EDGE_CUDA", "FDAN_EDGE_REQUIRE_NATIVE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "1")
+            with pytest.raises(SystemExit) as error:
+                load()
+            assert "FDAN_EDGE_NATIVE=0 contradicts" in told(error)
 
 
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
