@@ -1,9 +1,10 @@
-"""`fdan-edge export`: a run folder to a bundle that has passed its check."""
+"""`fdan-edge export`: a run folder to a bundle whose every file has passed the gate."""
 
 from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,34 +14,20 @@ import onnxruntime
 import torch
 
 from fdan_edge import __version__, bundle
-from fdan_edge.checkpoint import load_split
-from fdan_edge.corpora import Item, Source, parse_source, recording
-from fdan_edge.errors import DataError, ExportError
-from fdan_edge.evaluate import pick, read_speech
-from fdan_edge.export.to_onnx import OPSET, write_onnx
-from fdan_edge.export.to_tensorrt import Engine, find_tensorrt, write_engine
-from fdan_edge.export.verify import CLIPS, Check, verify
+from fdan_edge.corpora import Source
+from fdan_edge.engines import build_for, find_tensorrt
+from fdan_edge.errors import ExportError, MissingDependencyError
+from fdan_edge.export.artifacts import Maker, Order
+from fdan_edge.export.card import write_card
+from fdan_edge.export.gate import Check
+from fdan_edge.export.material import Material
+from fdan_edge.export.plan import Plan, plan
+from fdan_edge.export.terms import licence
 from fdan_edge.files import sha256
 from fdan_edge.progress import say
-from fdan_edge.runners import OnnxRunner
 from fdan_edge.spec import ModelSpec
+from fdan_edge.targets import Target
 from fdan_edge.torch_runner import TorchRunner
-
-#: What each corpus allows, as said with the models trained on it.
-TERMS = {
-    "savee": "research use",
-    "meld": "GPL-3.0 for the labels; the scenes belong to their owner",
-    "ravdess": "CC BY-NC-SA 4.0, non-commercial",
-    "emodb": "CC0",
-    "crema": "Open Database License",
-    "enterface": "research use",
-    "casia": "by agreement with its publisher",
-    "fer2013": "research use",
-    "ck": "by agreement with its publisher, non-commercial research",
-    "folder": "your own",
-    "unlabelled": "your own",
-    "synthetic": "made by fdan-edge",
-}
 
 
 @dataclass(frozen=True)
@@ -48,52 +35,77 @@ class Exported:
     """What an export made."""
 
     folder: Path
-    check: Check
-    engine: Engine | None
+    artifacts: list[dict[str, Any]]  # as in bundle.json
+    engines: list[dict[str, Any]]
     files: dict[str, int]  # name -> bytes
+    check: Check  # of model.onnx
 
 
-def export(run: Path, out: Path, *, trt: bool, speech: list[Source] | None = None) -> Exported:
-    """Write `model.onnx`, check it against PyTorch on real clips, and build an engine if wanted.
+def export(
+    run: Path,
+    out: Path,
+    *,
+    targets: Sequence[str] = ("cpu",),
+    precisions: Sequence[str] = (),
+    speech: list[Source] | None = None,
+    calibration: str = "auto",
+    force: bool = False,
+    engines: str = "possible",
+) -> Exported:
+    """Write an ONNX file for each target and precision, pass each through the gate, and build engines.
 
     Args:
         run: a run folder.
         out: the bundle to make; an earlier bundle there stays until the new one has passed.
-        trt: build a TensorRT engine too.
-        speech: where clips for the check are; the run's own corpora when None.
+        targets: names of `fdan_edge.targets.TARGETS`; the first one's file is `model.onnx`.
+        precisions: see `fdan_edge.export.plan.plan`.
+        speech: where the recordings for calibration and gate are; the run's own corpora when None.
+        calibration: how int8's ranges are found: minmax, percentile, entropy, or auto, which compares them.
+        force: keep an int8 that is not faster than the next precision.
+        engines: possible: those that can be built here; required: one that cannot be is an error; none.
 
     Raises:
-        ExportError: the artifact differs from the model, or something cannot be built.
+        ExportError: an artifact does not pass, or something cannot be built.
+        ConfigError: a target or precision that there is not.
     """
-    if trt:
-        find_tensorrt()  # before minutes of work, not after
+    plans = plan(targets, precisions)
+    orders = _engines_wanted(plans, engines)  # what is missing is said before minutes of work, not after
     with TorchRunner(run) as reference:
-        clips, source = _clips(run, reference, speech)
         spec = _with_scores(reference.spec, run)
+        order = Order(reference, spec, Material(run, reference, speech), calibration, force)
         with bundle.new_bundle(out) as folder:
-            write_onnx(reference.path, spec, folder / bundle.MODEL)
-            # On the CPU: a GPU's TF32 would be compared instead of the file.
-            with OnnxRunner(folder / bundle.MODEL, ("CPUExecutionProvider",)) as exported:
-                check = verify(reference, exported, clips, source)
-            say(f"{bundle.MODEL}: {check.line()}")
-            engine = write_engine(folder / bundle.MODEL, folder, spec.window) if trt else None
-            bundle.write_manifest(folder, _manifest(run, spec, check, engine))
+            maker = Maker(order, folder)
+            artifacts = [maker.make(one) for one in plans]
+            built = [entry for one, target in orders for entry in _build(folder, one, target, engines)]
+            manifest = _manifest(run, spec, artifacts, built)
+            write_card(folder, manifest)
+            bundle.write_manifest(folder, manifest)
     files = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
-    return Exported(out, check, engine, files)
+    return Exported(out, artifacts, built, files, maker.checks[0])
 
 
-def _clips(run: Path, reference: TorchRunner, speech: list[Source] | None) -> tuple[list[Item], str]:
-    """Recordings for the check: the run's test part, or any of the speech given."""
-    own = [*reference.info.speech, *reference.info.target]  # the test may be of the target
-    sources = speech or [parse_source(text) for text in own if not text.startswith("unlabelled:")]
-    try:
-        config = reference.config
-        items = read_speech(sources, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
-    except DataError as error:
-        raise ExportError(f"the export is checked on real clips, but {error}; name some with --speech") from None
-    test = {recording(key) for key in load_split(run)["test"]}
-    held_out = [item for item in items if recording(item.key) in test]
-    return (pick(held_out, CLIPS), "of the test part") if held_out else (pick(items, CLIPS), "of the given speech")
+def _engines_wanted(plans: list[Plan], engines: str) -> list[tuple[Plan, Target]]:
+    """The engines to try: those whose TensorRT is installed here, if it is needed to build."""
+    wanted = [(one, target) for one in plans for target in one.targets if target.engine and engines != "none"]
+    if any(target.engine == "rtx" for _, target in wanted):
+        try:
+            find_tensorrt("rtx")
+        except MissingDependencyError as error:
+            if engines == "required":
+                raise
+            say(f"no engines for RTX cards: {error}")
+            return [(one, target) for one, target in wanted if target.engine != "rtx"]
+    return wanted
+
+
+def _build(folder: Path, one: Plan, target: Target, engines: str) -> list[dict[str, Any]]:
+    """The engines of a file for a target that can be built here, as entries of bundle.json."""
+    built, notes = build_for(target, folder / one.file, one.precision)
+    for note in notes:
+        say(f"{one.file}, target {target.name}: {note}")
+    if engines == "required" and not built:
+        raise ExportError(f"{one.file}, target {target.name}: {notes[0]}")
+    return [engine.listed(one.file, target.name).to_dict() for engine in built]
 
 
 def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
@@ -106,7 +118,7 @@ def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
         raise ExportError(
             f"{run}: has no scores yet; `fdan-edge train --resume --out {run}` finishes it"
         ) from None
-    return replace(spec, info={**spec.info, "test_scores": scores, "licence": _licence(spec)})
+    return replace(spec, info={**spec.info, "test_scores": scores, "licence": licence(spec)})
 
 
 def _reliability(test: dict[str, Any]) -> dict[str, Any]:
@@ -119,14 +131,9 @@ def _reliability(test: dict[str, Any]) -> dict[str, Any]:
     return {"recall": recall, "intervals": {**intervals, "note": test["intervals"]["note"]}, **calibration}
 
 
-def _licence(spec: ModelSpec) -> str:
-    """The terms that the weights inherit, by corpus."""
-    corpora = dict.fromkeys([*spec.info["speech"], *spec.info["faces"], *spec.info["target"]])
-    terms = [f"{name}: {TERMS.get(name, 'see there')}" for name in corpora]
-    return f"weights inherit the terms of their data: {'; '.join(terms)}"
-
-
-def _manifest(run: Path, spec: ModelSpec, check: Check, engine: Engine | None) -> dict[str, Any]:
+def _manifest(
+    run: Path, spec: ModelSpec, made: list[dict[str, Any]], built: list[dict[str, Any]]
+) -> dict[str, Any]:
     versions = {
         "fdan_edge": __version__,
         "python": platform.python_version(),
@@ -137,10 +144,9 @@ def _manifest(run: Path, spec: ModelSpec, check: Check, engine: Engine | None) -
     return {
         "run": str(run),
         "split_sha256": sha256(run / "split.json"),  # says which speech may not be scored
-        "opset": OPSET,
-        "precision": "fp32",
         "spec": json.loads(spec.to_json()),
-        "check": check.to_dict(),
-        "engine": engine.to_dict() if engine else None,
+        "licence": spec.info["licence"],
         "versions": versions,
+        "artifacts": made,
+        "engines": built,
     }

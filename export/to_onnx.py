@@ -21,7 +21,16 @@ OPSET = 18
 
 
 def write_onnx(path: AcousticPath, spec: ModelSpec, target: Path) -> None:
-    """Export waveform -> probabilities to `target`, with `spec` in its metadata.
+    """Export waveform -> probabilities to `target` in fp32: `export_graph`, written.
+
+    Raises:
+        ExportError: as `export_graph`.
+    """
+    write_bytes(target, export_graph(path, spec).SerializeToString())
+
+
+def export_graph(path: AcousticPath, spec: ModelSpec) -> onnx.ModelProto:
+    """Waveform -> probabilities in fp32, with `spec` in its metadata; every other precision is made from it.
 
     The batch is dynamic, the window fixed; weights are inside the file.
 
@@ -36,7 +45,7 @@ def write_onnx(path: AcousticPath, spec: ModelSpec, target: Path) -> None:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # the exporter raises many kinds
         raise ExportError(f"export to ONNX failed: {type(error).__name__}: {one_line(error)}") from error
-    write_bytes(target, model.SerializeToString())
+    return model
 
 
 def _export(path: AcousticPath, window: int) -> onnx.ModelProto:
@@ -57,23 +66,50 @@ def _export(path: AcousticPath, window: int) -> onnx.ModelProto:
         )
     assert program is not None
     model = program.model_proto
+    _name_pooling(model.graph)
     _name_nodes(model.graph)
     model.graph.doc_string = ""
     return model
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:
-    """Call nodes by the module that they come from, as in `model.acoustic.backbone.conv1/Conv`.
+    """Call nodes by the module that they come from, as in `model.acoustic.backbone.conv1/Conv`, and tensors by
+    the node that makes them.
 
-    Profiles tell the front end from the network by it, and people find their layers. What the exporter notes
-    beside it goes: file names of this machine.
+    Profiles tell the front end from the network by it, and people find their layers. ONNX Runtime calls what it
+    fuses by the tensor that comes out. What the exporter notes beside it goes: file names of this machine.
     """
     seen: Counter[str] = Counter()
+    renamed: dict[str, str] = {}
+    kept = {value.name for value in (*graph.input, *graph.output)}
     for node in graph.node:
         notes = {entry.key: entry.value for entry in node.metadata_props}
         scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
         module = scopes[-2] if len(scopes) > 1 else ""
+        if len(node.input) > 1 and node.input[1].endswith(".weight"):
+            module = node.input[1].removesuffix(".weight")  # a folded normalisation gave the node its own name
         name = f"{module or 'head'}/{node.op_type}"
         seen[name] += 1
         node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
         del node.metadata_props[:]
+        for number, output in enumerate(node.output):
+            if output and output not in kept:
+                renamed[output] = node.name if number == 0 else f"{node.name}:{number}"
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for value in graph.value_info:
+        value.name = renamed.get(value.name, value.name)
+
+
+def _name_pooling(graph: onnx.GraphProto) -> None:
+    """Means over all places become the op for it, of which runtimes have a kernel in 8 bits."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "ReduceMean" or len(node.input) < 2 or node.input[1] not in constants:
+            continue
+        axes = onnx.numpy_helper.to_array(constants[node.input[1]]).tolist()
+        keeps = any(attribute.name == "keepdims" and attribute.i for attribute in node.attribute)
+        if keeps and sorted(axis % 4 for axis in axes) == [2, 3] and min(axes) in (-2, 2):
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:], node.attribute[:]

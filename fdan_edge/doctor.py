@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 from fdan_edge import __version__
 from fdan_edge.errors import INSTALL_TRAINING, INSTALL_VIDEO, one_line
+from fdan_edge.targets import TARGETS, Target
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ def examine() -> list[Finding]:
         _try("TensorRT for RTX", _tensorrt_rtx, "pip install tensorrt-rtx-cu13"),
         _try("TensorRT (classic)", _tensorrt, "part of JetPack; elsewhere see NVIDIA's pages"),
         _try("NVIDIA GPU", _gpu, "only CUDA's and TensorRT's runtimes need one"),
+        *(
+            _try(f"target {name}", functools.partial(_target, target), target.install)
+            for name, target in TARGETS.items()
+        ),
     ]
 
 
@@ -118,3 +124,17 @@ def _gpu() -> str:
     if done.returncode:  # a driver that does not fit its kernel, for one
         raise RuntimeError(f"nvidia-smi failed: {(done.stdout + done.stderr).strip()}")
     return "; ".join(done.stdout.split("\n")).strip("; ")
+
+
+def _target(target: Target) -> str:
+    """What this machine runs of a target's models; every graph is made and checked on any machine with `train`."""
+    if target.runtime == "onnxruntime-cpu":
+        return f"runs here: {_onnxruntime()}, {' or '.join(target.precisions)}"
+    if target.runtime == "onnxruntime-cuda":
+        return f"runs here: {_onnxruntime_cuda()}, {_gpu()}"
+    found = _tensorrt_rtx() if target.engine == "rtx" else _tensorrt()
+    try:
+        _module("pycuda.driver")
+        return f"runs here: {found}, {_gpu()}"
+    except Exception as error:  # as in `_try`
+        raise RuntimeError(f"{found} builds engines here and does not run them: {one_line(error, 60)}") from None

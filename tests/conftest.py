@@ -101,7 +101,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) ->
     from fdan_edge.export.pipeline import export
 
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    export(run_folder, folder, trt=False)
+    export(run_folder, folder)
     return folder
 
 

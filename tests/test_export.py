@@ -7,6 +7,7 @@ import json
 import shutil
 import types
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,19 @@ import torch
 from conftest import TINY
 from numpy.typing import NDArray
 
-from fdan_edge import bundle
+from fdan_edge import bundle, engines
 from fdan_edge.checkpoint import save_calibration
 from fdan_edge.config import load_config
-from fdan_edge.corpora import Item, Source
+from fdan_edge.corpora import Source
 from fdan_edge.errors import BundleError, ExportError, MissingDependencyError
-from fdan_edge.export import pipeline, to_tensorrt
+from fdan_edge.export import artifacts, pipeline
 from fdan_edge.export.pipeline import export
+from fdan_edge.export.lower import Lowered
 from fdan_edge.export.to_onnx import write_onnx
-from fdan_edge.export.verify import compare, verify
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.runners import OnnxRunner
 from fdan_edge.spec import ModelSpec
+from fdan_edge.targets import Target
 from fdan_edge.torch_runner import TorchRunner
 
 #: What the network and its front end need; TensorRT of JetPack 6 parses all of it.
@@ -53,13 +55,25 @@ def waves(n: int, window: int, seed: int = 0) -> NDArray[np.float32]:
     return (chance.standard_normal((n, window)) * np.logspace(-3, -0.5, n)[:, None]).astype(np.float32)
 
 
+def copied(content: bytes) -> Callable[..., Lowered]:
+    """A lowering whose file is given: what a defective exporter would do, or to save time."""
+
+    def lower(
+        _path: AcousticPath, _spec: ModelSpec, file: Path, _target: Target, precision: str, _: object
+    ) -> Lowered:
+        file.write_bytes(content)
+        return Lowered(file, precision, None, None, ())
+
+    return lower
+
+
 @pytest.fixture(scope="module")
 def model(bundle_folder: Path) -> onnx.ModelProto:
     return onnx.load(str(bundle_folder / "model.onnx"))
 
 
 def test_the_file_is_self_contained(bundle_folder: Path, model: onnx.ModelProto, tmp_path: Path) -> None:
-    assert sorted(p.name for p in bundle_folder.iterdir()) == ["bundle.json", "model.onnx"]
+    assert sorted(p.name for p in bundle_folder.iterdir()) == ["README.md", "bundle.json", "model.onnx"]
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in model.graph.initializer)
     shutil.copy(bundle_folder / "model.onnx", tmp_path / "alone.onnx")
     with OnnxRunner(tmp_path / "alone.onnx") as runner:
@@ -116,10 +130,12 @@ def test_metadata(bundle_folder: Path, run_folder: Path) -> None:
 
 def test_manifest(bundle_folder: Path) -> None:
     values = bundle.read_manifest(bundle_folder)
-    assert values["check"]["clips"] == 8
-    assert values["check"]["flips"] == 0
-    assert values["check"]["max_difference"] <= 1e-3
-    assert values["engine"] is None
+    (artifact,) = bundle.artifacts(values)
+    assert (artifact.precision, artifact.format, artifact.targets, artifact.opset) == ("fp32", None, ("cpu",), 18)
+    assert (artifact.gate["clips"], artifact.gate["flips"], artifact.gate["passed"]) == (8, 0, True)
+    assert artifact.gate["max_difference"] <= 1e-3
+    assert artifact.gate["onnx_sha256"] == values["files"]["model.onnx"]["sha256"]
+    assert bundle.engines(values) == []
     assert (
         bundle.checked_file(bundle_folder, "model.onnx").stat().st_size == values["files"]["model.onnx"]["bytes"]
     )
@@ -200,9 +216,9 @@ def test_a_graph_without_the_temperature_is_refused(
     epoch = json.loads((run / "calibration.json").read_text())["epoch"]
     save_calibration(run, {"temperature": 0.2}, epoch)
     exported = bundle_folder / "model.onnx"
-    monkeypatch.setattr(pipeline, "write_onnx", lambda _path, _spec, target: shutil.copy(exported, target))
-    with pytest.raises(ExportError, match="does not reproduce PyTorch"):
-        export(run, tmp_path / "out", trt=False)
+    monkeypatch.setattr(artifacts, "lower", copied(exported.read_bytes()))
+    with pytest.raises(ExportError, match=r"model.onnx \(fp32\) does not reproduce PyTorch"):
+        export(run, tmp_path / "out")
 
 
 def test_a_run_of_before_intervals_and_temperature_is_exported(run_folder: Path, tmp_path: Path) -> None:
@@ -218,87 +234,22 @@ def test_a_run_of_before_intervals_and_temperature_is_exported(run_folder: Path,
     assert ModelSpec.from_json(spec.to_json(), "here") == spec
 
 
-class Fake:
-    """A runner whose answer is dictated."""
-
-    def __init__(self, name: str, answer: list[float], window: int = 16000) -> None:
-        self.name, self.answer = name, answer
-        self.spec = ModelSpec(("a", "b", "c"), 16000, window, window, 0.0)
-
-    def predict(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.tile(np.asarray(self.answer, np.float32), (len(waveforms), 1))
-
-    def __enter__(self) -> Fake:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
-def clips(tree: Path, n: int = 3) -> list[Item]:
-    return [Item("ravdess", p.name, p, "sad") for p in sorted(tree.rglob("*.wav"))[:n]]
-
-
-@pytest.mark.parametrize(
-    ("answer", "passes"),
-    [
-        ([0.5, 0.3, 0.2], True),
-        ([0.5005, 0.2995, 0.2], True),
-        ([0.502, 0.298, 0.2], False),
-        ([float("nan"), 0.3, 0.2], False),
-        ([0.3, 0.5, 0.2], False),
-    ],
-)
-def test_verify(ravdess_tree: Path, answer: list[float], passes: bool) -> None:
-    reference, exported = Fake("PyTorch", [0.5, 0.3, 0.2]), Fake("ONNX Runtime", answer)
-    if passes:
-        assert verify(reference, exported, clips(ravdess_tree), "here").clips == 3
-    else:
-        with pytest.raises(ExportError, match="ONNX Runtime does not reproduce PyTorch: 3 real clips"):
-            verify(reference, exported, clips(ravdess_tree), "here")
-
-
-def test_verify_refuses_a_flip_within_the_tolerance(ravdess_tree: Path) -> None:
-    reference, exported = Fake("a", [0.4, 0.3996, 0.2]), Fake("b", [0.3996, 0.4, 0.2])
-    with pytest.raises(ExportError, match="3 labels differ"):
-        verify(reference, exported, clips(ravdess_tree), "here")
-
-
-def test_verify_needs_a_readable_clip(ravdess_tree: Path, tmp_path: Path) -> None:
-    broken = Item("x", "b", tmp_path / "none.wav", "sad")
-    one = Fake("a", [1, 0, 0])
-    with pytest.raises(ExportError, match="none of the 1 clips"):
-        verify(one, one, [broken], "here")
-    assert verify(one, one, [broken, *clips(ravdess_tree, 2)], "here").clips == 2
-
-
-def test_compare_by_hand() -> None:
-    check = compare(np.array([[0.6, 0.4], [0.5, 0.5]]), np.array([[0.4, 0.6], [0.5, 0.5]]), "here")
-    assert (check.clips, check.flips) == (2, 1)
-    assert check.max_difference == pytest.approx(0.2)
-    assert check.mean_difference == pytest.approx(0.1)
-    assert "2 real clips (here): largest probability difference 2.0e-01" in check.line()
-
-
 def test_a_failed_check_keeps_the_earlier_bundle(
     bundle_folder: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: onnx.ModelProto
 ) -> None:
     """What a defective exporter would do: one weight tensor differs."""
 
-    def perturbed(_path: AcousticPath, _spec: ModelSpec, target: Path) -> None:
-        wrong = onnx.ModelProto()
-        wrong.CopyFrom(model)
-        (weight,) = (t for t in wrong.graph.initializer if t.name.endswith("classifier.weight") and t.dims[0] == 7)
-        values = onnx.numpy_helper.to_array(weight)
-        noise = 0.05 * np.random.default_rng(0).standard_normal(values.shape).astype(np.float32)
-        weight.CopyFrom(onnx.numpy_helper.from_array(values + noise, weight.name))
-        target.write_bytes(wrong.SerializeToString())
-
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(model)
+    (weight,) = (t for t in wrong.graph.initializer if t.name.endswith("classifier.weight") and t.dims[0] == 7)
+    values = onnx.numpy_helper.to_array(weight)
+    noise = 0.05 * np.random.default_rng(0).standard_normal(values.shape).astype(np.float32)
+    weight.CopyFrom(onnx.numpy_helper.from_array(values + noise, weight.name))
     out = Path(shutil.copytree(bundle_folder, tmp_path / "bundle"))
     before = {p.name: p.read_bytes() for p in out.iterdir()}
-    monkeypatch.setattr(pipeline, "write_onnx", perturbed)
-    with pytest.raises(ExportError, match="does not reproduce PyTorch"):
-        export(run_folder, out, trt=False)
+    monkeypatch.setattr(artifacts, "lower", copied(wrong.SerializeToString()))
+    with pytest.raises(ExportError, match=r"does not reproduce PyTorch.*; most is lost in model\.classifier"):
+        export(run_folder, out)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
@@ -307,7 +258,7 @@ def test_other_folders_are_refused(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("years of work")
     with pytest.raises(BundleError, match="exists and is not a bundle; name another --out"):
-        export(run_folder, tmp_path / "out", trt=False)
+        export(run_folder, tmp_path / "out")
     assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"
 
 
@@ -316,7 +267,7 @@ def test_an_unfinished_run_and_missing_clips_are_refused(run_folder: Path, tmp_p
         shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("last*", "metrics.json"))
     )
     with pytest.raises(ExportError, match="has no scores yet; `fdan-edge train --resume"):
-        export(run, tmp_path / "out", trt=False)
+        export(run, tmp_path / "out")
     with pytest.raises(ExportError, match=r"checked on real clips, but ravdess:.*; name some with --speech"):
         export(run_folder, tmp_path / "out", trt=False, speech=[Source("ravdess", fer_tree)])
     assert not (tmp_path / "out").exists()
@@ -341,11 +292,9 @@ def test_without_tensorrt_the_command_is_named_at_once(
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    monkeypatch.setattr(pipeline, "write_onnx", None)  # would fail if work had begun
-    with pytest.raises(
-        MissingDependencyError, match=r"--trt needs TensorRT.*: pip install tensorrt-rtx-cu13"
-    ) as caught:
-        export(run_folder, tmp_path / "out", trt=True)
+    monkeypatch.setattr(artifacts, "lower", None)  # would fail if work had begun
+    with pytest.raises(MissingDependencyError, match=r"needs TensorRT.*: pip install tensorrt-rtx-cu13") as caught:
+        export(run_folder, tmp_path / "out", targets=["rtx"], engines="required")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -353,8 +302,8 @@ def test_without_tensorrt_the_command_is_named_at_once(
 def test_the_flavours_of_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     made = {name: types.ModuleType(name) for name in ("tensorrt_rtx", "tensorrt")}
     monkeypatch.setattr(importlib, "import_module", made.__getitem__)
-    assert to_tensorrt.find_tensorrt().__name__ == "tensorrt_rtx"
-    assert to_tensorrt.find_tensorrt("trt").__name__ == "tensorrt"
+    assert engines.find_tensorrt().__name__ == "tensorrt_rtx"
+    assert engines.find_tensorrt("trt").__name__ == "tensorrt"
 
 
 @pytest.mark.rtx
@@ -362,14 +311,13 @@ def test_a_real_engine_is_built(
     run_folder: Path, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exported = bundle_folder / "model.onnx"  # from the same run: exporting it again would take a while
-    monkeypatch.setattr(pipeline, "write_onnx", lambda _path, _spec, target: shutil.copy(exported, target))
-    done = export(run_folder, tmp_path / "bundle", trt=True)
-    assert done.engine is not None
-    assert (done.engine.flavour, done.engine.profile) == ("rtx", (1, 1, 16))
-    assert sorted(done.files) == ["bundle.json", "model.onnx", "model.rtx.engine"]
+    monkeypatch.setattr(artifacts, "lower", copied(exported.read_bytes()))
+    done = export(run_folder, tmp_path / "bundle", targets=["cpu", "rtx"], precisions=["fp32"], engines="required")
+    assert sorted(done.files) == ["README.md", "bundle.json", "model.onnx", "model.rtx.engine"]
     engine = bundle.checked_file(tmp_path / "bundle", "model.rtx.engine")
     assert engine.stat().st_size > 1e6  # the weights are in it
-    assert bundle.read_manifest(tmp_path / "bundle")["engine"]["batch"] == [1, 1, 16]
+    (listed,) = bundle.engines(bundle.read_manifest(tmp_path / "bundle"))
+    assert (listed.artifact, listed.target, listed.batch) == ("model.onnx", "rtx", (1, 1, 16))
 
 
 @pytest.mark.rtx
@@ -388,6 +336,6 @@ def test_an_onnx_file_that_tensorrt_cannot_build(bundle_folder: Path, tmp_path: 
     path = tmp_path / "m.onnx"
     path.write_bytes(content[damage])
     with pytest.raises(ExportError, match="TensorRT") as caught:
-        to_tensorrt.write_engine(path, tmp_path, 16000)
+        engines.build(path, "rtx", "fp32")
     assert "\n" not in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]

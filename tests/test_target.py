@@ -150,7 +150,7 @@ def test_a_run_towards_a_target_is_scored_exported_and_resumed_as_others(
     assert scored.scores.confusion == made["test"]["confusion"]
     assert scored.audit == info.audit
     assert len(load_split(folder)["target"]) == 12
-    bundle = export(folder, tmp_path / "bundle", trt=False)
+    bundle = export(folder, tmp_path / "bundle")
     assert bundle.check.flips == 0
     manifest = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
     assert manifest["spec"]["info"]["target"] == ["emodb"]

@@ -16,7 +16,7 @@ from fdan_edge.corpora import Source
 from fdan_edge.corpora.synthetic import cache_folder
 from fdan_edge.errors import ConfigError, DataError, MissingDependencyError
 from fdan_edge.export.pipeline import Exported, export
-from fdan_edge.export.to_tensorrt import find_tensorrt
+from fdan_edge.export.plan import installed_target
 from fdan_edge.fit import Fitted, fit
 from fdan_edge.infer import Recognition, recognise
 from fdan_edge.models.backbones import load_weights
@@ -38,7 +38,7 @@ def run_demo(folder: Path) -> None:
     say("1/4  training FDAN on synthetic voices and faces")
     fitted = fit(_with_weights(DEMO), synthetic, synthetic, run)
     say("2/4  exporting the acoustic path, and checking it against PyTorch")
-    made = export(run, bundle, trt=_has_tensorrt())
+    made = export(run, bundle, targets=["cpu", *_installed_target()], precisions=["fp32"])
     say("3/4  naming the emotion in voices of speakers that were held out")
     heard = _recognise(bundle)
     say("4/4  timing it")
@@ -68,13 +68,12 @@ def _with_weights(config: Config) -> Config:
     return config
 
 
-def _has_tensorrt() -> bool:
+def _installed_target() -> list[str]:
     try:
-        find_tensorrt()
+        return [installed_target().name]
     except MissingDependencyError as error:
         say(f"no engine: {error}")
-        return False
-    return True
+        return []
 
 
 def _recognise(bundle: Path) -> list[Recognition]:

@@ -2,33 +2,96 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
 from fdan_edge.cli.options import AsJson, Speech, Threads, needs_training, parsed, print_json
 from fdan_edge.errors import AudioError, MissingDependencyError
+from fdan_edge.targets import TARGETS
+
+_TARGET_HELP = f"Where it will run: {', '.join(TARGETS)}; repeat for more."
+
+
+class Calibration(str, Enum):
+    """How int8's ranges are found."""
+
+    auto = "auto"
+    minmax = "minmax"
+    percentile = "percentile"
+    entropy = "entropy"
 
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     out: Annotated[Path, typer.Option(help="The bundle to write.")],
+    target: Annotated[list[str], typer.Option("--target", metavar="NAME", help=_TARGET_HELP)] = [],  # noqa: B006
+    precision: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME",
+            help="fp32, fp16 or int8; repeat for more.",
+            show_default="cpu: fp32, others: fp16",
+        ),
+    ] = [],  # noqa: B006
     onnx: Annotated[
-        bool, typer.Option("--onnx", metavar="", help="Write model.onnx (always done; --trt builds on it).")
-    ] = True,
-    trt: Annotated[bool, typer.Option("--trt", metavar="", help="Build a TensorRT engine too.")] = False,
+        bool, typer.Option("--onnx", metavar="", help="Write model.onnx for target cpu (the default).")
+    ] = False,
+    trt: Annotated[
+        bool, typer.Option("--trt", metavar="", help="For the TensorRT that is installed here too; needs one.")
+    ] = False,
+    calibration: Annotated[
+        Calibration, typer.Option(help="How int8 finds its ranges; auto compares them.")
+    ] = Calibration.auto,
+    student: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="BACKBONE", help="Train a smaller network from RUN first, and export that."),
+    ] = None,
+    triton: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="DIR", help="Write a model repository for NVIDIA Triton too."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", metavar="", help="Keep an int8 that is not faster than fp32.")
+    ] = False,
     speech: Speech = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """Turn a run's acoustic path into model.onnx (and an engine), checked against PyTorch on real clips."""
+    """Turn a run's acoustic path into a bundle for where it will run.
+
+    Each file is run over held-out recordings beside the PyTorch model, and refused where it recognises worse.
+    """
     needs_training()
     from fdan_edge.cli import show_export
     from fdan_edge.export.pipeline import export as make
+    from fdan_edge.export.plan import installed_target
 
-    del onnx  # the ONNX file is always made; the flag is there because commands read well with it
-    made = make(run, out, trt=trt, speech=parsed(speech) or None)
-    print_json(show_export.exported_dict(made)) if as_json else show_export.exported(made)
+    targets = [*(["cpu"] if onnx or not target else []), *target]
+    if trt:
+        targets.append(installed_target().name)
+    if student:
+        from fdan_edge.export.student import distil
+
+        run = distil(run, student, out.with_name(f"{out.name}-student"))
+    sources = parsed(speech) or None
+    made = make(
+        run,
+        out,
+        targets=targets,
+        precisions=precision,
+        speech=sources,
+        calibration=calibration.value,
+        force=force,
+        engines="required" if trt else "possible",
+    )
+    written = []
+    if triton:
+        from fdan_edge.export.triton import write_repository
+
+        written = write_repository(out, triton, out.resolve().name)
+    print_json(show_export.exported_dict(made, written)) if as_json else show_export.exported(made, written)
 
 
 def infer(

@@ -1,0 +1,158 @@
+"""The gate: an artifact must recognise held-out recordings as the trained model does, waveform to label."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdan_edge import audio
+from fdan_edge.bootstrap import percentiles, uar_draws
+from fdan_edge.corpora import Item
+from fdan_edge.errors import AudioError, ExportError
+from fdan_edge.infer import probabilities
+from fdan_edge.metrics import score
+from fdan_edge.progress import track
+from fdan_edge.runners import Runner
+from fdan_edge.spec import ModelSpec
+
+CLIPS = 512  # at most: more would cost minutes and move the UAR by tenths of a point
+DIFFERENCE = 1e-3  # of a probability, in fp32
+#: UAR that a precision may lose, in points of 100; fp32 may not change a label at all.
+LOSS = {"fp32": 0.0, "fp16": 0.5, "int8": 1.0}
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was compared, the differences found, and whether they are allowed."""
+
+    precision: str
+    clips: int
+    source: str  # which clips, for people
+    max_difference: float  # of any probability
+    mean_difference: float
+    flips: int  # clips whose label differs
+    reference_uar: float  # of the PyTorch model on these clips, share of 1
+    uar: float
+    loss: float  # of UAR, in points of 100
+    loss_interval: tuple[float, float]  # 95 %, over speakers where they are known
+    truth: str  # what UAR is counted against
+    passed: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        rounded = {name: round(v, 6) if isinstance(v, float) else v for name, v in asdict(self).items()}
+        return rounded | {
+            "loss_interval": [round(edge, 3) for edge in self.loss_interval],
+            "allowed": self.allowed(),
+        }
+
+    def allowed(self) -> str:
+        """The limits of this precision, for people."""
+        if self.precision == "fp32":
+            return f"difference {DIFFERENCE:g}, no label"
+        return f"{LOSS[self.precision]:g} points of UAR"
+
+    def line(self) -> str:
+        """One line for people."""
+        clips = f"{self.clips} real clips ({self.source})"
+        labels = "1 label differs" if self.flips == 1 else f"{self.flips} labels differ"
+        if self.precision == "fp32":
+            largest = f"largest probability difference {self.max_difference:.1e} (allowed {DIFFERENCE:g})"
+            return f"{clips}: {largest}, {labels}"
+        low, high = self.loss_interval
+        return (
+            f"{clips}: UAR {100 * self.uar:.1f} % against {100 * self.reference_uar:.1f} %, "
+            f"loss {self.loss:+.1f} ({low:+.1f} to {high:+.1f}; allowed {LOSS[self.precision]:g}), "
+            f"{labels}, largest probability difference {self.max_difference:.2f}"
+        )
+
+
+class HeldOut:
+    """Recordings with the PyTorch model's probabilities of them, which artifacts are compared to.
+
+    Args:
+        items: recordings; at most `CLIPS` are taken, of all classes.
+        source: which these are, for people.
+        reference: the trained model.
+
+    Raises:
+        ExportError: none of the recordings can be read.
+    """
+
+    def __init__(self, items: list[Item], source: str, reference: Runner) -> None:
+        self.source, self.spec = source, reference.spec
+        self.items: list[Item] = []
+        self._waveforms: list[audio.Waveform] = []
+        for item in items:
+            try:
+                self._waveforms.append(load(item, self.spec))
+            except AudioError:
+                continue  # reported when the corpus was read for training
+            self.items.append(item)
+        if not self.items:
+            raise ExportError(f"none of the {len(items)} clips for the check of the export could be read")
+        self.expected = self.probabilities(reference)
+        labels = self.spec.labels
+        known = all(item.emotion in labels for item in self.items)
+        self.truth = "the labels" if known else "what PyTorch recognises"
+        named = [labels.index(item.emotion) for item in self.items] if known else self.expected.argmax(1)
+        self.true = [int(index) for index in named]
+
+    def probabilities(self, runner: Runner) -> NDArray[np.float32]:
+        """What a runner makes of each recording, (recordings, C)."""
+        made = [probabilities(runner, waveform)[0] for waveform in track(self._waveforms, "check the export")]
+        return np.stack(made)
+
+    def check(self, runner: Runner, precision: str) -> Check:
+        """Compare an artifact with the PyTorch model; the answer says whether it passes."""
+        return compare(self, self.probabilities(runner), precision)
+
+
+def load(item: Item, spec: ModelSpec) -> audio.Waveform:
+    """A recording as `infer` hears it.
+
+    Raises:
+        AudioError: it cannot be used.
+    """
+    return audio.load_speech(item.path, spec.sample_rate, spec.trim_db)
+
+
+def compare(held: HeldOut, got: NDArray[np.float32], precision: str) -> Check:
+    """Differences between the reference's probabilities and others (recordings, C)."""
+    difference = np.abs(held.expected - got)
+    flips = int((held.expected.argmax(1) != got.argmax(1)).sum())
+    reference, uar, interval = _uars(held, got)
+    loss = 100 * (reference - uar)
+    largest = float(difference.max())
+    # Written so that NaN fails.
+    if precision == "fp32":
+        passed = largest <= DIFFERENCE and flips == 0
+    else:
+        passed = bool(np.isfinite(got).all()) and loss <= LOSS[precision] + 1e-9
+    return Check(
+        precision=precision,
+        clips=len(got),
+        source=held.source,
+        max_difference=largest,
+        mean_difference=float(difference.mean()),
+        flips=flips,
+        reference_uar=reference,
+        uar=uar,
+        loss=loss,
+        loss_interval=interval,
+        truth=held.truth,
+        passed=passed,
+    )
+
+
+def _uars(held: HeldOut, got: NDArray[np.float32]) -> tuple[float, float, tuple[float, float]]:
+    """UAR of the reference and of `got`, and the interval of the loss in points, of the same draws of speakers."""
+    labels, speakers = list(held.spec.labels), [item.speaker_key for item in held.items]
+    made = [[int(index) for index in values.argmax(1)] for values in (held.expected, got)]
+    reference, uar = (score(held.true, said, labels).uar for said in made)
+    before, after = (uar_draws(held.true, said, labels, speakers) for said in made)
+    # Equal answers differ in the last digit of their sums, which is no loss.
+    return reference, uar, percentiles(np.round(100 * (before - after), 9))

@@ -1,0 +1,95 @@
+"""The recordings that an export needs: to calibrate, to choose layers, and for the gate. Each part is its own."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdan_edge import audio
+from fdan_edge.checkpoint import load_split
+from fdan_edge.corpora import Item, Source, parse_source, recording
+from fdan_edge.errors import AudioError, DataError, ExportError
+from fdan_edge.evaluate import pick, read_speech
+from fdan_edge.export.gate import CLIPS, HeldOut, load
+from fdan_edge.torch_runner import TorchRunner
+
+CALIBRATION = 128  # recordings of the training part
+VALIDATION = 128
+
+
+class Material:
+    """The parts of a run's speech.
+
+    Args:
+        run: a run folder.
+        reference: its model.
+        speech: where the recordings are; the run's own corpora when None.
+
+    Raises:
+        ExportError: the corpora cannot be read.
+    """
+
+    def __init__(self, run: Path, reference: TorchRunner, speech: list[Source] | None) -> None:
+        self.reference = reference
+        own = [*reference.info.speech, *reference.info.target]  # the test may be of the target
+        sources = speech or [parse_source(text) for text in own if not text.startswith("unlabelled:")]
+        config = reference.config
+        try:
+            self._items = read_speech(sources, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+        except DataError as error:
+            raise ExportError(
+                f"the export is checked on real clips, but {error}; name some with --speech"
+            ) from None
+        self._split = load_split(run)
+
+    @functools.cached_property
+    def held_out(self) -> HeldOut:
+        """The run's test part, or the given speech where it holds none of that."""
+        held_out = self._part("test")
+        source = "of the test part" if held_out else "of the given speech"
+        return HeldOut(pick(held_out or self._items, CLIPS), source, self.reference)
+
+    @functools.cached_property
+    def validation(self) -> HeldOut:
+        """The run's validation part, or training recordings where it has none."""
+        items = self._part("val") or self._needed("train")
+        return HeldOut(pick(items, VALIDATION), "of the validation part", self.reference)
+
+    @functools.cached_property
+    def calibration(self) -> NDArray[np.float32]:
+        """One window of each of some recordings of the training part, (n, window).
+
+        Raises:
+            ExportError: none of them is at hand.
+        """
+        windows = list(self._windows(pick(self._needed("train"), CALIBRATION)))
+        if not windows:
+            raise ExportError("no recording of the training part could be read; int8 is calibrated on it")
+        return np.stack(windows)
+
+    def _windows(self, items: list[Item]) -> Iterator[NDArray[np.float32]]:
+        spec = self.reference.spec
+        for item in items:
+            try:
+                waveform = load(item, spec)
+            except AudioError:
+                continue
+            batches = audio.window_batches(waveform, spec.window, spec.window_hop, 1)
+            yield from (batch[0] for batch in itertools.islice(batches, 1))
+
+    def _part(self, name: str) -> list[Item]:
+        keys = {recording(key) for key in self._split[name]}
+        return [item for item in self._items if recording(item.key) in keys]
+
+    def _needed(self, name: str) -> list[Item]:
+        if found := self._part(name):
+            return found
+        raise ExportError(
+            "int8 is calibrated on recordings of the training part, and none is in the given speech; "
+            "name the corpora of the training with --speech"
+        )

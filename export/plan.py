@@ -1,0 +1,80 @@
+"""Which files an export makes: targets times precisions, each graph once."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fdan_edge.bundle import MODEL
+from fdan_edge.engines import find_tensorrt
+from fdan_edge.errors import ConfigError, choose
+from fdan_edge.targets import PRECISIONS, TARGETS, Target, check_precision, find_target
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One ONNX file and the targets that it is for."""
+
+    file: str
+    precision: str
+    format: str | None  # of int8
+    targets: tuple[Target, ...]
+
+
+def plan(targets: Sequence[str], precisions: Sequence[str]) -> list[Plan]:
+    """The files to make; the first is `model.onnx`.
+
+    Args:
+        targets: names of targets.
+        precisions: each target gets those of them that it runs; none: each target's default.
+
+    Raises:
+        ConfigError: an unknown name, or a target that runs none of the precisions.
+    """
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise ConfigError(choose("precision", precision, PRECISIONS))
+    made: dict[tuple[str, str | None], Plan] = {}
+    for target in map(find_target, dict.fromkeys(targets)):
+        for precision in _precisions(target, precisions):
+            key = (precision, target.int8 if precision == "int8" else None)
+            one = made.get(key) or Plan(_file(*key) if made else MODEL, *key, ())
+            made[key] = replace(one, targets=(*one.targets, target))
+    return list(made.values())
+
+
+def target_of_tensorrt(module: str, version: str, machine: str) -> Target:
+    """The target that an installed TensorRT is of: what `--trt` means on this machine.
+
+    Args:
+        module: tensorrt_rtx or tensorrt.
+        version: its version.
+        machine: as `platform.machine` says.
+    """
+    if module == "tensorrt_rtx":
+        return TARGETS["rtx"]
+    if machine != "aarch64":
+        return TARGETS["cuda"]
+    return TARGETS["jetson-jp6" if version.startswith("10.3.") else "jetson-jp7"]
+
+
+def installed_target() -> Target:
+    """The target of the TensorRT that is installed here.
+
+    Raises:
+        MissingDependencyError: there is none.
+    """
+    module = find_tensorrt()
+    return target_of_tensorrt(module.__name__, module.__version__, platform.machine())
+
+
+def _precisions(target: Target, wanted: Sequence[str]) -> list[str]:
+    if not wanted:
+        return [target.precisions[0]]
+    fitting = [precision for precision in dict.fromkeys(wanted) if precision in target.precisions]
+    return fitting or [check_precision(target, wanted[0])]
+
+
+def _file(precision: str, format_: str | None) -> str:
+    return f"model.{precision}{f'-{format_}' if format_ else ''}.onnx"
