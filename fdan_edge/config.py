@@ -306,12 +306,6 @@ def load_config(path: Path | None, overrides: list[str], **defaults: Any) -> Con
     return config_from_dict({**_BROUGHT.get(str(values.get("backbone")), {}), **values})
 
 
-def for_backbone(config: Config, backbone: str, **changes: Any) -> Config:
-    """A run's settings for another backbone, with what that one brings, and `changes`."""
-    values = _for_backbone(config_to_dict(config), backbone)
-    return config_from_dict({**values, **_BROUGHT.get(backbone, {}), "backbone": backbone, **changes})
-
-
 def _for_backbone(values: dict[str, Any], backbone: str | None) -> dict[str, Any]:
     """A file's settings for another backbone than its own: what that one brought, unless changed, goes with it.
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +20,20 @@ from fdan_edge.metrics import Scores
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 _ENDINGS = (".png", ".svg")
 #: Okabe and Ito's colours, the yellow (too pale on paper) last; then wine and grey, for ten classes.
 _OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442")
 COLOURS = (*_OKABE_ITO, "#882255", "#999999")
 _PALE_BLUE = COLOURS[6]
+#: Where a name may stand beside its point, best first: offset in points, and which end of it is there.
+_PLACES = [
+    *((8, 0, "left"), (-8, 0, "right"), (7, 9, "left"), (7, -9, "left"), (-7, 9, "right"), (-7, -9, "right")),
+    *((0, 12, "center"), (0, -12, "center"), (10, 20, "left"), (10, -20, "left"), (-10, 20, "right")),
+    *((-10, -20, "right"), (14, 34, "left"), (14, -34, "left"), (-14, 34, "right"), (-14, -34, "right")),
+    *((0, 48, "center"), (0, -48, "center")),
+]
 
 
 def confusion_matrix(scores: Scores, title: str, path: Path) -> None:
@@ -119,6 +130,102 @@ def features(
     _save(figure, path)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A model that could be chosen."""
+
+    name: str
+    precision: str
+    milliseconds: float  # of a call
+    uar: float  # share of 1
+    interval: tuple[float, float]
+
+
+def trade_off(choices: Sequence[Choice], title: str, path: Path) -> None:
+    """Draw UAR against latency to `path` with .png and .svg, and the Pareto front as a step line.
+
+    The same model in several precisions is joined by a thin line and named once.
+    """
+    figure, axes = _figure(8.6, 5.4)
+    axes.set_xscale("log")
+    for colour, mark, precision in zip(_OKABE_ITO, "osD", ("fp32", "int8", "fp16"), strict=False):
+        of_it = [one for one in choices if one.precision == precision]
+        if not of_it:
+            continue
+        x, y = [one.milliseconds for one in of_it], [100 * one.uar for one in of_it]
+        edges = np.abs(np.array([[100 * edge for edge in one.interval] for one in of_it]).T - y)
+        axes.errorbar(x, y, edges, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.35, zorder=1)
+        axes.scatter(x, y, c=colour, marker=mark, s=46, label=precision, zorder=3)
+    for name in dict.fromkeys(one.name for one in choices):
+        own = sorted((one for one in choices if one.name == name), key=lambda one: one.milliseconds)
+        axes.plot([one.milliseconds for one in own], [100 * one.uar for one in own], color="0.6", lw=0.8, zorder=2)
+    front = _draw_front(choices, axes)
+    times = [one.milliseconds for one in choices]
+    axes.set_xlim(min(times) / 2.4, max(times) * 1.4)
+    axes.set(
+        xlabel="latency of a call in ms (median, logarithmic)", ylabel="UAR on the test part in %, 95 % interval"
+    )
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+    axes.grid(which="both", color="0.93", lw=0.6, zorder=0)
+    axes.legend(loc="lower right", fontsize=9)
+    axes.set_title(_wrapped(title, figure), fontsize=10)
+    _name_points(choices, axes, front)
+    _save(figure, path)
+
+
+def _draw_front(choices: Sequence[Choice], axes: Any) -> list[tuple[float, float]]:
+    """The best UAR of all that is as fast, from the fastest to the right edge; the corners of the line."""
+    corners: list[tuple[float, float]] = []
+    for one in sorted(choices, key=lambda one: (one.milliseconds, -one.uar)):
+        if not corners or 100 * one.uar > corners[-1][1]:
+            corners += [(one.milliseconds, corners[-1][1])] if corners else []
+            corners.append((one.milliseconds, 100 * one.uar))
+    corners.append((10 * max(one.milliseconds for one in choices), corners[-1][1]))
+    axes.plot(*zip(*corners, strict=True), color="0.25", lw=1.3, ls="--", label="Pareto front", zorder=2)
+    return corners
+
+
+def _name_points(choices: Sequence[Choice], axes: Any, front: list[tuple[float, float]]) -> None:
+    """Write each model's name beside its fastest file, where it covers least of points, lines and other names."""
+    from matplotlib.patheffects import withStroke
+    from matplotlib.text import Text
+
+    axes.figure.draw_without_rendering()  # lays the axes out: places in pixels are known from here on
+    lines = [front]
+    for name in (names := list(dict.fromkeys(one.name for one in choices))):
+        lines.append([(one.milliseconds, 100 * one.uar) for one in choices if one.name == name])
+    taken = [_box(x - 7, y - 7, x + 7, y + 7) for line in lines[1:] for x, y in axes.transData.transform(line)]
+    taken += [box for line in lines for box in _along(axes.transData.transform(line))]
+    taken.append(axes.get_legend().get_window_extent())
+    for name in names:
+        own = min((one for one in choices if one.name == name), key=lambda one: one.milliseconds)
+        tried = []
+        for dx, dy, side in _PLACES:
+            leader = {"arrowstyle": "-", "color": "0.5", "lw": 0.6, "shrinkB": 4} if abs(dy) > 12 else None
+            options = {"textcoords": "offset points", "fontsize": 8.5, "ha": side, "va": "center", "zorder": 4}
+            text = axes.annotate(name, (own.milliseconds, 100 * own.uar), (dx, dy), arrowprops=leader, **options)
+            text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+            text.update_positions(axes.figure.canvas.get_renderer())
+            box = Text.get_window_extent(text)  # without its leader
+            outside = box.width * box.height - _shared_area(box, axes.get_window_extent())
+            tried.append((sum(_shared_area(box, other) for other in taken) + 10 * outside, text, box))
+        best = min(range(len(tried)), key=lambda index: tried[index][0])
+        for index, (_, text, _) in enumerate(tried):
+            if index != best:
+                text.remove()
+        taken.append(tried[best][2])
+
+
+def _along(points: NDArray[np.float64], step: float = 6.0) -> list[Bbox]:
+    """Small boxes that cover a line through points in pixels, (n, 2)."""
+    made = []
+    for start, end in pairwise(points):
+        count = 1 + int(np.hypot(*(end - start)) / step)
+        made += [_box(x - 2, y - 2, x + 2, y + 2) for x, y in np.linspace(start, end, count)]
+    return made
+
+
 def _figure(width: float, height: float, rows: tuple[int, ...] = (1,)) -> tuple[Figure, Any]:
     """A figure that belongs to no window, and its axes (an array of them where there are several rows)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -128,6 +235,19 @@ def _figure(width: float, height: float, rows: tuple[int, ...] = (1,)) -> tuple[
     FigureCanvasAgg(figure)
     axes: Axes | Any = figure.subplots(len(rows), height_ratios=rows)
     return figure, axes
+
+
+def _box(x0: float, y0: float, x1: float, y1: float) -> Bbox:
+    from matplotlib.transforms import Bbox
+
+    return Bbox([[x0, y0], [x1, y1]])
+
+
+def _shared_area(one: Bbox, other: Bbox) -> float:
+    """Of two boxes, in square pixels."""
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return float(max(width, 0) * max(height, 0))
 
 
 def _wrapped(title: str, figure: Figure, *lines: str) -> str:

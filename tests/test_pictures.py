@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,3 +115,47 @@ def test_wilson(share: float, n: int) -> None:
 def test_a_picture_keeps_the_dots_of_its_name(tmp_path: Path, name: str) -> None:
     pictures.confusion_matrix(score([0, 1], [0, 1], ["angry", "sad"]), "t", tmp_path / name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.v2.png", "a.v2.svg"]
+
+
+def test_names_in_the_trade_off_cover_no_points_and_no_other_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six models close together, in two precisions each."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(pictures, "_save", lambda figure, _: drawn.append(figure))
+    choices = [
+        pictures.Choice(f"mobilenet-{i}", precision, time, uar, (uar - 0.06, uar + 0.06))
+        for i, (slow, uar) in enumerate([(9, 0.63), (9.2, 0.66), (5, 0.65), (5.1, 0.64), (4.6, 0.61), (20, 0.72)])
+        for precision, time in (("fp32", slow), ("int8", slow / 2))
+    ]
+    pictures.trade_off(choices, "title", tmp_path / "front")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    named = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
+    assert sorted(named) == [f"mobilenet-{i}" for i in range(6)]
+    boxes = list(named.values())
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    points = axes.transData.transform([(one.milliseconds, 100 * one.uar) for one in choices])
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    frame = axes.get_window_extent()
+    assert all(
+        frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes
+    )
+    fastest = axes.transData.transform([(choices[1].milliseconds, 100 * choices[1].uar)])[0]
+    assert abs(named["mobilenet-0"].y0 - fastest[1]) < 120  # a name stays with its point
+
+
+def test_the_front_of_the_trade_off_is_a_step_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(pictures, "_save", lambda figure, _: drawn.append(figure))
+    made = [("a", 8.0, 0.7), ("b", 2.0, 0.5), ("c", 4.0, 0.6), ("d", 5.0, 0.55)]
+    pictures.trade_off([pictures.Choice(n, "fp32", t, u, (u, u)) for n, t, u in made], "title", tmp_path / "front")
+    (front,) = (line for line in drawn[0].axes[0].lines if line.get_label() == "Pareto front")
+    corners = [(2, 50), (4, 50), (4, 60), (8, 60), (8, 70), (80, 70)]
+    assert [tuple(point) for point in front.get_xydata()] == pytest.approx(corners)
+
+
+def test_the_trade_off_is_written_as_png_and_svg(tmp_path: Path) -> None:
+    pictures.trade_off([pictures.Choice("a", "int8", 3.0, 0.6, (0.5, 0.7))], "title", tmp_path / "one")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "one.svg"]
