@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import onnx
 
 from fdan_edge.errors import ExportError
 from fdan_edge.export.cost import cost
-from fdan_edge.export.gate import Check
+from fdan_edge.export.gate import LOSS, Check
 from fdan_edge.export.graph import check_graph
-from fdan_edge.export.lower import Clips, Lowered, blame, lower
+from fdan_edge.export.lower import Clips, lower
 from fdan_edge.export.material import Material
 from fdan_edge.export.plan import Plan
+from fdan_edge.export.sensitivity import blame
 from fdan_edge.export.speed import Speed, compare_speed
+from fdan_edge.export.to_onnx import export_graph
 from fdan_edge.files import sha256
 from fdan_edge.progress import say
 from fdan_edge.runners import OnnxRunner
@@ -35,8 +38,24 @@ class Order:
     reference: TorchRunner
     spec: ModelSpec
     material: Material
-    calibration: str  # auto or a method
     force: bool  # keep an int8 that is not faster
+
+    @functools.cached_property
+    def graph(self) -> onnx.ModelProto:
+        """The model in fp32, from which every file is made."""
+        return export_graph(self.reference.path, self.spec)
+
+    @functools.cached_property
+    def clips(self) -> Clips:
+        """What int8 is calibrated on and judged by; the test part is not among it."""
+        material = self.material
+
+        def loss(file: Path) -> float:
+            with OnnxRunner(file, _CPU) as runner:
+                return material.validation.check(runner, "int8").loss
+
+        validation = material.validation.windows
+        return Clips(material.calibration, validation, loss, LOSS["int8"])
 
 
 class Maker:
@@ -58,11 +77,12 @@ class Maker:
             ExportError: a target cannot read it, it does not pass the gate, or it is int8 and not faster.
         """
         file = self.folder / plan.file
-        made = self._lower(plan, file)
+        clips = self.order.clips if plan.precision == "int8" else None
+        made = lower(self.order.graph, file, plan.targets[0], plan.precision, clips)
         model = onnx.load(str(file))
         for target in plan.targets:
             check_graph(model, target)
-        check = self._gate(file, plan)
+        check = self._gate(file, model, plan)
         speed = self._speed(file, plan)
         self.checks.append(check)
         return {
@@ -70,7 +90,7 @@ class Maker:
             "precision": plan.precision,
             "format": plan.format,
             "targets": [target.name for target in plan.targets],
-            "opset": model.opset_import[0].version,
+            "opset": made.opset,
             "gate": {
                 **check.to_dict(),
                 "line": check.line(),
@@ -82,27 +102,13 @@ class Maker:
             "cost": cost(model),
         }
 
-    def _lower(self, plan: Plan, file: Path) -> Lowered:
-        order = self.order
-        clips = self._clips() if plan.precision == "int8" else None
-        spec = replace(order.spec, info={**order.spec.info, "precision": plan.precision})
-        return lower(order.reference.path, spec, file, plan.targets[0], plan.precision, clips)
-
-    def _clips(self) -> Clips:
-        material = self.order.material
-
-        def loss(file: Path) -> float:
-            with OnnxRunner(file, _CPU) as runner:
-                return material.validation.check(runner, "int8").loss
-
-        return Clips(material.calibration, loss, self.order.calibration)
-
-    def _gate(self, file: Path, plan: Plan) -> Check:
+    def _gate(self, file: Path, model: onnx.ModelProto, plan: Plan) -> Check:
         with OnnxRunner(file, _CPU) as runner:
             check = self.order.material.held_out.check(runner, plan.precision)
         say(f"{plan.file}, {plan.precision}: {check.line()}")
         if not check.passed:
-            layers = ", ".join(blame(self.order.reference.path, file, self.order.material.calibration))
+            windows = self.order.material.held_out.windows
+            layers = "; ".join(map(str, blame(self.order.graph, model, windows)))
             raise ExportError(
                 f"{plan.file} ({plan.precision}) does not reproduce {self.order.reference.name}: {check.line()}; "
                 f"most is lost in {layers}"
@@ -115,7 +121,7 @@ class Maker:
             return None
         with tempfile.TemporaryDirectory() as folder:
             other = Path(folder) / "fp32.onnx"
-            lower(self.order.reference.path, self.order.spec, other, TARGETS["cpu"], "fp32", None)
+            lower(self.order.graph, other, TARGETS["cpu"], "fp32")
             with OnnxRunner(file, _CPU) as runner, OnnxRunner(other, _CPU) as next_:
                 speed = compare_speed(runner, next_, "fp32")
         say(f"{plan.file}, {plan.precision}: {speed.line()}")

@@ -84,14 +84,7 @@ class HeldOut:
 
     def __init__(self, items: list[Item], source: str, reference: Runner) -> None:
         self.source, self.spec = source, reference.spec
-        self.items: list[Item] = []
-        self._waveforms: list[audio.Waveform] = []
-        for item in items:
-            try:
-                self._waveforms.append(load(item, self.spec))
-            except AudioError:
-                continue  # reported when the corpus was read for training
-            self.items.append(item)
+        self._waveforms, self.items = load_all(items, self.spec)
         if not self.items:
             raise ExportError(f"none of the {len(items)} clips for the check of the export could be read")
         self.expected = self.probabilities(reference)
@@ -100,6 +93,11 @@ class HeldOut:
         self.truth = "the labels" if known else "what PyTorch recognises"
         named = [labels.index(item.emotion) for item in self.items] if known else self.expected.argmax(1)
         self.true = [int(index) for index in named]
+
+    @property
+    def windows(self) -> NDArray[np.float32]:
+        """The first window of each recording, (recordings, window)."""
+        return first_windows(self._waveforms, self.spec)
 
     def probabilities(self, runner: Runner) -> NDArray[np.float32]:
         """What a runner makes of each recording, (recordings, C)."""
@@ -111,13 +109,22 @@ class HeldOut:
         return compare(self, self.probabilities(runner), precision)
 
 
-def load(item: Item, spec: ModelSpec) -> audio.Waveform:
-    """A recording as `infer` hears it.
+def load_all(items: list[Item], spec: ModelSpec) -> tuple[list[audio.Waveform], list[Item]]:
+    """Recordings as `infer` hears them, without those that cannot be used."""
+    waveforms, kept = [], []
+    for item in items:
+        try:
+            waveforms.append(audio.load_speech(item.path, spec.sample_rate, spec.trim_db))
+        except AudioError:
+            continue  # reported when the corpus was read for training
+        kept.append(item)
+    return waveforms, kept
 
-    Raises:
-        AudioError: it cannot be used.
-    """
-    return audio.load_speech(item.path, spec.sample_rate, spec.trim_db)
+
+def first_windows(waveforms: list[audio.Waveform], spec: ModelSpec) -> NDArray[np.float32]:
+    """What a model hears first of each recording, (recordings, window)."""
+    batches = (audio.window_batches(waveform, spec.window, spec.window_hop, 1) for waveform in waveforms)
+    return np.concatenate([next(iter(batch)) for batch in batches])
 
 
 def compare(held: HeldOut, got: NDArray[np.float32], precision: str) -> Check:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge import audio
 from fdan_edge.checkpoint import load_split
 from fdan_edge.corpora import Item, Source, parse_source, recording
-from fdan_edge.errors import AudioError, DataError, ExportError
+from fdan_edge.errors import DataError, ExportError
 from fdan_edge.evaluate import pick, read_speech
-from fdan_edge.export.gate import CLIPS, HeldOut, load
+from fdan_edge.export.gate import CLIPS, HeldOut, first_windows, load_all
 from fdan_edge.torch_runner import TorchRunner
 
 CALIBRATION = 128  # recordings of the training part
@@ -67,20 +64,10 @@ class Material:
         Raises:
             ExportError: none of them is at hand.
         """
-        windows = list(self._windows(pick(self._needed("train"), CALIBRATION)))
-        if not windows:
+        waveforms, _ = load_all(pick(self._needed("train"), CALIBRATION), self.reference.spec)
+        if not waveforms:
             raise ExportError("no recording of the training part could be read; int8 is calibrated on it")
-        return np.stack(windows)
-
-    def _windows(self, items: list[Item]) -> Iterator[NDArray[np.float32]]:
-        spec = self.reference.spec
-        for item in items:
-            try:
-                waveform = load(item, spec)
-            except AudioError:
-                continue
-            batches = audio.window_batches(waveform, spec.window, spec.window_hop, 1)
-            yield from (batch[0] for batch in itertools.islice(batches, 1))
+        return first_windows(waveforms, self.reference.spec)
 
     def _part(self, name: str) -> list[Item]:
         keys = {recording(key) for key in self._split[name]}

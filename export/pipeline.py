@@ -48,7 +48,6 @@ def export(
     targets: Sequence[str] = ("cpu",),
     precisions: Sequence[str] = (),
     speech: list[Source] | None = None,
-    calibration: str = "auto",
     force: bool = False,
     engines: str = "possible",
 ) -> Exported:
@@ -60,7 +59,6 @@ def export(
         targets: names of `fdan_edge.targets.TARGETS`; the first one's file is `model.onnx`.
         precisions: see `fdan_edge.export.plan.plan`.
         speech: where the recordings for calibration and gate are; the run's own corpora when None.
-        calibration: how int8's ranges are found: minmax, percentile, entropy, or auto, which compares them.
         force: keep an int8 that is not faster than the next precision.
         engines: possible: those that can be built here; required: one that cannot be is an error; none.
 
@@ -72,7 +70,7 @@ def export(
     orders = _engines_wanted(plans, engines)  # what is missing is said before minutes of work, not after
     with TorchRunner(run) as reference:
         spec = _with_scores(reference.spec, run)
-        order = Order(reference, spec, Material(run, reference, speech), calibration, force)
+        order = Order(reference, spec, Material(run, reference, speech), force)
         with bundle.new_bundle(out) as folder:
             maker = Maker(order, folder)
             artifacts = [maker.make(one) for one in plans]

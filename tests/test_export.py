@@ -45,7 +45,7 @@ def copied(content: bytes) -> Callable[..., Lowered]:
         _path: AcousticPath, _spec: ModelSpec, file: Path, _target: Target, precision: str, _: object
     ) -> Lowered:
         file.write_bytes(content)
-        return Lowered(file, precision, None, None, ())
+        return Lowered(file, precision, None, 18, None, ())
 
     return lower
 

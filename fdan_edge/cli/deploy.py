@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -13,15 +12,6 @@ from fdan_edge.errors import AudioError, MissingDependencyError
 from fdan_edge.targets import TARGETS
 
 _TARGET_HELP = f"Where it will run: {', '.join(TARGETS)}; repeat for more."
-
-
-class Calibration(str, Enum):
-    """How int8's ranges are found."""
-
-    auto = "auto"
-    minmax = "minmax"
-    percentile = "percentile"
-    entropy = "entropy"
 
 
 def export(
@@ -42,9 +32,6 @@ def export(
     trt: Annotated[
         bool, typer.Option("--trt", metavar="", help="For the TensorRT that is installed here too; needs one.")
     ] = False,
-    calibration: Annotated[
-        Calibration, typer.Option(help="How int8 finds its ranges; auto compares them.")
-    ] = Calibration.auto,
     student: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="BACKBONE", help="Train a smaller network from RUN first, and export that."),
@@ -82,7 +69,6 @@ def export(
         targets=targets,
         precisions=precision,
         speech=sources,
-        calibration=calibration.value,
         force=force,
         engines="required" if trt else "possible",
     )
