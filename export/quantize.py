@@ -25,6 +25,9 @@ from fdan_edge.export.half import to_half
 from fdan_edge.targets import S8S8, U8S8
 
 FORMATS = (U8S8, S8S8)
+#: CPUs with AVX2 but without VNNI add two products in 16 bits, which 8 bits overflow: ResNet-34 then is 3.5 times as
+#: far from fp32 as with 7, and Whisper's layers are of no use.
+WEIGHT_BITS = {U8S8: 7, S8S8: 8}
 #: What joins layers whose outputs are in 8 bits, and is faster so.
 _JOINING = frozenset(("Relu", "Clip", "MaxPool", "GlobalAveragePool", "Flatten", "Reshape", "Add"))
 _BOUNDING = frozenset(("Relu", "Clip"))
@@ -44,13 +47,15 @@ class Plan:
     layers: tuple[str, ...]  # that have weights, in order
 
 
-def plan(model: onnx.ModelProto, kept: frozenset[str] = frozenset()) -> Plan:
+def plan(model: onnx.ModelProto, form: str, kept: frozenset[str] = frozenset()) -> Plan:
     """What of an fp32 graph is quantised: layers with weights but the classifier, and what joins convolutions.
 
     Matrix products give floats: LayerNormalization, GELU and softmax follow. Products without weights, as in
-    attention, stay as they are.
+    attention, stay as they are. So does, in u8s8, a convolution in front of a GELU: ONNX Runtime runs it in 8 bits
+    only if its output is in 8 bits too, and that cost whisper_tiny more than all else.
 
     Args:
+        form: u8s8 or s8s8.
         kept: layers, as `graph.layer_of` names them, that stay as they are.
     """
     graph = Graph(model)
@@ -62,32 +67,40 @@ def plan(model: onnx.ModelProto, kept: frozenset[str] = frozenset()) -> Plan:
             continue
         # A sum of two layers, one of which is kept higher, is in 8 bits still: or all after it were floats.
         joins = node.op_type in _JOINING and any(name in made for name in graph.computed(node))
-        if graph.has_weights(node) or joins:
+        if (graph.has_weights(node) and not (form == U8S8 and _feeds_floats(graph, node))) or joins:
             chosen.append(node)
             if joins or node.op_type == "Conv":
                 made.update(node.output)
     read = {name for node in chosen for name in graph.computed(node)}
+    folded = {node.input[0] for node in chosen if node.op_type in _BOUNDING}
+    made -= {name for name in folded if len(graph.readers[name]) == 1}
+    read -= folded - made
     layers = dict.fromkeys(layer_of(node) for node in chosen if graph.has_weights(node))
     names = frozenset(node.name for node in chosen)
     return Plan(names, frozenset(read | made), frozenset(made), tuple(layers))
 
 
+def _feeds_floats(graph: Graph, node: onnx.NodeProto) -> bool:
+    readers = [reader for name in node.output for reader in graph.readers[name]]
+    return node.op_type == "Conv" and not any(r.op_type in _JOINING or graph.has_weights(r) for r in readers)
+
+
 def quantize(
-    model: onnx.ModelProto, wanted: Plan, ranges: dict[str, Range], form: str, *, weight_bits: int = 8
+    model: onnx.ModelProto, wanted: Plan, ranges: dict[str, Range], form: str, *, half: bool = True
 ) -> onnx.ModelProto:
     """A copy of an fp32 graph with the plan's nodes in 8 bits.
 
     Args:
         ranges: of every tensor of the plan, from `calibrate`.
-        form: u8s8 or s8s8; the latter is fp16 where it is not 8 bits.
-        weight_bits: 7 for CPUs without VNNI: they add two products in 16 bits, which may saturate with 8.
+        form: u8s8 or s8s8.
+        half: whether s8s8 is fp16 where it is not 8 bits; CPUs run it faster without, for comparisons.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
     writer = _Unsigned if form == U8S8 else _Signed
-    writer(made, wanted, ranges, weight_bits).rewrite()
+    writer(made, wanted, ranges).rewrite()
     del made.graph.value_info[:]
-    if form == S8S8:
+    if form == S8S8 and half:
         made = to_half(made)
     onnx.checker.check_model(made, full_check=True)
     return made
@@ -96,10 +109,12 @@ def quantize(
 class _Writer:
     """One rewriting of a graph."""
 
-    def __init__(self, model: onnx.ModelProto, wanted: Plan, ranges: dict[str, Range], weight_bits: int) -> None:
+    weight_bits: int
+
+    def __init__(self, model: onnx.ModelProto, wanted: Plan, ranges: dict[str, Range]) -> None:
         self.proto, self.graph, self.plan = model.graph, Graph(model), wanted
         self.scales = {name: self.activation_scale(*ranges[name]) for name in sorted(wanted.tensors)}
-        self.largest = 2 ** (weight_bits - 1) - 1
+        self.largest = 2 ** (self.weight_bits - 1) - 1
         self.nodes: list[onnx.NodeProto] = []
         self.dequantised: dict[str, str] = {}
 
@@ -168,8 +183,10 @@ class _Writer:
 class _Unsigned(_Writer):
     """u8s8: unsigned activations, biases in 32 bits, ReLUs folded into the ranges."""
 
-    def __init__(self, model: onnx.ModelProto, wanted: Plan, ranges: dict[str, Range], weight_bits: int) -> None:
-        super().__init__(model, wanted, ranges, weight_bits)
+    weight_bits = WEIGHT_BITS[U8S8]
+
+    def __init__(self, model: onnx.ModelProto, wanted: Plan, ranges: dict[str, Range]) -> None:
+        super().__init__(model, wanted, ranges)
         self._fold_bounds()
         for node in self.graph.nodes:
             if node.op_type in _MOVING and node.name in wanted.nodes:  # of one step, or it does not fuse
@@ -189,7 +206,7 @@ class _Unsigned(_Writer):
             before = node.input[0] if node.input else ""
             if node.op_type not in _BOUNDING or node.name not in self.plan.nodes:
                 continue
-            if len(self.graph.readers[before]) == 1 and self.scales[node.output[0]][1] == 0:
+            if before not in self.scales and self.scales[node.output[0]][1] == 0:
                 maker = self.graph.producer[before]
                 maker.output[0] = node.output[0]
                 self.graph.producer[node.output[0]] = maker
@@ -213,6 +230,8 @@ class _Unsigned(_Writer):
 
 class _Signed(_Writer):
     """s8s8: signed activations around 0; steps are exact in half precision."""
+
+    weight_bits = WEIGHT_BITS[S8S8]
 
     def activation_scale(self, low: float, high: float) -> tuple[np.float32, np.generic]:
         return np.float32(_half_step(_step(np.asarray(max(-low, high)), 127))), np.int8(0)

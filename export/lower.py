@@ -1,0 +1,151 @@
+"""One fp32 graph to the precision that a target wants: halves, or 8 bits with what they cost too much kept higher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from fdan_edge.errors import ExportError
+from fdan_edge.export import calibrate, sensitivity
+from fdan_edge.export.calibrate import Histogram, Range, Windows
+from fdan_edge.export.graph import check_graph
+from fdan_edge.export.half import to_half
+from fdan_edge.export.quantize import FORMATS, WEIGHT_BITS, plan, quantize
+from fdan_edge.files import write_bytes
+from fdan_edge.progress import say
+from fdan_edge.targets import Target, check_precision
+
+#: Windows to compare calibrations on; more did not change the choice.
+COMPARED = 32
+_ROUNDS = 6  # of keeping more layers: 1, 2, 4, ... of them
+
+Judge = Callable[[Path], float]
+
+
+@dataclass
+class Clips:
+    """Sound to calibrate and judge 8 bits with, of one model.
+
+    Args:
+        calibration: windows (n, window) of the training part.
+        validation: windows (m, window) of the validation part, to compare calibrations and layers on.
+        judge: runs a file over the validation part; points of UAR that it loses. None: nothing is judged.
+        limit: points that may be lost.
+    """
+
+    calibration: Windows
+    validation: Windows
+    judge: Judge | None = None
+    limit: float = 1.0
+    _histograms: dict[str, Histogram] = field(default_factory=dict, repr=False)
+
+    def histograms(self, model: onnx.ModelProto) -> dict[str, Histogram]:
+        """Of all activations that a format needs, measured once."""
+        if not self._histograms:
+            tensors = {name for form in FORMATS for name in plan(model, form).tensors}
+            self._histograms.update(calibrate.collect(model, tensors, self.calibration))
+        return self._histograms
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """An artifact."""
+
+    file: Path
+    precision: str
+    format: str | None  # of int8
+    opset: int
+    calibration: dict[str, Any] | None  # how ranges were chosen, plain values for JSON
+    kept: tuple[str, ...]  # layers above 8 bits, by sensitivity
+
+
+def lower(
+    model: onnx.ModelProto, file: Path, target: Target, precision: str, clips: Clips | None = None
+) -> Lowered:
+    """Write a graph in a precision for a target.
+
+    Args:
+        model: in fp32, from `to_onnx.export_graph`.
+        file: to write.
+        precision: fp32, fp16 or int8; empty: the target's default.
+        clips: needed for int8.
+
+    Raises:
+        ConfigError: the target does not take the precision.
+        ExportError: the target cannot run the graph, or 8 bits lose too much whatever is kept higher.
+    """
+    precision = check_precision(target, precision)
+    if precision == "int8":
+        if clips is None:
+            raise ExportError("int8 is calibrated on recordings of the training part, and there are none")
+        return _lower_to_int8(model, file, target, clips)
+    made = to_half(model) if precision == "fp16" else model
+    _write(made, file, target)
+    return Lowered(file, precision, None, _opset(made), None, ())
+
+
+def _lower_to_int8(model: onnx.ModelProto, file: Path, target: Target, clips: Clips) -> Lowered:
+    form = target.int8
+    ranges, record = _calibrate(model, form, clips)
+    order: list[str] = []
+    kept: tuple[str, ...] = ()
+    for attempt in range(_ROUNDS + 1):
+        made = quantize(model, plan(model, form, frozenset(kept)), ranges, form)
+        _write(made, file, target)
+        loss = clips.judge(file) if clips.judge else 0.0
+        if loss <= clips.limit:  # so that NaN fails
+            return Lowered(file, "int8", form, _opset(made), record, kept)
+        if not order:
+            order = list(sensitivity.costs(model, ranges, form, clips.validation))
+        if len(kept) >= len(order) - 1 or attempt == _ROUNDS:
+            break
+        kept = tuple(order[: 2**attempt])
+        say(f"int8 loses {loss:.1f} points of UAR on the validation part; kept higher: {', '.join(kept)}")
+    file.unlink(missing_ok=True)
+    worst = "; ".join(map(str, sensitivity.blame(model, made, clips.validation)))
+    raise ExportError(
+        f"int8 loses {loss:.1f} points of UAR on the validation part (allowed {clips.limit:g}) with {len(kept)} of "
+        f"{len(order)} layers kept higher; most noise comes from {worst}; valid: --precision fp16 or fp32"
+    )
+
+
+def _calibrate(model: onnx.ModelProto, form: str, clips: Clips) -> tuple[dict[str, Range], dict[str, Any]]:
+    """The ranges of the method that is nearest to fp32, and what was compared."""
+    windows = clips.validation[:COMPARED]
+    wanted, histograms = plan(model, form), clips.histograms(model)
+    expected = calibrate.probabilities(model, windows)
+    ranges, compared = {}, {}
+    for method in calibrate.METHODS:
+        ranges[method] = {name: histograms[name].range(method) for name in wanted.tensors}
+        made = quantize(model, wanted, ranges[method], form, half=False)
+        got = calibrate.probabilities(made, windows)
+        difference = np.abs(got - expected)
+        compared[method] = {
+            "mean_difference": round(float(difference.mean()), 6),
+            "max_difference": round(float(difference.max()), 6),
+            "agreement": round(float((got.argmax(1) == expected.argmax(1)).mean()), 4),
+        }
+    # NaN is no number to be the least of.
+    chosen = min(compared, key=lambda name: np.nan_to_num(compared[name]["mean_difference"], nan=np.inf))
+    record = {
+        "method": chosen,
+        "compared": compared,
+        "windows": len(clips.calibration),
+        "compared_on": len(windows),
+        "weight_bits": WEIGHT_BITS[form],
+    }
+    return ranges[chosen], record
+
+
+def _write(model: onnx.ModelProto, file: Path, target: Target) -> None:
+    check_graph(model, target)
+    write_bytes(file, model.SerializeToString())
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
