@@ -174,7 +174,8 @@ def _candidates(source: _Source) -> tuple[str, ...]:
     made_for = {TARGETS[name].runtime for a in source.artifacts for name in a.targets if name in TARGETS}
     flavours = {engine.fingerprint.flavour for engine in source.engines}
     made_for |= {runtime for runtime, flavour in _FLAVOURS.items() if flavour in flavours}
-    if _why_not(source, "onnxruntime-cuda") is None:
+    # int8 that was made for a CPU is slow on a GPU, and was not checked there.
+    if any(a.precision != "int8" for a in source.artifacts) and _why_not(source, "onnxruntime-cuda") is None:
         made_for.add("onnxruntime-cuda")
     return tuple(runtime for runtime in RUNTIMES[:-1] if runtime in made_for | {"onnxruntime-cpu"})
 

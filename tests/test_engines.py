@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
@@ -90,27 +91,42 @@ def test_the_build_shows_what_it_does_and_ctrl_c_ends_it(
     onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, str | None, int]] = []
-    begin, steps = Watch.begin, []
+    begin, end = Watch.begin, Watch.end
+    ended: list[str] = []
 
     def noted(self: Watch, phase: str, inside: str | None, count: int) -> None:
         seen.append((phase, inside, count))
         begin(self, phase, inside, count)
 
+    def noted_end(self: Watch, phase: str) -> None:
+        ended.append(phase)
+        end(self, phase)
+
     monkeypatch.setattr(Watch, "begin", noted)
+    monkeypatch.setattr(Watch, "end", noted_end)
     build(onnx_file, "rtx", "fp32", out=tmp_path / "one.engine")
     assert seen[0][1] is None  # the outermost phase
     assert all(count > 0 for _, _, count in seen)
     assert {inside for _, inside, _ in seen[1:]} <= {phase for phase, _, _ in seen}
+    assert sorted(ended) == sorted(phase for phase, _, _ in seen)
+    count = sum(steps for _, _, steps in seen)
 
-    def pressed(_self: Watch, phase: str, step: int) -> bool:
-        steps.append((phase, step))
-        raise KeyboardInterrupt
+    step = Watch.step
+    steps: list[tuple[str, int]] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def pressed(self: Watch, phase: str, index: int) -> bool:
+        if not steps:
+            signal.raise_signal(signal.SIGINT)
+        steps.append((phase, index))
+        return step(self, phase, index)
 
     monkeypatch.setattr(Watch, "step", pressed)
     with pytest.raises(KeyboardInterrupt):
         build(onnx_file, "rtx", "fp32", out=tmp_path / "two.engine")
-    assert steps
+    assert len(steps) < count
     assert not (tmp_path / "two.engine").exists()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_neither_flavour_is_installed(monkeypatch: pytest.MonkeyPatch, onnx_file: Path) -> None:
@@ -147,6 +163,7 @@ class Classic(ModuleType):
         self.MemoryPoolType = SimpleNamespace(WORKSPACE="WORKSPACE")
         self.OnnxParser = lambda _network, _logger: SimpleNamespace(parse=lambda content: bool(content))
         self.Builder = lambda _logger: self
+        self.IProgressMonitor = type("IProgressMonitor", (), {})
         self.asked: dict[str, Any] = {}
 
     def create_network(self, flags: int) -> Any:
@@ -168,9 +185,7 @@ class Classic(ModuleType):
             clear_flag=lambda flag: asked.update(cleared=flag),
             set_memory_pool_limit=lambda _pool, size: asked.update(workspace=size),
             add_optimization_profile=lambda _profile: None,
-            create_timing_cache=lambda content: (
-                None if content == b"damaged" else self.timed.append(content) or cache
-            ),
+            create_timing_cache=timing,
             set_timing_cache=lambda _cache, _ignore: True,
             get_timing_cache=lambda: cache,
         )

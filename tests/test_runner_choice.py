@@ -261,6 +261,15 @@ def test_onnx_runtime_on_cuda_with_buffers_that_stay(
         assert runner.predict(WINDOWS[:0]).shape == (0, 2)
 
 
+def test_int8_for_a_cpu_stays_there(make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make((INT8, "int8", ("cpu",)))
+    cuda(monkeypatch, starts=True)
+    with open_runner(folder) as runner:
+        assert runner.name == "ONNX Runtime CPU int8"
+    with open_runner(folder, runtime="onnxruntime-cuda") as runner:
+        assert runner.name == "ONNX Runtime CUDA int8"
+
+
 def test_cuda_that_does_not_start_is_said(
     make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

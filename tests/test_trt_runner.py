@@ -225,3 +225,23 @@ def test_missing_packages(monkeypatch: pytest.MonkeyPatch, gpu: Gpu, onnx_file: 
     with pytest.raises(MissingDependencyError, match="an engine needs TensorRT for RTX"):
         opened(onnx_file, "rtx")
     assert left(gpu) == []
+
+
+@pytest.mark.rtx
+def test_the_stand_in_does_nothing_that_tensorrt_cannot() -> None:
+    import tensorrt_rtx as real
+
+    stands_for = {
+        fake_gpu.ExecutionContext: real.IExecutionContext,
+        fake_gpu.Engine: real.ICudaEngine,
+        fake_gpu.RuntimeCache: real.IRuntimeCache,
+        fake_gpu.RuntimeConfig: real.IRuntimeConfig,
+        fake_gpu.Runtime: real.Runtime,
+    }
+    for fake, meant in stands_for.items():
+        names = {name for name in vars(fake) if not name.startswith("_")}
+        own = {"kind", "largest", "cache", "content"}
+        assert names - own <= set(dir(meant)), fake
+    assert "num_io_tensors" in dir(real.ICudaEngine)
+    assert real.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE is not None
+    assert "runtime_config" in real.ICudaEngine.create_execution_context.__doc__
