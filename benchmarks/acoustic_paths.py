@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from fdan_edge import features
-from fdan_edge.bench import machine
+from fdan_edge.machine import machine
 from fdan_edge.checkpoint import load_run, load_split
 from fdan_edge.config import config_from_dict
 from fdan_edge.corpora import Item, Source, parse_source, read

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from fdan_edge.bench import machine
+from fdan_edge.machine import machine
 from fdan_edge.config import Config, load_config
 from fdan_edge.files import write_json
 from fdan_edge.models.fdan import Fdan

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from fdan_edge import cache, features
-from fdan_edge.bench import machine
+from fdan_edge.machine import machine
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Item, parse_source, read
 from fdan_edge.evaluate import read_speech

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fdan_edge.bench import machine
+from fdan_edge.machine import machine
 from fdan_edge.checkpoint import load_run
 from fdan_edge.config import Config, config_to_dict
 from fdan_edge.files import write_json, write_text

@@ -49,7 +49,7 @@ from lmmd_contenders import (
 from torch import Tensor
 
 from fdan_edge import ops
-from fdan_edge.bench import machine
+from fdan_edge.machine import machine
 from fdan_edge.errors import one_line
 from fdan_edge.files import write_json
 

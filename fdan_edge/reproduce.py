@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import torch
 
 from fdan_edge import published
-from fdan_edge.bench import machine
+from fdan_edge.machine import machine
 from fdan_edge.checkpoint import RunInfo, load_run
 from fdan_edge.config import DECISIVE, Config, load_config
 from fdan_edge.corpora import Source

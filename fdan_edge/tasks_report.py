@@ -6,7 +6,7 @@ import math
 import statistics
 from typing import Any, TypeAlias
 
-from fdan_edge.bench import machine
+from fdan_edge.machine import machine
 from fdan_edge.bootstrap import Interval
 from fdan_edge.checkpoint import load_split
 from fdan_edge.errors import CheckpointError

@@ -75,7 +75,7 @@ def bench(
     from contextlib import ExitStack
 
     from fdan_edge.bench import bench as measure
-    from fdan_edge.bench import machine
+    from fdan_edge.machine import machine
     from fdan_edge.cli import show_bench
     from fdan_edge.runners import open_runner
 
