@@ -13,17 +13,19 @@ import onnxruntime
 import torch
 
 from fdan_edge import __version__, bundle
+from fdan_edge.bundle import Artifact
 from fdan_edge.checkpoint import load_split
 from fdan_edge.corpora import Item, Source, parse_source, recording
+from fdan_edge.engines import Engine, build_for, find_tensorrt
 from fdan_edge.errors import DataError, ExportError
 from fdan_edge.evaluate import pick, read_speech
 from fdan_edge.export.to_onnx import OPSET, write_onnx
-from fdan_edge.export.to_tensorrt import Engine, find_tensorrt, write_engine
 from fdan_edge.export.verify import CLIPS, Check, verify
 from fdan_edge.files import sha256
 from fdan_edge.progress import say
 from fdan_edge.runners import OnnxRunner
 from fdan_edge.spec import ModelSpec
+from fdan_edge.targets import find_target
 from fdan_edge.torch_runner import TorchRunner
 
 #: What each corpus allows, as said with the models trained on it.
@@ -76,7 +78,8 @@ def export(run: Path, out: Path, *, trt: bool, speech: list[Source] | None = Non
             with OnnxRunner(folder / bundle.MODEL, ("CPUExecutionProvider",)) as exported:
                 check = verify(reference, exported, clips, source)
             say(f"{bundle.MODEL}: {check.line()}")
-            engine = write_engine(folder / bundle.MODEL, folder, spec.window) if trt else None
+            built = build_for(find_target("rtx"), folder / bundle.MODEL, "fp32")[0] if trt else []
+            engine = built[0] if built else None
             bundle.write_manifest(folder, _manifest(run, spec, check, engine))
     files = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
     return Exported(out, check, engine, files)
@@ -134,13 +137,12 @@ def _manifest(run: Path, spec: ModelSpec, check: Check, engine: Engine | None) -
         "onnx": onnx.__version__,
         "onnxruntime": onnxruntime.__version__,
     }
+    artifact = Artifact(bundle.MODEL, "fp32", None, ("cpu", "rtx") if engine else ("cpu",), OPSET, check.to_dict())
     return {
         "run": str(run),
         "split_sha256": sha256(run / "split.json"),  # says which speech may not be scored
-        "opset": OPSET,
-        "precision": "fp32",
         "spec": json.loads(spec.to_json()),
-        "check": check.to_dict(),
-        "engine": engine.to_dict() if engine else None,
+        "artifacts": [artifact.to_dict()],
+        "engines": [engine.listed(bundle.MODEL, "rtx").to_dict()] if engine else [],
         "versions": versions,
     }

@@ -1,13 +1,16 @@
 """The bundle: the folder that leaves for a device. Imports no torch.
 
-model.onnx          alone enough to run: labels and all settings are in its metadata
-model.rtx.engine    TensorRT for RTX engine, where --trt was asked for (model.trt.engine: classic)
-bundle.json         SHA-256 of every file, versions, the check's result, scores
+model.onnx              alone enough to run: labels and all settings are in its metadata
+model.int8-u8s8.onnx    further artifacts: the same model in other precisions
+model.rtx.engine        TensorRT engines of these artifacts
+README.md               the model card
+bundle.json             SHA-256 of every file, versions, the gate's report and calibration of each artifact
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -16,45 +19,77 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fdan_edge.errors import BundleError, one_line
+from fdan_edge.errors import BundleError, one_line, printable
 from fdan_edge.files import sha256, write_json
-from fdan_edge.spec import check_schema
+from fdan_edge.manifest import Artifact, EngineFile, artifacts, check, engines
+
+__all__ = ["MANIFEST", "MODEL", "SCHEMA", "Artifact", "EngineFile", "artifacts", "engines"]
 
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
-SCHEMA = 1
+SCHEMA = 2
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """Write bundle.json over the files that `folder` holds now."""
+    """Write bundle.json over the files that `folder` holds now.
+
+    Args:
+        folder: of the new bundle.
+        content: all entries but `schema` and `files`; `artifacts` and `engines` as their `to_dict` gives them.
+
+    Raises:
+        BundleError: the content does not fit the files; `read_manifest` would refuse it.
+    """
     files = {
         path.name: {"sha256": sha256(path), "bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())
         if path.name != MANIFEST
     }
-    write_json(folder / MANIFEST, {"schema": SCHEMA, **content, "files": files})
+    values = {"schema": SCHEMA, **content, "files": files}
+    _check(values, folder / MANIFEST)
+    write_json(folder / MANIFEST, values)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The content of bundle.json.
+    """The content of bundle.json, of this schema or an earlier one.
 
     Raises:
-        BundleError: missing, damaged, or of a later version of this project.
+        BundleError: missing, damaged, of a later version of this project, or it names files outside the bundle,
+            or an engine of another ONNX file.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(
-            f"{folder}: not a bundle (no {MANIFEST}); `fdan-edge export RUN --onnx --out {folder}` makes one"
+            f"{folder}: not a bundle (no {MANIFEST}); `fdan-edge export RUN --out {folder}` makes one"
         )
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        check_schema(values["schema"], SCHEMA, str(path))
-        {name: entry["sha256"] for name, entry in values["files"].items()}
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: damaged: {one_line(error)}") from None
+    _check(values, path)
+    return values  # type: ignore[no-any-return]
+
+
+def _check(values: Any, path: Path) -> None:
+    try:
+        check(values, SCHEMA, str(path))
     except KeyError as error:
         raise BundleError(f"{path}: damaged: no {error}") from None
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{path}: damaged: {one_line(error)}") from None
-    return values
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path}: damaged: {printable(one_line(error))}") from None
+
+
+def find_artifact(folder: Path, manifest: dict[str, Any], name: str) -> Artifact:
+    """The artifact of a file name, or of a precision that one artifact alone has.
+
+    Raises:
+        BundleError: there is none.
+    """
+    found = artifacts(manifest)
+    fitting = [a for a in found if a.file == name] or [a for a in found if a.precision == name]
+    if len(fitting) != 1:
+        raise BundleError(f"{folder}: no artifact {name!r}; it holds {', '.join(a.file for a in found)}")
+    return fitting[0]
 
 
 def model_path(target: Path) -> Path:
@@ -64,29 +99,57 @@ def model_path(target: Path) -> Path:
         BundleError: nothing there, not a bundle, or the file is not the one that was exported.
     """
     if not target.exists():
-        raise BundleError(
-            f"{target}: no such bundle or file; `fdan-edge export RUN --onnx --out {target}` makes one"
-        )
+        raise BundleError(f"{target}: no such bundle or file; `fdan-edge export RUN --out {target}` makes one")
     if target.is_file():
         return target
-    return checked_file(target, MODEL)
+    return checked_file(target, artifacts(read_manifest(target))[0].file)
 
 
 def checked_file(folder: Path, name: str) -> Path:
     """A bundle's file after a comparison of its hash with the manifest.
 
     Raises:
-        BundleError: not in the manifest, missing, or changed since the export.
+        BundleError: not in the manifest, a link, missing, cut short, or changed since the export.
     """
+    path, entry = _listed(folder, name)
+    _compare(path, entry, sha256(path))
+    return path
+
+
+def checked_bytes(folder: Path, name: str) -> bytes:
+    """What a bundle's file holds, after the same comparison: what is used is what was compared.
+
+    Raises:
+        BundleError: as of `checked_file`.
+    """
+    path, entry = _listed(folder, name)
+    content = path.read_bytes()
+    _compare(path, entry, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def _listed(folder: Path, name: str) -> tuple[Path, dict[str, Any]]:
     files = read_manifest(folder)["files"]
     if name not in files:
         raise BundleError(f"{folder}: {name} is not in its {MANIFEST}; it holds {', '.join(files)}")
     path = folder / name
+    if path.is_symlink():
+        raise BundleError(f"{path}: is a link; a bundle's files are its own")
     if not path.is_file():
         raise BundleError(f"{path}: missing from the bundle")
-    if sha256(path) != files[name]["sha256"]:
-        raise BundleError(f"{path}: changed or cut short since its export (its SHA-256 is not that of {MANIFEST})")
-    return path
+    return path, files[name]
+
+
+def _compare(path: Path, entry: dict[str, Any], digest: str) -> None:
+    if digest == entry["sha256"]:
+        return
+    size, whole = path.stat().st_size, entry.get("bytes")
+    if whole is not None and size < whole:
+        raise BundleError(f"{path}: cut short: {size} of {whole} bytes; copy the bundle again")
+    raise BundleError(
+        f"{path}: changed since its export (its SHA-256 is not that of {MANIFEST}); "
+        "copy the bundle again, or export it anew"
+    )
 
 
 def _check_replaceable(target: Path) -> None:

@@ -1,142 +1,277 @@
-"""One shape for every way to run a model: waveforms in, probabilities out. Imports no torch."""
+"""Which runtime runs a bundle, an .onnx file or a run folder on this machine. Imports no torch."""
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
-from typing_extensions import Self
+from typing import Any
 
 from fdan_edge import bundle
-from fdan_edge.errors import INSTALL_TRAINING, BundleError, MissingDependencyError, one_line
-from fdan_edge.spec import METADATA_KEY, ModelSpec
+from fdan_edge.bundle import Artifact, EngineFile
+from fdan_edge.errors import (
+    INSTALL_TRAINING,
+    BundleError,
+    ConfigError,
+    FdanEdgeError,
+    MissingDependencyError,
+    choose,
+)
+from fdan_edge.fingerprint import TITLES, find_gpu, here, misfit
+from fdan_edge.onnx_runner import CPU, CUDA, OnnxRunner, import_onnxruntime
+from fdan_edge.runner import Probabilities, Runner, checked_windows
+from fdan_edge.spec import ModelSpec
+from fdan_edge.targets import TARGETS
 
-Probabilities = NDArray[np.float32]
+__all__ = [
+    "RUNTIMES",
+    "OnnxRunner",
+    "Probabilities",
+    "Runner",
+    "Variant",
+    "checked_windows",
+    "open_runner",
+    "variants",
+]
 
-_INPUT, _OUTPUT = "waveform", "probabilities"
-_PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
-
-
-class Runner(Protocol):
-    """Something that names emotions; a context manager."""
-
-    name: str  # runtime and precision, for tables
-    spec: ModelSpec
-
-    def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of windows (n, spec.window) at spec.sample_rate."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def checked_windows(waveforms: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
-    """The windows as float32.
-
-    Raises:
-        ValueError: their shape is not (n, spec.window).
-    """
-    waveforms = np.asarray(waveforms, np.float32)
-    if waveforms.ndim != 2 or waveforms.shape[1] != spec.window:
-        raise ValueError(f"expected windows of shape (n, {spec.window}), got {waveforms.shape}")
-    return waveforms
+#: The preferred first; `torch` runs run folders and nothing else.
+RUNTIMES = ("tensorrt-rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu", "torch")
+_FLAVOURS = {"tensorrt-rtx": "rtx", "tensorrt": "trt"}
+_PROVIDERS = {"onnxruntime-cuda": (CUDA, CPU), "onnxruntime-cpu": (CPU,)}
 
 
-class OnnxRunner:
-    """ONNX Runtime, on a GPU where `onnxruntime-gpu` is installed, else on the CPU.
+class _UnfitError(Exception):
+    """Why a runtime cannot run something here: one line."""
 
-    Args:
-        path: an .onnx file that `fdan-edge export` wrote.
-        providers: ONNX Runtime execution providers, the first one preferred; None: CUDA where this
-            ONNX Runtime has it, then the CPU.
-        threads: intra-op threads; 0: all cores.
 
-    Raises:
-        BundleError: missing, cut short, not ONNX, or not made by this project.
-        MissingDependencyError: ONNX Runtime is not installed.
-    """
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a model on this machine."""
 
-    def __init__(self, path: Path, providers: tuple[str, ...] | None = None, threads: int = 0) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            command = "pip install onnxruntime (or onnxruntime-gpu for CUDA)"
-            raise MissingDependencyError("onnxruntime", "running a model", command) from None
-        if not path.is_file():
-            raise BundleError(f"{path}: no such file; `fdan-edge export RUN --onnx --out BUNDLE` makes one")
-        if providers is None:
-            available = onnxruntime.get_available_providers()
-            providers = tuple(name for name in _PREFERRED if name in available)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # its warnings are for its developers
-        try:
-            self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=list(providers))
-        except Exception as error:  # its exceptions have no common base of its own
-            raise BundleError(f"{path}: cut short or not an ONNX model: {_reason(error)}") from None
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self.spec = ModelSpec.from_json(metadata.get(METADATA_KEY), str(path))
-        self._check_graph(path)
-        self.name = f"ONNX Runtime {self._session.get_providers()[0].removesuffix('ExecutionProvider')}"
+    target: str  # as given: a bundle, an .onnx file or a run folder
+    artifact: str  # name of the ONNX file; "" for a run folder
+    precision: str  # fp32, fp16 or int8; "" where a file does not say
+    runtime: str  # of RUNTIMES
 
-    def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of windows (n, spec.window).
+    def open(self, threads: int = 0) -> Runner:
+        """A runner for exactly this.
 
         Raises:
-            ValueError: the windows are of another shape.
+            BundleError, MissingDependencyError: as of `open_runner`.
         """
-        (probabilities,) = self._session.run([_OUTPUT], {_INPUT: checked_windows(waveforms, self.spec)})
-        return np.asarray(probabilities, np.float32)
-
-    def _check_graph(self, path: Path) -> None:
-        """Raise BundleError unless the graph takes and gives what its metadata says."""
-        inputs = {value.name: value.shape for value in self._session.get_inputs()}
-        outputs = {value.name: value.shape for value in self._session.get_outputs()}
-        window, classes = self.spec.window, len(self.spec.labels)
-        if [*inputs] != [_INPUT] or _OUTPUT not in outputs:
-            raise BundleError(f"{path}: not a model of fdan-edge: it turns {[*inputs]} into {[*outputs]}")
-        if inputs[_INPUT][1:] != [window] or outputs[_OUTPUT][1:] != [classes]:
-            raise BundleError(
-                f"{path}: its metadata ({window} samples, {classes} labels) does not fit its graph "
-                f"({inputs[_INPUT]} to {outputs[_OUTPUT]})"
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        del self._session
+        return open_runner(self.target, threads, artifact=self.artifact or None, runtime=self.runtime)
 
 
-def _reason(error: Exception) -> str:
-    """What ONNX Runtime says after its codes and the file's name."""
-    return one_line(error).rpartition("failed:")[2] or one_line(error)
+@dataclass(frozen=True)
+class _Source:
+    """What there is to run: a bundle, or one .onnx file, which is like a bundle of one artifact."""
+
+    path: Path
+    artifacts: tuple[Artifact, ...]
+    engines: tuple[EngineFile, ...]
+    manifest: dict[str, Any] | None
+
+    def onnx(self, artifact: Artifact) -> Path:
+        """The artifact's file, its hash checked where there is a manifest."""
+        return bundle.checked_file(self.path, artifact.file) if self.manifest else self.path
+
+    def spec(self) -> ModelSpec:
+        """The spec of a bundle."""
+        assert self.manifest is not None
+        return ModelSpec.from_json(json.dumps(self.manifest.get("spec")), f"{self.path / bundle.MANIFEST}")
+
+    def only(self, name: str) -> _Source:
+        """The same with one artifact, named by its file or its precision, and its engines."""
+        if not self.manifest:
+            if name not in (self.path.name, ""):
+                raise BundleError(f"{self.path}: is one file, so there is no artifact {name!r} to choose")
+            return self
+        one = bundle.find_artifact(self.path, self.manifest, name)
+        return replace(self, artifacts=(one,), engines=tuple(e for e in self.engines if e.artifact == one.file))
 
 
-def open_runner(target: str | os.PathLike[str], threads: int = 0) -> Runner:
+def open_runner(
+    target: str | os.PathLike[str],
+    threads: int = 0,
+    *,
+    artifact: str | None = None,
+    runtime: str | None = None,
+    rebuild: bool = False,
+) -> Runner:
     """A runner for a bundle, an .onnx file or a run folder (the last needs PyTorch).
 
+    Without a wish the first runtime that can run it here is taken: TensorRT where an engine fits, else ONNX
+    Runtime on CUDA, else on the CPU. A runtime that the bundle was made for and that cannot be taken is said.
+
+    Args:
+        target: what to run.
+        threads: of the CPU's runtimes; 0: all cores.
+        artifact: the bundle's file to run, or a precision that one file alone has; None: what fits the runtime.
+        runtime: one of RUNTIMES, and no other; None: the first that can.
+        rebuild: where no TensorRT engine fits, build one from the ONNX file and keep it; takes minutes.
+
     Raises:
-        BundleError: the target is none of these, or damaged.
+        BundleError: the target is none of these, or damaged; or the wished runtime cannot run it here.
+        ConfigError: there is no such runtime.
         MissingDependencyError: what it needs is not installed.
     """
     path = Path(target)
+    if runtime not in (None, *RUNTIMES):
+        raise ConfigError(choose("runtime", runtime, RUNTIMES))
     if (path / "run.toml").is_file():
-        return _torch_runner(path, threads)
-    return OnnxRunner(bundle.model_path(path), threads=threads)
+        return _open_run(path, threads, artifact, runtime)
+    if runtime == "torch":
+        raise BundleError(f"{path}: PyTorch runs run folders only; runtimes: {', '.join(RUNTIMES[:-1])}")
+    source = _source(path).only(artifact) if artifact else _source(path)
+    return _open_first(source, (runtime,) if runtime else _candidates(source), threads, rebuild)
 
 
-def _torch_runner(path: Path, threads: int) -> Runner:
+def variants(target: str | os.PathLike[str]) -> list[Variant]:
+    """Every way to run a bundle, an .onnx file or a run folder on this machine, without building anything.
+
+    Raises:
+        BundleError: the target is none of these, or damaged.
+    """
+    path = Path(target)
+    if (path / "run.toml").is_file():
+        return [Variant(str(target), "", "fp32", "torch")]
+    whole = _source(path)
+    return [
+        Variant(str(target), artifact.file, artifact.precision, runtime)
+        for artifact in whole.artifacts
+        for runtime in RUNTIMES[:-1]
+        if _why_not(whole.only(artifact.file), runtime) is None
+    ]
+
+
+def _source(path: Path) -> _Source:
+    if path.suffix == ".engine":
+        raise BundleError(f"{path}: an engine runs as a part of its bundle only; name the folder {path.parent}")
+    if path.is_dir():
+        manifest = bundle.read_manifest(path)
+        return _Source(path, tuple(bundle.artifacts(manifest)), tuple(bundle.engines(manifest)), manifest)
+    return _Source(bundle.model_path(path), (Artifact(path.name, "", None, (), 0),), (), None)
+
+
+def _open_first(source: _Source, runtimes: tuple[str, ...], threads: int, rebuild: bool) -> Runner:
+    """The first runtime that can; those before it say why they cannot."""
+    for runtime in runtimes:
+        try:
+            return _open(source, runtime, threads, rebuild)
+        except _UnfitError as reason:
+            if runtime == runtimes[-1]:
+                raise BundleError(f"{source.path}: {runtime} cannot run it here: {reason}") from None
+            from fdan_edge.progress import say
+
+            say(f"{source.path}: not run by {runtime}: {reason}")
+    raise AssertionError("no runtime")
+
+
+def _candidates(source: _Source) -> tuple[str, ...]:
+    """Runtimes to try: what the bundle was made for, CUDA where ONNX Runtime has it, and the CPU in any case."""
+    made_for = {TARGETS[name].runtime for a in source.artifacts for name in a.targets if name in TARGETS}
+    flavours = {engine.fingerprint.flavour for engine in source.engines}
+    made_for |= {runtime for runtime, flavour in _FLAVOURS.items() if flavour in flavours}
+    if _why_not(source, "onnxruntime-cuda") is None:
+        made_for.add("onnxruntime-cuda")
+    return tuple(runtime for runtime in RUNTIMES[:-1] if runtime in made_for | {"onnxruntime-cpu"})
+
+
+def _why_not(source: _Source, runtime: str) -> str | None:
+    """Why a runtime cannot run a source here and now; None where it can."""
+    if runtime in _FLAVOURS:
+        try:
+            _find_engine(source, _FLAVOURS[runtime], rebuild=False)
+        except _UnfitError as reason:
+            return str(reason)
+        return None
+    if not find_spec("onnxruntime"):
+        return "ONNX Runtime is not installed"
+    if runtime == "onnxruntime-cuda":
+        if CUDA not in import_onnxruntime().get_available_providers():
+            return "this ONNX Runtime has no CUDA: pip install onnxruntime-gpu"
+        if not find_gpu():
+            return "needs an NVIDIA GPU and its driver, and finds none"
+    return None
+
+
+def _open(source: _Source, runtime: str, threads: int, rebuild: bool) -> Runner:
+    if runtime in _FLAVOURS:
+        return _open_tensorrt(source, _FLAVOURS[runtime], rebuild)
+    if runtime == "onnxruntime-cuda" and (reason := _why_not(source, runtime)):
+        raise _UnfitError(reason)
+    artifact = _preferred(source.artifacts, "cuda" if runtime == "onnxruntime-cuda" else "cpu")
+    runner = OnnxRunner(source.onnx(artifact), _PROVIDERS[runtime], threads, artifact.precision)
+    if runner.provider != _PROVIDERS[runtime][0]:  # ONNX Runtime falls back to the CPU without a word
+        runner.__exit__(None, None, None)
+        raise _UnfitError("ONNX Runtime could not start CUDA; do its CUDA and cuDNN fit this driver?")
+    return runner
+
+
+def _preferred(artifacts: tuple[Artifact, ...], target: str) -> Artifact:
+    """The first made for a target, else the first in fp32, which runs everywhere, else the first."""
+    made_for = [artifact for artifact in artifacts if target in artifact.targets]
+    return [*made_for, *(a for a in artifacts if a.precision == "fp32"), *artifacts][0]
+
+
+def _find_engine(source: _Source, flavour: str, *, rebuild: bool) -> EngineFile | Artifact:
+    """An engine of the bundle that fits, else an artifact whose engine is kept from before or is to be built."""
+    from fdan_edge import engines
+
+    if not source.manifest:
+        raise _UnfitError("it runs the engines of a bundle; name the bundle's folder")
+    machine = here(flavour)
+    reasons = []
+    for engine in source.engines:
+        if engine.fingerprint.flavour == flavour:
+            reason = misfit(engine.fingerprint, machine)
+            if reason is None:
+                return engine
+            reasons.append(f"{engine.file} {reason}")
+    artifact = _to_build_from(source.artifacts, flavour)
+    print_ = engines.wanted(machine, artifact.precision, source.manifest["files"][artifact.file]["sha256"])
+    if reason := misfit(print_, machine):
+        raise _UnfitError("; ".join(reasons) or reason)
+    if rebuild or engines.kept(print_):
+        return artifact
+    raise _UnfitError(
+        f"{'; '.join(reasons) or f'no engine of {TITLES[flavour]} in it'}; --rebuild builds one here"
+    )
+
+
+def _to_build_from(artifacts: tuple[Artifact, ...], flavour: str) -> Artifact:
+    """The first artifact that was made for a flavour of TensorRT, else what every runtime parses."""
+    fitting = (name for name, target in TARGETS.items() if target.engine == flavour)
+    made_for = [artifact for name in fitting for artifact in artifacts if name in artifact.targets]
+    return made_for[0] if made_for else _preferred(artifacts, "")
+
+
+def _open_tensorrt(source: _Source, flavour: str, rebuild: bool) -> Runner:
+    found = _find_engine(source, flavour, rebuild=rebuild)
+    try:
+        from fdan_edge import engines
+        from fdan_edge.trt_runner import TensorRtRunner
+
+        if isinstance(found, EngineFile):
+            content = bundle.checked_bytes(source.path, found.file)
+            kept = engines.kept_path(found.fingerprint).with_suffix(".jit")
+            return TensorRtRunner(content, found.fingerprint, source.spec(), source.path / found.file, kept)
+        content, built = engines.rebuilt(source.onnx(found), here(flavour), found.precision)
+        kept = built.path.with_suffix(".jit")
+        return TensorRtRunner(content, built.fingerprint, source.spec(), built.path, kept)
+    except BundleError:  # changed or cut short: refused, whatever else could run
+        raise
+    except FdanEdgeError as error:
+        raise _UnfitError(str(error)) from None
+
+
+def _open_run(path: Path, threads: int, artifact: str | None, runtime: str | None) -> Runner:
+    if runtime not in (None, "torch") or artifact:
+        raise BundleError(
+            f"{path}: is a run folder, which PyTorch runs as it is; `fdan-edge export` makes a bundle"
+        )
     try:
         import torch
 

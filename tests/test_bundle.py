@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from fdan_edge import bundle
+from fdan_edge.bundle import Artifact
 from fdan_edge.errors import BundleError
+
+ARTIFACT = Artifact(bundle.MODEL, "fp32", None, ("cpu",), 18)
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     path.mkdir()
     (path / bundle.MODEL).write_bytes(b"model")
     (path / "model.rtx.engine").write_bytes(b"engine")
-    bundle.write_manifest(path, {"opset": 18})
+    bundle.write_manifest(path, {"artifacts": [ARTIFACT.to_dict()]})
     return path
 
 
@@ -34,7 +37,7 @@ def fails(path: Path, name: str = bundle.MODEL) -> str:
 
 def test_whole_bundle(folder: Path) -> None:
     manifest = bundle.read_manifest(folder)
-    assert manifest["opset"] == 18
+    assert bundle.artifacts(manifest) == [ARTIFACT]
     assert manifest["files"]["model.onnx"]["bytes"] == 5
     assert bundle.model_path(folder) == folder / "model.onnx"
     assert bundle.checked_file(folder, "model.rtx.engine").read_bytes() == b"engine"
@@ -45,7 +48,7 @@ def test_a_file_is_taken_as_it_is(folder: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no such bundle or file; `fdan-edge export RUN --onnx --out"):
+    with pytest.raises(BundleError, match="no such bundle or file; `fdan-edge export RUN --out"):
         bundle.model_path(tmp_path / "none")
 
 
@@ -55,7 +58,7 @@ def test_not_a_bundle(tmp_path: Path) -> None:
 
 def test_changed_since_the_export(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(b"modeI")
-    assert "model.onnx: changed or cut short since its export" in fails(folder)
+    assert "model.onnx: changed since its export" in fails(folder)
 
 
 def test_missing_file(folder: Path) -> None:
@@ -67,8 +70,8 @@ def test_missing_file(folder: Path) -> None:
 
 
 def test_later_schema(folder: Path) -> None:
-    (folder / "bundle.json").write_text(json.dumps({"schema": 2, "parts": []}))
-    assert "made by a later fdan-edge (schema 2 > 1); update this one" in fails(folder)
+    (folder / "bundle.json").write_text(json.dumps({"schema": 3, "parts": []}))
+    assert "made by a later fdan-edge (schema 3 > 2); update this one" in fails(folder)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def make(target: Path, content: str, error: type[Exception] | None = None) -> No
         (folder / bundle.MODEL).write_text(content)
         if error:
             raise error
-        bundle.write_manifest(folder, {})
+        bundle.write_manifest(folder, {"artifacts": [ARTIFACT.to_dict()]})
 
 
 def test_new_bundle_replaces_an_old_one_and_nothing_else(tmp_path: Path) -> None:

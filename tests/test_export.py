@@ -16,12 +16,12 @@ import torch
 from conftest import TINY
 from numpy.typing import NDArray
 
-from fdan_edge import bundle
+from fdan_edge import bundle, engines
 from fdan_edge.checkpoint import save_calibration
 from fdan_edge.config import load_config
 from fdan_edge.corpora import Item, Source
 from fdan_edge.errors import BundleError, ExportError, MissingDependencyError
-from fdan_edge.export import pipeline, to_tensorrt
+from fdan_edge.export import pipeline
 from fdan_edge.export.pipeline import export
 from fdan_edge.export.to_onnx import write_onnx
 from fdan_edge.export.verify import compare, verify
@@ -116,10 +116,11 @@ def test_metadata(bundle_folder: Path, run_folder: Path) -> None:
 
 def test_manifest(bundle_folder: Path) -> None:
     values = bundle.read_manifest(bundle_folder)
-    assert values["check"]["clips"] == 8
-    assert values["check"]["flips"] == 0
-    assert values["check"]["max_difference"] <= 1e-3
-    assert values["engine"] is None
+    (artifact,) = bundle.artifacts(values)
+    assert artifact.gate["clips"] == 8
+    assert artifact.gate["flips"] == 0
+    assert artifact.gate["max_difference"] <= 1e-3
+    assert bundle.engines(values) == []
     assert (
         bundle.checked_file(bundle_folder, "model.onnx").stat().st_size == values["files"]["model.onnx"]["bytes"]
     )
@@ -343,7 +344,7 @@ def test_without_tensorrt_the_command_is_named_at_once(
     monkeypatch.setattr(importlib, "import_module", missing)
     monkeypatch.setattr(pipeline, "write_onnx", None)  # would fail if work had begun
     with pytest.raises(
-        MissingDependencyError, match=r"--trt needs TensorRT.*: pip install tensorrt-rtx-cu13"
+        MissingDependencyError, match=r"an engine needs TensorRT.*: pip install tensorrt-rtx-cu13"
     ) as caught:
         export(run_folder, tmp_path / "out", trt=True)
     assert "\n" not in str(caught.value)
@@ -353,8 +354,8 @@ def test_without_tensorrt_the_command_is_named_at_once(
 def test_the_flavours_of_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     made = {name: types.ModuleType(name) for name in ("tensorrt_rtx", "tensorrt")}
     monkeypatch.setattr(importlib, "import_module", made.__getitem__)
-    assert to_tensorrt.find_tensorrt().__name__ == "tensorrt_rtx"
-    assert to_tensorrt.find_tensorrt("trt").__name__ == "tensorrt"
+    assert engines.find_tensorrt().__name__ == "tensorrt_rtx"
+    assert engines.find_tensorrt("trt").__name__ == "tensorrt"
 
 
 @pytest.mark.rtx
@@ -365,11 +366,12 @@ def test_a_real_engine_is_built(
     monkeypatch.setattr(pipeline, "write_onnx", lambda _path, _spec, target: shutil.copy(exported, target))
     done = export(run_folder, tmp_path / "bundle", trt=True)
     assert done.engine is not None
-    assert (done.engine.flavour, done.engine.profile) == ("rtx", (1, 1, 16))
+    assert (done.engine.fingerprint.flavour, done.engine.batch) == ("rtx", (1, 1, 16))
     assert sorted(done.files) == ["bundle.json", "model.onnx", "model.rtx.engine"]
     engine = bundle.checked_file(tmp_path / "bundle", "model.rtx.engine")
     assert engine.stat().st_size > 1e6  # the weights are in it
-    assert bundle.read_manifest(tmp_path / "bundle")["engine"]["batch"] == [1, 1, 16]
+    (listed,) = bundle.engines(bundle.read_manifest(tmp_path / "bundle"))
+    assert (listed.artifact, listed.target, listed.batch) == ("model.onnx", "rtx", (1, 1, 16))
 
 
 @pytest.mark.rtx
@@ -388,6 +390,6 @@ def test_an_onnx_file_that_tensorrt_cannot_build(bundle_folder: Path, tmp_path: 
     path = tmp_path / "m.onnx"
     path.write_bytes(content[damage])
     with pytest.raises(ExportError, match="TensorRT") as caught:
-        to_tensorrt.write_engine(path, tmp_path, 16000)
+        engines.build(path, "rtx", "fp32")
     assert "\n" not in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]

@@ -21,7 +21,7 @@ from torch import Tensor
 from fdan_edge import audio, frontend
 from fdan_edge.config import Config
 from fdan_edge.corpora.synth_voices import voice
-from fdan_edge.export.to_tensorrt import write_engine
+from fdan_edge.engines import build
 from fdan_edge.frontend import LogMel
 from fdan_edge.models.fdan import build_frontend
 
@@ -253,7 +253,7 @@ def test_the_exported_graph_normalises_as_pytorch_does(batch: int) -> None:
 def test_tensorrt_builds_the_graph_that_normalises(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(graph().SerializeToString())
-    assert write_engine(path, tmp_path, RATE).path.stat().st_size > 1e5  # the DFT's bases are in it
+    assert build(path, "rtx", "fp32").path.stat().st_size > 1e5  # the DFT's bases are in it
 
 
 def test_a_click_moves_the_level_of_peak_alone() -> None:

@@ -1,0 +1,168 @@
+"""What a TensorRT engine was made with and for, and whether that fits this machine. Imports no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+#: flavour -> module
+MODULES = {"rtx": "tensorrt_rtx", "trt": "tensorrt"}
+TITLES = {"rtx": "TensorRT for RTX", "trt": "TensorRT"}
+#: What TensorRT for RTX builds for by default: one engine for Ampere, Ada, Blackwell and later.
+PORTABLE = "8.0+"
+# Of compute capability 8.0 and later these are data-centre and Jetson chips: TensorRT for RTX has no kernels for
+# them (its ComputeCapability knows SM75, SM80, SM86, SM89, SM120 and SM121).
+_NOT_RTX = ("8.7", "9.0", "10.0", "10.1", "10.3", "11.0")
+# cuDeviceGetAttribute
+_MAJOR, _MINOR = 75, 76
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What an engine was made with and for."""
+
+    flavour: str  # rtx or trt
+    version: str  # of TensorRT
+    compute_capability: str  # of the GPU that runs it, as in 8.7; PORTABLE; "" where it is not known
+    driver: str  # CUDA version of the driver that it was built under, as in 12.6; "": built without a GPU
+    precision: str  # of the ONNX file
+    onnx_sha256: str  # of the ONNX file
+    system: str  # as in linux-aarch64
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Fingerprint:
+        """Read what `to_dict` wrote; what later versions added is passed over.
+
+        Raises:
+            KeyError: an entry is missing.
+            ValueError: an entry is not text, or there is no such flavour.
+        """
+        made = cls(**{field.name: values[field.name] for field in fields(cls)})
+        for name, value in asdict(made).items():
+            if not isinstance(value, str):
+                raise ValueError(f"{name} {value!r} of an engine's fingerprint is not text")
+        if made.flavour not in MODULES:
+            raise ValueError(
+                f"flavour {made.flavour!r} of an engine's fingerprint is none of {', '.join(MODULES)}"
+            )
+        return made
+
+    def digest(self) -> str:
+        """16 hexadecimal digits for file names; the same for all drivers, since engines outlive a new one."""
+        values = {**self.to_dict(), "driver": ""}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The first NVIDIA GPU of this machine, as its driver tells."""
+
+    compute_capability: str  # as in 8.7
+    driver: str  # the CUDA version that the driver brings, as in 12.6
+    memory: int  # bytes
+
+
+@dataclass(frozen=True)
+class Here:
+    """What an engine meets on this machine."""
+
+    flavour: str
+    version: str  # of the installed TensorRT; "" where it is not installed
+    gpu: Gpu | None
+    system: str
+
+
+def misfit(engine: Fingerprint, here: Here) -> str | None:
+    """One line that says why an engine cannot run here; None where it fits.
+
+    The rules are NVIDIA's. Classic TensorRT (developer guide, Engine Compatibility): an engine runs with the
+    exact version that built it, on the same platform and, unless asked for more, the same compute capability.
+    TensorRT for RTX (developer guide, Engine Compatibility and CPU-Only AOT): engines are not compatible between
+    releases either; they do run on both operating systems, by default from compute capability 8.0 on, and on 7.5
+    where they were built for it.
+    """
+    title = TITLES[engine.flavour]
+    if engine.flavour != here.flavour:
+        return f"is an engine of {title}, not of {TITLES[here.flavour]}"
+    if not here.version:
+        return f"needs {title}, which is not installed"
+    if here.gpu is None:
+        return "needs an NVIDIA GPU and its driver, and finds none"
+    if release(engine.version) != release(here.version):
+        return f"was built by {title} {engine.version or '(unknown)'}, this is {here.version}"
+    if engine.flavour == "trt" and engine.system != here.system:
+        return f"was built on {engine.system or 'an unknown system'}, this is {here.system}"
+    return _wrong_gpu(engine, here.gpu)
+
+
+def _wrong_gpu(engine: Fingerprint, gpu: Gpu) -> str | None:
+    built, has = engine.compute_capability, gpu.compute_capability
+    if engine.flavour == "rtx" and has in _NOT_RTX:
+        return f"{TITLES['rtx']} does not run on compute capability {has}; use ONNX Runtime or classic TensorRT"
+    if (release(has) >= (8, 0)) if built == PORTABLE else (built == has):
+        return None
+    wanted = "8.0 and later" if built == PORTABLE else built or "(unknown)"
+    return f"was built for compute capability {wanted}, this GPU has {has}"
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Major, minor and patch of a version; its build does not count. () for what is no version."""
+    parts = version.split("+")[0].split(".")[:3]
+    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
+
+
+def here(flavour: str) -> Here:
+    """This machine as an engine of a flavour meets it. Imports the flavour's module where there is a GPU."""
+    gpu = find_gpu()
+    version = ""
+    if gpu and find_spec(MODULES[flavour]):
+        try:
+            version = str(importlib.import_module(MODULES[flavour]).__version__)
+        except (ImportError, OSError, RuntimeError):  # installed, but its libraries do not load
+            version = ""
+    return Here(flavour, version, gpu, system())
+
+
+def system() -> str:
+    """Operating system and processor, as in linux-x86_64."""
+    return f"{platform.system()}-{platform.machine()}".lower()
+
+
+@cache
+def find_gpu() -> Gpu | None:
+    """The first GPU that the driver shows; None without a driver or a GPU. Makes no CUDA context."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    return read_gpu(cuda)
+
+
+def read_gpu(cuda: Any) -> Gpu | None:
+    """The first GPU that a loaded CUDA driver library shows."""
+    device, version = ctypes.c_int(), ctypes.c_int()
+    major, minor, memory = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+    calls: tuple[Callable[[], int], ...] = (
+        lambda: cuda.cuInit(0),
+        lambda: cuda.cuDeviceGet(ctypes.byref(device), 0),  # fails where there is none
+        lambda: cuda.cuDriverGetVersion(ctypes.byref(version)),
+        lambda: cuda.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device),
+        lambda: cuda.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device),
+        lambda: cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device),
+    )
+    if any(call() != 0 for call in calls):
+        return None
+    driver = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    return Gpu(f"{major.value}.{minor.value}", driver, memory.value)
