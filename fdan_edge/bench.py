@@ -70,7 +70,8 @@ class Latency:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, rounded to what a clock can tell."""
-        return rounded(asdict(self))
+        values: dict[str, Any] = rounded(asdict(self))
+        return values
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def chosen(target: str, runtimes: Sequence[str] = (), precisions: Sequence[str] 
     return kept
 
 
-def bench(contenders: Sequence[tuple[Variant, Runner]], plan: Plan = Plan()) -> list[Timed]:  # noqa: B008
+def bench(contenders: Sequence[tuple[Variant, Runner]], plan: Plan = Plan()) -> list[Timed]:
     """Time runners against each other, in turn by blocks, so that drift meets all alike.
 
     Blocks, not single calls: the threads of one runtime spin for a while after a call, waiting for the next,

@@ -26,7 +26,9 @@ _MARK = "_kernel_time"
 Parts = dict[str, float]  # name -> milliseconds of a call
 
 
-def breakdown(variant: Variant, runner: Runner, windows: NDArray[np.float32], wall: float, threads: int = 0) -> Parts:
+def breakdown(
+    variant: Variant, runner: Runner, windows: NDArray[np.float32], wall: float, threads: int = 0
+) -> Parts:
     """Milliseconds of a prediction by part, as far as the runtime tells; empty where it does not.
 
     Parts are `front_end` and `network`, or `compute` for both together; `copy` of waveforms and results; `host`,
@@ -106,7 +108,7 @@ def _of_onnxruntime(variant: Variant, windows: NDArray[np.float32], threads: int
 
 
 def of_profile(events: Iterable[dict[str, Any]]) -> Parts:
-    """Front end and network by the events of ONNX Runtime's profiler; empty where nodes are not named by module."""
+    """Front end and network by the events of ONNX Runtime's profiler; empty where nodes have no module's name."""
     spans: dict[str, list[float]] = {}  # in the order of execution
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(_MARK):
@@ -135,5 +137,3 @@ def _owners(names: list[str]) -> dict[str, str]:
         else:
             following = owners[name]
     return owners
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -83,11 +84,12 @@ def _start(target: str, artifact: str, runtime: str, threads: int) -> ColdStart:
         raise FdanEdgeError(f"{target}: the cold start failed: {words[-1]}")
     told = json.loads(done.stdout.splitlines()[-1])
     marks = [begin, *(told[name] for name in ("begun", "imported", "loaded", "answered"))]
-    steps = [1000 * (after - before) for before, after in zip(marks, marks[1:], strict=False)]
+    steps = [1000 * (after - before) for before, after in itertools.pairwise(marks)]
     peak, bare, device = (None if told[n] is None else told[n] / 2**20 for n in ("peak", "bare", "device"))
     assert peak is not None
     assert bare is not None
-    return ColdStart(1000 * (marks[-1] - begin), *steps, peak, bare, device)
+    python, imports, load, first = steps
+    return ColdStart(sum(steps), python, imports, load, first, peak, bare, device)
 
 
 def _flags() -> list[str]:

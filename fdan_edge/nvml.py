@@ -5,18 +5,21 @@ It needs the package nvidia-ml-py and a driver. Jetsons have none of this: there
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def _library() -> Any:
     """The library, initialised; None where it or the driver is missing."""
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
+        library = importlib.import_module("pynvml")
+        library.nvmlInit()
     except Exception:  # ImportError, or the library's own for a missing driver
         return None
-    return pynvml
+    return library
 
 
 def describe() -> list[dict[str, Any]]:
@@ -46,10 +49,10 @@ def used_memory() -> int | None:
 
 def energy() -> float | None:
     """Joules that the first GPU has taken since its driver was loaded; None where that is not told."""
-    return _ask(lambda library, handle: library.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000)
+    return _ask(lambda library, handle: float(library.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000)
 
 
-def _ask(question: Any) -> Any:
+def _ask(question: Callable[[Any, Any], T]) -> T | None:
     library = _library()
     if library is None:
         return None
