@@ -17,13 +17,13 @@ from typing import Any
 import torch
 
 from fdan_edge import features
-from fdan_edge.bench import machine
 from fdan_edge.checkpoint import load_run, load_split
 from fdan_edge.config import config_from_dict
 from fdan_edge.corpora import Item, Source, parse_source, read
 from fdan_edge.emotions import canonical
 from fdan_edge.evaluate import evaluate, read_speech
 from fdan_edge.files import write_json, write_text
+from fdan_edge.machine import machine
 from fdan_edge.progress import say
 from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import spread

@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from fdan_edge.bench import machine
 from fdan_edge.config import Config, load_config
 from fdan_edge.files import write_json
+from fdan_edge.machine import machine
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.objective import Batch, Outputs, forward, terms, transfer
 from fdan_edge.optimisation import build_optimizer, keep_freed_memory

@@ -28,11 +28,11 @@ from typing import Any
 import torch
 
 from fdan_edge import cache, features
-from fdan_edge.bench import machine
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Item, parse_source, read
 from fdan_edge.evaluate import read_speech
 from fdan_edge.files import write_json
+from fdan_edge.machine import machine
 from fdan_edge.models.fdan import build_frontend
 from fdan_edge.parallel import in_parallel
 

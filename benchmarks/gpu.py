@@ -216,7 +216,7 @@ def report(gpu: str, all_steps: list[Step]) -> dict[str, Any]:
     """What is written: the machine, and every step with its outcome."""
     import torch
 
-    from fdan_edge.bench import machine
+    from fdan_edge.machine import machine
 
     def first_line(*command: str) -> str:
         try:

@@ -32,8 +32,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fdan_edge.alignment import coral, ida, mmd
-from fdan_edge.bench import machine
 from fdan_edge.files import write_json
+from fdan_edge.machine import machine
 from fdan_edge.ops import lmmd
 from fdan_edge.sparse import duality_gap, sparse_codes
 

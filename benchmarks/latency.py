@@ -1,4 +1,4 @@
-"""3 s of audio to probabilities: PyTorch eager against ONNX Runtime, in one run.
+"""Everything of runs and bundles that runs here, in one run: 3 s of audio to probabilities.
 
     python benchmarks/latency.py RUN BUNDLE [--json benchmarks/results/latency-<machine>.json]
 
@@ -10,27 +10,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fdan_edge.bench import bench, machine
-from fdan_edge.cli import show, show_bench
+from fdan_edge.bench import Plan
+from fdan_edge.cli import run_bench, show, show_bench
 from fdan_edge.files import write_json
-from fdan_edge.runners import open_runner
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="+", help="runs and bundles; ratios are to the first")
     parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--batches", default="", help="throughput at these too, e.g. 1,4,16")
+    parser.add_argument("--estimate", default="", help="cards, e.g. rtx4060,orin-nano")
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    results: dict[str, object] = {"machine": machine()}
-    for threads in (0, 1):
-        runners = [(target, open_runner(target, threads)) for target in arguments.targets]
-        rows = bench(runners, runs=arguments.runs, threads=threads)
-        show.out.print(f"\n[bold]{'all cores' if threads == 0 else 'one thread'}[/]")
-        show_bench.latency(rows)
-        results["all_cores" if threads == 0 else "one_thread"] = [row.to_dict() for row in rows]
-    if arguments.json:
-        write_json(arguments.json, results)
+    options = parser.parse_args()
+    wanted = run_bench.Wanted(options.targets, "", [], [])
+    results: dict[str, object] = {}
+    for threads, title in ((0, "all cores"), (1, "one thread")):
+        plan = Plan(options.runs, 1, run_bench.sizes(options.batches), threads, options.starts)
+        report = run_bench.measure(wanted, plan, run_bench.cards(options.estimate))
+        show.out.print(f"\n[bold]{title}[/]")
+        show_bench.show(report)
+        results[title.replace(" ", "_")] = run_bench.to_dict(report)
+    if options.json:
+        write_json(options.json, results)
 
 
 if __name__ == "__main__":

@@ -49,9 +49,9 @@ from lmmd_contenders import (
 from torch import Tensor
 
 from fdan_edge import ops
-from fdan_edge.bench import machine
 from fdan_edge.errors import one_line
 from fdan_edge.files import write_json
+from fdan_edge.machine import machine
 
 DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16")}
 MATMUL = "matmul"

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge import tasks
-from fdan_edge.bench import machine
 from fdan_edge.corpora import parse_source
 from fdan_edge.files import write_json, write_text
+from fdan_edge.machine import machine
 from fdan_edge.reproduce import run_row
 
 #: title -> what is changed

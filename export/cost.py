@@ -13,14 +13,14 @@ import onnx
 from fdan_edge.errors import ExportError
 
 #: A new view of the same memory: no kernel. DequantizeLinear is done where its result is read.
-_VIEWS = frozenset("Reshape Squeeze Unsqueeze Flatten Identity Dropout DequantizeLinear".split())
+_VIEWS = frozenset(("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "DequantizeLinear"))
 #: Compilers add these to the kernel that makes their input.
 _POINTWISE = frozenset(
     """
     Abs Add And BatchNormalization Cast Ceil Celu Clip Cos Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual
     HardSigmoid HardSwish LeakyRelu Less LessOrEqual Log Max Min Mish Mod Mul Neg Not Or PRelu Pow QuantizeLinear
     Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Tanh Where
-    """.split()
+    """.split()  # noqa: SIM905 - as strings in quotes nobody could read it
 )
 #: These read no more of their input than they write.
 _PICKS = frozenset(("Slice", "Gather", "Split"))
@@ -171,7 +171,7 @@ class _Graph:
 
     def _precision(self, node: onnx.NodeProto) -> str:
         """What a node computes in: that of its widest factor."""
-        inputs = [name for name in self._read(node)[: 2 if node.op_type in _MULTIPLIES else 1]]
+        inputs = self._read(node)[: 2 if node.op_type in _MULTIPLIES else 1]
         kinds = [onnx.TensorProto.DataType.Name(self._tensor(name).kind) for name in inputs]
         found = [_PRECISIONS.get(kind, "fp32") for kind in kinds]
         return next((precision for precision in ("fp32", "fp16") if precision in found), "int8")

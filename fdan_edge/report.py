@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fdan_edge import published
-from fdan_edge.bench import machine
 from fdan_edge.config import Config, config_to_dict
+from fdan_edge.machine import machine
 from fdan_edge.protocols import FOLDED
 from fdan_edge.published import Published
 from fdan_edge.reproduce import Outcome, Outcomes, Request, Run

@@ -16,7 +16,6 @@ from typing import Any, TypeAlias
 import torch
 
 from fdan_edge import published
-from fdan_edge.bench import machine
 from fdan_edge.checkpoint import RunInfo, load_run
 from fdan_edge.config import DECISIVE, Config, load_config
 from fdan_edge.corpora import Source
@@ -33,6 +32,7 @@ from fdan_edge.errors import (
 )
 from fdan_edge.files import write_json
 from fdan_edge.fit import absolute, fit
+from fdan_edge.machine import machine
 from fdan_edge.predictions import FILE, Predictions, load_predictions
 from fdan_edge.progress import say
 from fdan_edge.protocols import FOLDED

@@ -6,10 +6,10 @@ import math
 import statistics
 from typing import Any, TypeAlias
 
-from fdan_edge.bench import machine
 from fdan_edge.bootstrap import Interval
 from fdan_edge.checkpoint import load_split
 from fdan_edge.errors import CheckpointError
+from fdan_edge.machine import machine
 from fdan_edge.report import Notes, aligned, changes, entry, made_with, settings_line
 from fdan_edge.tasks import Line, Task, TaskRequest, Trial
 from fdan_edge.tasks_scores import Difference, Result, result

@@ -316,28 +316,50 @@ def test_evaluate_names_broken_recordings_and_goes_on(
     assert err == f"left out: {broken}: is empty (0 bytes)\n"
 
 
-def test_bench_table_fits_80_columns(run: Run, bundle_folder: Path) -> None:
+def test_bench_tables_fit_80_columns(run: Run, bundle_folder: Path) -> None:
     model = bundle_folder / "model.onnx"
-    code, out, err = run("bench", bundle_folder, model, "--runs", "5", "--threads", "1")
-    assert (code, err) == (0, "")
-    head, one, first, two, second, calls, note = out.splitlines()
-    assert head.split("  ")[0].strip() == "runner"
-    assert (first, second) == (f"  {bundle_folder}", f"  {model}")
-    assert one.startswith("ONNX Runtime CPU ")
-    assert one.endswith(" 1.00")
-    assert len(head) == len(one) == len(two) <= 80
-    assert calls == "1 s of audio per call, batch 1, 5 calls of each in turn"
-    assert note.startswith("RTF: ")
+    words = ["--runs", "5", "--threads", "1", "--starts", "1", "--batches", "1,2", "--estimate", "rtx4060"]
+    code, out, _ = run("bench", bundle_folder, model, *words, "--runtime", "onnxruntime-cpu")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[1:3] == [f"A  {bundle_folder}", f"B  {model}"]
+    assert max(map(len, lines[3:])) <= 80
+    assert lines[4].split() == ["ms", "p50", "p95", "p99", "max", "RTF", "ratio"]
+    assert lines[5].startswith("A fp32 onnxruntime-cpu ")
+    assert lines[5].endswith(" 1")
+    assert re.fullmatch(r"B \S* ?onnxruntime-cpu .* \d+\.\d\d \(\d+\.\d\d-\d+\.\d\d\)", lines[6])
+    assert lines[7] == "1 s of audio per call, batch 1, 5 calls of each in turn"
+    for title in ("ms by part", "cold start, ms and peak memory", "windows per second, by batch"):
+        assert title in lines
+    assert "estimate, not measured: rooflines" in lines
+    assert any(re.match(r"  A fp32 onnxruntime-cpu: .* ms, fastest call .* of it", line) for line in lines)
 
 
 def test_bench_json(run: Run, bundle_folder: Path) -> None:
-    code, out, err = run("bench", bundle_folder, "--runs", "6", "--batch", "3", "--json")
-    assert (code, err) == (0, "")
+    words = ["--runtime", "onnxruntime-cpu", "--runs", "6", "--batch", "3", "--json"]
+    code, out, _ = run("bench", bundle_folder, *words)
+    assert code == 0
     values = json.loads(out)
     assert values["machine"]["cores"] >= 1
     (row,) = values["latency"]
     assert (row["target"], row["runs"], row["batch"], row["seconds_of_audio"]) == (str(bundle_folder), 6, 3, 3.0)
     assert row["real_time_factor"] == pytest.approx(row["p50"] / 3000, abs=2e-5)
+    assert row["start"]["total"] > row["start"]["load"] > 0
+
+
+def test_bench_against_another_bundle(run: Run, bundle_folder: Path, tmp_path: Path) -> None:
+    other, table = tmp_path / "other", tmp_path / "bench.md"
+    shutil.copytree(bundle_folder, other)
+    words = ["--runs", "10", "--starts", "0", "--markdown", table]
+    code, out, _ = run("bench", bundle_folder, "--vs", other, "--runtime", "onnxruntime-cpu", *words)
+    assert code == 0
+    first = next(line for line in out.splitlines() if " against " in line)
+    assert first.startswith("A fp32 onnxruntime-cpu against B fp32 onnxruntime-cpu: ")
+    assert "  of the other's: file 1.00" in out
+    text = table.read_text()
+    assert "| A fp32 onnxruntime-cpu |" in text
+    assert first in text
+    assert "cold start" not in text  # it was not asked for
 
 
 def test_doctor(run: Run) -> None:

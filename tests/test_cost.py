@@ -139,7 +139,9 @@ def test_int8_by_q_and_dq_moves_bytes_not_floats() -> None:
 
 
 def test_half_precision() -> None:
-    half = model([convolution(y="y")], {"w": zeros(8, 3, 3, 3, dtype=np.float16)}, (1, 3, 4, 4), TensorProto.FLOAT16)
+    half = model(
+        [convolution(y="y")], {"w": zeros(8, 3, 3, 3, dtype=np.float16)}, (1, 3, 4, 4), TensorProto.FLOAT16
+    )
     (layer,) = cost(half)["layers"]
     assert (layer["precision"], layer["weight_bytes"], layer["read_bytes"]) == ("fp16", 2 * 216, 2 * 48)
 

@@ -20,6 +20,8 @@ LAYERS = [
         "fdan_edge.targets",
         "fdan_edge.files",
         "fdan_edge.progress",
+        "fdan_edge.nvml",
+        "fdan_edge.machine",
     ],
     [
         "fdan_edge.spec",
@@ -69,7 +71,11 @@ LAYERS = [
         "fdan_edge.target",
         "fdan_edge.embed",
         "fdan_edge.scoring",
+        "fdan_edge.coldstart",
+        "fdan_edge.breakdown",
         "fdan_edge.bench",
+        "fdan_edge.versus",
+        "fdan_edge.roofline",
         "fdan_edge.doctor",
     ],
     [
@@ -105,7 +111,13 @@ RUNTIME = [
     "trt_runner",
     "runners",
     "infer",
+    "nvml",
+    "machine",
+    "coldstart",
+    "breakdown",
     "bench",
+    "versus",
+    "roofline",
     "doctor",
     "progress",
     "scan",
@@ -118,6 +130,7 @@ RUNTIME = [
     "cli.deploy",
     "cli.show",
     "cli.show_bench",
+    "cli.run_bench",
 ]
 TRAINING_ONLY = {
     "torch",

@@ -97,18 +97,24 @@ def test_infer_gives_the_same_probabilities(
 def test_bench(slim: Path, bundle_folder: Path) -> None:
     out = python(slim, "-m", "fdan_edge", "bench", str(bundle_folder), "--runs", "5", "--json")
     (row,) = json.loads(out)["latency"]
-    assert 0 < row["p50"] <= row["p95"] <= row["p99"]
-    assert row["cold_start"] > 0
-    assert 20 < row["peak_memory_mib"] < 400
+    assert 0 < row["p50"] <= row["p95"] <= row["p99"] <= row["max"]
+    assert row["start"]["total"] > 0
+    assert 20 < row["start"]["peak_mib"] < 400
 
 
 _CHILD = """
 import json, sys
-target, threads, sys.path[:] = json.loads(sys.argv[1])
+*_, sys.path[:] = json.loads(sys.argv[1])
 import importlib.util
-print(json.dumps({"answered": 0, "peak": importlib.util.find_spec("torch") is not None}))
+found = importlib.util.find_spec("torch") is not None
+times = dict.fromkeys(("begun", "imported", "loaded", "answered"), 0)
+print(json.dumps({**times, "peak": found * 2**20, "bare": 0, "device": None}))
 """
-_PARENT = "import sys, fdan_edge.bench as b; b._COLD_START = sys.argv[1]; print(b.cold_start('x')['peak'])"
+_PARENT = """
+import sys, fdan_edge.coldstart as c
+c._PROBE = sys.argv[1]
+print(c.cold_start("x", "", "torch").peak_mib == 1)
+"""
 
 
 def test_the_cold_start_of_bench_stays_slim(slim: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from fdan_edge.bench import Latency, bench
+from fdan_edge.bench import Latency, Plan, bench, chosen
 from fdan_edge.checkpoint import load_run
 from fdan_edge.cli import show, show_bench
 from fdan_edge.config import Config
@@ -42,8 +42,9 @@ def run_demo(folder: Path) -> None:
     say("3/4  naming the emotion in voices of speakers that were held out")
     heard = _recognise(bundle)
     say("4/4  timing it")
-    with open_runner(bundle) as onnx, open_runner(run) as eager:
-        rows = bench([(str(bundle), onnx), (str(run), eager)], runs=30)
+    onnx, eager = chosen(str(bundle), ["onnxruntime-cpu"])[0], chosen(str(run))[0]
+    with onnx.open() as first, eager.open() as second:
+        rows = [timed.row for timed in bench([(onnx, first), (eager, second)], Plan(runs=30, starts=1))]
     _summary(fitted, made, heard, rows, time.perf_counter() - start)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from fdan_edge.cli.options import AsJson, Speech, Threads, needs_training, parsed, print_json
 from fdan_edge.errors import AudioError, MissingDependencyError
+from fdan_edge.roofline import CARDS
 from fdan_edge.targets import TARGETS
 
 _TARGET_HELP = f"Where it will run: {', '.join(TARGETS)}; repeat for more."
@@ -115,23 +116,34 @@ def bench(
         list[Path],
         typer.Argument(metavar="BUNDLE", help="Bundles, .onnx files or run folders, timed in turn."),
     ],
+    vs: Annotated[Optional[Path], typer.Option(metavar="BUNDLE", help="Compare with it, pair by pair.")] = None,  # noqa: UP045
+    runtime: Annotated[
+        list[str], typer.Option(metavar="NAME", help="Only this runtime; repeat for more. All that run here.")
+    ] = [],  # noqa: B006
+    precision: Annotated[
+        list[str], typer.Option(metavar="NAME", help="Only fp32, fp16 or int8; repeat for more. All there are.")
+    ] = [],  # noqa: B006
     runs: Annotated[int, typer.Option(metavar="N", min=5, help="Timed calls of each.")] = 50,
     batch: Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Windows per call.")] = 1,
+    batches: Annotated[
+        str, typer.Option(metavar="N,N", help="Throughput at these batches too, e.g. 1,4,16.")
+    ] = "",
+    starts: Annotated[int, typer.Option(metavar="N", min=0, max=100, help="Cold starts of each; 0: none.")] = 3,
     threads: Threads = 0,
+    estimate: Annotated[
+        str, typer.Option(metavar="CARD,CARD", help=f"Estimate for cards not at hand: {', '.join(CARDS)}.")
+    ] = "",
+    markdown: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the tables as Markdown.")] = None,  # noqa: UP045
     as_json: AsJson = False,
 ) -> None:
-    """Time models from waveform to probabilities: latency, real-time factor, cold start, memory."""
-    from contextlib import ExitStack
+    """Time everything in bundles that runs here: latency, parts, throughput, cold start, memory, energy."""
+    from fdan_edge.bench import Plan
+    from fdan_edge.cli import run_bench, show_bench
+    from fdan_edge.files import write_text
 
-    from fdan_edge.bench import bench as measure
-    from fdan_edge.bench import machine
-    from fdan_edge.cli import show_bench
-    from fdan_edge.runners import open_runner
-
-    with ExitStack() as stack:
-        runners = [(str(t), stack.enter_context(open_runner(t, threads))) for t in targets]
-        rows = measure(runners, runs=runs, batch=batch, threads=threads)
-    if as_json:
-        print_json({"machine": machine(), "latency": [row.to_dict() for row in rows]})
-    else:
-        show_bench.latency(rows)
+    plan = Plan(runs, batch, run_bench.sizes(batches), threads, starts)
+    wanted = run_bench.Wanted([str(t) for t in targets], str(vs) if vs else "", runtime, precision)
+    report = run_bench.measure(wanted, plan, run_bench.cards(estimate))
+    if markdown:
+        write_text(markdown, show_bench.markdown(report, run_bench.command()))
+    print_json(run_bench.to_dict(report)) if as_json else show_bench.show(report)
