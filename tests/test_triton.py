@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -361,3 +364,56 @@ def test_the_schema_refuses_what_it_does_not_know(schema: Any) -> None:
     ):
         with pytest.raises(text_format.ParseError):
             text_format.Parse(text(wrong), schema.ModelConfig())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Callable[[Path], str]:
+    """Triton's own server, which PyTriton's wheel ships without our backends: what it says of a repository.
+
+    It reads and checks every configuration before it looks for a backend.
+    """
+    found = importlib.util.find_spec("pytriton")
+    if not found or not found.submodule_search_locations:
+        pytest.skip("no Triton server: pip install --no-deps nvidia-pytriton (x86-64, glibc 2.35)")
+    package = Path(found.submodule_search_locations[0])
+    (tmp_path / "backends").mkdir()
+    off = [f"--allow-{name}=false" for name in ("http", "grpc", "metrics")]
+    folders = [f"--backend-directory={tmp_path / 'backends'}", "--disable-auto-complete-config"]
+
+    def said(repository: Path) -> str:
+        done = subprocess.run(
+            [
+                package / "tritonserver" / "bin" / "tritonserver",
+                f"--model-repository={repository}",
+                *folders,
+                *off,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "LD_LIBRARY_PATH": str(package.parent / "nvidia_pytriton.libs")},
+        )
+        return done.stdout + done.stderr
+
+    return said
+
+
+def test_tritons_own_server_takes_the_configuration(
+    server: Callable[[Path], str], small: Path, tmp_path: Path
+) -> None:
+    (model,) = write_repository(small, tmp_path / "r", "v")
+    said = server(tmp_path / "r")
+    assert "Poll failed" not in said
+    assert "failed to load 'v_onnx' version 1: Invalid argument: unable to find backend library" in said
+    config = (model / "config.pbtxt").read_text()
+    for right, wrong, reason in (
+        ("[4, 8, 16]", "[4, 8, 32]", "dynamic batching preferred size must be <= max batch size"),
+        ("dims: [16000]", "dims: []", "must specify 'dims'"),
+        ('name: "v_onnx"', 'name: "other"', "directory name must equal model name"),
+        ("data_type: TYPE_FP32", "data_type: TYPE_FP31", "TYPE_FP31"),
+    ):
+        (model / "config.pbtxt").write_text(config.replace(right, wrong))
+        said = server(tmp_path / "r")
+        assert reason in said
+        assert "unable to find backend" not in said
