@@ -119,10 +119,13 @@ def export(one: Wanted, target: str) -> None:
     command = [sys.executable, "-m", "fdan_edge", "export", str(one.run), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     one.refusal.unlink(missing_ok=True)
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1]
-        write_text(one.refusal, f"{one.run.resolve().name} in {one.precision}: {last.removeprefix('error: ')}\n")
-        say(last)
+    if not done.returncode:
+        return
+    last = done.stderr.strip().splitlines()[-1]
+    if not last.startswith("error: "):  # not a refusal: something is broken
+        raise SystemExit(done.stderr)
+    write_text(one.refusal, f"{one.run.resolve().name} in {one.precision}: {last.removeprefix('error: ')}\n")
+    say(last)
 
 
 def score(one: Wanted) -> Evaluation:
