@@ -21,8 +21,8 @@ from typing import Any
 
 from fdan_edge import bundle
 from fdan_edge.bundle import Artifact, EngineFile
+from fdan_edge.engines import BATCH
 from fdan_edge.errors import ExportError, one_line
-from fdan_edge.export.to_tensorrt import MAX_BATCH
 from fdan_edge.files import sha256, write_text
 from fdan_edge.spec import METADATA_KEY, ModelSpec
 
@@ -111,7 +111,7 @@ def _suffix(file: str) -> str:
 def _onnx_model(folder: Path, artifact: Artifact, name: str) -> Model:
     path = bundle.checked_file(folder, artifact.file)
     inputs, outputs, spec = _graph(path)
-    config = _common(name, "onnxruntime_onnx", "onnxruntime", MAX_BATCH, inputs, outputs)
+    config = _common(name, "onnxruntime_onnx", "onnxruntime", BATCH[-1], inputs, outputs)
     kind = "KIND_GPU"
     if "cpu" in artifact.targets:  # automatic: where the server has no GPU, it still starts
         kind = "KIND_AUTO" if "cuda" in artifact.targets else "KIND_CPU"
@@ -199,7 +199,7 @@ def _accelerator(precision: str, waveform: Tensor) -> dict[str, Any]:
         return {"name": "cuda", "parameters": [{"key": "use_tf32", "value": "0"}]}
     profile = {
         f"trt_profile_{edge}_shapes": f"{waveform.name}:{'x'.join(map(str, (size, *waveform.dims)))}"
-        for edge, size in (("min", 1), ("opt", 1), ("max", MAX_BATCH))
+        for edge, size in (("min", 1), ("opt", 1), ("max", BATCH[-1]))
     }
     settings = {"precision_mode": "INT8", **profile}
     return {"name": "tensorrt", "parameters": [{"key": k, "value": v} for k, v in settings.items()]}

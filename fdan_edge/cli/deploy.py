@@ -86,6 +86,18 @@ def infer(
     paths: Annotated[
         list[Path], typer.Argument(metavar="FILE", help="Sound files or videos, or folders of sound files.")
     ],
+    runtime: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="The runtime to use.", show_default="the fastest that fits"),
+    ] = None,
+    precision: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="Of a bundle's precisions.", show_default="what fits the runtime"),
+    ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", metavar="", help="Build a TensorRT engine for this machine where none fits."),
+    ] = False,
     threads: Threads = 0,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print a line of JSON for each file.")
@@ -98,7 +110,7 @@ def infer(
     from fdan_edge.runners import open_runner
 
     files = audio.find(paths)
-    with open_runner(bundle, threads) as runner:
+    with open_runner(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner:
         printer = show.Recognitions(as_json, files, runner.spec.labels)
         for path in files:
             try:
