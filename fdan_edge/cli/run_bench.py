@@ -15,7 +15,7 @@ from fdan_edge.errors import ConfigError, choose
 from fdan_edge.machine import busy, machine
 from fdan_edge.progress import say
 from fdan_edge.roofline import Card, Estimate, calibrate, costs, estimate, estimates, find_cards, is_fp32
-from fdan_edge.runners import RUNTIMES
+from fdan_edge.runners import RUNTIMES, Variant
 from fdan_edge.targets import PRECISIONS
 from fdan_edge.versus import pairs
 
@@ -30,6 +30,7 @@ class Wanted:
     vs: str  # compared with the one target; empty: nothing
     runtimes: list[str]
     precisions: list[str]
+    foreign: bool = False  # also artifacts by runtimes that they were not made for
 
 
 def measure(wanted: Wanted, plan: Plan, cards: list[Card]) -> Report:
@@ -45,7 +46,7 @@ def measure(wanted: Wanted, plan: Plan, cards: list[Card]) -> Report:
         say(warning)
     targets = list(dict.fromkeys([*wanted.targets, *([wanted.vs] if wanted.vs else [])]))
     with ExitStack() as stack:
-        variants = [v for target in targets for v in chosen(target, wanted.runtimes, wanted.precisions)]
+        variants = [v for target in targets for v in _chosen(target, wanted)]
         timed = bench([(v, stack.enter_context(v.open(plan.threads))) for v in variants], plan)
     report = Report([one.row for one in timed], here)
     if wanted.vs:
@@ -63,6 +64,10 @@ def _check(wanted: Wanted) -> None:
                 raise ConfigError(choose(what, name, valid))
     if wanted.vs and (len(wanted.targets) > 1 or wanted.vs in wanted.targets):
         raise ConfigError(f"--vs {wanted.vs} compares with one other target; given: {', '.join(wanted.targets)}")
+
+
+def _chosen(target: str, wanted: Wanted) -> list[Variant]:
+    return chosen(target, wanted.runtimes, wanted.precisions, foreign=wanted.foreign)
 
 
 def _of(timed: list[Timed], target: str) -> list[Timed]:
