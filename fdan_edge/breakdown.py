@@ -123,9 +123,8 @@ def of_profile(events: Iterable[dict[str, Any]]) -> Parts:
     each = {"front_end": np.zeros(calls), "network": np.zeros(calls)}
     for name, times in spans.items():
         each["front_end" if owners[name] == _FRONT_END else "network"] += times[:calls]
-    return {
-        part: float(np.median(times[_WARM_UP:] if calls > _WARM_UP else times)) for part, times in each.items()
-    }
+    first = _WARM_UP if calls > _WARM_UP else 0
+    return {part: float(np.median(times[first:])) for part, times in each.items()}
 
 
 def _owners(names: list[str]) -> dict[str, str]:

@@ -48,11 +48,8 @@ def test_casts_belong_to_what_they_are_for() -> None:
 
 def test_parts_are_medians_of_calls_not_of_nodes() -> None:
     # Each call is held up once, every time elsewhere.
-    profile = [
-        e
-        for k in range(9)
-        for e in events(("frontend/A", 90 if k % 2 else 10), ("frontend/B", 10 if k % 2 else 90), calls=1)
-    ]
+    spans = [(10, 90), (90, 10)] * 5
+    profile = [e for a, b in spans for e in events(("frontend/A", a), ("frontend/B", b), calls=1)]
     assert of_profile(profile)["front_end"] == pytest.approx(0.1)
 
 

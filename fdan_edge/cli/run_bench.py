@@ -41,13 +41,14 @@ def measure(wanted: Wanted, plan: Plan, cards: list[Card]) -> Report:
         BundleError: nothing of a target runs here.
     """
     _check(wanted)
-    here = machine()  # before our own load
-    if warning := busy():
-        say(warning)
+    here, warning = machine(), busy()  # before our own load
     targets = list(dict.fromkeys([*wanted.targets, *([wanted.vs] if wanted.vs else [])]))
     with ExitStack() as stack:
         variants = [v for target in targets for v in _chosen(target, wanted)]
-        timed = bench([(v, stack.enter_context(v.open(plan.threads))) for v in variants], plan)
+        contenders = [(v, stack.enter_context(v.open(plan.threads))) for v in variants]
+        if warning:
+            say(warning)
+        timed = bench(contenders, plan)
     report = Report([one.row for one in timed], here)
     if wanted.vs:
         report = replace(report, pairs=pairs(_of(timed, wanted.targets[0]), _of(timed, wanted.vs)))
