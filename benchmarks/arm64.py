@@ -36,8 +36,9 @@ JETPACKS = {"3.10": 35, "3.12": 39}  # Python -> newest manylinux of its Ubuntu,
 #: Orin's cores are A78AE: the same ARMv8.2 with dot products and half precision.
 CPU = "cortex-a76"
 QEMU = "/usr/bin/qemu-aarch64-static"
-#: The greatest difference of a probability from this machine's.
-LIMIT = 1e-4
+#: The greatest difference of a probability from this machine's. In int8, a value that falls on the other side of a
+#: rounding moves by a whole step, and the layers behind it too: 0.023 was seen with the tests' barely trained run.
+LIMITS = {"fp32": 1e-4, "int8": 0.05}
 #: Tests of what a device runs. What needs a package of training is skipped there, or stands in NEEDS_TRAINING.
 TESTS = (
     "errors", "emotions", "files", "spec", "bundle", "runners", "infer", "bench", "doctor", "slim", "audio",
@@ -311,10 +312,10 @@ def try_verbs(device: Device, bundle: Path, recordings: list[Path]) -> dict[str,
     say(there("--version").strip())
     say(there("doctor").strip())
     models = {}
-    for name in models_for_cpu(bundle):
+    for name, precision in models_for_cpu(bundle):
         ours = infer(here, str(bundle / name), map(str, recordings))
         theirs = infer(there, f"{inside}/{name}", heard)
-        models[name] = compare(ours, theirs) | {"sha256": sha256(bundle / name)}
+        models[name] = compare(ours, theirs) | {"limit": LIMITS[precision], "sha256": sha256(bundle / name)}
         say(f"{name}: {models[name]}")
     rows = json.loads(there("bench", inside, "--runs", "5", "--json"))["latency"]
     if not rows or not all(row["p50"] > 0 for row in rows):
@@ -323,12 +324,15 @@ def try_verbs(device: Device, bundle: Path, recordings: list[Path]) -> dict[str,
     return models
 
 
-def models_for_cpu(bundle: Path) -> list[str]:
-    """The bundle's ONNX files that are made for CPUs."""
+def models_for_cpu(bundle: Path) -> list[tuple[str, str]]:
+    """The bundle's ONNX files that are made for CPUs, with their precision."""
     manifest = json.loads((bundle / "bundle.json").read_text())
     if manifest["schema"] == 1:
-        return ["model.onnx"]
-    return [entry["file"] for entry in manifest["artifacts"] if "cpu" in entry["targets"]]
+        return [("model.onnx", "fp32")]
+    found = [(entry["file"], entry["precision"]) for entry in manifest["artifacts"] if "cpu" in entry["targets"]]
+    if not found:
+        stop(f"{bundle}: holds no model for CPUs; `fdan-edge export RUN --target cpu --out {bundle}` makes one")
+    return found
 
 
 _VERSIONS = """
@@ -374,19 +378,18 @@ def main() -> None:
             "debian": SUITE,
             "wheel": wheel.name,
             "versions": versions(device),
-            "limit": LIMIT,
             "models": models,
             "tests": tests,
             "resolved_for_jetpack": {python: resolve(wheel, python, glibc) for python, glibc in JETPACKS.items()},
         }
     write_json(given.out, result)
     say(f"{tests['passed']} tests passed, {tests['skipped']} skipped; written to {given.out}")
-    bad = [name for name, found in models.items() if found["largest_difference"] > LIMIT]
-    if bad:
-        sys.stderr.write(
-            f"error: {', '.join(bad)}: probabilities differ from this machine's by more than {LIMIT}\n"
-        )
-        raise SystemExit(1)
+    for name, found in models.items():
+        if found["largest_difference"] > found["limit"]:
+            sys.stderr.write(
+                f"error: {name}: probabilities differ from this machine's by more than {found['limit']}\n"
+            )
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":
