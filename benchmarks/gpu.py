@@ -53,7 +53,12 @@ print("exercised")
 
 
 LEAST_SECONDS = 2  # a step with less time left is not begun
-TESTS = ("tests/test_native_gpu.py", "tests/test_sparse.py", "tests/test_alignment.py")  # that need no conftest.py
+TESTS = (  # that need no conftest.py
+    "tests/test_native_gpu.py",
+    "tests/test_sparse.py",
+    "tests/test_alignment.py",
+    "tests/test_trt_runner_gpu.py",
+)
 #: What a training step imports beyond what all steps need.
 TRAINING = ("torchvision", "librosa")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+import signal
+import threading
+from types import FrameType, TracebackType
 from typing import Any
 
 from rich.progress import TaskID
@@ -12,32 +14,42 @@ from fdan_edge.progress import bar
 
 
 class Watch:
-    """Bars of one build, while the block runs.
+    """Bars of one build, while the block runs; Ctrl-C ends it at the next step, by KeyboardInterrupt.
 
     Args:
-        tensorrt: the module; versions before 8.6 have no progress monitor, and build without a bar.
-        config: the builder's configuration, which gets the monitor.
         title: what is built.
     """
 
-    def __init__(self, tensorrt: Any, config: Any, title: str) -> None:
+    def __init__(self, title: str) -> None:
         self.stopped = False  # by Ctrl-C
+        self._before: Any = None  # what Ctrl-C did
         self._title = title
         self._bars = bar()
         self._tasks: dict[str, TaskID] = {}
-        self._config = config
-        self._monitor = _monitor(tensorrt, self) if hasattr(tensorrt, "IProgressMonitor") else None
 
     def __enter__(self) -> Self:
+        # An exception of Python's own handler would be lost in the C++ that calls the monitor and the logger.
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._stop)
         self._bars.start()
-        if self._monitor:
-            self._config.progress_monitor = self._monitor
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+        if self.stopped:
+            raise KeyboardInterrupt
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopped = True
+
+    def attach(self, tensorrt: Any, config: Any) -> None:
+        """Have a builder's configuration tell its phases."""
+        self._monitor = _monitor(tensorrt, self)  # which must live as long as the build
+        config.progress_monitor = self._monitor
 
     def begin(self, phase: str, inside: str | None, steps: int) -> None:
         """A phase begins; the outermost has the build's title."""
@@ -57,27 +69,16 @@ class Watch:
 
 def _monitor(tensorrt: Any, watch: Watch) -> Any:
     class Monitor(tensorrt.IProgressMonitor):  # type: ignore[misc]
-        # An exception must not leave these: C++ calls them. Ctrl-C arrives in one of them, between its lines.
         def __init__(self) -> None:
             tensorrt.IProgressMonitor.__init__(self)
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            try:
-                watch.begin(phase_name, parent_phase, num_steps)
-            except KeyboardInterrupt:
-                watch.stopped = True
+            watch.begin(phase_name, parent_phase, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            try:
-                return watch.step(phase_name, step)
-            except KeyboardInterrupt:
-                watch.stopped = True
-                return False
+            return watch.step(phase_name, step)
 
         def phase_finish(self, phase_name: str) -> None:
-            try:
-                watch.end(phase_name)
-            except KeyboardInterrupt:
-                watch.stopped = True
+            watch.end(phase_name)
 
     return Monitor()

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,13 +131,16 @@ def build(
         onnx_sha256=hashlib.sha256(content).hexdigest(),
         system=system(),
     )
-    serialized = _build(tensorrt, content, onnx_path, made, gpu)
+    with Watch(f"build {onnx_path.name} for {TITLES[flavour]}") as watch:
+        serialized = _build(tensorrt, content, onnx_path, made, gpu, watch)
     path = out or onnx_path.with_name(engine_name(onnx_path.name, flavour, compute_capability))
     write_bytes(path, serialized)
     return Engine(path, made)
 
 
-def _build(tensorrt: Any, content: bytes, onnx_path: Path, made: Fingerprint, gpu: Gpu | None) -> bytes:
+def _build(
+    tensorrt: Any, content: bytes, onnx_path: Path, made: Fingerprint, gpu: Gpu | None, watch: Watch
+) -> bytes:
     messages: list[str] = []
     logger = make_logger(tensorrt, messages)
     title = f"{TITLES[made.flavour]} {made.version}"
@@ -152,13 +156,9 @@ def _build(tensorrt: Any, content: bytes, onnx_path: Path, made: Fingerprint, gp
         raise ExportError(f"{title}: {onnx_path} holds no graph with one input; is it cut short?")
     config = _config(tensorrt, builder, network.get_input(0), made, gpu)
     timing = _timing_cache(config, made)
-    with Watch(tensorrt, config, f"build {onnx_path.name} for {TITLES[made.flavour]}") as watch:
-        built = _or_refuse(
-            lambda: builder.build_serialized_network(network, config),
-            f"{title}: {onnx_path} could not be built",
-            messages,
-            watch,
-        )
+    watch.attach(tensorrt, config)
+    failed = f"{title}: {onnx_path} could not be built"
+    built = _or_refuse(lambda: builder.build_serialized_network(network, config), failed, messages)
     if timing:
         write_bytes(timing, bytes(config.get_timing_cache().serialize()))
     return bytes(built)
@@ -202,19 +202,25 @@ def _timing_cache(config: Any, made: Fingerprint) -> Path | None:
     return file
 
 
-def _or_refuse(make: Callable[[], Any], what: str, messages: list[str], watch: Watch | None = None) -> Any:
+def _or_refuse(make: Callable[[], Any], what: str, messages: list[str]) -> Any:
     """What `make` gives; TensorRT says why it gave nothing in its log only."""
     try:
         made = make()
     except (RuntimeError, TypeError) as error:
         messages.append(str(error))
         made = None
-    if watch and watch.stopped:
-        raise KeyboardInterrupt
     if made is None:
-        reason = one_line(Exception(messages[-1])) if messages else "no reason given"
-        raise ExportError(f"{what}: {reason}")
+        raise ExportError(f"{what}: {last_words(messages)}")
     return made
+
+
+def last_words(messages: list[str]) -> str:
+    """The reason in TensorRT's last message, without its codes and places in its source."""
+    if not messages:
+        return "no reason given"
+    text = one_line(Exception(messages[-1]), 1000)
+    text = re.sub(r"^.*?Error Code \d+: (\w+ \(\[.*?\] )?", "", text)
+    return one_line(Exception(re.sub(r"\.? In \w+ at /.*$", "", text)), 300)
 
 
 def make_logger(tensorrt: Any, messages: list[str]) -> Any:

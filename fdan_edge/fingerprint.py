@@ -96,15 +96,22 @@ def misfit(engine: Fingerprint, here: Here) -> str | None:
     title = TITLES[engine.flavour]
     if engine.flavour != here.flavour:
         return f"is an engine of {title}, not of {TITLES[here.flavour]}"
-    if not here.version:
-        return f"needs {title}, which is not installed"
-    if here.gpu is None:
-        return "needs an NVIDIA GPU and its driver, and finds none"
+    if here.gpu is None or not here.version:
+        return lacks(here)
     if release(engine.version) != release(here.version):
         return f"was built by {title} {engine.version or '(unknown)'}, this is {here.version}"
     if engine.flavour == "trt" and engine.system != here.system:
         return f"was built on {engine.system or 'an unknown system'}, this is {here.system}"
     return _wrong_gpu(engine, here.gpu)
+
+
+def lacks(here: Here) -> str | None:
+    """One line that says what no engine of a flavour can do without here; None where it is all there."""
+    if here.gpu is None:
+        return "needs an NVIDIA GPU and its driver, and finds none"
+    if not here.version:
+        return f"needs {TITLES[here.flavour]}, which is not installed"
+    return None
 
 
 def _wrong_gpu(engine: Fingerprint, gpu: Gpu) -> str | None:

@@ -19,7 +19,7 @@ from fdan_edge.errors import (
     MissingDependencyError,
     choose,
 )
-from fdan_edge.fingerprint import TITLES, find_gpu, here, misfit
+from fdan_edge.fingerprint import TITLES, find_gpu, here, lacks, misfit
 from fdan_edge.onnx_runner import CPU, CUDA, OnnxRunner, import_onnxruntime
 from fdan_edge.runner import Probabilities, Runner, checked_windows
 from fdan_edge.spec import ModelSpec
@@ -174,7 +174,8 @@ def _candidates(source: _Source) -> tuple[str, ...]:
     made_for = {TARGETS[name].runtime for a in source.artifacts for name in a.targets if name in TARGETS}
     flavours = {engine.fingerprint.flavour for engine in source.engines}
     made_for |= {runtime for runtime, flavour in _FLAVOURS.items() if flavour in flavours}
-    if _why_not(source, "onnxruntime-cuda") is None:
+    # int8 that was made for a CPU is slow on a GPU, and was not checked there.
+    if any(a.precision != "int8" for a in source.artifacts) and _why_not(source, "onnxruntime-cuda") is None:
         made_for.add("onnxruntime-cuda")
     return tuple(runtime for runtime in RUNTIMES[:-1] if runtime in made_for | {"onnxruntime-cpu"})
 
@@ -188,12 +189,12 @@ def _why_not(source: _Source, runtime: str) -> str | None:
             return str(reason)
         return None
     if not find_spec("onnxruntime"):
-        return "ONNX Runtime is not installed"
+        return "needs ONNX Runtime, which is not installed"
     if runtime == "onnxruntime-cuda":
-        if CUDA not in import_onnxruntime().get_available_providers():
-            return "this ONNX Runtime has no CUDA: pip install onnxruntime-gpu"
         if not find_gpu():
             return "needs an NVIDIA GPU and its driver, and finds none"
+        if CUDA not in import_onnxruntime().get_available_providers():
+            return "needs an ONNX Runtime with CUDA: pip install onnxruntime-gpu"
     return None
 
 
@@ -223,6 +224,10 @@ def _find_engine(source: _Source, flavour: str, *, rebuild: bool) -> EngineFile 
     if not source.manifest:
         raise _UnfitError("it runs the engines of a bundle; name the bundle's folder")
     machine = here(flavour)
+    if reason := lacks(machine):
+        raise _UnfitError(reason)
+    if not find_spec("pycuda"):
+        raise _UnfitError("needs pycuda, which is not installed: pip install pycuda")
     reasons = []
     for engine in source.engines:
         if engine.fingerprint.flavour == flavour:
@@ -231,10 +236,10 @@ def _find_engine(source: _Source, flavour: str, *, rebuild: bool) -> EngineFile 
                 return engine
             reasons.append(f"{engine.file} {reason}")
     artifact = _to_build_from(source.artifacts, flavour)
-    print_ = engines.wanted(machine, artifact.precision, source.manifest["files"][artifact.file]["sha256"])
-    if reason := misfit(print_, machine):
+    fitting = engines.wanted(machine, artifact.precision, source.manifest["files"][artifact.file]["sha256"])
+    if reason := misfit(fitting, machine):
         raise _UnfitError("; ".join(reasons) or reason)
-    if rebuild or engines.kept(print_):
+    if rebuild or engines.kept(fitting):
         return artifact
     raise _UnfitError(
         f"{'; '.join(reasons) or f'no engine of {TITLES[flavour]} in it'}; --rebuild builds one here"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from fdan_edge.cuda_graph import CudaGraph, CudaGraphError
-from fdan_edge.engines import find_tensorrt, make_logger
+from fdan_edge.engines import find_tensorrt, last_words, make_logger
 from fdan_edge.errors import FdanEdgeError, MissingDependencyError, one_line
 from fdan_edge.files import write_bytes
 from fdan_edge.fingerprint import TITLES, Fingerprint
@@ -34,7 +34,7 @@ class TensorRtRunner:
 
     Batches above the engine's largest are split. For TensorRT for RTX the graph is its own
     (`IRuntimeConfig.cuda_graph_strategy`), since its kernels change while it specialises them; for classic
-    TensorRT the stream is captured after a first call of that size.
+    TensorRT the stream is captured in the first call of a size.
 
     Args:
         content: the engine, from a file whose hash was compared.
@@ -60,7 +60,6 @@ class TensorRtRunner:
         self._cuda = import_pycuda()
         self._messages: list[str] = []
         self._graphs: dict[int, CudaGraph] = {}
-        self._seen: set[int] = set()  # sizes that have run, so that they can be captured
         self._captures = fingerprint.flavour == "trt"
         self._shape: tuple[int, int] | None = None
         with contextlib.ExitStack() as stack, self._errors():
@@ -87,19 +86,19 @@ class TensorRtRunner:
         return probabilities
 
     def _predict_part(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        size, cuda, stream = len(windows), self._cuda, self._stream
+        # No local name for what CUDA frees: an error's traceback would keep it alive beyond the context.
+        size = len(windows)
         self._host_in[:size] = windows
-        marks = iter(self._events)
-        next(marks).record(stream)
-        cuda.memcpy_htod_async(self._device_in, self._host_in[:size], stream)
-        next(marks).record(stream)
+        self._events[0].record(self._stream)
+        self._cuda.memcpy_htod_async(self._device_in, self._host_in[:size], self._stream)
+        self._events[1].record(self._stream)
         self._compute(size)
-        next(marks).record(stream)
-        cuda.memcpy_dtoh_async(self._host_out[:size], self._device_out, stream)
-        next(marks).record(stream)
-        stream.synchronize()
-        for part, begin, end in zip(self.times, self._events, self._events[1:], strict=False):
-            self.times[part] += float(begin.time_till(end))
+        self._events[2].record(self._stream)
+        self._cuda.memcpy_dtoh_async(self._host_out[:size], self._device_out, self._stream)
+        self._events[3].record(self._stream)
+        self._stream.synchronize()
+        for i, part in enumerate(self.times):
+            self.times[part] += float(self._events[i].time_till(self._events[i + 1]))
         heard: NDArray[np.float32] = self._host_out[:size]
         return heard
 
@@ -108,22 +107,21 @@ class TensorRtRunner:
         if size in self._graphs:
             self._graphs[size].launch()
             return
-        if self._captures and size in self._seen:
-            self._capture(size)
-            return
         self._enqueue(size)
-        self._seen.add(size)
+        if self._captures:
+            self._capture(size)
 
     def _capture(self, size: int) -> None:
-        """Record a size's work after it has run once, which TensorRT asks for; without graphs where that fails."""
-        self._set_shape(size)
+        """Record a size's work for its next calls, right after it has run: TensorRT asks for that.
+
+        A change of shape leaves work for the next run, which a recording must not hold.
+        """
+        self._stream.synchronize()
         try:
             self._graphs[size] = CudaGraph(self._stream.handle, lambda: self._enqueue(size))
-            self._graphs[size].launch()
         except (CudaGraphError, FdanEdgeError) as error:
             say(f"{self._path}: runs without CUDA graphs: {error}")
             self._captures = False
-            self._enqueue(size)
 
     def _enqueue(self, size: int) -> None:
         self._set_shape(size)
@@ -147,7 +145,8 @@ class TensorRtRunner:
         return gpu
 
     def _load(self, stack: contextlib.ExitStack, content: bytes, jit_cache: Path | None) -> None:
-        self._runtime = self._tensorrt.Runtime(make_logger(self._tensorrt, self._messages))
+        self._logger = make_logger(self._tensorrt, self._messages)
+        self._runtime = self._tensorrt.Runtime(self._logger)
         stack.callback(self._drop, "_runtime")
         self._engine = self._runtime.deserialize_cuda_engine(content)
         stack.callback(self._drop, "_engine")
@@ -161,16 +160,16 @@ class TensorRtRunner:
 
     def _check_engine(self) -> int:
         """Largest batch of an engine that takes and gives what its spec says."""
-        engine, window, classes = self._engine, self.spec.window, len(self.spec.labels)
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        window, classes = self.spec.window, len(self.spec.labels)
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         if sorted(names) != sorted((INPUT, OUTPUT)):
             raise FdanEdgeError(f"{self._path}: not an engine of fdan-edge: its tensors are {', '.join(names)}")
-        taken, given = (tuple(engine.get_tensor_shape(name)) for name in (INPUT, OUTPUT))
+        taken, given = (tuple(self._engine.get_tensor_shape(name)) for name in (INPUT, OUTPUT))
         if taken[1:] != (window,) or given[1:] != (classes,):
             raise FdanEdgeError(
                 f"{self._path}: not of this bundle, of {window} samples and {classes} labels: {taken} to {given}"
             )
-        return int(engine.get_tensor_profile_shape(INPUT, 0)[2][0])
+        return int(self._engine.get_tensor_profile_shape(INPUT, 0)[2][0])
 
     def _make_context(self, stack: contextlib.ExitStack, jit_cache: Path | None) -> Any:
         if self._flavour == "trt":
@@ -181,7 +180,7 @@ class TensorRtRunner:
         if jit_cache:
             self._kept = self._config.create_runtime_cache()
             stack.callback(self._drop, "_kept")
-            if jit_cache.is_file():  # of another GPU or version it is refused, and filled anew
+            with contextlib.suppress(OSError):  # one of another GPU or version is refused, and filled anew
                 self._kept.deserialize(jit_cache.read_bytes())
             self._config.set_runtime_cache(self._kept)
             stack.callback(self._keep, jit_cache)
@@ -230,6 +229,8 @@ class TensorRtRunner:
     @contextlib.contextmanager
     def _current(self) -> Iterator[None]:
         """With the GPU's context current on this thread, and what was current before afterwards."""
+        if self._gpu is None:
+            raise ValueError(f"{self._path}: the runner is closed")
         self._gpu.push()
         try:
             yield
@@ -246,8 +247,8 @@ class TensorRtRunner:
 
     def _said(self, what: str) -> str:
         """What failed, with TensorRT's last words."""
-        words = one_line(Exception(self._messages[-1])) if self._messages else "no reason given"
-        return f"{self._path}: {what}: {TITLES[self._flavour]} {self._tensorrt.__version__}: {words}"
+        title = f"{TITLES[self._flavour]} {self._tensorrt.__version__}"
+        return f"{self._path}: {what}: {title}: {last_words(self._messages)}"
 
     def close(self) -> None:
         """Free everything; a second call does nothing."""
