@@ -36,20 +36,27 @@ JETPACKS = {"3.10": 35, "3.12": 39}  # Python -> newest manylinux of its Ubuntu,
 #: Orin's cores are A78AE: the same ARMv8.2 with dot products and half precision.
 CPU = "cortex-a76"
 QEMU = "/usr/bin/qemu-aarch64-static"
-#: The greatest difference of a probability from this machine's.
-LIMIT = 1e-4
-#: Tests of what a device runs. What needs a package of training is skipped there, or stands in NEEDS_TRAINING.
+#: The greatest difference of a probability from this machine's. In int8, a value that falls on the other side of a
+#: rounding moves by a whole step, and the layers behind it too: 0.023 was seen with the tests' barely trained run.
+LIMITS = {"fp32": 1e-4, "int8": 0.05}
+#: Tests of what a device runs. What needs a package of training is skipped there, or stands in LEFT_OUT.
 TESTS = (
     "errors", "emotions", "files", "spec", "bundle", "runners", "infer", "bench", "doctor", "slim", "audio",
     "scan", "cli_scan",
 )  # fmt: skip
-NEEDS_TRAINING = (
+LEFT_OUT = (
     "test_runners.py::test_damaged_run",
     "test_doctor.py::test_what_is_installed_works",
     "test_doctor.py::test_the_compiled_lmmd_is_found",
     "test_doctor.py::test_missing_package[torchvision",
     "test_doctor.py::test_an_lmmd_that_is_not_compiled_works_and_says_why",
     "test_doctor.py::test_an_lmmd_that_is_compiled_for_other_gpus",
+    # of the [video] extra
+    "test_scan.py::test_videos_are_opened",
+    "test_cli_scan.py::test_scan_names_duplicates_and_files_without_a_label",
+    # of real hardware: ONNX Runtime warns that it knows no such processor, and the emulator's memory counts too
+    "test_runners.py::test_opening_a_model_prints_nothing",
+    "test_bench.py::test_peak_memory_is_that_of_the_fresh_process",
 )
 #: Packages of the slim installation with compiled parts, whose versions are noted.
 PACKAGES = ("numpy", "onnxruntime", "soundfile", "soxr")
@@ -95,12 +102,10 @@ def check_tools() -> None:
 @contextmanager
 def emulation() -> Iterator[None]:
     """Arm64 programs run on this machine while the block does; the kernel is left as it was found."""
-    native = os.uname().machine == "aarch64"
-    if native or any("aarch64" in path.name for path in BINFMT.glob("*")):
+    if os.uname().machine == "aarch64" or any("aarch64" in path.name for path in BINFMT.glob("*")):
         yield
         return
-    mounted = False
-    rule = BINFMT / "fdan-edge-aarch64"
+    mounted, rule = False, BINFMT / "fdan-edge-aarch64"
     try:
         if not (BINFMT / "register").exists():
             subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)], check=True)
@@ -276,7 +281,7 @@ def run_tests(device: Device, made: Path) -> dict[str, Any]:
     device.take(ROOT / "pyproject.toml", "work/pyproject.toml")
     device.take(made, "made")
     files = [f"tests/test_{name}.py" for name in TESTS]
-    left_out = [f"--deselect=tests/{name}" for name in NEEDS_TRAINING]
+    left_out = [f"--deselect=tests/{name}" for name in LEFT_OUT]
     environment = {"PYTHONPATH": "/overlay", "FDAN_EDGE_TEST_FOLDER": "/made"}
     command = [
         "python",
@@ -311,24 +316,26 @@ def try_verbs(device: Device, bundle: Path, recordings: list[Path]) -> dict[str,
     say(there("--version").strip())
     say(there("doctor").strip())
     models = {}
-    for name in models_for_cpu(bundle):
+    for name, precision in models_for_cpu(bundle):
         ours = infer(here, str(bundle / name), map(str, recordings))
         theirs = infer(there, f"{inside}/{name}", heard)
-        models[name] = compare(ours, theirs) | {"sha256": sha256(bundle / name)}
+        models[name] = compare(ours, theirs) | {"limit": LIMITS[precision], "sha256": sha256(bundle / name)}
         say(f"{name}: {models[name]}")
     rows = json.loads(there("bench", inside, "--runs", "5", "--json"))["latency"]
     if not rows or not all(row["p50"] > 0 for row in rows):
         stop("bench timed nothing")
-    say("bench ran (emulated, so its times say nothing)")
     return models
 
 
-def models_for_cpu(bundle: Path) -> list[str]:
-    """The bundle's ONNX files that are made for CPUs."""
+def models_for_cpu(bundle: Path) -> list[tuple[str, str]]:
+    """The bundle's ONNX files that are made for CPUs, with their precision."""
     manifest = json.loads((bundle / "bundle.json").read_text())
     if manifest["schema"] == 1:
-        return ["model.onnx"]
-    return [entry["file"] for entry in manifest["artifacts"] if "cpu" in entry["targets"]]
+        return [("model.onnx", "fp32")]
+    found = [(entry["file"], entry["precision"]) for entry in manifest["artifacts"] if "cpu" in entry["targets"]]
+    if not found:
+        stop(f"{bundle}: holds no model for CPUs; `fdan-edge export RUN --target cpu --out {bundle}` makes one")
+    return found
 
 
 _VERSIONS = """
@@ -374,19 +381,18 @@ def main() -> None:
             "debian": SUITE,
             "wheel": wheel.name,
             "versions": versions(device),
-            "limit": LIMIT,
             "models": models,
             "tests": tests,
             "resolved_for_jetpack": {python: resolve(wheel, python, glibc) for python, glibc in JETPACKS.items()},
         }
     write_json(given.out, result)
     say(f"{tests['passed']} tests passed, {tests['skipped']} skipped; written to {given.out}")
-    bad = [name for name, found in models.items() if found["largest_difference"] > LIMIT]
-    if bad:
-        sys.stderr.write(
-            f"error: {', '.join(bad)}: probabilities differ from this machine's by more than {LIMIT}\n"
-        )
-        raise SystemExit(1)
+    for name, found in models.items():
+        if found["largest_difference"] > found["limit"]:
+            sys.stderr.write(
+                f"error: {name}: probabilities differ from this machine's by more than {found['limit']}\n"
+            )
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":

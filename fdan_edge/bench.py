@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge import nvml
+from fdan_edge import bundle, nvml
 from fdan_edge.breakdown import Parts, breakdown
 from fdan_edge.coldstart import ColdStart, cold_start
 from fdan_edge.errors import BundleError
 from fdan_edge.progress import track
 from fdan_edge.runners import Runner, Variant, variants
+from fdan_edge.targets import TARGETS
 
 _BLOCKS = 10
 _REST = 0.3  # seconds before a block, in which the other runtime's threads go to sleep
@@ -24,6 +25,9 @@ _WARM_UP = 3  # calls before a block's timed ones
 _RESAMPLES, _LEVEL = 2000, 0.95
 _THROUGHPUT_SECONDS, _THROUGHPUT_CALLS = 0.5, 5  # at least, of each batch size
 _ENERGY_SECONDS = 2.0  # the counter of a card moves a few times a second only
+
+#: What runs a target's artifacts besides its preferred runtime.
+_ALSO = {"cuda": ("tensorrt",), "rtx": ("onnxruntime-cuda",)}
 
 #: Seconds of the calls of each block.
 Blocks = list[list[float]]
@@ -93,8 +97,19 @@ class Timed:
     blocks: Blocks
 
 
-def chosen(target: str, runtimes: Sequence[str] = (), precisions: Sequence[str] = ()) -> list[Variant]:
+def chosen(
+    target: str, runtimes: Sequence[str] = (), precisions: Sequence[str] = (), *, foreign: bool = False
+) -> list[Variant]:
     """What of a target runs here, or what of that has one of these runtimes and precisions.
+
+    A bundle's artifacts are run as they are meant to be: one made for TensorRT is slow in ONNX Runtime on the CPU.
+    That is left out, except where nothing else is left or a runtime or precision was asked for.
+
+    Args:
+        target: a bundle, an .onnx file or a run folder.
+        runtimes: only these; empty: all.
+        precisions: only these; empty: all.
+        foreign: take also artifacts by runtimes that they were not made for.
 
     Raises:
         BundleError: nothing is left.
@@ -109,7 +124,19 @@ def chosen(target: str, runtimes: Sequence[str] = (), precisions: Sequence[str] 
         there = ", ".join(f"{one.precision or one.artifact} by {one.runtime}" for one in found) or "nothing"
         wish = " ".join([*precisions, *runtimes])
         raise BundleError(f"{target}: nothing {f'of {wish} ' if wish else ''}runs on this machine; it has {there}")
-    return kept
+    if foreign or runtimes or precisions:
+        return kept
+    return [one for one in kept if _is_meant(one)] or kept
+
+
+def _is_meant(variant: Variant) -> bool:
+    """Whether the artifact was made for a target of this runtime; files and run folders do not say."""
+    folder = Path(variant.target)
+    if not (folder / bundle.MANIFEST).is_file():
+        return True
+    found = {one.file: one.targets for one in bundle.artifacts(bundle.read_manifest(folder))}[variant.artifact]
+    known = [TARGETS[name] for name in found if name in TARGETS]
+    return any(variant.runtime in (one.runtime, *_ALSO.get(one.name, ())) for one in known)
 
 
 def bench(contenders: Sequence[tuple[Variant, Runner]], plan: Plan = Plan()) -> list[Timed]:

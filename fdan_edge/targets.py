@@ -73,7 +73,7 @@ TARGETS = {
         Target(
             "rtx", "RTX cards from Turing on, TensorRT for RTX", "tensorrt-rtx", ("fp16", "fp32", "int8"), S8S8,
             (9, 24), _OPS_10_15, _TENSORRT_TYPES, "rtx", ">=1.2", RTX_ARCHITECTURES,
-            "pip install 'fdan-edge[rtx]' and an NVIDIA driver",
+            "pip install 'fdan-edge[rtx-run]' and an NVIDIA driver",
         ),
         Target(
             "jetson-jp6", "Jetson Orin with JetPack 6, TensorRT 10.3", "tensorrt", ("fp16", "fp32", "int8"), S8S8,

@@ -248,11 +248,10 @@ class Driver:
         return 0
 
     def cuGraphLaunch(self, launchable: Any, stream: Any) -> int:  # noqa: N802
-        if code := self._code("cuGraphLaunch"):
-            return code
-        for work in self.gpu.graphs[launchable.value]:
+        code = self._code("cuGraphLaunch")
+        for work in () if code else self.gpu.graphs[launchable.value]:
             self.gpu.streams[stream.value].put(work)
-        return 0
+        return code
 
     def cuGraphDestroy(self, graph: Any) -> int:  # noqa: N802
         del self.gpu.graphs[graph.value]
@@ -336,9 +335,7 @@ class Engine(Living):
 
     def __init__(self, gpu: Gpu, runtime: Runtime, content: bytes) -> None:
         super().__init__(gpu, runtime)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(content, None, providers=["CPUExecutionProvider"])
         self.tensors = [*self.session.get_inputs(), *self.session.get_outputs()]
         self.num_io_tensors = len(self.tensors)
 
@@ -395,7 +392,6 @@ def install(patch: pytest.MonkeyPatch, **versions: str) -> tuple[Gpu, Driver]:
     driver = Driver(gpu)
     modules = {name: tensorrt(gpu, name, version) for name, version in versions.items()}
     modules |= {"pycuda": ModuleType("pycuda"), "pycuda.driver": pycuda(gpu)}
-    modules["pycuda"].driver = modules["pycuda.driver"]
     for name in {"tensorrt", "tensorrt_rtx", *modules}:
         if name in modules:
             modules[name].__spec__ = ModuleSpec(name, None)

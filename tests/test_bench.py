@@ -150,3 +150,19 @@ def test_choice_of_what_runs(bundle_folder: Path, run_folder: Path) -> None:
         BundleError, match=r"nothing of int8 runs on this machine; it has fp32 by .*onnxruntime-cpu"
     ):
         chosen(bundle, precisions=["int8"])
+
+
+def test_artifacts_run_as_they_are_meant_to_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    files = {"model.onnx": ["cpu"], "model.fp16.onnx": ["rtx"], "model.int8-s8s8.onnx": ["of a later version"]}
+    listed = [
+        {"file": f, "precision": "fp32", "format": None, "targets": t, "opset": 18} for f, t in files.items()
+    ]
+    digests = {file: {"sha256": "0" * 64, "bytes": 1} for file in files}
+    (tmp_path / "bundle.json").write_text(json.dumps({"schema": 2, "artifacts": listed, "files": digests}))
+    there = [Variant(str(tmp_path), file, "fp32", "onnxruntime-cpu") for file in files]
+    monkeypatch.setattr(module, "variants", lambda _: there)
+    assert [one.artifact for one in chosen(str(tmp_path))] == ["model.onnx"]
+    assert chosen(str(tmp_path), foreign=True) == there
+    assert chosen(str(tmp_path), ["onnxruntime-cpu"]) == there  # it was asked for
+    monkeypatch.setattr(module, "variants", lambda _: there[1:])
+    assert chosen(str(tmp_path)) == there[1:]  # better than nothing

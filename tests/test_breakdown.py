@@ -41,6 +41,18 @@ def test_what_onnxruntime_puts_in_belongs_to_its_neighbour() -> None:
     assert of_profile(profile) == {"front_end": pytest.approx(1.111), "network": pytest.approx(110)}
 
 
+def test_casts_belong_to_what_they_are_for() -> None:
+    cast = "InsertedPrecisionFreeCast_model.conv/Conv_nchwc"
+    assert of_profile(events(("frontend/Abs", 1), (cast, 10)))["network"] == pytest.approx(0.01)
+
+
+def test_parts_are_medians_of_calls_not_of_nodes() -> None:
+    # Each call is held up once, every time elsewhere.
+    spans = [(10, 90), (90, 10)] * 5
+    profile = [e for a, b in spans for e in events(("frontend/A", a), ("frontend/B", b), calls=1)]
+    assert of_profile(profile)["front_end"] == pytest.approx(0.1)
+
+
 def test_first_calls_do_not_count() -> None:
     profile = events(("frontend/Abs", 9000), calls=3) + events(("frontend/Abs", 10), calls=2)
     assert of_profile(profile)["front_end"] == pytest.approx(0.01)

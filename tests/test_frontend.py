@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import deepcopy
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -147,9 +148,13 @@ def test_high_parts_add_up_without_rounding() -> None:
     """The point of the split: float32 sums of products of high parts are those of float64."""
     model = LogMel()
     y = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0)).clamp(-4, 4) / 4
-    high, _ = model._windowed(y)
-    exact = model.first_high.weight.double()[:, :, 0, 0] @ high.double().flatten(2)[0]
-    assert torch.equal(model.first_high(high).double().flatten(2)[0], exact)
+    high, _ = model._samples(y)
+    made = model.first_high(high.flatten(1, 2))
+    assert torch.equal(made.double(), deepcopy(model.first_high).double()(high.flatten(1, 2).double()))
+    whole, _ = model._first_stage(*model._samples(y))
+    assert torch.equal(whole, whole.round())
+    exact = deepcopy(model.second_high).double()(whole.double())
+    assert torch.equal(model.second_high(whole).double(), exact)
 
 
 #: level and channel, but for the default

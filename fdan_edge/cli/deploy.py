@@ -129,12 +129,13 @@ def bench(
         typer.Argument(metavar="BUNDLE", help="Bundles, .onnx files or run folders, timed in turn."),
     ],
     vs: Annotated[Optional[Path], typer.Option(metavar="BUNDLE", help="Compare with it, pair by pair.")] = None,  # noqa: UP045
-    runtime: Annotated[
-        list[str], typer.Option(metavar="NAME", help="Only this runtime; repeat for more. All that run here.")
-    ] = [],  # noqa: B006
+    runtime: Annotated[list[str], typer.Option(metavar="NAME", help="Only this runtime; repeat for more.")] = [],  # noqa: B006
     precision: Annotated[
-        list[str], typer.Option(metavar="NAME", help="Only fp32, fp16 or int8; repeat for more. All there are.")
+        list[str], typer.Option(metavar="NAME", help="Only fp32, fp16 or int8; repeat for more.")
     ] = [],  # noqa: B006
+    everything: Annotated[
+        bool, typer.Option("--all", metavar="", help="Also files by runtimes that they were not made for.")
+    ] = False,
     runs: Annotated[int, typer.Option(metavar="N", min=5, help="Timed calls of each.")] = 50,
     batch: Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Windows per call.")] = 1,
     batches: Annotated[
@@ -154,7 +155,8 @@ def bench(
     from fdan_edge.files import write_text
 
     plan = Plan(runs, batch, run_bench.sizes(batches), threads, starts)
-    wanted = run_bench.Wanted([str(t) for t in targets], str(vs) if vs else "", runtime, precision)
+    names = [str(target) for target in targets]
+    wanted = run_bench.Wanted(names, str(vs) if vs else "", runtime, precision, everything)
     report = run_bench.measure(wanted, plan, run_bench.cards(estimate))
     if markdown:
         write_text(markdown, show_bench.markdown(report, run_bench.command()))

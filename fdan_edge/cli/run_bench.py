@@ -15,7 +15,7 @@ from fdan_edge.errors import ConfigError, choose
 from fdan_edge.machine import busy, machine
 from fdan_edge.progress import say
 from fdan_edge.roofline import Card, Estimate, calibrate, costs, estimate, estimates, find_cards, is_fp32
-from fdan_edge.runners import RUNTIMES
+from fdan_edge.runners import RUNTIMES, Variant
 from fdan_edge.targets import PRECISIONS
 from fdan_edge.versus import pairs
 
@@ -30,6 +30,7 @@ class Wanted:
     vs: str  # compared with the one target; empty: nothing
     runtimes: list[str]
     precisions: list[str]
+    foreign: bool = False  # also artifacts by runtimes that they were not made for
 
 
 def measure(wanted: Wanted, plan: Plan, cards: list[Card]) -> Report:
@@ -40,13 +41,14 @@ def measure(wanted: Wanted, plan: Plan, cards: list[Card]) -> Report:
         BundleError: nothing of a target runs here.
     """
     _check(wanted)
-    here = machine()  # before our own load
-    if warning := busy():
-        say(warning)
+    here, warning = machine(), busy()  # before our own load
     targets = list(dict.fromkeys([*wanted.targets, *([wanted.vs] if wanted.vs else [])]))
     with ExitStack() as stack:
-        variants = [v for target in targets for v in chosen(target, wanted.runtimes, wanted.precisions)]
-        timed = bench([(v, stack.enter_context(v.open(plan.threads))) for v in variants], plan)
+        variants = [v for target in targets for v in _chosen(target, wanted)]
+        contenders = [(v, stack.enter_context(v.open(plan.threads))) for v in variants]
+        if warning:
+            say(warning)
+        timed = bench(contenders, plan)
     report = Report([one.row for one in timed], here)
     if wanted.vs:
         report = replace(report, pairs=pairs(_of(timed, wanted.targets[0]), _of(timed, wanted.vs)))
@@ -63,6 +65,10 @@ def _check(wanted: Wanted) -> None:
                 raise ConfigError(choose(what, name, valid))
     if wanted.vs and (len(wanted.targets) > 1 or wanted.vs in wanted.targets):
         raise ConfigError(f"--vs {wanted.vs} compares with one other target; given: {', '.join(wanted.targets)}")
+
+
+def _chosen(target: str, wanted: Wanted) -> list[Variant]:
+    return chosen(target, wanted.runtimes, wanted.precisions, foreign=wanted.foreign)
 
 
 def _of(timed: list[Timed], target: str) -> list[Timed]:

@@ -20,8 +20,8 @@ _NOTES = {
     "ratio": "ratio: of p50 to the first row's, with 95 % interval",
     "front end": "medians in a session of their own, with a profiler; host: what is left of p50",
     "network": "front end -: the network's time holds it",
-    "start": "start: of Python to the first answer, and its steps; bare: Python and numpy alone",
-    "mJ": "GPU memory: of all processes, since before the start; mJ: of the GPU for a call, at rest too",
+    "start": "start: from Python's to the first answer; bare: MiB of Python and numpy alone",
+    "mJ": "GPU MiB: more than before a cold start; mJ: a call's, the GPU's rest included",
 }
 
 
@@ -187,6 +187,8 @@ def _starts(rows: Sequence[Latency]) -> Table:
     columns["MiB"] = [row.start.peak_mib if row.start else None for row in rows]
     columns["bare"] = [row.start.bare_mib if row.start else None for row in rows]
     columns["file MB"] = [None if row.file_bytes is None else row.file_bytes / 1e6 for row in rows]
+    if not any(row.start for row in rows):
+        return _of_columns("files", rows, columns, [])
     return _of_columns("cold start, ms and peak memory", rows, columns, [_NOTES["start"]])
 
 
@@ -217,12 +219,12 @@ def _estimates(found: Sequence[Estimate]) -> Table:
     head, rows = head[:1] + head[2:], [[" ".join(row[: 2 if several else 1]), *row[2:]] for row in rows]
     launches = {CARDS[one.card].launch for one in found}
     notes = [
-        f"batch {found[0].batch}; kernels only, no copies, no host; the front end is a part of the others",
+        f"batch {found[0].batch}; kernels only, no copies, no host; front end: its share of ms",
         f"assumed: {' or '.join(f'{1e6 * s:g}' for s in sorted(launches))} us from kernel to kernel",
     ]
     notes += ["* as if exported so"] if not all(one.as_exported for one in found) else []
     if sum(one.bound != "compute" for one in found) > len(found) / 2:
-        notes.append("mostly memory and launches bound it, not arithmetic: small networks, few windows")
+        notes.append("mostly memory and launches bound it, not arithmetic: the network is small")
     return Table(f"{NOTE}: rooflines", head, rows, notes)
 
 
