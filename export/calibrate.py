@@ -1,4 +1,4 @@
-"""Ranges of activations for 8 bits: histograms of every tensor from one pass over windows, and three ways to cut them.
+"""Ranges of activations for 8 bits: histograms of tensors from one pass over windows, and three ways to cut them.
 
 min-max keeps all that was seen, percentile leaves out the rarest, entropy (Migacz 2017, "8-bit Inference with
 TensorRT") loses least of the histogram's information. The same histograms serve every format.

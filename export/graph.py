@@ -76,7 +76,7 @@ def _problems(model: onnx.ModelProto, target: Target) -> Iterator[str]:
             yield f"op {node.op_type} (node {node.name or node.output[0]}) is not supported there"
     yield from _wrong_types(model, target)
     if target.int8 == S8S8:
-        yield from _zero_points(model, target)
+        yield from _zero_points(model)
 
 
 def _wrong_types(model: onnx.ModelProto, target: Target) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _wrong_types(model: onnx.ModelProto, target: Target) -> Iterator[str]:
             yield f"tensor {name} is of type {kind}{made}; valid: {', '.join(sorted(target.types))}"
 
 
-def _zero_points(model: onnx.ModelProto, target: Target) -> Iterator[str]:
+def _zero_points(model: onnx.ModelProto) -> Iterator[str]:
     graph = Graph(model)
     for node in graph.nodes:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) < 3:

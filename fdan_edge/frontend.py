@@ -96,8 +96,8 @@ class LogMel(nn.Module):
         self.requires_grad_(False)
 
     def _make_convolutions(self, filters: NDArray[np.float32]) -> None:
-        # What stage 1 gives is within -room..room. It comes out in steps of stage 2's high parts, so these are whole
-        # numbers: steps are powers of two, so they cost no bit, and rounding is all that is left to do.
+        # What stage 1 gives is within -room..room. It comes out in steps of stage 2's high parts, which are whole
+        # numbers then. Steps are powers of two and cost no bit.
         room = 2.0 ** math.ceil(math.log2(self.rows))
         bits = _bits(2 * self.columns)
         step = room / 2.0**bits

@@ -12,7 +12,7 @@ CHANNELS = 8
 
 
 def network(*, opset: int = 18, scale: float = 1.0, seed: int = 0) -> onnx.ModelProto:
-    """Waveform to 3 probabilities: two residual convolutions with ReLU and Clip, pooling, a bottleneck, a classifier.
+    """Waveform to 3 probabilities: a stem, a residual block with ReLU and Clip, pooling, bottleneck, classifier.
 
     Args:
         scale: of the second convolution's weights.
@@ -20,10 +20,10 @@ def network(*, opset: int = 18, scale: float = 1.0, seed: int = 0) -> onnx.Model
     chance = np.random.default_rng(seed)
     constants: dict[str, NDArray[np.generic]] = {
         "shape": np.array([0, 1, 16, 16]),
-        "gain": np.float32(2),
-        "low": np.float32(0),
-        "high": np.float32(6),
-        "temperature": np.float32(1.5),
+        "gain": np.array(2, np.float32),
+        "low": np.array(0, np.float32),
+        "high": np.array(6, np.float32),
+        "temperature": np.array(1.5, np.float32),
         "flat": np.array([0, CHANNELS]),
         "zeros": np.zeros(1, np.float32),
     }

@@ -29,7 +29,9 @@ def test_an_op_that_a_target_lacks_is_named_with_its_node() -> None:
 def test_a_tensor_of_double_is_refused_with_what_made_it() -> None:
     node = helper.make_node("Cast", ["waveform"], ["probabilities"], "head/Cast", to=TensorProto.DOUBLE)
     made = model([node], {}, kind=TensorProto.DOUBLE)
-    with pytest.raises(ExportError, match=r"tensor probabilities is of type DOUBLE, made by Cast \(node head/Cast\)"):
+    with pytest.raises(
+        ExportError, match=r"tensor probabilities is of type DOUBLE, made by Cast \(node head/Cast\)"
+    ):
         check_graph(made, find_target("rtx"))
     check_graph(made, find_target("cpu"))
 
