@@ -168,7 +168,7 @@ def trade_off(choices: Sequence[Choice], title: str, path: Path) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
     axes.grid(which="both", color="0.93", lw=0.6, zorder=0)
-    axes.legend(loc="lower right", fontsize=9)
+    axes.legend(loc="upper left", fontsize=9)
     axes.set_title(_wrapped(title, figure), fontsize=10)
     _name_points(choices, axes, front)
     _save(figure, path)
