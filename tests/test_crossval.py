@@ -15,7 +15,7 @@ from conftest import TINY
 from fdan_edge.checkpoint import load_split
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Source
-from fdan_edge.crossval import crossval
+from fdan_edge.crossval import _of_fold, crossval
 from fdan_edge.errors import CheckpointError, ConfigError, DataError
 from fdan_edge.evaluate import read_speech
 from fdan_edge.fit import fit
@@ -190,3 +190,11 @@ def test_a_damaged_fold_is_one_line(finished: Path, ravdess_tree: Path, tmp_path
         CheckpointError, match=r"metrics.json: missing or damaged \(.*\); without the folder the same"
     ):
         crossval(settings(), [Source("ravdess", ravdess_tree)], [], folder)
+
+
+def test_each_fold_learns_from_the_same_fold_of_the_teacher() -> None:
+    """Another fold's teacher has trained on this one's test."""
+    settings = load_config(None, ["protocol=kfold", "teacher=runs/whisper"])
+    made = _of_fold(settings, 3)
+    assert (made.fold, made.teacher) == (3, str(Path("runs/whisper") / "fold-3"))
+    assert _of_fold(load_config(None, ["protocol=kfold"]), 3).teacher == ""

@@ -60,7 +60,8 @@ def test_faces_and_voices_make_equation_9() -> None:
     face = label_loss(out.logits_visual, Y_FACES, label_smoothing=settings.label_smoothing)
     between = faces_alignment(list(out.aligned), Y_FACES, Y, CLASSES, "all")
     torch.testing.assert_close(
-        made.values(), torch.stack([voice + face + 0.1 * between, voice, face, between, made.transfer])
+        made.values(),
+        torch.stack([voice + face + 0.1 * between, voice, face, between, made.transfer, torch.zeros(())]),
     )
     assert float(made.transfer) == 0
 
