@@ -100,7 +100,7 @@ def test_sums_and_squares_over_positions_stay_single(whisper: tuple[onnx.ModelPr
 
 @pytest.mark.rtx
 def test_tensorrt_builds_it(whisper: tuple[onnx.ModelProto, int], tmp_path: Path) -> None:
-    single, window = whisper
+    single, _ = whisper
     onnx.save(made := to_half(single), tmp_path / "m.onnx")
     assert build(tmp_path / "m.onnx", "rtx", "fp16").path.stat().st_size > 1e6
     assert build(tmp_path / "m.onnx", "rtx", "fp16", TURING).path.stat().st_size > 1e6
