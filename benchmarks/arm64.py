@@ -42,7 +42,8 @@ LIMITS = {"fp32": 1e-4, "int8": 0.05}
 #: Tests of what a device runs. What needs a package of training is skipped there, or stands in LEFT_OUT.
 TESTS = (
     "errors", "emotions", "files", "spec", "bundle", "runners", "infer", "bench", "doctor", "slim", "audio",
-    "scan", "cli_scan", "manifest", "fingerprint", "runner_choice", "coldstart", "machine", "nvml", "roofline", "versus",
+    "scan", "cli_scan", "manifest", "fingerprint", "runner_choice", "coldstart", "machine", "nvml", "roofline",
+    "versus",
 )  # fmt: skip
 LEFT_OUT = (
     "test_runners.py::test_damaged_run",
