@@ -42,7 +42,8 @@ LIMITS = {"fp32": 1e-4, "int8": 0.05}
 #: Tests of what a device runs. What needs a package of training is skipped there, or stands in LEFT_OUT.
 TESTS = (
     "errors", "emotions", "files", "spec", "bundle", "runners", "infer", "bench", "doctor", "slim", "audio",
-    "scan", "cli_scan",
+    "scan", "cli_scan", "manifest", "fingerprint", "runner_choice", "coldstart", "machine", "nvml", "roofline",
+    "versus",
 )  # fmt: skip
 LEFT_OUT = (
     "test_runners.py::test_damaged_run",
@@ -56,7 +57,7 @@ LEFT_OUT = (
     "test_cli_scan.py::test_scan_names_duplicates_and_files_without_a_label",
     # of real hardware: ONNX Runtime warns that it knows no such processor, and the emulator's memory counts too
     "test_runners.py::test_opening_a_model_prints_nothing",
-    "test_bench.py::test_peak_memory_is_that_of_the_fresh_process",
+    "test_coldstart.py::test_peak_memory_is_that_of_the_fresh_process",
 )
 #: Packages of the slim installation with compiled parts, whose versions are noted.
 PACKAGES = ("numpy", "onnxruntime", "soundfile", "soxr")

@@ -19,8 +19,9 @@ from fdan_edge.export.material import Material
 from fdan_edge.export.plan import Plan
 from fdan_edge.export.sensitivity import blame
 from fdan_edge.export.speed import Speed, compare_speed
-from fdan_edge.export.to_onnx import export_graph
+from fdan_edge.export.to_onnx import export_graph, with_front_end
 from fdan_edge.files import sha256
+from fdan_edge.models.fdan import build_frontend
 from fdan_edge.progress import say
 from fdan_edge.runners import OnnxRunner
 from fdan_edge.spec import ModelSpec
@@ -42,8 +43,14 @@ class Order:
 
     @functools.cached_property
     def graph(self) -> onnx.ModelProto:
-        """The model in fp32, from which every file is made."""
+        """The model in fp32."""
         return export_graph(self.reference.path, self.spec)
+
+    @functools.cached_property
+    def lean(self) -> onnx.ModelProto:
+        """The same with the faster front end, from which lower precisions are made."""
+        frontend = build_frontend(self.reference.config, exact=False)
+        return with_front_end(self.graph, frontend, self.spec.window)
 
     @functools.cached_property
     def clips(self) -> Clips:
@@ -78,7 +85,8 @@ class Maker:
         """
         file = self.folder / plan.file
         clips = self.order.clips if plan.precision == "int8" else None
-        made = lower(self.order.graph, file, plan.targets[0], plan.precision, clips)
+        graph = self.order.graph if plan.precision == "fp32" else self.order.lean
+        made = lower(graph, file, plan.targets[0], plan.precision, clips)
         model = onnx.load(str(file))
         for target in plan.targets:
             check_graph(model, target)

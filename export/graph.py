@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx
+import onnx.compose
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -102,3 +103,39 @@ def _zero_points(model: onnx.ModelProto) -> Iterator[str]:
         known = node.input[2] in graph.constants
         if not known or graph.value(node.input[2]).any():
             yield f"{node.op_type} (node {node.name or node.output[0]}) has a zero point that is not 0"
+
+
+def splice(model: onnx.ModelProto, other: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a graph whose front end is another graph of the same input.
+
+    Args:
+        model: nodes named as `to_onnx` does.
+        other: only a front end; its one output takes the place of what the network reads.
+
+    Raises:
+        ExportError: the network reads more than one tensor of the front end.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    inside = {name for node in model.graph.node if node.name.startswith(FRONTEND) for name in node.output}
+    network = [node for node in model.graph.node if not node.name.startswith(FRONTEND)]
+    read = {name for node in network for name in node.input if name in inside}
+    if len(read) != 1:
+        raise ExportError(f"the network reads {len(read)} tensors of the front end, not one")
+    front = onnx.compose.add_prefix_graph(other.graph, f"{FRONTEND}:", rename_nodes=False)
+    names = {
+        f"{FRONTEND}:{other.graph.input[0].name}": model.graph.input[0].name,
+        front.output[0].name: read.pop(),
+    }
+    for node in front.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    del made.graph.node[:], made.graph.value_info[:], made.graph.initializer[:]
+    made.graph.node.extend([*front.node, *network])
+    used = {name for node in made.graph.node for name in node.input}
+    tensors = (*front.initializer, *model.graph.initializer)
+    made.graph.initializer.extend(tensor for tensor in tensors if tensor.name in used)
+    infos = (*front.value_info, *(info for info in model.graph.value_info if info.name not in inside))
+    made.graph.value_info.extend(infos)
+    onnx.checker.check_model(made, full_check=True)
+    return made

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch import Tensor, nn
 
 from fdan_edge.errors import ExportError, one_line
+from fdan_edge.export.graph import splice
 from fdan_edge.files import write_bytes
+from fdan_edge.frontend import LogMel
 from fdan_edge.models.fdan import AcousticPath
 from fdan_edge.spec import METADATA_KEY, ModelSpec
 
@@ -38,7 +41,7 @@ def export_graph(path: AcousticPath, spec: ModelSpec) -> onnx.ModelProto:
         ExportError: the exporter failed, or its graph is not valid ONNX.
     """
     try:
-        model = _export(path, spec.window)
+        model = _export(path, spec.window, "probabilities")
         entry = model.metadata_props.add()
         entry.key, entry.value = METADATA_KEY, spec.to_json()
         model.producer_name = "fdan-edge"
@@ -48,7 +51,32 @@ def export_graph(path: AcousticPath, spec: ModelSpec) -> onnx.ModelProto:
     return model
 
 
-def _export(path: AcousticPath, window: int) -> onnx.ModelProto:
+def with_front_end(model: onnx.ModelProto, frontend: LogMel, window: int) -> onnx.ModelProto:
+    """A copy of an exported graph with another front end of the same shape before the network.
+
+    Raises:
+        ExportError: the exporter failed.
+    """
+    try:
+        other = _export(_Named(frontend), window, "decibel")
+        return splice(model, other)
+    except Exception as error:  # the exporter raises many kinds
+        raise ExportError(f"export to ONNX failed: {type(error).__name__}: {one_line(error)}") from error
+
+
+class _Named(nn.Module):
+    """A front end under the name that it has in an acoustic path."""
+
+    def __init__(self, frontend: LogMel) -> None:
+        super().__init__()
+        self.frontend = frontend
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        made: Tensor = self.frontend(waveform)
+        return made
+
+
+def _export(path: nn.Module, window: int, output: str) -> onnx.ModelProto:
     # Two, not one: with a batch of one the exporter would take the batch for a constant.
     example = torch.zeros(2, window)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -60,7 +88,7 @@ def _export(path: AcousticPath, window: int) -> onnx.ModelProto:
             dynamo=True,
             opset_version=OPSET,
             input_names=["waveform"],
-            output_names=["probabilities"],
+            output_names=[output],
             dynamic_shapes={"waveform": {0: torch.export.Dim("batch", min=1, max=1024)}},
             verbose=False,
         )

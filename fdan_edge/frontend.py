@@ -67,6 +67,8 @@ class LogMel(nn.Module):
         level: peak, speech or none.
         channel: window: cepstral mean normalisation (Atal 1974) over the frames that are `heard`, as far as the
             shape of the spectrum goes, which becomes that of average speech. Else nothing is done.
+        exact: split factors as above; without, the same DFT in plain float32 takes half of the time and is within
+            2e-3 dB on speech, which is enough under a network of 16 or 8 bits.
     """
 
     average: Tensor  # spectrum of speech, (n_mels, 1), its mean 0
@@ -80,8 +82,10 @@ class LogMel(nn.Module):
         *,
         level: str = "peak",
         channel: str = "none",
+        exact: bool = True,
     ) -> None:
         super().__init__()
+        self.exact = exact
         self.n_fft, self.hop = n_fft, hop
         self.level, self.channel = level, channel
         self.lasting = lasting_frames(sample_rate, n_fft, hop)
@@ -103,16 +107,21 @@ class LogMel(nn.Module):
         step = room / 2.0**bits
         window = librosa.filters.get_window("hann", self.n_fft, fftbins=True).reshape(self.rows, self.columns)
         first = _first_basis(self.rows)[:, :, None] * window
+        bins = _bins(self.rows, self.n_fft)
+        second = _second_basis(bins, self.rows, self.columns)
+        # Stage 2 gives the frequencies in its own order, with gaps: the filterbank reads that order.
+        self.mel = _pointwise(np.where(bins < 0, 0.0, filters[:, bins]))
+        if not self.exact:
+            self.first = _framed(first[None], self.hop // self.columns)
+            self.second = _pointwise(second, self.groups)
+            return
         high, low = _split(first, _MANTISSA - _SAMPLE_BITS - math.ceil(math.log2(self.rows)))
         scale = 2.0**-_SAMPLE_BITS / step
         self.first_high = _framed(high[None] * scale, self.hop // self.columns)
         self.first_low = _framed(np.stack([low, first]) * scale, self.hop // self.columns)
-        bins = _bins(self.rows, self.n_fft)
-        high, low = _split(second := _second_basis(bins, self.rows, self.columns), bits)
+        high, low = _split(second, bits)
         self.second_high = _pointwise(high * step, self.groups)
         self.second_low = _pointwise(np.concatenate([low, second], axis=1) * step, self.groups)
-        # Stage 2 gives the frequencies in its own order, with gaps: the filterbank reads that order.
-        self.mel = _pointwise(np.where(bins < 0, 0.0, filters[:, bins]))
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Waveforms (n, samples) in float32 to dB (n, 1, n_mels, 1 + samples // hop), with level peak -80..0."""
@@ -143,25 +152,35 @@ class LogMel(nn.Module):
 
     def _power_spectrum(self, waveform: Tensor) -> Tensor:
         """|STFT|^2 of (n, samples) within -1..1, in the order of `_bins`: (n, groups * width, frames)."""
-        high, low = self._first_stage(*self._samples(waveform))
-        n, _, frames = high.shape
-        spectrum = self.second_high(high) + self.second_low(self._beside(high, low))
+        hops = self._hops(waveform)
+        if self.exact:
+            spectrum = self._split_spectrum(hops)
+        else:
+            spectrum = self.second(self._grouped(self.first(self._by_column(hops).flatten(1, 2))))
+        n, _, frames = spectrum.shape
         squares: Tensor = spectrum.square().view(n, self.groups, 2, -1, frames)
         return squares.sum(dim=2).view(n, -1, frames)
 
-    def _samples(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """High parts, whole numbers, and low parts in the same step, of shape (n, columns, rows of a hop, hops).
+    def _split_spectrum(self, hops: Tensor) -> Tensor:
+        """Both stages in high and low parts: (n, hop, hops) to (n, groups * 2 * width, frames)."""
+        high, low = self._first_stage(*self._samples(hops))
+        made: Tensor = self.second_high(high) + self.second_low(self._beside(high, low))
+        return made
 
-        Zeros are before the start and after the end.
-        """
+    def _samples(self, hops: Tensor) -> tuple[Tensor, Tensor]:
+        """High parts, whole numbers, and low parts in the same step, (n, columns, rows of a hop, hops)."""
+        samples = hops * 2.0**_SAMPLE_BITS
+        whole = torch.round(samples)
+        return self._by_column(whole), self._by_column(samples - whole)
+
+    def _hops(self, waveform: Tensor) -> Tensor:
+        """Samples of each hop, (n, hop, hops), with zeros before the start and after the end."""
         n, samples = waveform.shape
         length = (samples // self.hop + -(-self.n_fft // self.hop)) * self.hop
         before = self.n_fft // 2
         padded = nn.functional.pad(waveform, (before, max(0, length - before - samples)))[:, :length]
         # In two steps: ONNX Runtime moves one axis at a time five times as fast as two.
-        hops = (padded * 2.0**_SAMPLE_BITS).view(n, -1, self.hop).transpose(1, 2)
-        high = torch.round(hops)
-        return self._by_column(high), self._by_column(hops - high)
+        return padded.view(n, -1, self.hop).transpose(1, 2)
 
     def _by_column(self, hops: Tensor) -> Tensor:
         """(n, hop, hops) to (n, columns, rows of a hop, hops)."""

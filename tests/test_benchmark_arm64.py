@@ -90,7 +90,7 @@ def test_the_rule_knows_arm64_programs_and_no_others() -> None:
 
 def test_the_kernel_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arm64, "BINFMT", tmp_path)
-    monkeypatch.setattr(arm64.os, "uname", lambda: type("Name", (), {"machine": "x86_64"}))
+    monkeypatch.setattr("os.uname", lambda: type("Name", (), {"machine": "x86_64"}))
     (tmp_path / "register").touch()
 
     def cut_off() -> None:

@@ -42,7 +42,7 @@ def copied(content: bytes) -> Callable[..., Lowered]:
     """A lowering whose file is given: what a defective exporter would do, or to save time."""
 
     def lower(
-        _path: AcousticPath, _spec: ModelSpec, file: Path, _target: Target, precision: str, _: object
+        _graph: onnx.ModelProto, file: Path, _target: Target, precision: str, _clips: object = None
     ) -> Lowered:
         file.write_bytes(content)
         return Lowered(file, precision, None, 18, None, ())

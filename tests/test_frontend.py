@@ -148,13 +148,23 @@ def test_high_parts_add_up_without_rounding() -> None:
     """The point of the split: float32 sums of products of high parts are those of float64."""
     model = LogMel()
     y = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0)).clamp(-4, 4) / 4
-    high, _ = model._samples(y)
+    high, _ = model._samples(model._hops(y))
     made = model.first_high(high.flatten(1, 2))
     assert torch.equal(made.double(), deepcopy(model.first_high).double()(high.flatten(1, 2).double()))
-    whole, _ = model._first_stage(*model._samples(y))
+    whole, _ = model._first_stage(*model._samples(model._hops(y)))
     assert torch.equal(whole, whole.round())
     exact = deepcopy(model.second_high).double()(whole.double())
     assert torch.equal(model.second_high(whole).double(), exact)
+
+
+@pytest.mark.parametrize(("n_fft", "hop", "n_mels"), [(1024, 256, 128), (400, 160, 80)])
+def test_without_split_factors_it_is_nearly_the_same(n_fft: int, hop: int, n_mels: int) -> None:
+    chance = torch.Generator().manual_seed(0)
+    y = torch.randn(2, 16000, generator=chance) * torch.linspace(0.001, 0.3, 16000)
+    plain, exact = (LogMel(16000, n_fft, hop, n_mels, exact=exact) for exact in (False, True))
+    difference = (plain(y) - exact(y)).abs().max()
+    assert 0 < difference < 2e-3
+    assert len(list(plain.parameters())) < len(list(exact.parameters()))
 
 
 #: level and channel, but for the default

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
 from graphs import model, network
 from onnx import TensorProto, helper
 
 from fdan_edge.errors import ExportError
-from fdan_edge.export.graph import Graph, check_graph, in_network, layer_of
+from fdan_edge.export.graph import Graph, check_graph, in_network, layer_of, splice
 from fdan_edge.targets import TARGETS, find_target
 
 
@@ -79,3 +80,33 @@ def test_questions_about_a_graph() -> None:
     assert [node.op_type for node in graph.readers["r0"]] == ["Conv", "Add"]
     assert not graph.has_weights(add)
     assert isinstance(made, onnx.ModelProto)
+
+
+def test_a_network_behind_another_front_end() -> None:
+    """Names of constants and tensors may be the same in both."""
+    constants = {"gain": np.array(3, np.float32), "shape": np.array([0, 1, 16, 16]), "unused": np.zeros(1)}
+    nodes = [
+        helper.make_node("Mul", ["waveform", "gain"], ["grid"], "frontend/Mul"),
+        helper.make_node("Reshape", ["grid", "shape"], ["decibel"], "frontend/Reshape"),
+    ]
+    made = splice(network(), model(nodes, constants, output="decibel"))
+    assert [node.name for node in made.graph.node][:3] == [
+        "frontend/Mul",
+        "frontend/Reshape",
+        "model.acoustic/Mul",
+    ]
+    names = {tensor.name for tensor in made.graph.initializer}
+    assert {"gain", "frontend:gain", "frontend:shape"} <= names
+    assert not {"shape", "frontend:unused"} & names
+    x = np.random.default_rng(0).standard_normal((2, 256)).astype(np.float32)
+    expected = onnx.reference.ReferenceEvaluator(network()).run(None, {"waveform": 3 * x})
+    got = onnx.reference.ReferenceEvaluator(made).run(None, {"waveform": x})
+    np.testing.assert_allclose(np.asarray(got), np.asarray(expected), rtol=1e-5)
+
+
+def test_a_network_that_reads_two_tensors_of_the_front_end() -> None:
+    made = network()
+    made.graph.node[0].name, made.graph.node[1].name = "frontend/Reshape", "frontend/Mul"
+    made.graph.node[3].input[0] = "grid"
+    with pytest.raises(ExportError, match="reads 2 tensors of the front end"):
+        splice(made, network())

@@ -12,12 +12,12 @@ from graphs import model, network, waves
 from onnx import TensorProto, helper
 
 from fdan_edge.config import load_config
+from fdan_edge.engines import TURING, build
 from fdan_edge.errors import ExportError
 from fdan_edge.export.calibrate import probabilities
 from fdan_edge.export.graph import WEIGHTED, Graph, check_graph, in_network
 from fdan_edge.export.half import to_half
 from fdan_edge.export.to_onnx import export_graph
-from fdan_edge.export.to_tensorrt import write_engine
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.spec import ModelSpec
 from fdan_edge.targets import find_target
@@ -100,9 +100,10 @@ def test_sums_and_squares_over_positions_stay_single(whisper: tuple[onnx.ModelPr
 
 @pytest.mark.rtx
 def test_tensorrt_builds_it(whisper: tuple[onnx.ModelProto, int], tmp_path: Path) -> None:
-    single, window = whisper
+    single, _ = whisper
     onnx.save(made := to_half(single), tmp_path / "m.onnx")
-    assert write_engine(tmp_path / "m.onnx", tmp_path, window).path.stat().st_size > 1e6
+    assert build(tmp_path / "m.onnx", "rtx", "fp16").path.stat().st_size > 1e6
+    assert build(tmp_path / "m.onnx", "rtx", "fp16", TURING).path.stat().st_size > 1e6
     assert isinstance(made, onnx.ModelProto)
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from graphs import WINDOW, network, waves
+from graphs import network, waves
 from onnx import TensorProto, numpy_helper
 
+from fdan_edge.engines import build
 from fdan_edge.export.calibrate import METHODS, Range, collect, probabilities
 from fdan_edge.export.graph import Graph, check_graph, in_network
 from fdan_edge.export.quantize import FORMATS, plan, quantize
-from fdan_edge.export.to_tensorrt import write_engine
 from fdan_edge.targets import S8S8, U8S8, find_target
 
 
@@ -130,7 +130,7 @@ def test_a_channel_without_weights_does_not_overflow_its_bias() -> None:
 @pytest.mark.rtx
 def test_tensorrt_builds_s8s8(tmp_path: Path) -> None:
     onnx.save(quantised(S8S8), tmp_path / "m.onnx")
-    assert write_engine(tmp_path / "m.onnx", tmp_path, WINDOW).path.stat().st_size > 1000
+    assert build(tmp_path / "m.onnx", "rtx", "int8").path.stat().st_size > 1000
 
 
 def test_types_of_what_runs() -> None:

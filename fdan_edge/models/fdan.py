@@ -191,10 +191,10 @@ class AcousticPath(nn.Module):
         return torch.softmax(logits / self.temperature, dim=1)
 
 
-def build_frontend(config: Config) -> LogMel:
+def build_frontend(config: Config, *, exact: bool = True) -> LogMel:
     """The front end that a configuration describes."""
     c = config
-    return LogMel(c.sample_rate, c.n_fft, c.hop, c.n_mels, level=c.level, channel=c.channel)
+    return LogMel(c.sample_rate, c.n_fft, c.hop, c.n_mels, level=c.level, channel=c.channel, exact=exact)
 
 
 def aligned_layers(config: Config) -> tuple[str, ...]:
