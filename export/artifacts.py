@@ -14,6 +14,7 @@ from fdan_edge.errors import ExportError
 from fdan_edge.export.cost import cost
 from fdan_edge.export.gate import LOSS, Check
 from fdan_edge.export.graph import check_graph
+from fdan_edge.export.half import largest_half
 from fdan_edge.export.lower import Clips, lower
 from fdan_edge.export.material import Material
 from fdan_edge.export.plan import Plan
@@ -25,9 +26,10 @@ from fdan_edge.models.fdan import build_frontend
 from fdan_edge.progress import say
 from fdan_edge.runners import OnnxRunner
 from fdan_edge.spec import ModelSpec
-from fdan_edge.targets import TARGETS
+from fdan_edge.targets import S8S8, TARGETS
 from fdan_edge.torch_runner import TorchRunner
 
+_RANGED = 32  # windows whose values halves must hold
 #: On the CPU, where it runs everywhere: a GPU's TF32 would be compared instead of the file.
 _CPU = ("CPUExecutionProvider",)
 
@@ -61,8 +63,8 @@ class Order:
             with OnnxRunner(file, _CPU) as runner:
                 return material.validation.check(runner, "int8").loss
 
-        validation = material.validation.windows
-        return Clips(material.calibration, validation, loss, LOSS["int8"])
+        validation = material.validation
+        return Clips(material.calibration, validation.windows, loss, LOSS["int8"], validation.source)
 
 
 class Maker:
@@ -90,6 +92,8 @@ class Maker:
         model = onnx.load(str(file))
         for target in plan.targets:
             check_graph(model, target)
+        halves = plan.precision == "fp16" or plan.format == S8S8
+        largest = largest_half(graph, model, self.order.material.held_out.windows[:_RANGED]) if halves else None
         check = self._gate(file, model, plan)
         speed = self._speed(file, plan)
         self.checks.append(check)
@@ -102,6 +106,7 @@ class Maker:
             "gate": {
                 **check.to_dict(),
                 "line": check.line(),
+                "largest_half": largest,
                 "speed": speed.to_dict() if speed else None,
                 "onnx_sha256": sha256(file),
             },
@@ -125,6 +130,8 @@ class Maker:
 
     def _speed(self, file: Path, plan: Plan) -> Speed | None:
         """Against the next higher precision on the CPU, the only target that is at hand everywhere."""
+        if plan.precision == "int8" and TARGETS["cpu"] not in plan.targets:
+            say(f"{plan.file}, int8: whether it is faster is for `fdan-edge bench` on the device to say")
         if plan.precision != "int8" or TARGETS["cpu"] not in plan.targets:
             return None
         with tempfile.TemporaryDirectory() as folder:

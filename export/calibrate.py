@@ -117,6 +117,18 @@ def collect(model: onnx.ModelProto, tensors: Iterable[str], windows: Windows) ->
     return found
 
 
+def peaks(model: onnx.ModelProto, tensors: Iterable[str], windows: Windows) -> dict[str, float]:
+    """The largest magnitude of tensors over windows (n, window)."""
+    names = sorted(set(tensors))
+    found = dict.fromkeys(names, 0.0)
+    session = watch(model, names)
+    for start in range(0, len(windows), BATCH):
+        made = session.run(names, {"waveform": windows[start : start + BATCH]})
+        for name, values in zip(names, made, strict=True):
+            found[name] = float(np.maximum(found[name], np.abs(np.asarray(values, np.float32)).max()))
+    return found
+
+
 def watch(model: onnx.ModelProto, tensors: list[str]):  # type: ignore[no-untyped-def]  # ONNX Runtime has no types
     """A session that gives inner tensors too; what would fuse them away is off."""
     import onnxruntime

@@ -63,8 +63,9 @@ class Check:
             largest = f"largest probability difference {self.max_difference:.1e} (allowed {DIFFERENCE:g})"
             return f"{clips}: {largest}, {labels}"
         low, high = self.loss_interval
+        truth = "" if self.truth == "the labels" else f" by {self.truth}"
         return (
-            f"{clips}: UAR {100 * self.uar:.1f} % against {100 * self.reference_uar:.1f} %, "
+            f"{clips}: UAR {100 * self.uar:.1f} % against {100 * self.reference_uar:.1f} %{truth}, "
             f"loss {self.loss:+.1f} ({low:+.1f} to {high:+.1f}; allowed {LOSS[self.precision]:g}), "
             f"{labels}, largest probability difference {self.max_difference:.2f}"
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx.shape_inference
 from onnx import TensorProto, helper, numpy_helper
 
 from fdan_edge.errors import ExportError
+from fdan_edge.export.calibrate import Windows, peaks
 from fdan_edge.export.graph import Graph, in_network, layer_of
 
 #: A sum over all positions, a square or a root of one loses digits that a mean and a deviation need.
@@ -42,6 +44,31 @@ def to_half(model: onnx.ModelProto, keep: frozenset[str] = frozenset()) -> onnx.
     del made.graph.value_info[:]  # their types were those of before
     onnx.checker.check_model(made, full_check=True)
     return made
+
+
+def largest_half(single: onnx.ModelProto, made: onnx.ModelProto, windows: Windows) -> float:
+    """The largest magnitude that a tensor in half precision would have to hold, as the fp32 graph has it.
+
+    ONNX Runtime on the CPU computes halves in fp32 and rounds nothing between them, so running a file there does
+    not show what overflows on a GPU.
+
+    Args:
+        single: the graph in fp32.
+        made: the same with halves.
+        windows: (n, window).
+
+    Raises:
+        ExportError: beyond what a half can hold; the tensor is named by the node that makes it.
+    """
+    known = {name for node in single.graph.node for name in node.output}
+    infos = onnx.shape_inference.infer_shapes(made).graph.value_info
+    halves = [i.name for i in infos if i.type.tensor_type.elem_type == TensorProto.FLOAT16 and i.name in known]
+    largest = 0.0
+    for name, value in peaks(single, halves, windows).items():
+        if not value <= _LARGEST:
+            raise ExportError(f"{name} reaches {value:.3g} on real clips, and a half holds {_LARGEST:g} at most")
+        largest = max(largest, value)
+    return largest
 
 
 def _single(graph: Graph) -> set[str]:

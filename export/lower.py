@@ -37,12 +37,14 @@ class Clips:
         validation: windows (m, window) of the validation part, to compare calibrations and layers on.
         judge: runs a file over the validation part; points of UAR that it loses. None: nothing is judged.
         limit: points that may be lost.
+        source: which recordings these are, for people and for the record.
     """
 
     calibration: Windows
     validation: Windows
     judge: Judge | None = None
     limit: float = 1.0
+    source: str = "of the validation part"  # what `validation` and the judge's recordings are
     _histograms: dict[str, Histogram] = field(default_factory=dict, repr=False)
     _expected: NDArray[np.float32] | None = field(default=None, repr=False)
 
@@ -118,11 +120,11 @@ def _lower_to_int8(model: onnx.ModelProto, file: Path, target: Target, clips: Cl
         if len(kept) >= len(order) - 1 or attempt == _ROUNDS:
             break
         kept = tuple(order[: 2**attempt])
-        say(f"int8 loses {loss:.1f} points of UAR on the validation part; kept higher: {', '.join(kept)}")
+        say(f"int8 loses {loss:.1f} points of UAR on clips {clips.source}; kept higher: {', '.join(kept)}")
     file.unlink(missing_ok=True)
     worst = "; ".join(map(str, sensitivity.blame(model, made, clips.validation)))
     raise ExportError(
-        f"int8 loses {loss:.1f} points of UAR on the validation part (allowed {clips.limit:g}) with {len(kept)} "
+        f"int8 loses {loss:.1f} points of UAR on clips {clips.source} (allowed {clips.limit:g}) with {len(kept)} "
         f"of {len(order)} layers kept higher; most noise comes from {worst}; valid: --precision "
         f"{' or '.join(name for name in target.precisions if name != 'int8')}"
     )
@@ -149,7 +151,7 @@ def _calibrate(model: onnx.ModelProto, form: str, clips: Clips) -> tuple[dict[st
         "method": chosen,
         "compared": compared,
         "windows": len(clips.calibration),
-        "compared_on": len(expected),
+        "compared_on": f"{len(expected)} windows {clips.source}",
         "weight_bits": WEIGHT_BITS[form],
     }
     return ranges[chosen], record

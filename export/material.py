@@ -47,15 +47,25 @@ class Material:
     @functools.cached_property
     def held_out(self) -> HeldOut:
         """The run's test part, or the given speech where it holds none of that."""
-        held_out = self._part("test")
-        source = "of the test part" if held_out else "of the given speech"
-        return HeldOut(pick(held_out or self._items, CLIPS), source, self.reference)
+        if found := self._part("test"):
+            return HeldOut(pick(found, CLIPS), "of the test part", self.reference)
+        used = {recording(key) for part in ("train", "val", "target") for key in self._split[part]}
+        others = [item for item in self._items if recording(item.key) not in used]
+        if not others:
+            raise ExportError(
+                "the export is checked on real clips, and all of the given speech was used in the training; name "
+                "some of the test part with --speech"
+            )
+        return HeldOut(pick(others, CLIPS), "of the given speech", self.reference)
 
     @functools.cached_property
     def validation(self) -> HeldOut:
-        """The run's validation part, or training recordings where it has none."""
-        items = self._part("val") or self._needed("train")
-        return HeldOut(pick(items, VALIDATION), "of the validation part", self.reference)
+        """The run's validation part; where it is not at hand, recordings of the training part."""
+        if found := self._part("val"):
+            return HeldOut(pick(found, VALIDATION), "of the validation part", self.reference)
+        calibrated = {item.key for item in pick(self._needed("train"), CALIBRATION)}
+        others = [item for item in self._part("train") if item.key not in calibrated] or self._part("train")
+        return HeldOut(pick(others, VALIDATION), "of the training part", self.reference)
 
     @functools.cached_property
     def calibration(self) -> NDArray[np.float32]:

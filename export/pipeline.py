@@ -49,7 +49,7 @@ def export(
     precisions: Sequence[str] = (),
     speech: list[Source] | None = None,
     force: bool = False,
-    engines: str = "possible",
+    required: str = "",
 ) -> Exported:
     """Write an ONNX file for each target and precision, pass each through the gate, and build engines.
 
@@ -60,21 +60,21 @@ def export(
         precisions: see `fdan_edge.export.plan.plan`.
         speech: where the recordings for calibration and gate are; the run's own corpora when None.
         force: keep an int8 that is not faster than the next precision.
-        engines: possible: those that can be built here; required: one that cannot be is an error; none.
+        required: a target whose engine must be built; of others those that can be built here are.
 
     Raises:
         ExportError: an artifact does not pass, or something cannot be built.
         ConfigError: a target or precision that there is not.
     """
     plans = plan(targets, precisions)
-    orders = _engines_wanted(plans, engines)  # what is missing is said before minutes of work, not after
+    orders = _engines_wanted(plans, required)  # what is missing is said before minutes of work, not after
     with TorchRunner(run) as reference:
         spec = _with_scores(reference.spec, run)
         order = Order(reference, spec, Material(run, reference, speech), force)
         with bundle.new_bundle(out) as folder:
             maker = Maker(order, folder)
             artifacts = [maker.make(one) for one in plans]
-            built = [entry for one, target in orders for entry in _build(folder, one, target, engines)]
+            built = [entry for one, target in orders for entry in _build(folder, one, target, required)]
             manifest = _manifest(run, spec, artifacts, built)
             write_card(folder, manifest)
             bundle.write_manifest(folder, manifest)
@@ -82,26 +82,26 @@ def export(
     return Exported(out, artifacts, built, files, maker.checks[0])
 
 
-def _engines_wanted(plans: list[Plan], engines: str) -> list[tuple[Plan, Target]]:
+def _engines_wanted(plans: list[Plan], required: str) -> list[tuple[Plan, Target]]:
     """The engines to try: those whose TensorRT is installed here, if it is needed to build."""
-    wanted = [(one, target) for one in plans for target in one.targets if target.engine and engines != "none"]
+    wanted = [(one, target) for one in plans for target in one.targets if target.engine]
     if any(target.engine == "rtx" for _, target in wanted):
         try:
             find_tensorrt("rtx")
         except MissingDependencyError as error:
-            if engines == "required":
+            if required == "rtx":
                 raise
             say(f"no engines for RTX cards: {error}")
             return [(one, target) for one, target in wanted if target.engine != "rtx"]
     return wanted
 
 
-def _build(folder: Path, one: Plan, target: Target, engines: str) -> list[dict[str, Any]]:
+def _build(folder: Path, one: Plan, target: Target, required: str) -> list[dict[str, Any]]:
     """The engines of a file for a target that can be built here, as entries of bundle.json."""
     built, notes = build_for(target, folder / one.file, one.precision)
     for note in notes:
         say(f"{one.file}, target {target.name}: {note}")
-    if engines == "required" and not built:
+    if required == target.name and not built:
         raise ExportError(f"{one.file}, target {target.name}: {notes[0]}")
     return [engine.listed(one.file, target.name).to_dict() for engine in built]
 

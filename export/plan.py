@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fdan_edge.bundle import MODEL
 from fdan_edge.engines import find_tensorrt
 from fdan_edge.errors import ConfigError, choose
+from fdan_edge.progress import say
 from fdan_edge.targets import PRECISIONS, TARGETS, Target, check_precision, find_target
 
 
@@ -27,20 +28,24 @@ def plan(targets: Sequence[str], precisions: Sequence[str]) -> list[Plan]:
 
     Args:
         targets: names of targets.
-        precisions: each target gets those of them that it runs; none: each target's default.
+        precisions: each target gets those of them that it runs; none: each target's default. A target that runs
+            none of them is left out, and said to be.
 
     Raises:
-        ConfigError: an unknown name, or a target that runs none of the precisions.
+        ConfigError: an unknown name, or no target runs any of the precisions.
     """
     for precision in precisions:
         if precision not in PRECISIONS:
             raise ConfigError(choose("precision", precision, PRECISIONS))
     made: dict[tuple[str, str | None], Plan] = {}
-    for target in map(find_target, dict.fromkeys(targets)):
-        for precision in _precisions(target, precisions):
+    chosen = [find_target(name) for name in dict.fromkeys(targets)]
+    for target in chosen:
+        for precision in _precisions(target, precisions, alone=len(chosen) == 1):
             key = (precision, target.int8 if precision == "int8" else None)
             one = made.get(key) or Plan(_file(*key) if made else MODEL, *key, ())
             made[key] = replace(one, targets=(*one.targets, target))
+    if not made:
+        check_precision(chosen[0], precisions[0])
     return list(made.values())
 
 
@@ -69,11 +74,13 @@ def installed_target() -> Target:
     return target_of_tensorrt(module.__name__, module.__version__, platform.machine())
 
 
-def _precisions(target: Target, wanted: Sequence[str]) -> list[str]:
+def _precisions(target: Target, wanted: Sequence[str], *, alone: bool) -> list[str]:
     if not wanted:
         return [target.precisions[0]]
     fitting = [precision for precision in dict.fromkeys(wanted) if precision in target.precisions]
-    return fitting or [check_precision(target, wanted[0])]
+    if not fitting and not alone:
+        say(f"left out: target {target.name}, which runs {' and '.join(target.precisions)} only")
+    return fitting
 
 
 def _file(precision: str, format_: str | None) -> str:

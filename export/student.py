@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fdan_edge.checkpoint import RunInfo, load_run
 from fdan_edge.config import DECISIVE, Config, load_config
-from fdan_edge.corpora import parse_source
+from fdan_edge.corpora import Source, parse_source
 from fdan_edge.distillation import load_teacher
 from fdan_edge.errors import CheckpointError
 from fdan_edge.fit import fit
@@ -23,7 +23,13 @@ _FROM_TEACHER = (
 )
 
 
-def distil(run: Path, backbone: str, folder: Path, settings: Sequence[str] = ()) -> Path:
+def distil(
+    run: Path,
+    backbone: str,
+    folder: Path,
+    settings: Sequence[str] = (),
+    sources: Sequence[Source] = (),
+) -> Path:
     """Train a student of a run on the run's own speech and split, without faces.
 
     The same call again returns the finished student, or goes on where it was stopped.
@@ -33,6 +39,7 @@ def distil(run: Path, backbone: str, folder: Path, settings: Sequence[str] = ())
         backbone: the student's.
         folder: the student's run folder to write.
         settings: further ones of the student, each `key=value`.
+        sources: where the speech is now; the run's own corpora when empty.
 
     Returns:
         `folder`.
@@ -51,7 +58,8 @@ def distil(run: Path, backbone: str, folder: Path, settings: Sequence[str] = ())
         say(f"{folder}: the student is trained already")
         return folder
     say(f"training the student {backbone} of {run}, in {folder}")
-    speech, target = ([parse_source(text) for text in texts] for texts in (info.speech, info.target))
+    own, target = ([parse_source(text) for text in texts] for texts in (info.speech, info.target))
+    speech = list(sources) or own
     fit(wanted, speech, [], folder, target=target, resume=begun)
     return folder
 

@@ -78,15 +78,28 @@ def write_repository(folder_of_bundle: Path, folder: Path, name: str) -> list[Pa
         ExportError: a name that Triton cannot have, a graph whose batch is fixed, or something in the way that
             this did not write.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise ExportError(f"{name!r} cannot be a model's name in Triton: use letters, digits, _, - and .")
+    check_place(folder, folder_of_bundle, name)
     models = _models(folder_of_bundle, name)
-    if folder.exists() and not folder.is_dir():
-        raise ExportError(f"{folder}: is a file; name a folder for the model repository")
     for model in models:  # all, before the first is replaced
         _check_replaceable(folder / model.name, model)
     _check_left_over(folder, name, {model.name for model in models})
     return [_write(folder, model) for model in models]
+
+
+def check_place(folder: Path, bundle_folder: Path, name: str) -> None:
+    """Refuse what could not be a repository, before minutes of work.
+
+    Raises:
+        ExportError: a name that Triton cannot have, a file in the way, or a place inside the bundle.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ExportError(f"{name!r} cannot be a model's name in Triton: use letters, digits, _, - and .")
+    if folder.exists() and not folder.is_dir():
+        raise ExportError(f"{folder}: is a file; name a folder for the model repository")
+    if folder.resolve().is_relative_to(bundle_folder.resolve()):
+        raise ExportError(
+            f"{folder}: is inside the bundle {bundle_folder}; name another folder for the repository"
+        )
 
 
 def _models(folder: Path, name: str) -> list[Model]:

@@ -152,7 +152,7 @@ def _compare(path: Path, entry: dict[str, Any], digest: str) -> None:
     )
 
 
-def _check_replaceable(target: Path) -> None:
+def check_out(target: Path) -> None:
     """Raise BundleError where a bundle put in the place of `target` could lose something."""
     if os.path.realpath(target) == os.path.realpath("."):
         raise BundleError(f"{target}: is the current folder, which cannot be replaced; name another --out")
@@ -176,7 +176,7 @@ def new_bundle(target: Path) -> Iterator[Path]:
         BundleError: `target` exists and holds what is no bundle's, so replacing it could lose something;
             it is the current folder, which must stay; or it would lie below a file.
     """
-    _check_replaceable(target)
+    check_out(target)
     target = Path(os.path.realpath(target))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,18 @@ from typing import Any
 from fdan_edge.build_progress import Watch
 from fdan_edge.errors import ExportError, MissingDependencyError, one_line
 from fdan_edge.files import cache_home, sha256, write_bytes, write_json
-from fdan_edge.fingerprint import MODULES, PORTABLE, TITLES, Fingerprint, Gpu, Here, find_gpu, here, system
+from fdan_edge.fingerprint import (
+    MODULES,
+    PORTABLE,
+    TITLES,
+    Fingerprint,
+    Gpu,
+    Here,
+    find_gpu,
+    here,
+    release,
+    system,
+)
 from fdan_edge.manifest import EngineFile
 from fdan_edge.targets import Target
 
@@ -41,10 +52,6 @@ class Engine:
     path: Path
     fingerprint: Fingerprint
     batch: tuple[int, int, int] = BATCH
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"file": self.path.name, **self.fingerprint.to_dict(), "batch": list(self.batch)}
 
     def listed(self, artifact: str, target: str) -> EngineFile:
         """As an entry of bundle.json."""
@@ -94,6 +101,9 @@ def build_for(target: Target, onnx_path: Path, precision: str) -> tuple[list[Eng
     machine = here("trt")
     if not (machine.gpu and machine.version and machine.gpu.compute_capability in target.architectures):
         return [], [f"no engine: {TITLES['trt']} builds it on the device, where --rebuild does"]
+    first, beyond = target.tensorrt
+    if release(machine.version) < release(first) or (beyond and release(machine.version) >= release(beyond)):
+        return [], [f"no engine: this is {TITLES['trt']} {machine.version}, the target has {first}"]
     return [build(onnx_path, "trt", precision, machine.gpu.compute_capability)], []
 
 

@@ -55,7 +55,7 @@ class Target:
     ops: frozenset[str] | None  # of ONNX's own domain; None: all
     types: frozenset[str] | None  # of tensors, as in onnx.TensorProto; None: all
     engine: str | None  # flavour of TensorRT engines: rtx or trt; None: no engines
-    tensorrt: str  # versions, as in pip's requirements
+    tensorrt: tuple[str, str]  # the first version, and the first that is too new; "": any
     architectures: tuple[str, ...]  # compute capabilities
     install: str  # what a machine needs
 
@@ -68,27 +68,27 @@ TARGETS = {
     for target in (
         Target(
             "cpu", "any CPU, ONNX Runtime", "onnxruntime-cpu", ("fp32", "int8"), U8S8, (7, 23), None, None,
-            None, "", (), "pip install 'fdan-edge[cpu]'",
+            None, ("", ""), (), "pip install 'fdan-edge[cpu]'",
         ),
         Target(
             "rtx", "RTX cards from Turing on, TensorRT for RTX", "tensorrt-rtx", ("fp16", "fp32", "int8"), S8S8,
-            (9, 24), _OPS_10_15, _TENSORRT_TYPES, "rtx", ">=1.2", RTX_ARCHITECTURES,
+            (9, 24), _OPS_10_15, _TENSORRT_TYPES, "rtx", ("1.2", ""), RTX_ARCHITECTURES,
             "pip install 'fdan-edge[rtx-run]' and an NVIDIA driver",
         ),
         Target(
             "jetson-jp6", "Jetson Orin with JetPack 6, TensorRT 10.3", "tensorrt", ("fp16", "fp32", "int8"), S8S8,
-            (9, 20), _OPS_10_3, _TENSORRT_TYPES, "trt", ">=10.3,<10.4", ("8.7",),
+            (9, 20), _OPS_10_3, _TENSORRT_TYPES, "trt", ("10.3", "10.4"), ("8.7",),
             "JetPack 6.1 or 6.2 (brings TensorRT 10.3), and pip install 'fdan-edge[jetson]' on the device",
         ),
         Target(
             "jetson-jp7", "Jetson Orin and Thor with JetPack 7, TensorRT 10.16 and later", "tensorrt",
-            ("fp16", "fp32", "int8"), S8S8, (9, 24), _OPS_10_15, _TENSORRT_TYPES, "trt", ">=10.16",
+            ("fp16", "fp32", "int8"), S8S8, (9, 24), _OPS_10_15, _TENSORRT_TYPES, "trt", ("10.16", ""),
             ("8.7", "11.0"),
             "JetPack 7.2 (brings TensorRT 10.16), and pip install 'fdan-edge[jetson]' on the device",
         ),
         Target(
             "cuda", "data-centre and other CUDA cards, ONNX Runtime or classic TensorRT", "onnxruntime-cuda",
-            ("fp16", "fp32", "int8"), S8S8, (9, 20), _OPS_10_3, _TENSORRT_TYPES, "trt", ">=10.3",
+            ("fp16", "fp32", "int8"), S8S8, (9, 20), _OPS_10_3, _TENSORRT_TYPES, "trt", ("10.3", ""),
             ("7.0", "7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0"),
             "pip install 'fdan-edge[gpu]', and for engines NVIDIA's classic tensorrt and pycuda",
         ),
@@ -116,6 +116,8 @@ def check_precision(target: Target, precision: str) -> str:
     if not precision:
         return target.precisions[0]
     if precision not in target.precisions:
-        why = f" on target {target.name}" if precision in PRECISIONS else ""
-        raise ConfigError(choose(f"precision{why}", precision, target.precisions))
+        if precision not in PRECISIONS:
+            raise ConfigError(choose("precision", precision, target.precisions))
+        valid = ", ".join(target.precisions)
+        raise ConfigError(f"target {target.name} does not run precision {precision!r}; valid: {valid}")
     return precision

@@ -277,7 +277,7 @@ def test_without_tensorrt_the_command_is_named_at_once(
     monkeypatch.setattr(importlib, "import_module", missing)
     monkeypatch.setattr(artifacts, "lower", None)  # would fail if work had begun
     with pytest.raises(MissingDependencyError, match=r"needs TensorRT.*: pip install tensorrt-rtx-cu13") as caught:
-        export(run_folder, tmp_path / "out", targets=["rtx"], engines="required")
+        export(run_folder, tmp_path / "out", targets=["rtx"], required="rtx")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -295,7 +295,7 @@ def test_a_real_engine_is_built(
 ) -> None:
     exported = bundle_folder / "model.onnx"  # from the same run: exporting it again would take a while
     monkeypatch.setattr(artifacts, "lower", copied(exported.read_bytes()))
-    done = export(run_folder, tmp_path / "bundle", targets=["cpu", "rtx"], precisions=["fp32"], engines="required")
+    done = export(run_folder, tmp_path / "bundle", targets=["cpu", "rtx"], precisions=["fp32"], required="rtx")
     assert sorted(done.files) == ["README.md", "bundle.json", "model.onnx", "model.rtx.engine"]
     engine = bundle.checked_file(tmp_path / "bundle", "model.rtx.engine")
     assert engine.stat().st_size > 1e6  # the weights are in it

@@ -8,15 +8,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from graphs import model, network, waves
+from graphs import WINDOW, model, network, waves
 from onnx import TensorProto, helper
 
 from fdan_edge.config import load_config
-from fdan_edge.engines import TURING, build
+from fdan_edge.engines import build
 from fdan_edge.errors import ExportError
 from fdan_edge.export.calibrate import probabilities
 from fdan_edge.export.graph import WEIGHTED, Graph, check_graph, in_network
-from fdan_edge.export.half import to_half
+from fdan_edge.export.half import largest_half, to_half
 from fdan_edge.export.to_onnx import export_graph
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.spec import ModelSpec
@@ -103,7 +103,6 @@ def test_tensorrt_builds_it(whisper: tuple[onnx.ModelProto, int], tmp_path: Path
     single, _ = whisper
     onnx.save(made := to_half(single), tmp_path / "m.onnx")
     assert build(tmp_path / "m.onnx", "rtx", "fp16").path.stat().st_size > 1e6
-    assert build(tmp_path / "m.onnx", "rtx", "fp16", TURING).path.stat().st_size > 1e6
     assert isinstance(made, onnx.ModelProto)
 
 
@@ -121,3 +120,17 @@ def test_a_cast_to_float_inside_the_network_becomes_one_to_half() -> None:
     made = to_half(single)
     assert kinds(made)["count"] == TensorProto.FLOAT16
     np.testing.assert_allclose(probabilities(made, waves(4)), probabilities(single, waves(4)), atol=5e-3)
+
+
+def test_what_a_half_cannot_hold_is_named() -> None:
+    """ONNX Runtime on the CPU computes halves in fp32, where nothing overflows."""
+    windows = np.random.default_rng(0).standard_normal((4, WINDOW)).astype(np.float32)
+    single = network()
+    made = to_half(single)
+    largest = largest_half(single, made, windows)
+    assert 0 < largest < 65504
+    assert largest_half(single, made, 100 * windows) > 50 * largest
+    with pytest.raises(ExportError, match=r"reaches .* on real clips, and a half holds 65504 at most"):
+        largest_half(single, made, np.float32(1e6) * windows)
+    with pytest.raises(ExportError, match="reaches nan"):
+        largest_half(single, made, np.float32("nan") * windows)

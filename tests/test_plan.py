@@ -35,8 +35,13 @@ def test_each_target_gets_the_precisions_that_it_runs() -> None:
         ("model.int8-s8s8.onnx", "int8", "s8s8", ["rtx"]),
         ("model.fp16.onnx", "fp16", None, ["rtx"]),
     ]
-    with pytest.raises(ConfigError, match=r"unknown precision on target cpu 'fp16'.*valid: fp32, int8"):
-        plan(["rtx", "cpu"], ["fp16"])
+
+
+def test_a_target_that_runs_none_of_the_precisions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert made(["cpu", "rtx"], ["fp16"]) == [("model.onnx", "fp16", None, ["rtx"])]
+    assert capsys.readouterr().err == "left out: target cpu, which runs fp32 and int8 only\n"
+    with pytest.raises(ConfigError, match="target cpu does not run precision 'fp16'; valid: fp32, int8"):
+        plan(["cpu"], ["fp16"])
 
 
 def test_unknown_names() -> None:

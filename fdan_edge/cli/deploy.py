@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from fdan_edge.cli.options import AsJson, Speech, Threads, needs_training, parsed, print_json
-from fdan_edge.errors import AudioError, MissingDependencyError
+from fdan_edge.errors import AudioError, ConfigError, MissingDependencyError
 from fdan_edge.roofline import CARDS
 from fdan_edge.targets import TARGETS
 
@@ -35,8 +35,11 @@ def export(
     ] = False,
     student: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="BACKBONE", help="Train a smaller network from RUN first, and export that."),
+        typer.Option(metavar="BACKBONE", help="Train a smaller network from RUN first, in OUT-student."),
     ] = None,
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of the student.")
+    ] = [],  # noqa: B006
     triton: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="DIR", help="Write a model repository for NVIDIA Triton too."),
@@ -52,32 +55,29 @@ def export(
     Each file is run over held-out recordings beside the PyTorch model, and refused where it recognises worse.
     """
     needs_training()
+    from fdan_edge.bundle import check_out
     from fdan_edge.cli import show_export
     from fdan_edge.export.pipeline import export as make
-    from fdan_edge.export.plan import installed_target
+    from fdan_edge.export.plan import installed_target, plan
+    from fdan_edge.export.student import distil
+    from fdan_edge.export.triton import check_place, write_repository
 
-    targets = [*(["cpu"] if onnx or not target else []), *target]
-    if trt:
-        targets.append(installed_target().name)
-    if student:
-        from fdan_edge.export.student import distil
-
-        run = distil(run, student, out.with_name(f"{out.name}-student"))
-    sources = parsed(speech) or None
-    made = make(
-        run,
-        out,
-        targets=targets,
-        precisions=precision,
-        speech=sources,
-        force=force,
-        engines="required" if trt else "possible",
-    )
-    written = []
+    required = installed_target().name if trt else ""
+    targets = [*(["cpu"] if onnx or not target else []), *target, *([required] if trt else [])]
+    plan(targets, precision)  # a mistake costs no training
+    check_out(out)
+    name = out.resolve().name
     if triton:
-        from fdan_edge.export.triton import write_repository
-
-        written = write_repository(out, triton, out.resolve().name)
+        check_place(triton, out, name)
+    sources = parsed(speech)
+    if set_ and not student:
+        raise ConfigError("--set changes a student; name its network with --student")
+    if student:
+        run = distil(run, student, out.resolve().with_name(f"{name}-student"), set_, sources)
+    made = make(
+        run, out, targets=targets, precisions=precision, speech=sources or None, force=force, required=required
+    )
+    written = write_repository(out, triton, name) if triton else []
     print_json(show_export.exported_dict(made, written)) if as_json else show_export.exported(made, written)
 
 
