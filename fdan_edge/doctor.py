@@ -136,5 +136,5 @@ def _target(target: Target) -> str:
     try:
         _module("pycuda.driver")
         return f"runs here: {found}, {_gpu()}"
-    except Exception as error:  # as in `_try`
-        raise RuntimeError(f"{found} builds engines here and does not run them: {one_line(error, 60)}") from None
+    except Exception:  # as in `_try`
+        raise RuntimeError(f"{found} builds engines, runs none here") from None

@@ -78,19 +78,19 @@ TARGETS = {
         Target(
             "jetson-jp6", "Jetson Orin with JetPack 6, TensorRT 10.3", "tensorrt", ("fp16", "fp32", "int8"), S8S8,
             (9, 20), _OPS_10_3, _TENSORRT_TYPES, "trt", ("10.3", "10.4"), ("8.7",),
-            "JetPack 6.1 or 6.2 (brings TensorRT 10.3), and pip install 'fdan-edge[jetson]' on the device",
+            "on the device: JetPack 6.1 or 6.2, pip install 'fdan-edge[jetson]'",
         ),
         Target(
             "jetson-jp7", "Jetson Orin and Thor with JetPack 7, TensorRT 10.16 and later", "tensorrt",
             ("fp16", "fp32", "int8"), S8S8, (9, 24), _OPS_10_15, _TENSORRT_TYPES, "trt", ("10.16", ""),
             ("8.7", "11.0"),
-            "JetPack 7.2 (brings TensorRT 10.16), and pip install 'fdan-edge[jetson]' on the device",
+            "on the device: JetPack 7.2, pip install 'fdan-edge[jetson]'",
         ),
         Target(
             "cuda", "data-centre and other CUDA cards, ONNX Runtime or classic TensorRT", "onnxruntime-cuda",
             ("fp16", "fp32", "int8"), S8S8, (9, 20), _OPS_10_3, _TENSORRT_TYPES, "trt", ("10.3", ""),
             ("7.0", "7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0"),
-            "pip install 'fdan-edge[gpu]', and for engines NVIDIA's classic tensorrt and pycuda",
+            "pip install 'fdan-edge[gpu]'; for engines: tensorrt, pycuda",
         ),
     )
 }  # fmt: skip

@@ -104,8 +104,8 @@ def test_every_node_of_a_real_profile_is_named_by_its_module(bundle_folder: Path
     session.run(None, {"waveform": WINDOWS})
     profile = json.loads(Path(session.end_profiling()).read_text())
     names = [e["name"] for e in profile if e["cat"] == "Node" and e["name"].endswith("_kernel_time")]
-    foreign = [n for n in names if not n.startswith(("frontend", "model", "head", "Reorder"))]
-    assert len(names) > 50
+    foreign = [n for n in names if not n.startswith(("frontend", "model", "head", "Reorder", "Transpose"))]
+    assert len(names) > 50  # Reorder and Transpose are its own, for the layout that its kernels want
     assert not foreign
 
 

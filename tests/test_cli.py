@@ -380,15 +380,21 @@ def test_what_export_and_train_print(capsys: pytest.CaptureFixture[str], run_fol
     from fdan_edge.cli import show, show_export
 
     target = tmp_path / "[b]"  # square brackets are rich's markup
-    made: Any = SimpleNamespace(folder=target, files={"model.onnx": 9_500_000})
-    made.check = SimpleNamespace(line=lambda: "ok")
-    show_export.exported(made)
+    made: Any = SimpleNamespace(
+        folder=target, files={"README.md": 2_000, "model.onnx": 9_500_000, "m.engine": 10**7}
+    )
+    made.artifacts = [{"file": "model.onnx", "precision": "fp16", "targets": ["rtx"], "gate": {"line": "ok"}}]
+    made.engines = [{"file": "m.engine", "artifact": "model.onnx", "target": "rtx"}]
+    show_export.exported(made, [tmp_path / "triton"])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         f"bundle {target}",
-        "file          MB",
-        "model.onnx  9.50",
-        "checked: ok",
+        "file           MB  for",
+        "README.md    0.00",
+        "model.onnx   9.50  fp16: rtx",
+        "m.engine    10.00  engine of model.onnx: rtx",
+        "model.onnx checked: ok",
+        f"for Triton: {tmp_path / 'triton'}",
         f"next: fdan-edge infer {target} FILE.wav",
     ]
     show.fitted(target, json.loads((run_folder / "metrics.json").read_text()))

@@ -46,7 +46,7 @@ def test_each_target_gets_its_own(
 
 
 def test_a_precision_that_a_target_does_not_take_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="precision on target cpu 'fp16'"):
+    with pytest.raises(ConfigError, match="target cpu does not run precision 'fp16'"):
         lower(network(), tmp_path / "m.onnx", find_target("cpu"), "fp16")
     assert not list(tmp_path.iterdir())
 
