@@ -26,7 +26,7 @@ from fdan_edge.onnx_runner import OnnxRunner
 from fdan_edge.runners import RUNTIMES, Variant, open_runner, variants
 
 WINDOWS = np.random.default_rng(0).standard_normal((6, SPEC.window)).astype(np.float32)
-FP16, INT8 = "model.fp16.onnx", "model.int8-u8s8.onnx"
+FP16, INT8, S8S8 = "model.fp16.onnx", "model.int8-u8s8.onnx", "model.int8-s8s8.onnx"
 ADA = Gpu("8.9", "13.0", 24 << 30)
 
 
@@ -45,7 +45,8 @@ def make(tmp_path: Path) -> Callable[..., Path]:
         entries = []
         for file, precision, targets in artifacts:
             model(folder / file)
-            entries.append(Artifact(file, precision, None, targets, 18).to_dict())
+            kind = file.split("-")[1].split(".")[0] if precision == "int8" else None
+            entries.append(Artifact(file, precision, kind, targets, 18).to_dict())
         listed = []
         if engine:
             (folder / "engine").write_bytes(MARK + (folder / file).read_bytes())
@@ -266,8 +267,32 @@ def test_int8_for_a_cpu_stays_there(make: Callable[..., Path], monkeypatch: pyte
     cuda(monkeypatch, starts=True)
     with open_runner(folder) as runner:
         assert runner.name == "ONNX Runtime CPU int8"
-    with open_runner(folder, runtime="onnxruntime-cuda") as runner:
-        assert runner.name == "ONNX Runtime CUDA int8"
+    with pytest.raises(BundleError, match="onnxruntime-cuda cannot run it here: int8 that was made for cpu"):
+        open_runner(folder, runtime="onnxruntime-cuda")
+    assert [variant.runtime for variant in variants(folder)] == ["onnxruntime-cpu"]
+
+
+@pytest.mark.parametrize(
+    ("others", "taken"),
+    [
+        ([(FP16, "fp16", ("rtx",))], "fp16"),
+        ([(FP16, "fp16", ("rtx",)), (bundle.MODEL, "fp32", ("rtx",))], "fp32"),
+        ([(bundle.MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("cuda",))], "fp16"),
+        ([(FP16, "fp16", ("rtx",)), (S8S8, "int8", ("cuda",))], "int8"),
+    ],
+)
+def test_cuda_takes_its_own_then_fp32_then_what_is_not_int8(
+    make: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    others: list[tuple[str, str, tuple[str, ...]]],
+    taken: str,
+) -> None:
+    folder = make((INT8, "int8", ("cpu",)), *others)
+    cuda(monkeypatch, starts=True)
+    for wish in (None, "onnxruntime-cuda"):
+        with open_runner(folder, runtime=wish) as runner:
+            assert runner.name == f"ONNX Runtime CUDA {taken}"
+    assert Variant(str(folder), INT8, "int8", "onnxruntime-cuda") not in variants(folder)
 
 
 def test_cuda_that_does_not_start_is_said(
