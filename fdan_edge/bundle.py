@@ -79,17 +79,18 @@ def _check(values: Any, path: Path) -> None:
         raise BundleError(f"{path}: damaged: {printable(one_line(error))}") from None
 
 
-def find_artifact(folder: Path, manifest: dict[str, Any], name: str) -> Artifact:
-    """The artifact of a file name, or of a precision that one artifact alone has.
+def find_artifacts(folder: Path, manifest: dict[str, Any], name: str) -> list[Artifact]:
+    """The artifact of a file name, or all of a precision: int8 has a format for CPUs and one for TensorRT.
 
     Raises:
         BundleError: there is none.
     """
     found = artifacts(manifest)
     fitting = [a for a in found if a.file == name] or [a for a in found if a.precision == name]
-    if len(fitting) != 1:
-        raise BundleError(f"{folder}: no artifact {name!r}; it holds {', '.join(a.file for a in found)}")
-    return fitting[0]
+    if not fitting:
+        held = ", ".join(f"{a.precision} ({a.file})" for a in found)
+        raise BundleError(f"{folder}: no artifact {name!r}; it holds {held}")
+    return fitting
 
 
 def model_path(target: Path) -> Path:

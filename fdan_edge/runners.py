@@ -19,7 +19,7 @@ from fdan_edge.errors import (
     MissingDependencyError,
     choose,
 )
-from fdan_edge.fingerprint import TITLES, find_gpu, here, lacks, misfit
+from fdan_edge.fingerprint import MODULES, TITLES, find_gpu, here, lacks, misfit
 from fdan_edge.onnx_runner import CPU, CUDA, OnnxRunner, import_onnxruntime
 from fdan_edge.runner import Probabilities, Runner, checked_windows
 from fdan_edge.spec import ModelSpec
@@ -83,13 +83,14 @@ class _Source:
         return ModelSpec.from_json(json.dumps(self.manifest.get("spec")), f"{self.path / bundle.MANIFEST}")
 
     def only(self, name: str) -> _Source:
-        """The same with one artifact, named by its file or its precision, and its engines."""
+        """The same with the artifacts of a file name or a precision only, and their engines."""
         if not self.manifest:
             if name not in (self.path.name, ""):
                 raise BundleError(f"{self.path}: is one file, so there is no artifact {name!r} to choose")
             return self
-        one = bundle.find_artifact(self.path, self.manifest, name)
-        return replace(self, artifacts=(one,), engines=tuple(e for e in self.engines if e.artifact == one.file))
+        found = tuple(bundle.find_artifacts(self.path, self.manifest, name))
+        files = [artifact.file for artifact in found]
+        return replace(self, artifacts=found, engines=tuple(e for e in self.engines if e.artifact in files))
 
 
 def open_runner(
@@ -108,7 +109,8 @@ def open_runner(
     Args:
         target: what to run.
         threads: of the CPU's runtimes; 0: all cores.
-        artifact: the bundle's file to run, or a precision that one file alone has; None: what fits the runtime.
+        artifact: the bundle's file to run, or a precision, of which the runtime takes the file that fits it;
+            None: what fits the runtime.
         runtime: one of RUNTIMES, and no other; None: the first that can.
         rebuild: where no TensorRT engine fits, build one from the ONNX file and keep it; takes minutes.
 
@@ -125,7 +127,7 @@ def open_runner(
     if runtime == "torch":
         raise BundleError(f"{path}: PyTorch runs run folders only; runtimes: {', '.join(RUNTIMES[:-1])}")
     source = _source(path).only(artifact) if artifact else _source(path)
-    return _open_first(source, (runtime,) if runtime else _candidates(source), threads, rebuild)
+    return _open_first(source, (runtime,) if runtime else _candidates(source, rebuild), threads, rebuild)
 
 
 def variants(target: str | os.PathLike[str]) -> list[Variant]:
@@ -169,10 +171,14 @@ def _open_first(source: _Source, runtimes: tuple[str, ...], threads: int, rebuil
     raise AssertionError("no runtime")
 
 
-def _candidates(source: _Source) -> tuple[str, ...]:
-    """Runtimes to try: what the bundle was made for, CUDA where ONNX Runtime has it, and the CPU in any case."""
+def _candidates(source: _Source, rebuild: bool) -> tuple[str, ...]:
+    """Runtimes to try: what the bundle was made for, CUDA where ONNX Runtime has it, and the CPU in any case.
+
+    With `rebuild` also each flavour of TensorRT that is installed.
+    """
     made_for = {TARGETS[name].runtime for a in source.artifacts for name in a.targets if name in TARGETS}
     flavours = {engine.fingerprint.flavour for engine in source.engines}
+    flavours |= {flavour for flavour in _FLAVOURS.values() if rebuild and find_spec(MODULES[flavour])}
     made_for |= {runtime for runtime, flavour in _FLAVOURS.items() if flavour in flavours}
     if _why_not(source, "onnxruntime-cuda") is None:
         made_for.add("onnxruntime-cuda")

@@ -68,9 +68,10 @@ def test_what_is_written_is_read(folder: Path) -> None:
 
 def test_artifacts_are_found_by_file_and_precision(folder: Path) -> None:
     manifest = bundle.read_manifest(folder)
-    assert bundle.find_artifact(folder, manifest, "int8") == bundle.find_artifact(folder, manifest, INT8)
-    with pytest.raises(BundleError, match=rf"no artifact 'fp16'; it holds model\.onnx, {INT8}"):
-        bundle.find_artifact(folder, manifest, "fp16")
+    assert bundle.find_artifacts(folder, manifest, "int8") == bundle.find_artifacts(folder, manifest, INT8)
+    with pytest.raises(BundleError) as caught:
+        bundle.find_artifacts(folder, manifest, "fp16")
+    assert str(caught.value) == f"{folder}: no artifact 'fp16'; it holds fp32 (model.onnx), int8 ({INT8})"
 
 
 @pytest.mark.parametrize("engine", [None, "rtx", "trt"])

@@ -99,6 +99,28 @@ def test_on_a_cpu_the_artifact_that_was_made_for_it(
     assert said(capsys) == []
 
 
+BOTH = ((bundle.MODEL, "fp32", ("cpu", "rtx")), (S8S8, "int8", ("rtx",)), (INT8, "int8", ("cpu",)))
+
+
+@pytest.mark.parametrize("wish", [None, "onnxruntime-cpu"])
+def test_a_precision_with_two_formats_on_a_cpu(make: Callable[..., Path], wish: str | None) -> None:
+    folder = make(*BOTH)
+    with open_runner(folder, artifact="int8", runtime=wish) as runner:
+        assert runner.name == "ONNX Runtime CPU int8"
+    (folder / INT8).unlink()
+    with pytest.raises(BundleError, match=f"{INT8}: missing from the bundle"):
+        open_runner(folder, artifact="int8", runtime=wish)
+    with open_runner(folder, artifact=S8S8, runtime=wish) as runner:  # by its name it is taken all the same
+        assert runner.name == "ONNX Runtime CPU int8"
+
+
+def test_a_precision_with_two_formats_in_tensorrt(make: Callable[..., Path], rtx: Machine) -> None:
+    folder = make(*BOTH)
+    with open_runner(folder, artifact="int8", runtime="tensorrt-rtx", rebuild=True) as runner:
+        assert runner.name == "TensorRT for RTX int8"
+    assert rtx.built == [folder / S8S8]
+
+
 def test_on_a_cpu_fp32_where_nothing_was_made_for_it(
     make: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +174,34 @@ def test_a_misfit_is_rebuilt_where_that_is_wanted_and_kept(
     assert rtx.built == [folder / FP16]
     assert said(capsys) == []
     assert Variant(str(folder), FP16, "fp16", "tensorrt-rtx") in variants(folder)
+
+
+def test_a_rebuild_is_for_what_is_installed_whatever_the_bundle_was_made_for(
+    make: Callable[..., Path], rtx: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make((INT8, "int8", ("cpu",)), (bundle.MODEL, "fp32", ("cpu",)))
+    with open_runner(folder) as runner:
+        assert runner.name == "ONNX Runtime CPU int8"
+    with open_runner(folder, rebuild=True) as runner:
+        assert runner.name == "TensorRT for RTX fp32"
+    assert rtx.built == [folder / bundle.MODEL]
+    assert said(capsys) == []
+    with open_runner(folder, artifact="int8", rebuild=True) as runner:
+        assert runner.name == "ONNX Runtime CPU int8"
+    reason = "it does not take int8 in the format u8s8, which is for CPUs"
+    assert said(capsys) == [f"{folder}: not run by tensorrt-rtx: {reason}"]
+    assert rtx.built == [folder / bundle.MODEL]
+
+
+def test_a_rebuild_that_cannot_be_says_why(
+    make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make((bundle.MODEL, "fp32", ("cpu",)))
+    fake_gpu.install(monkeypatch, tensorrt="10.3.0")
+    with open_runner(folder, rebuild=True) as runner:
+        assert runner.name == "ONNX Runtime CPU fp32"
+    reason = "needs an NVIDIA GPU and its driver, and finds none"
+    assert said(capsys) == [f"{folder}: not run by tensorrt: {reason}"]
 
 
 def test_a_tampered_engine_is_refused_whatever_else_could_run(make: Callable[..., Path], rtx: Machine) -> None:
@@ -366,7 +416,7 @@ def test_other_wishes(make: Callable[..., Path], tmp_path: Path) -> None:
     folder = make((bundle.MODEL, "fp32", ("cpu",)))
     with pytest.raises(ConfigError, match=f"unknown runtime 'tensort' .*valid: {', '.join(RUNTIMES)}"):
         open_runner(folder, runtime="tensort")
-    with pytest.raises(BundleError, match=r"no artifact 'int8'; it holds model\.onnx"):
+    with pytest.raises(BundleError, match=r"no artifact 'int8'; it holds fp32 \(model\.onnx\)$"):
         open_runner(folder, artifact="int8")
     (tmp_path / "run.toml").write_text("")
     with pytest.raises(BundleError, match="is a run folder, which PyTorch runs as it is"):
