@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdan_edge import bundle
 from fdan_edge.runners import Runner, Variant
 
 #: As nodes are called by the export: these are the front end's, these the network's.
@@ -42,6 +43,9 @@ def breakdown(
         windows: (n, spec.window).
         wall: milliseconds of such a prediction as timed from outside, without a profiler.
         threads: as the runner was opened with.
+
+    Raises:
+        BundleError: the file was changed since the runner was opened.
     """
     if variant.runtime == "onnxruntime-cpu":
         parts = _of_onnxruntime(variant, windows, threads)
@@ -94,7 +98,7 @@ def _of_onnxruntime(variant: Variant, windows: NDArray[np.float32], threads: int
     import onnxruntime
 
     path = Path(variant.target)
-    path = path / variant.artifact if path.is_dir() else path
+    path = bundle.checked_file(path, variant.artifact) if path.is_dir() else path
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

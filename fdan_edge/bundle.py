@@ -21,7 +21,7 @@ from typing import Any
 
 from fdan_edge.errors import BundleError, one_line, printable
 from fdan_edge.files import sha256, write_json
-from fdan_edge.manifest import Artifact, EngineFile, artifacts, check, engines
+from fdan_edge.manifest import Artifact, EngineFile, artifacts, check, engines, spec_digest
 
 __all__ = ["MANIFEST", "MODEL", "SCHEMA", "Artifact", "EngineFile", "artifacts", "engines"]
 
@@ -35,7 +35,8 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
 
     Args:
         folder: of the new bundle.
-        content: all entries but `schema` and `files`; `artifacts` and `engines` as their `to_dict` gives them.
+        content: all entries but `schema`, `spec_sha256` and `files`; `artifacts` and `engines` as their `to_dict`
+            gives them.
 
     Raises:
         BundleError: the content does not fit the files; `read_manifest` would refuse it.
@@ -45,7 +46,8 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
         for path in sorted(folder.iterdir())
         if path.name != MANIFEST
     }
-    values = {"schema": SCHEMA, **content, "files": files}
+    digest = {"spec_sha256": spec_digest(content["spec"])} if "spec" in content else {}
+    values = {"schema": SCHEMA, **content, **digest, "files": files}
     _check(values, folder / MANIFEST)
     write_json(folder / MANIFEST, values)
 
@@ -54,8 +56,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The content of bundle.json, of this schema or an earlier one.
 
     Raises:
-        BundleError: missing, damaged, of a later version of this project, or it names files outside the bundle,
-            or an engine of another ONNX file.
+        BundleError: missing, damaged, of a later version of this project, its spec was changed, an artifact did
+            not pass its gate, or it names files outside the bundle, or an engine of another ONNX file.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -75,21 +77,22 @@ def _check(values: Any, path: Path) -> None:
         check(values, SCHEMA, str(path))
     except KeyError as error:
         raise BundleError(f"{path}: damaged: no {error}") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path}: damaged: {printable(one_line(error))}") from None
 
 
-def find_artifact(folder: Path, manifest: dict[str, Any], name: str) -> Artifact:
-    """The artifact of a file name, or of a precision that one artifact alone has.
+def find_artifacts(folder: Path, manifest: dict[str, Any], name: str) -> list[Artifact]:
+    """The artifact of a file name, or all of a precision: int8 has a format for CPUs and one for TensorRT.
 
     Raises:
         BundleError: there is none.
     """
     found = artifacts(manifest)
     fitting = [a for a in found if a.file == name] or [a for a in found if a.precision == name]
-    if len(fitting) != 1:
-        raise BundleError(f"{folder}: no artifact {name!r}; it holds {', '.join(a.file for a in found)}")
-    return fitting[0]
+    if not fitting:
+        held = ", ".join(f"{a.precision} ({a.file})" for a in found)
+        raise BundleError(f"{folder}: no artifact {name!r}; it holds {held}")
+    return fitting
 
 
 def model_path(target: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -65,11 +67,18 @@ def engines(manifest: dict[str, Any]) -> list[EngineFile]:
     return [_engine(values) for values in manifest.get("engines", [])]
 
 
+def spec_digest(spec: Any) -> str:
+    """SHA-256 of a spec's canonical JSON: rising names, no spaces, ASCII."""
+    plain = json.loads(json.dumps(spec))  # as it is read: names of entries are text, and rise as such
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def check(values: Any, newest: int, where: str) -> None:
     """Raise what a manifest of this project would never raise.
 
     Raises:
-        BundleError: made by a later version; or a gate's report or an engine is of another ONNX file.
+        BundleError: made by a later version; its spec was changed; an artifact did not pass its gate; or a gate's
+            report or an engine is of another ONNX file.
         KeyError: an entry is missing.
         ValueError, TypeError, AttributeError: an entry cannot be right; the text says which.
     """
@@ -80,6 +89,11 @@ def check(values: Any, newest: int, where: str) -> None:
             raise ValueError(f"sha256 of {name} is not a SHA-256")
         if "bytes" in entry and (type(entry["bytes"]) is not int or entry["bytes"] < 0):
             raise ValueError(f"bytes of {name} is not a size")
+    # Bundles of earlier versions do not say; engines have no spec of their own, as ONNX files do.
+    if "spec_sha256" in values and values["spec_sha256"] != spec_digest(values.get("spec")):
+        raise BundleError(
+            f"{where}: its spec was changed since the export; copy the bundle again, or export it anew"
+        )
     found = artifacts(values)
     if not found:
         raise ValueError("artifacts is empty")
@@ -105,6 +119,8 @@ def _check_listed(names: list[str], files: dict[str, Any]) -> None:
 
 
 def _check_gate(artifact: Artifact, files: dict[str, Any], where: str) -> None:
+    if artifact.gate.get("passed", True) is not True:
+        raise BundleError(f"{where}: {artifact.file} did not pass its gate; export it anew")
     compared = artifact.gate.get("onnx_sha256")
     if compared is not None and compared != files[artifact.file]["sha256"]:
         raise BundleError(

@@ -10,6 +10,7 @@ figures of this machine's processor, so that the estimate can be held against a 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from fdan_edge.errors import BundleError, ConfigError, FdanEdgeError, choose
 
 NOTE = "estimate, not measured"
 _SIZES = {"fp32": 4, "fp16": 2, "int8": 1}
+_COUNTS = ("nodes", "macs", "operations", "weight_bytes", "read_bytes", "write_bytes", "unfused_bytes")
 _TERA, _GIGA, _MICRO = 1e12, 1e9, 1e-6
 
 
@@ -230,12 +232,36 @@ def costs(target: Path) -> dict[str, dict[str, Any]]:
     Exports of earlier versions do not say: then it is counted, where the package onnx is installed.
 
     Raises:
-        BundleError: not a bundle or file, or nothing says what it costs.
+        BundleError: not a bundle or file, its entry is damaged, a file that must be counted was changed, or
+            nothing says what it costs.
     """
     if target.is_dir():
         manifest = bundle.read_manifest(target)
-        return {one.file: one.cost or _count(target / one.file) for one in bundle.artifacts(manifest)}
+        return {
+            one.file: _whole(one.cost, f"{target / bundle.MANIFEST}: damaged: cost of {one.file}")
+            if one.cost
+            else _count(bundle.checked_file(target, one.file))
+            for one in bundle.artifacts(manifest)
+        }
     return {target.name: _count(bundle.model_path(target))}
+
+
+def _whole(cost: Any, where: str) -> dict[str, Any]:
+    """The cost that a manifest says, if it has all that an estimate reads."""
+    layers = cost.get("layers") if isinstance(cost, dict) else None
+    if not isinstance(layers, list) or not layers or not all(isinstance(layer, dict) for layer in layers):
+        raise BundleError(f"{where} has no layers; export it anew")
+    for number, layer in enumerate(layers):
+        wrong = [name for name in _COUNTS if not _is_count(layer.get(name))]
+        wrong += [] if isinstance(layer.get("name"), str) else ["name"]
+        wrong += [] if layer.get("precision") in tuple(_SIZES) else ["precision"]
+        if wrong:
+            raise BundleError(f"{where} has no usable {', '.join(wrong)} of layer {number}; export it anew")
+    return dict(cost)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def _count(path: Path) -> dict[str, Any]:

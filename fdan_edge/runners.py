@@ -19,11 +19,11 @@ from fdan_edge.errors import (
     MissingDependencyError,
     choose,
 )
-from fdan_edge.fingerprint import TITLES, find_gpu, here, lacks, misfit
+from fdan_edge.fingerprint import MODULES, TITLES, find_gpu, here, lacks, misfit
 from fdan_edge.onnx_runner import CPU, CUDA, OnnxRunner, import_onnxruntime
 from fdan_edge.runner import Probabilities, Runner, checked_windows
 from fdan_edge.spec import ModelSpec
-from fdan_edge.targets import TARGETS
+from fdan_edge.targets import TARGETS, U8S8
 
 __all__ = [
     "RUNTIMES",
@@ -83,13 +83,14 @@ class _Source:
         return ModelSpec.from_json(json.dumps(self.manifest.get("spec")), f"{self.path / bundle.MANIFEST}")
 
     def only(self, name: str) -> _Source:
-        """The same with one artifact, named by its file or its precision, and its engines."""
+        """The same with the artifacts of a file name or a precision only, and their engines."""
         if not self.manifest:
             if name not in (self.path.name, ""):
                 raise BundleError(f"{self.path}: is one file, so there is no artifact {name!r} to choose")
             return self
-        one = bundle.find_artifact(self.path, self.manifest, name)
-        return replace(self, artifacts=(one,), engines=tuple(e for e in self.engines if e.artifact == one.file))
+        found = tuple(bundle.find_artifacts(self.path, self.manifest, name))
+        files = [artifact.file for artifact in found]
+        return replace(self, artifacts=found, engines=tuple(e for e in self.engines if e.artifact in files))
 
 
 def open_runner(
@@ -108,7 +109,8 @@ def open_runner(
     Args:
         target: what to run.
         threads: of the CPU's runtimes; 0: all cores.
-        artifact: the bundle's file to run, or a precision that one file alone has; None: what fits the runtime.
+        artifact: the bundle's file to run, or a precision, of which the runtime takes the file that fits it;
+            None: what fits the runtime.
         runtime: one of RUNTIMES, and no other; None: the first that can.
         rebuild: where no TensorRT engine fits, build one from the ONNX file and keep it; takes minutes.
 
@@ -125,7 +127,7 @@ def open_runner(
     if runtime == "torch":
         raise BundleError(f"{path}: PyTorch runs run folders only; runtimes: {', '.join(RUNTIMES[:-1])}")
     source = _source(path).only(artifact) if artifact else _source(path)
-    return _open_first(source, (runtime,) if runtime else _candidates(source), threads, rebuild)
+    return _open_first(source, (runtime,) if runtime else _candidates(source, rebuild), threads, rebuild)
 
 
 def variants(target: str | os.PathLike[str]) -> list[Variant]:
@@ -169,13 +171,16 @@ def _open_first(source: _Source, runtimes: tuple[str, ...], threads: int, rebuil
     raise AssertionError("no runtime")
 
 
-def _candidates(source: _Source) -> tuple[str, ...]:
-    """Runtimes to try: what the bundle was made for, CUDA where ONNX Runtime has it, and the CPU in any case."""
+def _candidates(source: _Source, rebuild: bool) -> tuple[str, ...]:
+    """Runtimes to try: what the bundle was made for, CUDA where ONNX Runtime has it, and the CPU in any case.
+
+    With `rebuild` also each flavour of TensorRT that is installed.
+    """
     made_for = {TARGETS[name].runtime for a in source.artifacts for name in a.targets if name in TARGETS}
     flavours = {engine.fingerprint.flavour for engine in source.engines}
+    flavours |= {flavour for flavour in _FLAVOURS.values() if rebuild and find_spec(MODULES[flavour])}
     made_for |= {runtime for runtime, flavour in _FLAVOURS.items() if flavour in flavours}
-    # int8 that was made for a CPU is slow on a GPU, and was not checked there.
-    if any(a.precision != "int8" for a in source.artifacts) and _why_not(source, "onnxruntime-cuda") is None:
+    if _why_not(source, "onnxruntime-cuda") is None:
         made_for.add("onnxruntime-cuda")
     return tuple(runtime for runtime in RUNTIMES[:-1] if runtime in made_for | {"onnxruntime-cpu"})
 
@@ -195,7 +200,14 @@ def _why_not(source: _Source, runtime: str) -> str | None:
             return "needs an NVIDIA GPU and its driver, and finds none"
         if CUDA not in import_onnxruntime().get_available_providers():
             return "needs an ONNX Runtime with CUDA: pip install onnxruntime-gpu"
+        if not _fitting(source.artifacts, runtime):
+            return f"int8 that was made for {_made_for(source.artifacts)} is slow there, and was not checked there"
     return None
+
+
+def _made_for(artifacts: tuple[Artifact, ...]) -> str:
+    """Targets of all artifacts, for messages."""
+    return ", ".join(dict.fromkeys(name for artifact in artifacts for name in artifact.targets)) or "no target"
 
 
 def _open(source: _Source, runtime: str, threads: int, rebuild: bool) -> Runner:
@@ -203,7 +215,7 @@ def _open(source: _Source, runtime: str, threads: int, rebuild: bool) -> Runner:
         return _open_tensorrt(source, _FLAVOURS[runtime], rebuild)
     if runtime == "onnxruntime-cuda" and (reason := _why_not(source, runtime)):
         raise _UnfitError(reason)
-    artifact = _preferred(source.artifacts, "cuda" if runtime == "onnxruntime-cuda" else "cpu")
+    artifact = _fitting(source.artifacts, runtime)[0]
     runner = OnnxRunner(source.onnx(artifact), _PROVIDERS[runtime], threads, artifact.precision)
     if runner.provider != _PROVIDERS[runtime][0]:  # ONNX Runtime falls back to the CPU without a word
         runner.__exit__(None, None, None)
@@ -211,10 +223,16 @@ def _open(source: _Source, runtime: str, threads: int, rebuild: bool) -> Runner:
     return runner
 
 
-def _preferred(artifacts: tuple[Artifact, ...], target: str) -> Artifact:
-    """The first made for a target, else the first in fp32, which runs everywhere, else the first."""
+def _fitting(artifacts: tuple[Artifact, ...], runtime: str) -> list[Artifact]:
+    """Artifacts that a runtime of ONNX Runtime takes, the best first: made for it, else fp32, else others.
+
+    CUDA takes int8 only where that was made for it; a CPU takes all, and its own int8 before that for TensorRT.
+    """
+    target = "cuda" if runtime == "onnxruntime-cuda" else "cpu"
     made_for = [artifact for artifact in artifacts if target in artifact.targets]
-    return [*made_for, *(a for a in artifacts if a.precision == "fp32"), *artifacts][0]
+    others = [a for a in artifacts if target == "cpu" or a.precision != "int8"]
+    others.sort(key=lambda a: (a.precision != "fp32", a.format not in (None, TARGETS[target].int8)))
+    return [*made_for, *others]
 
 
 def _find_engine(source: _Source, flavour: str, *, rebuild: bool) -> EngineFile | Artifact:
@@ -247,10 +265,14 @@ def _find_engine(source: _Source, flavour: str, *, rebuild: bool) -> EngineFile 
 
 
 def _to_build_from(artifacts: tuple[Artifact, ...], flavour: str) -> Artifact:
-    """The first artifact that was made for a flavour of TensorRT, else what every runtime parses."""
+    """The first artifact that was made for a flavour of TensorRT, else fp32, else what TensorRT parses."""
     fitting = (name for name, target in TARGETS.items() if target.engine == flavour)
     made_for = [artifact for name in fitting for artifact in artifacts if name in artifact.targets]
-    return made_for[0] if made_for else _preferred(artifacts, "")
+    parsed = [artifact for artifact in artifacts if artifact.format != U8S8]
+    parsed.sort(key=lambda artifact: artifact.precision != "fp32")
+    if not made_for and not parsed:
+        raise _UnfitError(f"it does not take int8 in the format {U8S8}, which is for CPUs")
+    return [*made_for, *parsed][0]
 
 
 def _open_tensorrt(source: _Source, flavour: str, rebuild: bool) -> Runner:

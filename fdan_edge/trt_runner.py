@@ -30,11 +30,11 @@ INSTALL_PYCUDA = "pip install pycuda (it is compiled: CUDA's headers and a C++ c
 
 
 class TensorRtRunner:
-    """TensorRT or TensorRT for RTX on the first GPU: pinned host memory, one stream, a CUDA graph per batch size.
+    """TensorRT or TensorRT for RTX on the first GPU: pinned host memory, one stream, a CUDA graph.
 
     Batches above the engine's largest are split. For TensorRT for RTX the graph is its own
     (`IRuntimeConfig.cuda_graph_strategy`), since its kernels change while it specialises them; for classic
-    TensorRT the stream is captured in the first call of a size.
+    TensorRT the stream is captured where a size comes twice in a row, and let go when the size changes.
 
     Args:
         content: the engine, from a file whose hash was compared.
@@ -59,7 +59,7 @@ class TensorRtRunner:
         self._tensorrt = find_tensorrt(fingerprint.flavour)
         self._cuda = import_pycuda()
         self._messages: list[str] = []
-        self._graphs: dict[int, CudaGraph] = {}
+        self._graph: CudaGraph | None = None  # of the shape that is set
         self._captures = fingerprint.flavour == "trt"
         self._shape: tuple[int, int] | None = None
         with contextlib.ExitStack() as stack, self._errors():
@@ -104,33 +104,36 @@ class TensorRtRunner:
 
     def _compute(self, size: int) -> None:
         """Put the network on the stream: as a graph where that size has one."""
-        if size in self._graphs:
-            self._graphs[size].launch()
+        again = self._shape == (size, self.spec.window)
+        self._set_shape(size)
+        if self._graph:
+            self._graph.launch()
             return
-        self._enqueue(size)
-        if self._captures:
-            self._capture(size)
+        self._enqueue()
+        if again and self._captures:  # sizes that come in turn would be recorded in each call
+            self._capture()
 
-    def _capture(self, size: int) -> None:
-        """Record a size's work for its next calls, right after it has run: TensorRT asks for that.
+    def _capture(self) -> None:
+        """Record the work of the set shape for its next calls, right after it has run: TensorRT asks for that.
 
         A change of shape leaves work for the next run, which a recording must not hold.
         """
         self._stream.synchronize()
         try:
-            self._graphs[size] = CudaGraph(self._stream.handle, lambda: self._enqueue(size))
+            self._graph = CudaGraph(self._stream.handle, self._enqueue)
         except (CudaGraphError, FdanEdgeError) as error:
             say(f"{self._path}: runs without CUDA graphs: {error}")
             self._captures = False
 
-    def _enqueue(self, size: int) -> None:
-        self._set_shape(size)
+    def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self._stream.handle):
             raise FdanEdgeError(self._said("could not be run"))
 
     def _set_shape(self, size: int) -> None:
         shape = (size, self.spec.window)
         if shape != self._shape:
+            self._drop_graph()  # TensorRT: a recording is void once its execution context was changed
+            self._shape = None
             if not self._context.set_input_shape(INPUT, shape):
                 raise FdanEdgeError(self._said(f"does not take windows of shape {shape}"))
             self._shape = shape
@@ -205,7 +208,7 @@ class TensorRtRunner:
         stack.callback(self._drop, "_stream")
         self._events = [cuda.Event() for _ in range(4)]
         stack.callback(self._drop, "_events")
-        stack.callback(self._drop_graphs)
+        stack.callback(self._drop_graph)
         stack.callback(self._stream.synchronize)
 
     def _pinned(self, stack: contextlib.ExitStack, shape: tuple[int, int]) -> Any:
@@ -218,9 +221,10 @@ class TensorRtRunner:
         stack.callback(buffer.free)
         return buffer
 
-    def _drop_graphs(self) -> None:
-        while self._graphs:
-            self._graphs.popitem()[1].close()
+    def _drop_graph(self) -> None:
+        graph, self._graph = self._graph, None
+        if graph:
+            graph.close()
 
     def _drop(self, name: str) -> None:
         """Let go of the only reference to an object of CUDA or TensorRT, which frees it."""

@@ -275,12 +275,14 @@ class ExecutionContext(Living):
         super().__init__(gpu, engine)
         self.session, self.largest, self.config = engine.session, engine.largest, config
         self.shape: tuple[int, ...] = ()
+        self.changes = 0
         self.addresses: dict[str, int] = {}
 
     @native
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.gpu.called(f"shape {shape[0]}")
         self.shape = shape
+        self.changes += 1
         return name == "waveform" and shape[0] <= self.largest
 
     def set_tensor_address(self, name: str, address: int) -> bool:
@@ -293,12 +295,15 @@ class ExecutionContext(Living):
             self.gpu.fail = ""
             return False
         self.gpu.called("execute")
-        shape, addresses = self.shape, dict(self.addresses)
+        shape, addresses, changes = self.shape, dict(self.addresses), self.changes
+        recorded = self.gpu.streams[stream].captured is not None
         assert "execution context" in self.gpu.living
-        self.gpu.streams[stream].put(lambda: self._run(shape, addresses))
+        self.gpu.streams[stream].put(lambda: self._run(shape, addresses, changes if recorded else None))
         return True
 
-    def _run(self, shape: tuple[int, ...], addresses: dict[str, int]) -> None:
+    def _run(self, shape: tuple[int, ...], addresses: dict[str, int], recorded_at: int | None) -> None:
+        if recorded_at not in (None, self.changes):
+            raise CudaError("cuGraphLaunch failed: recorded before its execution context was changed")
         heard = self.gpu.memory[addresses["waveform"]].view(np.float32)[: int(np.prod(shape))].reshape(shape)
         (said,) = self.session.run(None, {"waveform": heard})
         _copy(self.gpu.memory[addresses["probabilities"]], said.view(np.uint8).reshape(-1))

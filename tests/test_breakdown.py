@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from test_infer import Stub
 
 from fdan_edge.breakdown import breakdown, of_profile
+from fdan_edge.errors import BundleError
 from fdan_edge.runners import Variant, open_runner
 
 WINDOWS = np.zeros((1, 16000), np.float32)
@@ -119,3 +121,13 @@ def test_parts_of_pytorch(run_folder: Path) -> None:
         path: Any = runner
         assert not path.path.frontend._forward_hooks  # they are gone
         np.testing.assert_array_equal(runner.predict(WINDOWS), before)
+
+
+def test_a_file_that_was_changed_is_not_profiled(bundle_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "b"))
+    variant = Variant(str(folder), "model.onnx", "fp32", "onnxruntime-cpu")
+    with variant.open(1) as runner:
+        content = (folder / "model.onnx").read_bytes()
+        (folder / "model.onnx").write_bytes(content[:-1] + b"x")
+        with pytest.raises(BundleError, match=r"model\.onnx: changed since its export"):
+            breakdown(variant, runner, WINDOWS, wall=5.0, threads=1)

@@ -32,7 +32,9 @@ def folder(tmp_path: Path) -> Path:
     ]
     made = Fingerprint("rtx", "1.7.1", PORTABLE, "", "int8", sha256(path / INT8), "linux-x86_64")
     engines = [EngineFile("engine", INT8, "rtx", made, (1, 1, 16))]
-    content = {"artifacts": [a.to_dict() for a in artifacts], "engines": [e.to_dict() for e in engines]}
+    spec = {"labels": ("calm", "fröhlich"), "sample_rate": 16000, "info": {10: 0.1, 9: [1e-7]}}
+    content = {"spec": spec, "artifacts": [a.to_dict() for a in artifacts]}
+    content |= {"engines": [e.to_dict() for e in engines]}
     bundle.write_manifest(path, content)
     return path
 
@@ -68,9 +70,10 @@ def test_what_is_written_is_read(folder: Path) -> None:
 
 def test_artifacts_are_found_by_file_and_precision(folder: Path) -> None:
     manifest = bundle.read_manifest(folder)
-    assert bundle.find_artifact(folder, manifest, "int8") == bundle.find_artifact(folder, manifest, INT8)
-    with pytest.raises(BundleError, match=rf"no artifact 'fp16'; it holds model\.onnx, {INT8}"):
-        bundle.find_artifact(folder, manifest, "fp16")
+    assert bundle.find_artifacts(folder, manifest, "int8") == bundle.find_artifacts(folder, manifest, INT8)
+    with pytest.raises(BundleError) as caught:
+        bundle.find_artifacts(folder, manifest, "fp16")
+    assert str(caught.value) == f"{folder}: no artifact 'fp16'; it holds fp32 (model.onnx), int8 ({INT8})"
 
 
 @pytest.mark.parametrize("engine", [None, "rtx", "trt"])
@@ -128,6 +131,40 @@ def test_an_engine_of_another_onnx_file(folder: Path) -> None:
 def test_a_gate_of_another_onnx_file(folder: Path) -> None:
     text = changed(folder, lambda values: values["artifacts"][0]["gate"].update(onnx_sha256="0" * 64))
     assert "stale: its gate's report on model.onnx is of another file; export it anew" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("spec/labels", ["fröhlich", "calm"]),
+        ("spec/sample_rate", 8000),
+        ("spec/info/9", [2e-7]),
+        ("spec/window", 5),
+        ("spec/info", None),
+        ("spec", None),
+        ("spec_sha256", "0" * 64),
+        ("spec_sha256", 5),
+    ],
+)
+def test_a_spec_that_was_changed(folder: Path, path: str, value: Any) -> None:
+    text = changed(folder, _set(path, value))
+    assert text.endswith(": its spec was changed since the export; copy the bundle again, or export it anew")
+
+
+def test_another_order_is_no_change_of_the_spec(folder: Path) -> None:
+    values = json.loads((folder / bundle.MANIFEST).read_text())
+    values["spec"] = dict(reversed(values["spec"].items()))
+    (folder / bundle.MANIFEST).write_text(json.dumps(values, indent=7))
+    assert bundle.read_manifest(folder)["spec"]["sample_rate"] == 16000
+    del values["spec_sha256"]  # as earlier versions wrote it
+    (folder / bundle.MANIFEST).write_text(json.dumps(values))
+    assert bundle.read_manifest(folder)["spec"]["sample_rate"] == 16000
+
+
+@pytest.mark.parametrize("passed", [False, 0, "no", []])
+def test_an_artifact_that_did_not_pass_its_gate(folder: Path, passed: Any) -> None:
+    text = changed(folder, lambda values: values["artifacts"][1]["gate"].update(passed=passed))
+    assert text.endswith(f"{INT8} did not pass its gate; export it anew")
 
 
 def test_a_model_put_in_later(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fdan_edge.bundle import MANIFEST
+from fdan_edge.bundle import MANIFEST, Artifact, write_manifest
 from fdan_edge.errors import BundleError, ConfigError
 from fdan_edge.roofline import CARDS, NOTE, Card, calibrate, costs, estimate, estimates, find_cards
 
@@ -110,6 +110,47 @@ def test_costs_are_read_from_the_manifest_or_counted(bundle_folder: Path, tmp_pa
     assert costs(bundle_folder)["model.onnx"] == counted
     with pytest.raises(BundleError, match="no such bundle or file"):
         costs(tmp_path / "none.onnx")
+
+
+def with_cost(folder: Path, cost: Any) -> Path:
+    """A bundle whose manifest says that cost of its model."""
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"model")
+    artifact = {**Artifact("model.onnx", "fp32", None, ("cpu",), 18).to_dict(), "cost": cost}
+    write_manifest(folder, {"artifacts": [artifact]})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("cost", "reason"),
+    [
+        (5, "has no layers"),
+        ({"macs": 5}, "has no layers"),
+        ({"layers": []}, "has no layers"),
+        ({"layers": ["x"]}, "has no layers"),
+        ({"layers": [COST["layers"][0], {"name": "x"}]}, "has no usable nodes, macs, operations, .* of layer 1"),
+        ({"layers": [{**COST["layers"][0], "precision": "fp8"}]}, "has no usable precision of layer 0"),
+        ({"layers": [{**COST["layers"][0], "precision": ["fp32"]}]}, "has no usable precision of layer 0"),
+        ({"layers": [{**COST["layers"][0], "name": 5}]}, "has no usable name of layer 0"),
+        ({"layers": [{**COST["layers"][0], "macs": "5"}]}, "has no usable macs of layer 0"),
+        ({"layers": [{**COST["layers"][0], "read_bytes": -1}]}, "has no usable read_bytes of layer 0"),
+    ],
+)
+def test_a_damaged_cost_is_one_line(tmp_path: Path, cost: Any, reason: str) -> None:
+    folder = with_cost(tmp_path / "b", cost)
+    with pytest.raises(
+        BundleError, match=rf"bundle\.json: damaged: cost of model\.onnx {reason}; export"
+    ) as caught:
+        costs(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_whole_cost_is_read_and_a_changed_file_not_counted(tmp_path: Path) -> None:
+    assert costs(with_cost(tmp_path / "a", COST))["model.onnx"] == COST
+    folder = with_cost(tmp_path / "b", None)
+    (folder / "model.onnx").write_bytes(b"another")
+    with pytest.raises(BundleError, match=r"model\.onnx: changed since its export"):
+        costs(folder)
 
 
 def test_this_processor_is_measured() -> None:

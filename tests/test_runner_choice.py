@@ -26,7 +26,7 @@ from fdan_edge.onnx_runner import OnnxRunner
 from fdan_edge.runners import RUNTIMES, Variant, open_runner, variants
 
 WINDOWS = np.random.default_rng(0).standard_normal((6, SPEC.window)).astype(np.float32)
-FP16, INT8 = "model.fp16.onnx", "model.int8-u8s8.onnx"
+FP16, INT8, S8S8 = "model.fp16.onnx", "model.int8-u8s8.onnx", "model.int8-s8s8.onnx"
 ADA = Gpu("8.9", "13.0", 24 << 30)
 
 
@@ -45,7 +45,8 @@ def make(tmp_path: Path) -> Callable[..., Path]:
         entries = []
         for file, precision, targets in artifacts:
             model(folder / file)
-            entries.append(Artifact(file, precision, None, targets, 18).to_dict())
+            kind = file.split("-")[1].split(".")[0] if precision == "int8" else None
+            entries.append(Artifact(file, precision, kind, targets, 18).to_dict())
         listed = []
         if engine:
             (folder / "engine").write_bytes(MARK + (folder / file).read_bytes())
@@ -96,6 +97,28 @@ def test_on_a_cpu_the_artifact_that_was_made_for_it(
     with open_runner(folder, artifact=bundle.MODEL, runtime="onnxruntime-cpu") as runner:
         assert runner.name == "ONNX Runtime CPU fp32"
     assert said(capsys) == []
+
+
+BOTH = ((bundle.MODEL, "fp32", ("cpu", "rtx")), (S8S8, "int8", ("rtx",)), (INT8, "int8", ("cpu",)))
+
+
+@pytest.mark.parametrize("wish", [None, "onnxruntime-cpu"])
+def test_a_precision_with_two_formats_on_a_cpu(make: Callable[..., Path], wish: str | None) -> None:
+    folder = make(*BOTH)
+    with open_runner(folder, artifact="int8", runtime=wish) as runner:
+        assert runner.name == "ONNX Runtime CPU int8"
+    (folder / INT8).unlink()
+    with pytest.raises(BundleError, match=f"{INT8}: missing from the bundle"):
+        open_runner(folder, artifact="int8", runtime=wish)
+    with open_runner(folder, artifact=S8S8, runtime=wish) as runner:  # by its name it is taken all the same
+        assert runner.name == "ONNX Runtime CPU int8"
+
+
+def test_a_precision_with_two_formats_in_tensorrt(make: Callable[..., Path], rtx: Machine) -> None:
+    folder = make(*BOTH)
+    with open_runner(folder, artifact="int8", runtime="tensorrt-rtx", rebuild=True) as runner:
+        assert runner.name == "TensorRT for RTX int8"
+    assert rtx.built == [folder / S8S8]
 
 
 def test_on_a_cpu_fp32_where_nothing_was_made_for_it(
@@ -151,6 +174,34 @@ def test_a_misfit_is_rebuilt_where_that_is_wanted_and_kept(
     assert rtx.built == [folder / FP16]
     assert said(capsys) == []
     assert Variant(str(folder), FP16, "fp16", "tensorrt-rtx") in variants(folder)
+
+
+def test_a_rebuild_is_for_what_is_installed_whatever_the_bundle_was_made_for(
+    make: Callable[..., Path], rtx: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make((INT8, "int8", ("cpu",)), (bundle.MODEL, "fp32", ("cpu",)))
+    with open_runner(folder) as runner:
+        assert runner.name == "ONNX Runtime CPU int8"
+    with open_runner(folder, rebuild=True) as runner:
+        assert runner.name == "TensorRT for RTX fp32"
+    assert rtx.built == [folder / bundle.MODEL]
+    assert said(capsys) == []
+    with open_runner(folder, artifact="int8", rebuild=True) as runner:
+        assert runner.name == "ONNX Runtime CPU int8"
+    reason = "it does not take int8 in the format u8s8, which is for CPUs"
+    assert said(capsys) == [f"{folder}: not run by tensorrt-rtx: {reason}"]
+    assert rtx.built == [folder / bundle.MODEL]
+
+
+def test_a_rebuild_that_cannot_be_says_why(
+    make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make((bundle.MODEL, "fp32", ("cpu",)))
+    fake_gpu.install(monkeypatch, tensorrt="10.3.0")
+    with open_runner(folder, rebuild=True) as runner:
+        assert runner.name == "ONNX Runtime CPU fp32"
+    reason = "needs an NVIDIA GPU and its driver, and finds none"
+    assert said(capsys) == [f"{folder}: not run by tensorrt: {reason}"]
 
 
 def test_a_tampered_engine_is_refused_whatever_else_could_run(make: Callable[..., Path], rtx: Machine) -> None:
@@ -266,8 +317,32 @@ def test_int8_for_a_cpu_stays_there(make: Callable[..., Path], monkeypatch: pyte
     cuda(monkeypatch, starts=True)
     with open_runner(folder) as runner:
         assert runner.name == "ONNX Runtime CPU int8"
-    with open_runner(folder, runtime="onnxruntime-cuda") as runner:
-        assert runner.name == "ONNX Runtime CUDA int8"
+    with pytest.raises(BundleError, match="onnxruntime-cuda cannot run it here: int8 that was made for cpu"):
+        open_runner(folder, runtime="onnxruntime-cuda")
+    assert [variant.runtime for variant in variants(folder)] == ["onnxruntime-cpu"]
+
+
+@pytest.mark.parametrize(
+    ("others", "taken"),
+    [
+        ([(FP16, "fp16", ("rtx",))], "fp16"),
+        ([(FP16, "fp16", ("rtx",)), (bundle.MODEL, "fp32", ("rtx",))], "fp32"),
+        ([(bundle.MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("cuda",))], "fp16"),
+        ([(FP16, "fp16", ("rtx",)), (S8S8, "int8", ("cuda",))], "int8"),
+    ],
+)
+def test_cuda_takes_its_own_then_fp32_then_what_is_not_int8(
+    make: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    others: list[tuple[str, str, tuple[str, ...]]],
+    taken: str,
+) -> None:
+    folder = make((INT8, "int8", ("cpu",)), *others)
+    cuda(monkeypatch, starts=True)
+    for wish in (None, "onnxruntime-cuda"):
+        with open_runner(folder, runtime=wish) as runner:
+            assert runner.name == f"ONNX Runtime CUDA {taken}"
+    assert Variant(str(folder), INT8, "int8", "onnxruntime-cuda") not in variants(folder)
 
 
 def test_cuda_that_does_not_start_is_said(
@@ -341,7 +416,7 @@ def test_other_wishes(make: Callable[..., Path], tmp_path: Path) -> None:
     folder = make((bundle.MODEL, "fp32", ("cpu",)))
     with pytest.raises(ConfigError, match=f"unknown runtime 'tensort' .*valid: {', '.join(RUNTIMES)}"):
         open_runner(folder, runtime="tensort")
-    with pytest.raises(BundleError, match=r"no artifact 'int8'; it holds model\.onnx"):
+    with pytest.raises(BundleError, match=r"no artifact 'int8'; it holds fp32 \(model\.onnx\)$"):
         open_runner(folder, artifact="int8")
     (tmp_path / "run.toml").write_text("")
     with pytest.raises(BundleError, match="is a run folder, which PyTorch runs as it is"):

@@ -37,22 +37,25 @@ def measure(wanted: Wanted, plan: Plan, cards: list[Card]) -> Report:
     """Time all of it in one run.
 
     Raises:
-        ConfigError: there is no such runtime or precision, or `vs` with more than one target.
-        BundleError: nothing of a target runs here.
+        ConfigError: there is no such runtime or precision, `vs` with more than one target, or cards to estimate
+            for with run folders only.
+        BundleError: nothing of a target runs here, or its costs cannot be read.
     """
     _check(wanted)
+    estimated = _estimated(wanted.targets) if cards else []
     here, warning = machine(), busy()  # before our own load
     targets = list(dict.fromkeys([*wanted.targets, *([wanted.vs] if wanted.vs else [])]))
     with ExitStack() as stack:
         variants = [v for target in targets for v in _chosen(target, wanted)]
         contenders = [(v, stack.enter_context(v.open(plan.threads))) for v in variants]
+        counted = {str(path): costs(path) for path in estimated}  # what it cannot read fails before the timing
         if warning:
             say(warning)
         timed = bench(contenders, plan)
     report = Report([one.row for one in timed], here)
     if wanted.vs:
         report = replace(report, pairs=pairs(_of(timed, wanted.targets[0]), _of(timed, wanted.vs)))
-    return _with_estimates(report, wanted.targets, plan, cards) if cards else report
+    return _with_estimates(report, counted, plan, cards) if cards else report
 
 
 def _check(wanted: Wanted) -> None:
@@ -75,12 +78,25 @@ def _of(timed: list[Timed], target: str) -> list[Timed]:
     return [one for one in timed if one.row.target == target]
 
 
-def _with_estimates(report: Report, targets: list[str], plan: Plan, cards: list[Card]) -> Report:
-    """The report with estimates for the cards, and for this processor beside what was measured."""
+def _estimated(targets: list[str]) -> list[Path]:
+    """The targets that have costs."""
     paths = [Path(target) for target in targets if not (Path(target) / "run.toml").is_file()]
     if not paths:
         raise ConfigError("--estimate reads the costs of a bundle or an .onnx file; a run folder has none")
-    counted = {str(path): costs(path) for path in paths}
+    return paths
+
+
+def _with_estimates(
+    report: Report, counted: dict[str, dict[str, dict[str, Any]]], plan: Plan, cards: list[Card]
+) -> Report:
+    """The report with estimates for the cards, and for this processor beside what was measured.
+
+    Args:
+        report: what was measured.
+        counted: costs by target and artifact.
+        plan: by which it was measured.
+        cards: to estimate for.
+    """
     found = [one for of_files in counted.values() for one in estimates(of_files, cards, plan.batch)]
     here = calibrate(plan.threads)
     checks: list[tuple[Latency, Estimate]] = []
