@@ -41,7 +41,7 @@ def write_card(folder: Path, manifest: dict[str, Any]) -> None:
         "## Limits",
         _LIMITS,
         "## Terms",
-        manifest["licence"] + ".",
+        f"The {manifest['licence']}.",
     ]
     write_text(folder / CARD, "\n\n".join(part.strip() for part in parts if part) + "\n")
 
@@ -55,7 +55,8 @@ def _training(info: dict[str, Any]) -> str:
         "protocol": info["protocol"],
         "audit of the split": info["audit"],
     }
-    rows |= {"teacher": info["teacher"]} if info.get("teacher") else {}
+    if teacher := info.get("teacher"):
+        rows["teacher"] = f"{teacher['backbone']}, checkpoint {teacher['sha256'][:12]}"
     return _table(("", ""), list(rows.items()))
 
 

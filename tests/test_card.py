@@ -68,7 +68,7 @@ def test_card(tmp_path: Path, manifest: dict[str, Any]) -> None:
         "| method | plain backbone |",
         "| protocol | speaker-independent, speakers 21, 22 held out |",
         f"| `model.onnx` | int8 (entropy), 1 layer kept higher | 3.21 | cpu | {GATE['line']} |",
-        "weights inherit the terms of their data: ravdess: non-commercial.",
+        "The weights inherit the terms of their data: ravdess: non-commercial.",
     ):
         assert line in text
     assert "Expected calibration error 8.4 %" in text
@@ -87,6 +87,11 @@ def test_engines_and_scores_of_old_runs(tmp_path: Path, manifest: dict[str, Any]
     assert "| UAR | 61.5 | not known |" in text
     assert "| `model.rtx-sm75.engine` | `model.onnx` | RTX cards from Turing on" in text
     assert "rtx 1.2.0, compute capability 7.5 |" in text
+
+
+def test_a_student_names_its_teacher(tmp_path: Path, manifest: dict[str, Any]) -> None:
+    manifest["spec"]["info"]["teacher"] = {"backbone": "whisper_tiny", "sha256": "0123456789abcdef"}
+    assert "| teacher | whisper_tiny, checkpoint 0123456789ab |" in card(tmp_path, manifest)
 
 
 def test_a_name_that_would_break_a_table(tmp_path: Path, manifest: dict[str, Any]) -> None:
