@@ -228,6 +228,7 @@ def install(device: Device, wheel: Path, cache: Path) -> None:
     ]
     run(*common, f"{wheel}[cpu]")
     run(*common, "--no-deps", *TEST_PACKAGES)
+    shutil.copy(wheel, wheels)  # pip leaves one of the same name, which an earlier run made of other code
     device.take(wheels, "wheels")
     offline = (
         "/venv/bin/python",
