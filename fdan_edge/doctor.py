@@ -137,4 +137,4 @@ def _target(target: Target) -> str:
         _module("pycuda.driver")
         return f"runs here: {found}, {_gpu()}"
     except Exception:  # as in `_try`
-        raise RuntimeError(f"{found} builds engines, runs none here") from None
+        raise RuntimeError(f"{found} builds engines, runs none") from None
