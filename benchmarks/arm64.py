@@ -55,9 +55,11 @@ LEFT_OUT = (
     # of the [video] extra
     "test_scan.py::test_videos_are_opened",
     "test_cli_scan.py::test_scan_names_duplicates_and_files_without_a_label",
-    # of real hardware: ONNX Runtime warns that it knows no such processor, and the emulator's memory counts too
+    # of real hardware: ONNX Runtime warns that it knows no such processor, the emulator's memory counts too,
+    # and its speed is no processor's
     "test_runners.py::test_opening_a_model_prints_nothing",
     "test_coldstart.py::test_peak_memory_is_that_of_the_fresh_process",
+    "test_roofline.py::test_this_processor_is_measured",
 )
 #: Packages of the slim installation with compiled parts, whose versions are noted.
 PACKAGES = ("numpy", "onnxruntime", "soundfile", "soxr")
