@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fdan_edge.bench import time_block
 from fdan_edge.runners import Runner
 
-_ROUNDS, _CALLS, _WARM_UP = 5, 8, 2
+_ROUNDS, _CALLS = 5, 8
 _REST = 0.3  # seconds: the other session's threads spin for a while after a call and hold the cores
 
 
@@ -53,17 +53,6 @@ def compare_speed(made: Runner, other: Runner, precision: str) -> Speed:
     for _ in range(_ROUNDS):
         for runner, kept in zip((made, other), times, strict=True):
             time.sleep(_REST)
-            kept += _block(runner, windows)
+            kept += time_block(runner, windows, _CALLS)
     mine, others = (1000 * statistics.median(kept) for kept in times)
     return Speed(mine, others, precision)
-
-
-def _block(runner: Runner, windows: NDArray[np.float32]) -> list[float]:
-    """Seconds of each call, after some that wake the threads."""
-    seconds = []
-    for call in range(-_WARM_UP, _CALLS):
-        start = time.perf_counter()
-        runner.predict(windows)
-        if call >= 0:
-            seconds.append(time.perf_counter() - start)
-    return seconds

@@ -10,11 +10,9 @@ Other precisions than the primary artifact's stand in the name: NAME_fp16_onnx, 
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from fdan_edge import bundle
 from fdan_edge.bundle import Artifact, EngineFile
 from fdan_edge.engines import BATCH
 from fdan_edge.errors import ExportError, one_line
-from fdan_edge.files import sha256, write_text
+from fdan_edge.files import atomic_folder, sha256, write_text
 from fdan_edge.spec import METADATA_KEY, ModelSpec
 
 CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
@@ -283,28 +281,9 @@ def _check_replaceable(target: Path, model: Model) -> None:
 
 
 def _write(folder: Path, model: Model) -> Path:
-    with _placed(folder / model.name) as temporary:
+    with atomic_folder(folder / model.name) as temporary:
         (temporary / VERSION).mkdir()
         shutil.copyfile(model.source, temporary / VERSION / model.file)
         write_text(temporary / LABELS, "".join(f"{label}\n" for label in model.labels))
         write_text(temporary / CONFIG, _MARK + text(model.config))
     return folder / model.name
-
-
-@contextlib.contextmanager
-def _placed(target: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `target` when the block succeeds; an earlier one is kept till then."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    old = temporary.with_name(temporary.name + "-old")
-    try:
-        temporary.chmod(0o755)
-        yield temporary
-        if target.exists():
-            target.rename(old)
-        temporary.rename(target)
-    finally:
-        if old.exists() and not target.exists():  # the second rename failed
-            old.rename(target)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

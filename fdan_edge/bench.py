@@ -165,11 +165,11 @@ def _times(contenders: Sequence[tuple[Variant, Runner]], plan: Plan) -> list[Blo
     for block in track(np.array_split(np.arange(plan.runs), min(_BLOCKS, plan.runs)), "timing"):
         for index, (_, runner) in enumerate(contenders):
             time.sleep(_REST)
-            blocks[index].append(_time_block(runner, inputs[index], len(block)))
+            blocks[index].append(time_block(runner, inputs[index], len(block)))
     return blocks
 
 
-def _time_block(runner: Runner, windows: NDArray[np.float32], calls: int) -> list[float]:
+def time_block(runner: Runner, windows: NDArray[np.float32], calls: int) -> list[float]:
     """Seconds of each of `calls` calls, after some that warm up caches, clocks and threads."""
     seconds = []
     for call in range(-_WARM_UP, calls):
@@ -207,7 +207,7 @@ def _medians(blocks: Blocks, picked: NDArray[np.int64], chance: np.random.Genera
 def throughput(runner: Runner, batch: int) -> float:
     """Windows per second in calls of `batch` windows, by the median call."""
     windows = _noise(np.random.default_rng(batch), batch, runner.spec.window)
-    _time_block(runner, windows, 0)
+    time_block(runner, windows, 0)
     seconds: list[float] = []
     while sum(seconds) < _THROUGHPUT_SECONDS or len(seconds) < _THROUGHPUT_CALLS:
         start = time.perf_counter()

@@ -13,14 +13,12 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fdan_edge.errors import BundleError, one_line, printable
-from fdan_edge.files import sha256, write_json
+from fdan_edge.files import atomic_folder, sha256, write_json
 from fdan_edge.manifest import Artifact, EngineFile, artifacts, check, engines, spec_digest
 
 __all__ = ["MANIFEST", "MODEL", "SCHEMA", "Artifact", "EngineFile", "artifacts", "engines"]
@@ -185,16 +183,5 @@ def new_bundle(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise BundleError(f"{target}: cannot be made: {target.parent} is not a folder") from None
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    old = temporary.with_name(temporary.name + "-old")
-    try:
-        temporary.chmod(0o755)
+    with atomic_folder(target) as temporary:
         yield temporary
-        if target.exists():
-            target.rename(old)
-        temporary.rename(target)
-    finally:
-        if old.exists() and not target.exists():  # the second rename failed
-            old.rename(target)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

@@ -64,7 +64,8 @@ def export(
 
     required = installed_target().name if trt else ""
     targets = [*(["cpu"] if onnx or not target else []), *target, *([required] if trt else [])]
-    plan(targets, precision)  # a mistake costs no training
+    if student:
+        plan(targets, precision)  # a mistake costs no training
     check_out(out)
     name = out.resolve().name
     if triton:
