@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import importlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -141,7 +143,7 @@ def build(
         onnx_sha256=hashlib.sha256(content).hexdigest(),
         system=system(),
     )
-    with Watch(f"build {onnx_path.name} for {TITLES[flavour]}") as watch:
+    with Watch(f"build {onnx_path.name} for {TITLES[flavour]}") as watch, nothing_collected():
         serialized = _build(tensorrt, content, onnx_path, made, gpu, watch)
     path = out or onnx_path.with_name(engine_name(onnx_path.name, flavour, compute_capability))
     write_bytes(path, serialized)
@@ -231,6 +233,22 @@ def last_words(messages: list[str]) -> str:
     text = one_line(Exception(messages[-1]), 1000)
     text = re.sub(r"^.*?Error Code \d+: (\w+ \(\[.*?\] )?", "", text)
     return one_line(Exception(re.sub(r"\.? In \w+ at /.*$", "", text)), 300)
+
+
+@contextlib.contextmanager
+def nothing_collected() -> Iterator[None]:
+    """Python's cyclic garbage collector rests while TensorRT works.
+
+    It may run in any of our functions that TensorRT calls (logger, progress), and an older builder that it freed
+    there would wait for a lock that TensorRT holds meanwhile: for ever.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def make_logger(tensorrt: Any, messages: list[str]) -> Any:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from fdan_edge.cuda_graph import CudaGraph, CudaGraphError
-from fdan_edge.engines import find_tensorrt, last_words, make_logger
+from fdan_edge.engines import find_tensorrt, last_words, make_logger, nothing_collected
 from fdan_edge.errors import FdanEdgeError, MissingDependencyError, one_line
 from fdan_edge.files import write_bytes
 from fdan_edge.fingerprint import TITLES, Fingerprint
@@ -62,7 +62,7 @@ class TensorRtRunner:
         self._graph: CudaGraph | None = None  # of the shape that is set
         self._captures = fingerprint.flavour == "trt"
         self._shape: tuple[int, int] | None = None
-        with contextlib.ExitStack() as stack, self._errors():
+        with contextlib.ExitStack() as stack, self._errors(), nothing_collected():
             self._gpu = self._retain(stack)
             self._load(stack, content, jit_cache)
             self._allocate(stack)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
@@ -84,6 +85,47 @@ def test_files_that_cannot_be_built(onnx_file: Path, tmp_path: Path, damage: str
         build(onnx_file, "rtx", "fp32")
     assert "\n" not in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+_GARBAGE = """
+import gc, sys
+from pathlib import Path
+from fdan_edge import engines
+from fdan_edge.errors import ExportError
+
+path, bad = Path(sys.argv[1]), Path(sys.argv[2])
+make_logger = engines.make_logger
+
+def eager(tensorrt, messages):
+    class Logger(type(make_logger(tensorrt, messages))):
+        def log(self, severity, message):
+            if gc.isenabled():  # it may run anywhere, hence also here
+                gc.collect()
+    return Logger()
+
+gc.set_threshold(1_000_000)
+engines.make_logger = eager
+for _ in range(3):
+    try:
+        engines.build(bad, "rtx", "fp32")
+    except ExportError as error:
+        cycle = [error]  # its traceback holds a builder, which only the collector can free now
+        cycle.append(cycle)
+        del cycle
+    engines.build(path, "rtx", "fp32")
+assert gc.isenabled()
+"""
+
+
+@pytest.mark.rtx
+def test_a_failed_build_that_is_collected_in_the_next_one(onnx_file: Path, tmp_path: Path) -> None:
+    """It hung for ever: TensorRT held a lock while Python freed the older builder inside its logger."""
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"")
+    done = subprocess.run(
+        [sys.executable, "-c", _GARBAGE, onnx_file, bad], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.rtx
