@@ -116,6 +116,6 @@ def test_two_speeches_do_not_overlap() -> None:
 
 def test_grid() -> None:
     assert grid_of(spec()) == 256
-    assert grid_of(spec(front_end={"hop": 160})) == 160
-    assert grid_of(spec(front_end={"hop": "x"})) == GRID
-    assert grid_of(spec(front_end=None)) == GRID
+    assert grid_of(spec(log_mel={"hop": 160})) == 160
+    assert grid_of(spec(log_mel={"hop": "x"})) == GRID
+    assert grid_of(spec(log_mel=None)) == GRID

@@ -47,7 +47,7 @@ class Stream:
         vad = open_vad(settings.vad, self.rate)
         self.vad_name = vad.name
         self.unknown_below = unknown_below(self.spec, settings)
-        self._hearing = _hearing(runner)
+        self._hearing = hearing(runner)
         self._listener = Listener(self.rate, self.spec.window, self._hearing.grid, settings, vad)
         self.hop = self._listener.hop / self.rate  # s
         self._decider = Decider(self.spec.labels, settings, self.unknown_below, self.hop)
@@ -164,7 +164,8 @@ class _ByWindows:
         return checked(self._runner.predict(window[None])[0])
 
 
-def _hearing(runner: Runner | FrameRunner) -> _Hearing:
+def hearing(runner: Runner | FrameRunner) -> _Hearing:
+    """How a runner hears windows of a stream."""
     if hasattr(runner, "frontend"):
         return _ByFrames(cast("FrameRunner", runner))
     return _ByWindows(runner)

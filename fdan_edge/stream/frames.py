@@ -15,6 +15,22 @@ from fdan_edge.stream.frontend import FrontEnd
 Samples = NDArray[np.float32]
 
 
+def mel_power(windows: NDArray[np.float32], frontend: FrontEnd) -> NDArray[np.float32]:
+    """The linear part of a front end over whole windows: (n, samples) to power (n, n_mels, frames)."""
+    half = frontend.n_fft // 2
+    padded = np.pad(windows.astype(np.float64), ((0, 0), (half, half)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, frontend.n_fft, axis=1)[:, :: frontend.hop]
+    spectrum = np.fft.rfft(frames * _hann(frontend.n_fft))
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    made: NDArray[np.float64] = power @ frontend.filters.T.astype(np.float64)
+    return made.astype(np.float32).transpose(0, 2, 1)
+
+
+def _hann(n_fft: int) -> NDArray[np.float64]:
+    """The periodic window."""
+    return np.asarray(np.hanning(n_fft + 1)[:-1])
+
+
 class Ring:
     """The last samples of a stream, found by their number since its start.
 
@@ -66,7 +82,7 @@ class Frames:
 
     def __init__(self, frontend: FrontEnd) -> None:
         self.frontend = frontend
-        self._hann = np.hanning(frontend.n_fft + 1)[:-1]  # periodic
+        self._hann = _hann(frontend.n_fft)
         self._filters = frontend.filters.astype(np.float64)
         self._kept = np.zeros((frontend.frames, len(frontend.filters)), np.float32)  # by frame number, in a ring
         self._known = (0, 0)  # numbers of the frames in it, the last excluded

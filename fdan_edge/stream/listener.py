@@ -46,8 +46,8 @@ Mark: TypeAlias = Begin | Due | Stop
 
 def grid_of(spec: ModelSpec) -> int:
     """Samples between the frames of a model's front end; windows begin and end on whole multiples of them."""
-    front_end = spec.info.get("front_end")
-    hop = front_end.get("hop") if isinstance(front_end, dict) else None
+    log_mel = spec.info.get("log_mel")
+    hop = log_mel.get("hop") if isinstance(log_mel, dict) else None
     return hop if isinstance(hop, int) and 0 < hop <= spec.window else GRID
 
 
