@@ -24,7 +24,7 @@ from fdan_edge.export.gate import HeldOut, compare
 from fdan_edge.export.graph import FRONTEND, Graph
 from fdan_edge.files import sha256, write_bytes
 from fdan_edge.frontend import LogMel
-from fdan_edge.runner import OUTPUT, Probabilities, checked_windows
+from fdan_edge.runner import INPUT, OUTPUT, Probabilities, checked_windows
 from fdan_edge.stream.frontend import FRONT_END_KEY, POWER, FrontEnd
 from fdan_edge.stream.onnx_frames import OnnxFrameRunner, write_front_end
 
@@ -65,14 +65,16 @@ def stream_graph(model: onnx.ModelProto, frontend: FrontEnd) -> onnx.ModelProto:
     shape: list[str | int | None] = ["batch", len(frontend.filters), frontend.frames]
     del whole.graph.value_info[:]  # the checker infers them again
     whole.graph.value_info.append(onnx.helper.make_tensor_value_info(POWER, onnx.TensorProto.FLOAT, shape))
+    made = onnx.utils.Extractor(whole).extract_model([POWER], [OUTPUT])
+    if any(INPUT in node.input for node in made.graph.node):
+        raise ExportError(f"no graph for live streams: what follows the mel power reads the {INPUT} too")
+    made.graph.name, made.producer_name = model.graph.name, model.producer_name
+    made.metadata_props.extend(model.metadata_props)
+    made.metadata_props.add(key=FRONT_END_KEY, value=write_front_end(frontend))
     try:
-        made = onnx.utils.Extractor(whole).extract_model([POWER], [OUTPUT])
-        made.graph.name, made.producer_name = model.graph.name, model.producer_name
-        made.metadata_props.extend(model.metadata_props)
-        made.metadata_props.add(key=FRONT_END_KEY, value=write_front_end(frontend))
         onnx.checker.check_model(made, full_check=True)
-    except (ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"no graph for live streams: what follows the mel power {one_line(error)}") from None
+    except Exception as error:  # the checker and its shape inference raise their own kinds
+        raise ExportError(f"no graph for live streams: {one_line(error)}") from None
     return made
 
 

@@ -97,7 +97,8 @@ def test_a_front_end_is_read_to_the_last_bit() -> None:
     text = write_front_end(FrontEnd(1024, 256, 64, filters))
     assert len(text) < 20_000
     made = read_front_end(text, 16128, "here")
-    assert (made.n_fft, made.hop, made.frames, made.filters.dtype) == (1024, 256, 64, np.float32)
+    assert (made.n_fft, made.hop, made.frames) == (1024, 256, 64)
+    assert made.filters.dtype == np.float32
     np.testing.assert_array_equal(made.filters, filters)
 
 

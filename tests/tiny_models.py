@@ -46,9 +46,11 @@ def stream_model(path: Path, metadata: dict[str, str] | None = None, *, frames: 
     target = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 2])
     nodes = [
         helper.make_node("ReduceMean", [POWER, "axis"], ["mean"], keepdims=0),
-        helper.make_node("Softmax", ["mean"], ["probabilities"], axis=1),
+        helper.make_node("Mul", ["mean", "gain"], ["weighted"]),
+        helper.make_node("Softmax", ["weighted"], ["probabilities"], axis=1),
     ]
-    constants = [helper.make_tensor("axis", TensorProto.INT64, [1], [2])]
+    axis, gain = ("axis", TensorProto.INT64, [1], [2]), ("gain", TensorProto.FLOAT, [2], [1, 1])
+    constants = [helper.make_tensor(*values) for values in (axis, gain)]
     graph = helper.make_graph(nodes, "tiny", [source], [target], constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     usual = {METADATA_KEY: SPEC.to_json(), FRONT_END_KEY: write_front_end(FRONT_END)}
