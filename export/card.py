@@ -81,6 +81,8 @@ def _unknown(found: dict[str, Any]) -> str:
     if not found:
         return ""
     about = f"A live stream says `unknown` below a confidence of {found['confidence']:.2f}"
+    if "logit" in found:
+        about += ", higher before a full window was heard"
     if "note" in found:
         return f"{about}, the usual one ({found['note']})."
     above = (

@@ -10,10 +10,19 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from stream_parts import spec
 
 from fdan_edge import bundle
-from fdan_edge.export.confidence import fit, unknown_below
+from fdan_edge.export import confidence
+from fdan_edge.export.confidence import unknown_below
 from fdan_edge.export.material import Material
+from fdan_edge.stream.doubt import Doubt
+
+
+def fit(probabilities: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> dict[str, Any]:
+    """Of whole recordings of 3 s alone."""
+    n = len(labels)
+    return confidence.fit(probabilities, labels, np.full(n, 3.0), n, 3.0)
 
 
 def answers(confidence: NDArray[np.floating[Any]], classes: int = 4) -> NDArray[np.float32]:
@@ -74,14 +83,57 @@ def test_a_sure_answer_of_one_is_no_infinity() -> None:
     assert 0.4 < made["confidence"] <= 0.9
 
 
+def test_what_is_said_of_half_a_word_counts_less() -> None:
+    chance, n = np.random.default_rng(0), 4000
+    seconds = np.where(np.arange(n) < n // 2, 3.0, 0.75)
+    sure = chance.uniform(0.3, 0.99, n)
+    odds = 2.0 * np.log(sure / (1 - sure)) + np.where(seconds == 3.0, 0.0, -2.0)
+    labels = np.where(chance.random(n) < 1 / (1 + np.exp(-odds)), 0, 1)
+    made = confidence.fit(answers(sure), labels, seconds, n // 2, 3.0)
+    doubt = Doubt(*made["logit"], 0.25, 3.0)
+    assert doubt(3.0) == pytest.approx(0.5, abs=0.03)
+    assert doubt(0.75) == pytest.approx(1 / (1 + np.exp(-1)), abs=0.03)
+    assert made["recordings"] == n // 2
+    assert made["covered"] == pytest.approx((sure[: n // 2] >= made["confidence"]).mean(), abs=1e-3)
+
+
+def test_the_beginnings_of_longer_recordings_are_heard_too() -> None:
+    heard: list[NDArray[np.float32]] = []
+
+    def predict(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        heard.extend(windows)
+        return np.tile(np.array([0.9, 0.1], np.float32), (len(windows), 1))
+
+    waveforms = [np.ones(length, np.float32) for length in (8000, 16000, 24000, 40000)]
+    held = SimpleNamespace(
+        expected=np.array([[0.6, 0.4]] * 4, np.float32),
+        true=[0, 1, 1, 0],
+        truth="the labels",
+        seconds=np.array([len(one) / 16000 for one in waveforms]),
+        waveforms=waveforms,
+    )
+    reference = SimpleNamespace(spec=spec(window=48000, labels=("a", "b")), predict=predict)
+    unknown_below(given(has_validation=True, validation=held, reference=reference))
+    assert [int(window.sum()) for window in heard] == [12000, 12000, 12000, 20000, 20000, 32000]
+
+
 def given(**values: Any) -> Material:
     return cast(Material, SimpleNamespace(**values))
 
 
 def test_only_labelled_recordings_of_the_validation_part_count() -> None:
     probabilities, labels = drawn(0.5, 200)
-    held = SimpleNamespace(expected=probabilities, true=labels.tolist(), truth="the labels")
-    assert unknown_below(given(has_validation=True, validation=held)) == fit(probabilities, labels)
+    held = SimpleNamespace(
+        expected=probabilities,
+        true=labels.tolist(),
+        truth="the labels",
+        seconds=np.full(len(labels), 0.5),
+        waveforms=[np.zeros(8000, np.float32)] * len(labels),
+    )
+    reference = SimpleNamespace(spec=spec(window=48000, labels=("a", "b", "c", "d")))
+    made = unknown_below(given(has_validation=True, validation=held, reference=reference))
+    assert made["recordings"] == 200
+    assert made["confidence"] == pytest.approx(fit(probabilities, labels)["confidence"], abs=0.01)
     without = unknown_below(given(has_validation=False))
     assert without == {"confidence": 0.5, "note": "no recording of the validation part is at hand"}
     held.truth = "what PyTorch recognises"

@@ -14,7 +14,8 @@ import numpy as np
 from fdan_edge.audio import Waveform
 from fdan_edge.runner import Probabilities, Runner
 from fdan_edge.stream.decide import Decider
-from fdan_edge.stream.engine import checked, events_of, hearing, placed, unknown_below
+from fdan_edge.stream.doubt import doubt_of
+from fdan_edge.stream.engine import checked, events_of, hearing, placed
 from fdan_edge.stream.events import Ended, Event
 from fdan_edge.stream.frames import mel_power
 from fdan_edge.stream.frontend import FrameRunner
@@ -35,7 +36,9 @@ def timeline(runner: Runner | FrameRunner, waveform: Waveform, settings: Setting
     settings, spec = settings or Settings(), runner.spec
     grid = hearing(runner).grid
     listener = Listener(spec.sample_rate, spec.window, grid, settings, open_vad(settings.vad, spec.sample_rate))
-    decider = Decider(spec.labels, settings, unknown_below(spec, settings), listener.hop / spec.sample_rate)
+    decider = Decider(
+        spec.labels, settings, doubt_of(spec, settings.unknown_below), listener.hop / spec.sample_rate
+    )
     marks = [*listener.hear(waveform), *listener.end()]
     due = [mark for mark in marks if isinstance(mark, Due)]
     heard = iter([row for rows in _predicted(runner, waveform, due, grid) for row in rows])
