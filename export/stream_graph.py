@@ -29,8 +29,9 @@ from fdan_edge.stream.frontend import FRONT_END_KEY, POWER, FrontEnd
 from fdan_edge.stream.onnx_frames import OnnxFrameRunner, write_front_end
 
 #: Of a probability, between a stream graph and its artifact. The power is the exact one of fp32's front end; that
-#: of lower precisions is within 2e-3 dB of it, and a rounding to 8 bits can fall to either side.
-DIFFERENCE = {"fp32": 1e-4, "fp16": 0.01, "int8": 0.1}
+#: of lower precisions is within 2e-3 dB of it, and a rounding to 8 bits can fall to either side: up to 6e-2 was
+#: found in int8 (MobileNetV2, 240 clips, where int8 itself was up to 0.14 off), and 7e-6 in fp16.
+DIFFERENCE = {"fp32": 1e-4, "fp16": 1e-3, "int8": 0.1}
 
 
 def write_stream_graph(artifact: Path, frontend: LogMel, window: int) -> Path:

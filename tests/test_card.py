@@ -90,8 +90,8 @@ def test_a_graph_for_live_streams_has_a_line(tmp_path: Path, manifest: dict[str,
     [
         (
             {"confidence": 0.484, "recordings": 120, "covered": 0.875, "accuracy": 0.743},
-            "below a confidence of 0.48, where the model is as often wrong as right; 88 % of 120 recordings of "
-            "the validation part are above it, and 74 % of these are right.",
+            "below a confidence of 0.48: there the model is more often wrong than right; 88 % of 120 recordings "
+            "of the validation part are above it, and 74 % of these are right.",
         ),
         (
             {"confidence": 0.9, "recordings": 60, "covered": 0.0, "accuracy": None},
