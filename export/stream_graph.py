@@ -7,7 +7,6 @@ filterbank) is the same for a frame whatever window it is in, so the device comp
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +24,7 @@ from fdan_edge.export.graph import FRONTEND, Graph
 from fdan_edge.files import sha256, write_bytes
 from fdan_edge.frontend import LogMel
 from fdan_edge.runner import INPUT, OUTPUT, Probabilities, checked_windows
+from fdan_edge.stream.frames import mel_power
 from fdan_edge.stream.frontend import FRONT_END_KEY, POWER, FrontEnd
 from fdan_edge.stream.onnx_frames import OnnxFrameRunner, write_front_end
 
@@ -96,17 +96,6 @@ class WholeWindows:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
-
-
-def mel_power(windows: NDArray[np.float32], frontend: FrontEnd) -> NDArray[np.float32]:
-    """The linear part of the front end in float64: windows (n, samples) to power (n, n_mels, frames)."""
-    around = frontend.n_fft // 2
-    padded = np.pad(windows.astype(np.float64), ((0, 0), (around, around)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, frontend.n_fft, axis=1)[:, :: frontend.hop]
-    hann = 0.5 - 0.5 * np.cos(2 * math.pi * np.arange(frontend.n_fft) / frontend.n_fft)
-    spectrum = np.fft.rfft(frames * hann)
-    power: NDArray[np.float64] = (spectrum.real**2 + spectrum.imag**2) @ frontend.filters.T.astype(np.float64)
-    return power.astype(np.float32).transpose(0, 2, 1)
 
 
 def check_stream(
