@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from fdan_edge.errors import printable
 from fdan_edge.stream.events import UNKNOWN, Ended, Event, Lost, Segment, to_dict
 
+
 class JsonLines:
     """Every event as a line of JSON on standard output, at once."""
 
@@ -57,6 +58,14 @@ def clock(seconds: float, digits: int = 0) -> str:
     minutes, rest = divmod(whole, 60)
     text = f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
     return f"{text}.{part:0{digits}}" if digits else text
+
+
+def devices(found: Sequence[tuple[int, str, bool]]) -> None:
+    """Microphones with their numbers."""
+    for number, name, default in found:
+        line(f"{number:>3}  {printable(name)}{'  (the default)' if default else ''}")
+    if not found:
+        line("no microphone on this machine")
 
 
 class Summary:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from fdan_edge.errors import ConfigError
+from fdan_edge.errors import ConfigError, printable
 
 if TYPE_CHECKING:
+    from fdan_edge.cli.show_stream import Summary
     from fdan_edge.spec import ModelSpec
     from fdan_edge.stream.annotate import Annotation
+    from fdan_edge.stream.backlog import End
+    from fdan_edge.stream.engine import Stream
     from fdan_edge.stream.events import Event
+    from fdan_edge.stream.live import Handle
     from fdan_edge.stream.sources import Source
 
 _WAYS = "a sound file, - for PCM on standard input (arecord ... | fdan-edge stream BUNDLE -), or --mic"
@@ -62,9 +66,7 @@ def stream(
     hop: Annotated[float, typer.Option(metavar="SECONDS", help="Between results.")] = 0.25,
     unknown: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(
-            metavar="P", help="Below this confidence it says unknown.", show_default="the model's own"
-        ),
+        typer.Option(metavar="P", help="Below this confidence it says unknown.", show_default="the model's own"),
     ] = None,
     vad: Annotated[
         str, typer.Option(metavar="NAME", help="Who tells speech from silence: auto, silero, energy or none.")
@@ -95,15 +97,153 @@ def stream(
     ] = False,
 ) -> None:
     """Name the emotion of who speaks, as they speak. Exit code 1: the sound broke off."""
-    from fdan_edge.stream.settings import Settings
+    from fdan_edge.cli import show_stream
 
     if list_devices:
-        _list_devices()
+        from fdan_edge.stream.microphone import devices
+
+        show_stream.devices(devices())
         return
     if bundle is None:
         raise ConfigError("no bundle given: fdan-edge stream BUNDLE SOURCE, or fdan-edge stream BUNDLE --mic")
+    from fdan_edge.runners import open_runner
+    from fdan_edge.stream.engine import Stream
+    from fdan_edge.stream.live import listen
+    from fdan_edge.stream.settings import Settings
+
     settings = Settings(hop=hop, unknown_below=unknown, vad=vad)
-    files = _Files(rttm, csv, audacity)
-    files.check(source)
-    sound = _open(source, mic or device is not None, device or "", realtime, _Raw(rate, channels, format_))
-    ...
+    wanted = _Wanted(source, mic or device is not None, device or "", realtime, rate, channels, format_)
+    files = {"--rttm": rttm, "--csv": csv, "--audacity": audacity}
+    _check_files(files, source)
+    sound = wanted.open()
+    with (
+        open_runner(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner,
+        contextlib.ExitStack() as outputs,
+    ):
+        heard = Stream(runner, settings)
+        summary = show_stream.Summary()
+        sinks: list[Handle] = [*map(outputs.enter_context, _annotations(files, sound, heard.spec)), summary]
+        sinks.append(_printer(as_json, f"{bundle.resolve().name}, {sound.name}", heard, outputs))
+        with _stops() as stop:
+            end = listen(sound, heard, lambda events: _each(sinks, events), stop, seconds=seconds)
+    _say_end(end, summary, as_json)
+    raise typer.Exit(1 if end.broken else 0)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Where the sound should come from."""
+
+    source: str | None
+    mic: bool
+    device: str
+    realtime: bool
+    rate: int | None
+    channels: int | None
+    format: str | None
+
+    def open(self) -> Source:
+        """The source.
+
+        Raises:
+            ConfigError: none is named, or two, or an option is another one's.
+            AudioError, MissingDependencyError: it cannot be had.
+        """
+        if self.mic == (self.source is not None):
+            what = (
+                "both a source and the microphone are given; choose one" if self.mic else "nothing to hear; name"
+            )
+            raise ConfigError(f"{what}: {_WAYS}")
+        raw = {"rate": self.rate, "channels": self.channels, "sample": self.format}
+        given: dict[str, Any] = {name: value for name, value in raw.items() if value is not None}
+        if given and self.source != "-":
+            raise ConfigError("--rate, --channels and --format say what raw PCM is; they belong to the source -")
+        if self.realtime and (self.mic or self.source == "-"):
+            raise ConfigError("--realtime is for files; what is live already is heard as it comes")
+        return self._opened(given)
+
+    def _opened(self, given: dict[str, Any]) -> Source:
+        from fdan_edge.stream.microphone import Microphone
+        from fdan_edge.stream.sources import Format, Pcm, SoundFile
+
+        if self.source is None:
+            return Microphone(self.device)
+        if self.source == "-":
+            return Pcm(Format(**given))
+        return SoundFile(Path(self.source), realtime=self.realtime)
+
+
+def _check_files(files: dict[str, Path | None], source: str | None) -> None:
+    """Raise ConfigError where one file would be written over another, or over what is heard."""
+    taken = {Path(source).resolve(): "the source"} if source not in (None, "-") else {}
+    for option, path in files.items():
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise ConfigError(f"{option} {path}: is {taken[path.resolve()]} too; name another file")
+        taken[path.resolve()] = option
+
+
+def _annotations(files: dict[str, Path | None], source: Source, spec: ModelSpec) -> Iterator[Annotation]:
+    """The files that are asked for, opened."""
+    from fdan_edge.stream import annotate
+
+    if path := files["--rttm"]:
+        yield annotate.rttm(path, Path(source.name).stem)
+    if path := files["--csv"]:
+        yield annotate.table(path, spec.labels)
+    if path := files["--audacity"]:
+        yield annotate.audacity(path)
+
+
+def _printer(as_json: bool, title: str, heard: Stream, outputs: contextlib.ExitStack) -> Handle:
+    """What writes on standard output."""
+    from fdan_edge.cli import show, show_stream
+
+    if as_json:
+        return show_stream.JsonLines()
+    if not show.out.is_terminal or show.out.is_dumb_terminal:
+        return show_stream.Lines(heard.spec.labels)
+    from rich.console import Console
+
+    from fdan_edge.cli.live_view import View
+
+    return outputs.enter_context(
+        View(printable(title), heard.spec.labels, lambda: heard.time, Console(highlight=False))
+    )
+
+
+def _each(sinks: Sequence[Handle], events: list[Event]) -> None:
+    for sink in sinks:
+        sink(events)
+
+
+@contextlib.contextmanager
+def _stops() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, `kill` and a terminal that closes set; a second Ctrl-C is as ever."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:  # noqa: ARG001
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say_end(end: End, summary: Summary, as_json: bool) -> None:
+    """What was heard, after the view is gone; what broke, on standard error."""
+    from fdan_edge.cli import show
+    from fdan_edge.progress import say
+
+    if not as_json:
+        show.out.print(str(summary), markup=False) if show.out.is_terminal else say(str(summary))
+    if end.broken:
+        show.errors.print(f"error: {printable(end.reason)}", markup=False)

@@ -115,7 +115,7 @@ class Microphone:
         except (ValueError, self._sounddevice.PortAudioError) as error:
             if not devices():
                 raise AudioError(
-                    "no microphone on this machine; name a sound file, or pipe sound to `fdan-edge stream BUNDLE -`"
+                    "no microphone on this machine; name a sound file, or pipe sound: fdan-edge stream BUNDLE -"
                 ) from None
             if not device:
                 raise AudioError(f"no default microphone; choose one with --device; {_LIST} names them") from None

@@ -114,8 +114,9 @@ class Format:
     def decode(self, data: bytes) -> tuple[Samples, int]:
         """Samples (n, channels) of whole frames, and how many values are no sound and became 0."""
         kind, zero, scale = SAMPLES[self.sample]
-        values = np.frombuffer(data, kind).astype(np.float32)
-        values = ((values - zero) / scale).reshape(-1, self.channels)
+        values = np.frombuffer(data, kind).astype(np.float32).reshape(-1, self.channels)
+        values -= zero
+        values /= scale
         wrong = ~(np.abs(values) < _LOUDEST)  # NaN too
         values[wrong] = 0
         return values, int(wrong.sum())
@@ -123,10 +124,10 @@ class Format:
 
 #: Names as of ffmpeg: numpy's, what silence is, and what full scale is.
 SAMPLES = {
-    "s16": ("<i2", 0, 2**15),
-    "s32": ("<i4", 0, 2**31),
-    "f32": ("<f4", 0, 1),
-    "u8": ("u1", 128, 128),
+    "s16": ("<i2", 0.0, 2.0**15),
+    "s32": ("<i4", 0.0, 2.0**31),
+    "f32": ("<f4", 0.0, 1.0),
+    "u8": ("u1", 128.0, 128.0),
 }
 MOST_CHANNELS = 64
 _LOUDEST = 1000.0  # 60 dB above full scale; floats can say that, sound cannot
@@ -146,7 +147,7 @@ class Pcm:
         AudioError: a terminal, nothing comes, or a WAV header that is damaged or of another encoding.
     """
 
-    def __init__(self, format: Format = Format(), descriptor: int = 0) -> None:  # noqa: A002, B008
+    def __init__(self, format: Format = Format(), descriptor: int = 0) -> None:  # noqa: A002
         if os.isatty(descriptor):
             raise AudioError("standard input is a terminal; pipe sound into it: arecord -f S16_LE -r 16000 |")
         self._descriptor = descriptor
