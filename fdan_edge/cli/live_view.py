@@ -19,7 +19,7 @@ from fdan_edge.stream.events import UNKNOWN, Event, Lost, Result, Segment, Silen
 
 CELL = 0.5  # s of a cell of the timeline
 SILENT, GONE, WAITING, UNSURE = ".", "!", "-", "?"
-_MEANINGS = f"{UNSURE} {UNKNOWN}  {SILENT} silent  {WAITING} wait  {GONE} lost"
+_MEANINGS = (f"{UNSURE} {UNKNOWN}", f"{SILENT} silent", f"{WAITING} wait", f"{GONE} lost")
 _KEPT = 1200  # cells
 _SHOWN = 60.0  # s, where there is room
 _ROW_SECONDS = (60, 30, 20, 15, 10, 5)
@@ -215,7 +215,7 @@ class View:
                 colour = self._of_mark.get(mark)
                 line.append(mark, f"not dim black on {colour}" if colour else "bold red" if mark == GONE else "")
             lines.append(line)
-        return [*lines, Text(set_cell_size(" " * _MARGIN + _MEANINGS, width), "dim")]
+        return [*lines, Text(_fitting(_MEANINGS, width), "dim")]
 
     def _foot(self, width: int) -> list[Text]:
         said = ["speaking" if self._speaking else "silent"]
@@ -223,7 +223,14 @@ class View:
             said.append(f"{1000 * self._result.latency:.0f} ms late")
         said.append(f"lost {self._lost:.1f} s")
         said.append("Ctrl-C ends")
-        return [Text(set_cell_size("  ".join(said), width))]
+        return [Text(_fitting(said, width))]
+
+
+def _fitting(phrases: Sequence[str], width: int) -> str:
+    """As many of the first phrases as there is room for."""
+    while phrases and cell_len("  ".join(phrases)) > width:
+        phrases = phrases[:-1]
+    return "  ".join(phrases)
 
 
 def _blocks(p: float, room: int, *, ascii_only: bool) -> str:
