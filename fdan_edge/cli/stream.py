@@ -106,7 +106,7 @@ def stream(
         return
     if bundle is None:
         raise ConfigError("no bundle given: fdan-edge stream BUNDLE SOURCE, or fdan-edge stream BUNDLE --mic")
-    from fdan_edge.runners import open_runner
+    from fdan_edge.runners import open_stream_runner
     from fdan_edge.stream.engine import Stream
     from fdan_edge.stream.live import listen
     from fdan_edge.stream.settings import Settings
@@ -117,7 +117,7 @@ def stream(
     _check_files(files, source)
     sound = wanted.open()
     with (
-        open_runner(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner,
+        open_stream_runner(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner,
         contextlib.ExitStack() as outputs,
     ):
         heard = Stream(runner, settings)
