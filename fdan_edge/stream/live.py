@@ -122,16 +122,15 @@ class _Listener:
     def _tell(self, events: list[Event], samples: int, arrived: float | None = None) -> None:
         """Hand on the events of so many samples."""
         self._heard += samples
-        if self._arrivals:
+        if self._arrivals and samples:
             self._arrivals.note(self._heard / self._rate, arrived or time.monotonic())
-            events = [self._arrivals.timed(event) for event in events]
-        self._handle(events)
+        self._handle([self._arrivals.timed(event) for event in events] if self._arrivals else events)
 
     def _finish(self, end: End) -> None:
         events = self._stream.push(self._converter.rest())
         events += self._stream.finish(end.reason)
         with contextlib.suppress(BrokenPipeError):
-            self._handle(events)
+            self._tell(events, 0)
 
 
 class _Arrivals:
