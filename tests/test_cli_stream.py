@@ -112,7 +112,7 @@ def test_devices_need_no_bundle(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(microphone, "devices", lambda: [(1, "USB [x]", True), (12, "Other", False)])
     assert run("stream", "--list-devices") == (0, "  1  USB [x]  (the default)\n 12  Other\n", "")
-    monkeypatch.setattr(microphone, "devices", lambda: [])
+    monkeypatch.setattr(microphone, "devices", list)
     assert run("stream", "--list-devices")[1] == "no microphone on this machine\n"
 
 
@@ -149,7 +149,8 @@ def test_events_come_while_the_pipe_is_open_and_ctrl_c_ends_it(bundle_folder: Pa
         pass
     assert len((tmp_path / "x.csv.part").read_text().splitlines()) == 2
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out = process.stdout.read()  # while standard input stays open
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert err == b""
     assert json.loads(out.splitlines()[-1])["reason"] == "stopped"
@@ -162,8 +163,9 @@ def test_nobody_reads_any_more(bundle_folder: Path, talk: Path, tmp_path: Path) 
     assert process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(timeout=60) == 0
-    assert process.stderr.read() == b""
+    with process:
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == b""
     assert (tmp_path / "x.csv").exists()
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from fdan_edge.errors import ConfigError
 from fdan_edge.stream.annotate import audacity, rttm, table
-from fdan_edge.stream.events import Ended, Segment, Silence, Speech
+from fdan_edge.stream.events import Ended, Event, Segment, Silence, Speech
 
 LABELS = ("very angry", "sad, or not")
 ONE = Segment(0.5, 2.25, "very angry", 0.75, {"very angry": 0.75, "sad, or not": 0.25})
 TWO = Segment(3661.0004, 3662.1239, "unknown", 0.5, {"very angry": 0.5, "sad, or not": 0.5})
-EVENTS = [Speech(0.5), ONE, Silence(2.25), TWO, Ended(4000.0, "over")]
+EVENTS: list[Event] = [Speech(0.5), ONE, Silence(2.25), TWO, Ended(4000.0, "over")]
 
 
 def test_rttm(tmp_path: Path) -> None:
@@ -63,9 +63,13 @@ def test_a_segment_is_there_as_soon_as_it_is_told(tmp_path: Path) -> None:
 
 
 def test_what_fails_leaves_what_it_has(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), audacity(tmp_path / "x.txt") as written:
-        written([ONE])
-        raise ZeroDivisionError
+    def fail() -> None:
+        with audacity(tmp_path / "x.txt") as written:
+            written([ONE])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert [path.name for path in tmp_path.iterdir()] == ["x.txt.part"]
     assert (tmp_path / "x.txt.part").read_text().count("\n") == 1
 

@@ -227,7 +227,7 @@ def test_a_source_that_breaks(error: Exception, reason: str) -> None:
 
 
 def test_errors_of_who_handles_are_theirs_and_the_source_is_closed() -> None:
-    def handle(events: list[Event]) -> None:
+    def handle(_: list[Event]) -> None:
         raise OSError("disk full")
 
     source = Given(endless)
@@ -253,5 +253,3 @@ def test_lost_seconds_count_as_asked_for() -> None:
     events: list[Event] = []
     listen(Given(bring), Ear(), events.extend, seconds=2.0)
     assert events == [Lost(0.0, 2.0, "why"), Ended(2.0, "2 s were asked for")]
-
-

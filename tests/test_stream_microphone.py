@@ -30,7 +30,7 @@ class PortAudioError(Exception):
 class InputStream:
     """Gives what `play` says, in PortAudio's way, on a thread of its own."""
 
-    play: Callable[[InputStream], None] = staticmethod(lambda stream: None)
+    play: Callable[[InputStream], None] = staticmethod(lambda _: None)
     fails = ""
 
     def __init__(self, **options: Any) -> None:
@@ -88,7 +88,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         InputStream=Stream,
         PortAudioError=PortAudioError,
     )
-    monkeypatch.setitem(sys.modules, "sounddevice", module)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
     return module
 
 

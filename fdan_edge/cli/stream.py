@@ -150,10 +150,8 @@ class _Wanted:
             AudioError, MissingDependencyError: it cannot be had.
         """
         if self.mic == (self.source is not None):
-            what = (
-                "both a source and the microphone are given; choose one" if self.mic else "nothing to hear; name"
-            )
-            raise ConfigError(f"{what}: {_WAYS}")
+            what = "a source and the microphone are too much; choose" if self.mic else "nothing to hear; name"
+            raise ConfigError(f"{what} {_WAYS}")
         raw = {"rate": self.rate, "channels": self.channels, "sample": self.format}
         given: dict[str, Any] = {name: value for name, value in raw.items() if value is not None}
         if given and self.source != "-":
