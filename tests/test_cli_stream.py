@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -155,6 +156,31 @@ def test_events_come_while_the_pipe_is_open_and_ctrl_c_ends_it(bundle_folder: Pa
     assert err == b""
     assert json.loads(out.splitlines()[-1])["reason"] == "stopped"
     assert (tmp_path / "x.csv").read_text().count("\n") >= 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_on_a_terminal_that_closes_the_files_are_kept(
+    bundle_folder: Path, talk: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "fdan_edge", "stream", str(bundle_folder), str(talk), "--realtime", *SURE]
+    process = subprocess.Popen(
+        [*words, "--csv", str(tmp_path / "x.csv")], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    seen = b""
+    while b"Ctrl-C ends" not in seen:
+        seen += os.read(ours, 65_536)
+    if number == signal.SIGHUP:
+        os.close(ours)
+    process.send_signal(number)
+    if number == signal.SIGTERM:
+        while b"stopped" not in seen:
+            seen += os.read(ours, 65_536)
+        os.close(ours)
+        assert b"\x1b[?1049l" in seen  # the screen is given back
+    assert process.wait(timeout=60) == 0
+    assert (tmp_path / "x.csv").exists()
 
 
 def test_nobody_reads_any_more(bundle_folder: Path, talk: Path, tmp_path: Path) -> None:

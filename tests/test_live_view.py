@@ -60,17 +60,17 @@ def test_somebody_speaks() -> None:
     (sad,) = [line for line in lines if line.startswith("S sad")]
     assert happy.endswith(" 70 %")
     assert happy.count("█") > 10 * sad.count("█") > 0
-    assert lines[-1] == "speaking  12 ms late  lost 0.0 s  Ctrl-C ends"
+    assert lines[-1] == "speaking  latency 12 ms  lost 0.0 s  Ctrl-C ends"
     lines = told(screen, 4.0, Silence(3.0), Lost(3.2, 0.5, "why"))
     assert lines[3].strip() == "silent"
-    assert lines[-1].startswith("silent  12 ms late  lost 0.5 s")
+    assert lines[-1].startswith("silent  latency 12 ms  lost 0.5 s")
 
 
 def test_unknown_and_no_latency() -> None:
     screen = Screen()
     lines = told(screen, 2.5, Speech(1.0), result(2.5, "unknown", None))
     assert lines[3].strip() == "UNKNOWN  70 %"
-    assert "late" not in lines[-1]
+    assert "latency" not in lines[-1]
 
 
 def test_the_timeline_reads_without_colours() -> None:

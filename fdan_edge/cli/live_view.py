@@ -220,7 +220,7 @@ class View:
     def _foot(self, width: int) -> list[Text]:
         said = ["speaking" if self._speaking else "silent"]
         if self._result and self._result.latency is not None:
-            said.append(f"{1000 * self._result.latency:.0f} ms late")
+            said.append(f"latency {1000 * self._result.latency:.0f} ms")
         said.append(f"lost {self._lost:.1f} s")
         said.append("Ctrl-C ends")
         return [Text(_fitting(said, width))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -220,10 +221,15 @@ def _each(sinks: Sequence[Handle], events: list[Event]) -> None:
 def _stops() -> Iterator[threading.Event]:
     """An event that Ctrl-C, `kill` and a terminal that closes set; a second Ctrl-C is as ever."""
     stop = threading.Event()
+    terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def ask(number: int, frame: Any) -> None:  # noqa: ARG001
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if number == signal.SIGHUP:  # what is written to a terminal that is gone fails
+            null = os.open(os.devnull, os.O_WRONLY)
+            for terminal in terminals:
+                os.dup2(null, terminal)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
