@@ -93,8 +93,7 @@ def test_it_fits(width: int, height: int, labels: tuple[str, ...]) -> None:
     screen = Screen(width, height, labels)
     label = labels[0]
     heard = Result(3700.0, 3699.0, label, 1.0, dict.fromkeys(labels, 1.0), {}, 12.3456)
-    for at in range(3640, 3700):
-        told(screen, at, Speech(at), Result(at, at - 1, label, 1.0, dict.fromkeys(labels, 1.0), {}, 0.1))
+    screen.view([Segment(3640.0, 3700.0, label, 1.0, {}), Speech(3700.0)])
     lines = told(screen, 3700.0, heard)
     assert len(lines) <= height
     assert max(map(cell_len, lines)) <= width

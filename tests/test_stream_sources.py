@@ -18,7 +18,7 @@ import soundfile
 
 from fdan_edge.errors import AudioError, ConfigError
 from fdan_edge.stream.backlog import Backlog, End, Samples, Sound
-from fdan_edge.stream.sources import ENDED, SAMPLES, STOPPED, Format, Pcm, SoundFile, Source
+from fdan_edge.stream.sources import ENDED, SAMPLES, STOPPED, Format, Pcm, SoundFile, Source, _Lead
 
 NOISE = np.random.default_rng(0).uniform(-0.9, 0.9, (24_000, 2)).astype(np.float32)
 
@@ -185,6 +185,15 @@ def test_a_fast_pipe_loses_nothing() -> None:
     with pipe(sound.tobytes(), chunk=60_000) as end:
         got, _ = drained(Pcm(Format(), end), limit=3.0)
     assert len(got) == len(sound)
+
+
+def test_hours_of_a_fast_sound_card_are_not_a_decoder() -> None:
+    lead, now = _Lead(0.0), 0.0
+    for _ in range(36_000):
+        now += 0.0995
+        assert lead.after(0.1, now) < 0.2
+    now += 60  # the pipe stood still; that is no credit
+    assert [lead.after(0.5, now) > 1 for _ in range(4)] == [False, False, True, True]
 
 
 def test_a_file_on_standard_input_loses_nothing(tmp_path: Path) -> None:

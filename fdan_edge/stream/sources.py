@@ -131,7 +131,21 @@ SAMPLES = {
 }
 MOST_CHANNELS = 64
 _LOUDEST = 1000.0  # 60 dB above full scale; floats can say that, sound cannot
-_AHEAD = 1.0  # s
+_AHEAD = 1.0  # s of sound more than time has passed
+_DRIFT = 1.01  # a sound card's clock may be this much faster than ours
+
+
+class _Lead:
+    """How much more sound came than time has passed; what was late once makes up for nothing."""
+
+    def __init__(self, now: float) -> None:
+        self._last, self._ahead = now, 0.0
+
+    def after(self, seconds: float, now: float) -> float:
+        """In seconds, when so much more sound is there."""
+        self._ahead = max(0.0, self._ahead - _DRIFT * (now - self._last)) + seconds
+        self._last = now
+        return self._ahead
 
 
 class Pcm:
@@ -164,11 +178,11 @@ class Pcm:
         self._closed = threading.Event()
 
     def feed(self, backlog: Backlog) -> str:
-        begun, heard, wrong = time.monotonic(), 0, 0
+        lead, wrong = _Lead(time.monotonic()), 0
         while data := self._whole_frames():
             block, odd = self._format.decode(data)
-            heard, wrong = heard + len(block), wrong + odd
-            ahead = heard / self.rate - (time.monotonic() - begun)
+            wrong += odd
+            ahead = lead.after(len(block) / self.rate, time.monotonic())
             if not backlog.put(block, wait=self._patient or ahead > _AHEAD):
                 break
         if self._closed.is_set():
