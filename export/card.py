@@ -81,13 +81,15 @@ def _unknown(found: dict[str, Any]) -> str:
     if not found:
         return ""
     about = f"A live stream says `unknown` below a confidence of {found['confidence']:.2f}"
+    if "logit" in found:
+        about += ", higher before a full window was heard"
     if "note" in found:
         return f"{about}, the usual one ({found['note']})."
     above = (
         f"{100 * found['covered']:.0f} % of {found['recordings']} recordings of the validation part are above it"
     )
     right = f", and {100 * found['accuracy']:.0f} % of these are right" if found["accuracy"] is not None else ""
-    return f"{about}, where the model is as often wrong as right; {above}{right}."
+    return f"{about}: there the model is more often wrong than right; {above}{right}."
 
 
 def _files(folder: Path, artifacts: list[dict[str, Any]]) -> str:

@@ -7,7 +7,6 @@ filterbank) is the same for a frame whatever window it is in, so the device comp
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,13 +23,15 @@ from fdan_edge.export.gate import HeldOut, compare
 from fdan_edge.export.graph import FRONTEND, Graph
 from fdan_edge.files import sha256, write_bytes
 from fdan_edge.frontend import LogMel
-from fdan_edge.runner import OUTPUT, Probabilities, checked_windows
+from fdan_edge.runner import INPUT, OUTPUT, Probabilities, checked_windows
+from fdan_edge.stream.frames import mel_power
 from fdan_edge.stream.frontend import FRONT_END_KEY, POWER, FrontEnd
 from fdan_edge.stream.onnx_frames import OnnxFrameRunner, write_front_end
 
 #: Of a probability, between a stream graph and its artifact. The power is the exact one of fp32's front end; that
-#: of lower precisions is within 2e-3 dB of it, and a rounding to 8 bits can fall to either side.
-DIFFERENCE = {"fp32": 1e-4, "fp16": 0.01, "int8": 0.1}
+#: of lower precisions is within 2e-3 dB of it, and a rounding to 8 bits can fall to either side: up to 6e-2 was
+#: found in int8 (MobileNetV2, 240 clips, where int8 itself was up to 0.14 off), and 7e-6 in fp16.
+DIFFERENCE = {"fp32": 1e-4, "fp16": 1e-3, "int8": 0.1}
 
 
 def write_stream_graph(artifact: Path, frontend: LogMel, window: int) -> Path:
@@ -65,14 +66,16 @@ def stream_graph(model: onnx.ModelProto, frontend: FrontEnd) -> onnx.ModelProto:
     shape: list[str | int | None] = ["batch", len(frontend.filters), frontend.frames]
     del whole.graph.value_info[:]  # the checker infers them again
     whole.graph.value_info.append(onnx.helper.make_tensor_value_info(POWER, onnx.TensorProto.FLOAT, shape))
+    made = onnx.utils.Extractor(whole).extract_model([POWER], [OUTPUT])
+    if any(INPUT in node.input for node in made.graph.node):
+        raise ExportError(f"no graph for live streams: what follows the mel power reads the {INPUT} too")
+    made.graph.name, made.producer_name = model.graph.name, model.producer_name
+    made.metadata_props.extend(model.metadata_props)
+    made.metadata_props.add(key=FRONT_END_KEY, value=write_front_end(frontend))
     try:
-        made = onnx.utils.Extractor(whole).extract_model([POWER], [OUTPUT])
-        made.graph.name, made.producer_name = model.graph.name, model.producer_name
-        made.metadata_props.extend(model.metadata_props)
-        made.metadata_props.add(key=FRONT_END_KEY, value=write_front_end(frontend))
         onnx.checker.check_model(made, full_check=True)
-    except (ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"no graph for live streams: what follows the mel power {one_line(error)}") from None
+    except Exception as error:  # the checker and its shape inference raise their own kinds
+        raise ExportError(f"no graph for live streams: {one_line(error)}") from None
     return made
 
 
@@ -93,17 +96,6 @@ class WholeWindows:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
-
-
-def mel_power(windows: NDArray[np.float32], frontend: FrontEnd) -> NDArray[np.float32]:
-    """The linear part of the front end in float64: windows (n, samples) to power (n, n_mels, frames)."""
-    around = frontend.n_fft // 2
-    padded = np.pad(windows.astype(np.float64), ((0, 0), (around, around)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, frontend.n_fft, axis=1)[:, :: frontend.hop]
-    hann = 0.5 - 0.5 * np.cos(2 * math.pi * np.arange(frontend.n_fft) / frontend.n_fft)
-    spectrum = np.fft.rfft(frames * hann)
-    power: NDArray[np.float64] = (spectrum.real**2 + spectrum.imag**2) @ frontend.filters.T.astype(np.float64)
-    return power.astype(np.float32).transpose(0, 2, 1)
 
 
 def check_stream(

@@ -19,7 +19,7 @@ LABELS = ("angry", "happy", "sad")
 
 def spec(window: int = 16000, labels: tuple[str, ...] = LABELS, **info: Any) -> ModelSpec:
     """Of a model at 16 kHz whose front end steps 256 samples."""
-    return ModelSpec(labels, RATE, window, window // 2, 40.0, {"front_end": {"hop": 256}, **info})
+    return ModelSpec(labels, RATE, window, window // 2, 40.0, {"log_mel": {"hop": 256}, **info})
 
 
 class Fake:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fdan_edge.stream.decide import Decider
+from fdan_edge.stream.doubt import Doubt, Fixed
 from fdan_edge.stream.events import UNKNOWN, Result, Segment
 from fdan_edge.stream.settings import Settings
 
@@ -21,7 +22,7 @@ def heard(
 ) -> tuple[list[Result], list[Segment]]:
     """Results and segments of speech that begins at 1 s, a window each 0.25 s."""
     settings = {"smoothing": 0.0, "hold": 0.5, "margin": 0.1, **settings}
-    decider = Decider(LABELS, Settings(**settings), unknown_below, HOP)  # type: ignore[arg-type]
+    decider = Decider(LABELS, Settings(**settings), Fixed(unknown_below), HOP)  # type: ignore[arg-type]
     decider.begin(begin)
     results, segments = [], []
     for number, window in enumerate(windows, 1):
@@ -45,8 +46,7 @@ def test_another_label_must_lead_for_a_while() -> None:
     results, segments = heard([ANGRY, ANGRY, HAPPY, ANGRY, HAPPY, HAPPY, HAPPY])
     assert [one.label for one in results] == ["angry"] * 5 + ["happy"] * 2
     assert [(one.label, one.start, one.end) for one in segments] == [("angry", 1.0, 2.0), ("happy", 2.0, 2.75)]
-    assert segments[0].confidence == pytest.approx((3 * 0.8 + 0.1) / 4)  # the short lead of happy counts for angry
-    assert segments[1].confidence == pytest.approx(0.8)
+    assert [one.confidence for one in segments] == pytest.approx([0.8, 0.8])
 
 
 def test_and_by_a_margin() -> None:
@@ -86,21 +86,42 @@ def test_segments_follow_each_other_without_a_gap() -> None:
     assert [one.end for one in segments[:-1]] == [one.start for one in segments[1:]]
     assert (segments[0].start, segments[-1].end) == (1.0, 1.0 + 200 * HOP)
     assert all(one.end > one.start for one in segments)
-    assert all(one.label != other.label for one, other in itertools.pairwise(segments))
+    assert all(one.label != other.label for one, other in itertools.pairwise(segments[:-1]))
 
 
-def test_smoothing_is_an_exponential_mean() -> None:
+def test_smoothing_is_an_exponential_mean_by_the_square_of_what_was_heard() -> None:
     results, _ = heard([ANGRY, HAPPY, HAPPY], smoothing=0.5, hold=60)
-    share = 1 - np.exp(-HOP / 0.5)
-    once = 0.1 + share * 0.7
+    kept = np.exp(-HOP / 0.5)
+    weights = np.array([kept**2 * 0.25**2, kept * 0.5**2, 0.75**2])
     assert results[0].probabilities["happy"] == pytest.approx(0.1)
-    assert results[1].probabilities["happy"] == pytest.approx(once)
-    assert results[2].probabilities["happy"] == pytest.approx(once + share * (0.8 - once))
+    assert results[1].probabilities["happy"] == pytest.approx(np.average([0.1, 0.8], weights=weights[:2]))
+    assert results[2].probabilities["happy"] == pytest.approx(np.average([0.1, 0.8, 0.8], weights=weights))
     assert results[1].raw["happy"] == pytest.approx(0.8)
 
 
+def test_the_first_label_is_the_first_that_is_sure_and_has_the_speech_from_its_start() -> None:
+    results, segments = heard([NONE, NONE, HAPPY, HAPPY])
+    assert [one.label for one in results] == [UNKNOWN, UNKNOWN, "happy", "happy"]
+    assert [(one.label, one.start, one.end) for one in segments] == [("happy", 1.0, 2.0)]
+
+
+def test_the_last_segment_has_the_label_that_is_likeliest_in_the_end() -> None:
+    results, segments = heard([ANGRY, ANGRY, SAD], hold=60)
+    assert results[-1].label == "angry"
+    assert [(one.label, one.end) for one in segments] == [("sad", 1.75)]
+    assert segments[0].confidence == pytest.approx(0.8)
+
+
+def test_the_doubt_falls_with_what_was_heard() -> None:
+    decider = Decider(LABELS, Settings(), Doubt(0.0, -2.0, 1 / 3, 3.0), HOP)
+    decider.begin(0.0)
+    window = np.array([0.6, 0.3, 0.1], np.float32)
+    assert decider.hear(0.0, 0.5, window)[0].label == UNKNOWN
+    assert decider.hear(0.0, 1.0, window)[0].label == "angry"
+
+
 def test_each_speech_begins_anew() -> None:
-    decider = Decider(LABELS, Settings(), 0.5, HOP)
+    decider = Decider(LABELS, Settings(), Fixed(0.5), HOP)
     decider.begin(0.0)
     decider.hear(0.0, 1.0, np.array(ANGRY, np.float32))
     decider.end(1.0)

@@ -112,20 +112,15 @@ def infer(
     from fdan_edge import audio
     from fdan_edge.cli.show import Recognitions
     from fdan_edge.cli.show_windows import Timelines
-    from fdan_edge.infer import recognise
-    from fdan_edge.runners import open_runner
-    from fdan_edge.stream.offline import timeline
+    from fdan_edge.runners import open_runner, open_stream_runner
 
     files = audio.find(paths)
-    with open_runner(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner:
-        labels = runner.spec.labels
-        printer = Timelines(as_json, files, labels) if windows else Recognitions(as_json, files, labels)
+    opened = open_stream_runner if windows else open_runner
+    with opened(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner:
+        printer = (Timelines if windows else Recognitions)(as_json, files, runner.spec.labels)
         for path in files:
             try:
-                if isinstance(printer, Timelines):
-                    printer.timeline(path, timeline(runner, audio.load(path, runner.spec.sample_rate)))
-                else:
-                    printer.result(path, recognise(runner, path))
+                printer.hear(runner, path)
             except AudioError as error:
                 printer.error(path, error)
             except MissingDependencyError as error:  # a video's; what else is there may be sound files

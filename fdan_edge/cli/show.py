@@ -99,6 +99,12 @@ class Recognitions:
         self.emotion = max(cell_len(label) for label in ("emotion", *labels))
         self.count = 0
 
+    def hear(self, runner: Any, path: Path) -> None:
+        """Recognise one file with a runner, and print it."""
+        from fdan_edge.infer import recognise
+
+        self.result(path, recognise(runner, path))
+
     def result(self, path: Path, recognition: Recognition) -> None:
         """One recognised file."""
         self.count += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fdan_edge.cli.show import Recognitions, json_line
 from fdan_edge.stream.events import Event, Segment, to_dict
@@ -12,6 +13,13 @@ class Timelines(Recognitions):
     """Prints the segments of each file as rows of a table, or all of its events in a line of JSON."""
 
     _HEAD = ("start", "end")
+
+    def hear(self, runner: Any, path: Path) -> None:
+        """Follow one file with a runner for streams, and print it."""
+        from fdan_edge import audio
+        from fdan_edge.stream.offline import timeline
+
+        self.timeline(path, timeline(runner, audio.load(path, runner.spec.sample_rate)))
 
     def timeline(self, path: Path, events: list[Event]) -> None:
         """One file that was followed in time."""
