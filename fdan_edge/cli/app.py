@@ -23,6 +23,7 @@ from fdan_edge.cli.options import (
     parsed,
     print_json,
 )
+from fdan_edge.cli.stream import stream
 from fdan_edge.errors import ConfigError
 
 app = typer.Typer(
@@ -164,6 +165,7 @@ def evaluate(
 app.command()(deploy.export)
 app.command()(deploy.infer)
 app.command()(deploy.bench)
+app.command()(stream)
 
 
 @app.command()
