@@ -18,7 +18,7 @@ LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
 def result(time: float, label: str = "happy", latency: float | None = 0.012) -> Result:
     probabilities = dict.fromkeys(LABELS, 0.05) | {"happy": 0.7}
-    return Result(time, time - 1, label, 0.7, probabilities, probabilities, latency)
+    return Result(time, time - 1, label, 0.7, probabilities, probabilities, latency=latency)
 
 
 class Screen:
@@ -92,7 +92,7 @@ def test_the_timeline_reads_without_colours() -> None:
 def test_it_fits(width: int, height: int, labels: tuple[str, ...]) -> None:
     screen = Screen(width, height, labels)
     label = labels[0]
-    heard = Result(3700.0, 3699.0, label, 1.0, dict.fromkeys(labels, 1.0), {}, 12.3456)
+    heard = Result(3700.0, 3699.0, label, 1.0, dict.fromkeys(labels, 1.0), {}, latency=12.3456)
     screen.view([Segment(3640.0, 3700.0, label, 1.0, {}), Speech(3700.0)])
     lines = told(screen, 3700.0, heard)
     assert len(lines) <= height

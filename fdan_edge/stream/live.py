@@ -144,8 +144,8 @@ class _Arrivals:
         self._came.append((until, arrived))
 
     def timed(self, event: Event) -> Event:
-        """A result with its latency; what is no result as it is."""
-        if not isinstance(event, Result):
+        """A result with its latency; what is none, or waited for a pause, as it is."""
+        if not isinstance(event, Result) or event.final:
             return event
         # The resampler gives sound later than it takes it, so this is not always the last piece.
         while len(self._came) > 1 and self._came[0][0] < event.time - 1e-3:
