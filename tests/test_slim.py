@@ -94,6 +94,16 @@ def test_infer_gives_the_same_probabilities(
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-6)
 
 
+def test_stream_tells_what_infer_finds(slim: Path, bundle_folder: Path, ravdess_tree: Path) -> None:
+    path = str(min(ravdess_tree.rglob("*.wav")))
+    live = python(slim, "-m", "fdan_edge", "stream", str(bundle_folder), path, "--vad", "energy", "--json")
+    found = python(slim, "-m", "fdan_edge", "infer", str(bundle_folder), path, "--windows", "--json")
+    events = [json.loads(line) for line in live.splitlines()]
+    assert [event["type"] for event in events][-1] == "ended"
+    # Silero's package is no part of [cpu], so both hear by level alone.
+    assert [event["type"] for event in json.loads(found)["events"]] == [event["type"] for event in events]
+
+
 def test_bench(slim: Path, bundle_folder: Path) -> None:
     out = python(slim, "-m", "fdan_edge", "bench", str(bundle_folder), "--runs", "5", "--json")
     (row,) = json.loads(out)["latency"]
@@ -122,6 +132,18 @@ def test_the_cold_start_of_bench_stays_slim(slim: Path) -> None:
     pytest.importorskip("torch")
     full = subprocess.run([sys.executable, "-c", _PARENT, _CHILD], capture_output=True, text=True, check=True)
     assert full.stdout.strip() == "True"  # the probe itself works
+
+
+def test_serve_names_the_pip_command(slim: Path, bundle_folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-m", "fdan_edge", "serve", str(bundle_folder)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(slim)},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: serve needs starlette, which is not installed: pip install")
 
 
 @pytest.mark.parametrize("verb", ["--help", "doctor"])
