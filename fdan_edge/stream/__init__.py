@@ -2,3 +2,8 @@
 
 Imports no torch.
 """
+
+from fdan_edge.stream.engine import Stream
+from fdan_edge.stream.settings import Settings
+
+__all__ = ["Settings", "Stream"]

@@ -1,0 +1,114 @@
+"""Mel power of a live stream, each frame computed once, as numpy has it in double precision. Imports no torch.
+
+The sum of squares that a front end (`fdan_edge.frontend.LogMel`) makes of each frame before it takes a logarithm
+depends on that frame's samples only. So what windows share is kept; only frames that reach beyond a window, which
+hear zeros there, are its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdan_edge.stream.frontend import FrontEnd
+
+Samples = NDArray[np.float32]
+
+
+class Ring:
+    """The last samples of a stream, found by their number since its start.
+
+    Args:
+        capacity: samples that are kept at least.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._kept = np.zeros(2 * capacity, np.float32)
+        self._filled = 0
+        self.end = 0  # number of the next sample
+
+    def append(self, samples: Samples) -> None:
+        """Add samples (n,), n at most the capacity."""
+        if self._filled + len(samples) > len(self._kept):
+            recent = self._kept[self._filled - self._capacity : self._filled].copy()
+            self._kept[: self._capacity] = recent
+            self._filled = self._capacity
+        self._kept[self._filled : self._filled + len(samples)] = samples
+        self._filled += len(samples)
+        self.end += len(samples)
+
+    def skip(self, samples: int) -> None:
+        """So many samples are lost, and what was before them is done with."""
+        self.end += samples
+        self._filled = 0
+
+    def get(self, start: int, end: int) -> Samples:
+        """Samples start..end (end excluded), a view that lasts until the next `append`.
+
+        Raises:
+            IndexError: they are no longer there, or not yet.
+        """
+        first = self._filled - (self.end - start)
+        if first < 0 or end > self.end or start > end:
+            raise IndexError(
+                f"samples {start} to {end} of a ring that holds {self.end - self._filled} to {self.end}"
+            )
+        return self._kept[first : first + end - start]
+
+
+class Frames:
+    """Mel power of windows of a stream.
+
+    Args:
+        frontend: of the model.
+    """
+
+    def __init__(self, frontend: FrontEnd) -> None:
+        self.frontend = frontend
+        self._hann = np.hanning(frontend.n_fft + 1)[:-1]  # periodic
+        self._filters = frontend.filters.astype(np.float64)
+        self._kept = np.zeros((frontend.frames, len(frontend.filters)), np.float32)  # by frame number, in a ring
+        self._known = (0, 0)  # numbers of the frames in it, the last excluded
+
+    def window(self, ring: Ring, start: int, end: int) -> NDArray[np.float32]:
+        """Mel power (n_mels, frames) of samples start..end, both multiples of the hop, centred in zeros."""
+        hop, half = self.frontend.hop, self.frontend.n_fft // 2
+        power = np.zeros((self.frontend.frames, len(self._filters)), np.float32)
+        spare = (self.frontend.frames - 1) * hop - (end - start)
+        first = spare // 2 // hop  # of the window's frames, the one that is centred on `start`
+        reach = -(-half // hop)  # frames on either side of an edge that hear both sides of it
+        number, last = start // hop, end // hop
+        inner = (number + reach, max(number + reach, last - reach + 1))
+        self._compute(ring, *inner)
+        rows = np.arange(*inner)
+        power[rows - number + first] = self._kept[rows % len(self._kept)]
+        edges = [n for n in range(number - reach + 1, last + reach) if not inner[0] <= n < inner[1]]
+        edges = [n for n in edges if 0 <= n - number + first < len(power)]
+        power[np.array(edges, int) - number + first] = self._edges(ring.get(start, end), np.array(edges) - number)
+        return np.ascontiguousarray(power.T)
+
+    def _compute(self, ring: Ring, begin: int, end: int) -> None:
+        """Have the frames begin..end, each wholly within what is heard."""
+        known_begin, known_end = self._known
+        fresh = begin if not known_begin <= begin <= known_end else known_end
+        if fresh < end:
+            hop, half = self.frontend.hop, self.frontend.n_fft // 2
+            samples = ring.get(fresh * hop - half, (end - 1) * hop - half + self.frontend.n_fft)
+            cut = np.lib.stride_tricks.sliding_window_view(samples, self.frontend.n_fft)[::hop]
+            self._kept[np.arange(fresh, end) % len(self._kept)] = self._power(cut)
+        self._known = (begin, max(end, fresh))
+
+    def _edges(self, heard: Samples, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Frames by their number from the window's start, with zeros around what is heard of it."""
+        n_fft = self.frontend.n_fft
+        padded = np.pad(heard, n_fft)
+        starts = numbers * self.frontend.hop + n_fft - n_fft // 2
+        return self._power(np.stack([padded[at : at + n_fft] for at in starts]))
+
+    def _power(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mel power (n, n_mels) of frames (n, n_fft)."""
+        spectrum = np.fft.rfft(frames * self._hann)
+        power = np.square(spectrum.real) + np.square(spectrum.imag)
+        made: NDArray[np.float32] = (power @ self._filters.T).astype(np.float32)
+        return made

@@ -1,0 +1,47 @@
+"""A whole recording as a stream would tell it, with the model as it is: whole windows, by the batch.
+
+Nothing of the engine's ring, frames or blocks is used, so each proves the other. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from fdan_edge.audio import Waveform
+from fdan_edge.runner import Probabilities, Runner
+from fdan_edge.stream.decide import Decider
+from fdan_edge.stream.engine import checked, events_of, placed, unknown_below
+from fdan_edge.stream.events import Ended, Event
+from fdan_edge.stream.listener import Due, Listener, grid_of
+from fdan_edge.stream.settings import Settings
+from fdan_edge.stream.vad import open_vad
+
+_BATCH = 16
+
+
+def timeline(runner: Runner, waveform: Waveform, settings: Settings | None = None) -> list[Event]:
+    """Events of a recording (n,) at the model's rate.
+
+    Raises:
+        ConfigError, MissingDependencyError: as `Stream`.
+        AudioError: the model gave no numbers.
+    """
+    settings, spec = settings or Settings(), runner.spec
+    grid = grid_of(spec)
+    listener = Listener(spec.sample_rate, spec.window, grid, settings, open_vad(settings.vad, spec.sample_rate))
+    decider = Decider(spec.labels, settings, unknown_below(spec, settings), listener.hop / spec.sample_rate)
+    marks = [*listener.hear(waveform), *listener.end()]
+    due = [mark for mark in marks if isinstance(mark, Due)]
+    heard = iter([row for rows in _predicted(runner, waveform, due, grid) for row in rows])
+    events = list(events_of(marks, decider, spec.sample_rate, lambda _: next(heard)))
+    return [*events, Ended(len(waveform) / spec.sample_rate, "the sound ended")]
+
+
+def _predicted(runner: Runner, waveform: Waveform, due: list[Due], grid: int) -> Iterator[Probabilities]:
+    for first in range(0, len(due), _BATCH):
+        batch = itertools.islice(due, first, first + _BATCH)
+        windows = [placed(waveform[one.start : one.end], runner.spec.window, grid) for one in batch]
+        yield checked(runner.predict(np.stack(windows)))
