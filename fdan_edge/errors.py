@@ -17,6 +17,8 @@ from __future__ import annotations
 INSTALL_TRAINING = "pip install '.[train,cpu]' in a checkout of fdan-edge"
 #: How to get what reads the sound of videos, where nothing is trained.
 INSTALL_VIDEO = "pip install '.[video]' in a checkout of fdan-edge"
+#: How to get the server.
+INSTALL_SERVE = "pip install '.[cpu,serve]' in a checkout of fdan-edge"
 
 
 class FdanEdgeError(Exception):

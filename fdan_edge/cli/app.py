@@ -9,7 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from fdan_edge import __version__
-from fdan_edge.cli import deploy
+from fdan_edge.cli import deploy, serve
 from fdan_edge.cli.options import (
     METHOD_HELP,
     TARGET_HELP,
@@ -164,6 +164,7 @@ def evaluate(
 app.command()(deploy.export)
 app.command()(deploy.infer)
 app.command()(deploy.bench)
+app.command()(serve.serve)
 
 
 @app.command()

@@ -56,8 +56,7 @@ def serve(
     from fdan_edge.runners import open_runner
     from fdan_edge.serve.access import VARIABLE, access
     from fdan_edge.serve.limits import Limits
-    from fdan_edge.serve.run import Place, greeting, listen, make_hub
-    from fdan_edge.serve.run import serve as run
+    from fdan_edge.serve.run import Place, greeting, listen, make_hub, server
     from fdan_edge.stream.settings import Settings
 
     settings = Settings(hop=hop, vad=vad, unknown_below=unknown)
@@ -70,7 +69,7 @@ def serve(
         made_token = token is None and VARIABLE not in os.environ
         for line in greeting(hub, place, listening.getsockname()[1], made_token=made_token):
             typer.echo(line)
-        run(hub, place, listening)
+        server(hub, place).run([listening])
     typer.echo("ended")
 
 

@@ -93,8 +93,8 @@ def is_loopback(host: str) -> bool:
 def _check_token(token: str) -> None:
     if len(token) < _SHORTEST or not all("!" <= c <= "~" for c in token):
         raise ConfigError(
-            f"a token has at least {_SHORTEST} characters of ASCII without blanks; leave --token and {VARIABLE} out, "
-            "and one is made where it is needed"
+            f"a token has at least {_SHORTEST} characters of ASCII without blanks; without --token and {VARIABLE} "
+            "one is made where it is needed"
         )
 
 

@@ -49,7 +49,7 @@ class Place:
 def make_hub(
     target: Path, runner: Runner | FrameRunner, settings: Settings, access: Access, limits: Limits
 ) -> Hub:
-    """All that clients share, for a runner that is open; the model runs once, so that the first client need not wait."""
+    """All that clients share, for an open runner, which runs once, so that the first client need not wait."""
     stream = Stream(runner, settings)
     _warm(runner, settings)
     spec = runner.spec
@@ -59,15 +59,15 @@ def make_hub(
         "labels": list(spec.labels),
         "rate": spec.sample_rate,
         "window": spec.window / spec.sample_rate,
-        "hop": settings.hop,
+        "hop": stream.hop,
         "vad": stream.vad_name,
         "unknown_below": stream.unknown_below,
     }
     return Hub(lambda: Stream(runner, settings), about, _card(target, about), _workers(runner), access, limits)
 
 
-def serve(hub: Hub, place: Place, listening: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; then every client is closed with 1001."""
+def server(hub: Hub, place: Place) -> Server:
+    """A server to run with a socket of `listen`; until SIGINT or SIGTERM, then every client is closed with 1001."""
     config = uvicorn.Config(
         make_app(hub),
         log_config=None,
@@ -84,7 +84,7 @@ def serve(hub: Hub, place: Place, listening: socket.socket) -> None:
         ws_max_size=2 * hub.limits.message,
         ws_per_message_deflate=False,
     )
-    Server(config, hub).run([listening])
+    return Server(config, hub)
 
 
 class Server(uvicorn.Server):
@@ -122,7 +122,9 @@ def listen(place: Place) -> socket.socket:
     """
     _check_certificate(place)
     try:
-        found = socket.getaddrinfo(place.host.strip("[]"), place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(
+            place.host.strip("[]"), place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
     except (OSError, UnicodeError):
         raise ConfigError(f"--host {place.host!r}: no such name or address") from None
     family, kind, protocol, _, address = found[0]
@@ -171,11 +173,13 @@ def _check_certificate(place: Place) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(place.certificate, place.key)
     except OSError as error:
-        raise ConfigError(f"{place.certificate}, {place.key}: not a certificate and its key: {one_line(error)}") from None
+        raise ConfigError(
+            f"{place.certificate}, {place.key}: not a certificate and its key: {one_line(error)}"
+        ) from None
 
 
 def _workers(runner: Runner | FrameRunner) -> int:
-    """Threads that may run it at once: ONNX Runtime on the CPU takes any number, others have one set of buffers."""
+    """Threads that may run it at once: any number on ONNX Runtime's CPU, others have one set of buffers."""
     return len(os.sched_getaffinity(0)) if getattr(runner, "provider", "") == CPU else 1
 
 
@@ -191,7 +195,8 @@ def _card(target: Path, about: dict[str, Any]) -> str:
         with contextlib.suppress(BundleError, OSError):
             return bundle.checked_bytes(target, "README.md").decode(errors="replace")
     labels = ", ".join(about["labels"])
-    return f"# {about['model']}\n\nThis file carries no card. It tells {labels} from {about['window']:g} s of sound.\n"
+    told = f"It tells {labels} from {about['window']:g} s of sound."
+    return f"# {about['model']}\n\nThis file carries no card. {told}\n"
 
 
 def _address() -> str:
