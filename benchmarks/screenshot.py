@@ -53,7 +53,8 @@ def main() -> None:
             page.wait("document.querySelector('#listen')?.disabled === false")
             page.press("#listen")
             time.sleep(_BEFORE + seconds)
-            page.wait("document.querySelector('#swatch rect')")  # while somebody speaks
+            page.wait("!!document.querySelector('#swatch rect')")  # while somebody speaks
+            page.evaluate("document.activeElement.blur()")
             write_bytes(options.out, page.picture())
             for error in page.errors:
                 print(error)

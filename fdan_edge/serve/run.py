@@ -67,7 +67,7 @@ def make_hub(
 
 
 def server(hub: Hub, place: Place) -> Server:
-    """A server to run with a socket of `listen`; until SIGINT or SIGTERM, then every client is closed with 1001."""
+    """A server to run with a socket of `listen`, until SIGINT or SIGTERM."""
     config = uvicorn.Config(
         make_app(hub),
         log_config=None,

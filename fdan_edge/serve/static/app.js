@@ -100,6 +100,7 @@ function ready() {
     gone = 0;
   }
   view.trouble("");
+  view.quiet("silence");
   view.state("live", `listening: ${source.name}`);
 }
 

@@ -5,6 +5,7 @@ import { svg } from "./labels.js";
 const SPAN = 60; // s
 const BAND = [6, 40]; // px: top and height of the blocks
 const LETTER = 7; // px, about
+const GAP = 6; // px between names
 
 export class Timeline {
   constructor(picture) {
@@ -42,21 +43,34 @@ export class Timeline {
     if (!width || !labels) return;
     const first = Math.max(0, this.now - SPAN);
     const x = (time) => (time - first) / SPAN * width;
-    const blocks = this.runs.filter((run) => run.end > first).map((run) => block(run, x, labels));
+    const runs = this.runs.filter((run) => run.end > first);
     this.picture.setAttribute("viewBox", `0 0 ${width} 84`);
-    this.picture.replaceChildren(...ticks(first, x, width), ...blocks);
+    this.picture.replaceChildren(...ticks(first, x, width), ...runs.map((run) => block(run, x, labels)),
+      ...names(runs, x, width));
   }
 }
 
 function block(run, x, labels) {
   const left = Math.max(0, x(run.start));
   const width = Math.max(1, x(run.end) - left);
-  const name = run.label || "lost";
-  const group = svg("g", {}, svg("title", {}, `${name}, ${run.start.toFixed(1)} to ${run.end.toFixed(1)} s`));
-  const place = { x: left, y: BAND[0], width, height: BAND[1] };
-  group.append(svg("rect", run.label ? { ...place, fill: labels.fill(run.label), class: "run" } : { ...place, class: "lost" }));
-  if (width > name.length * LETTER) group.append(svg("text", { x: left + width / 2, y: 62, class: "name" }, name));
-  return group;
+  const look = run.label ? { class: "run", fill: labels.fill(run.label) } : { class: "lost" };
+  return svg("rect", { x: left, y: BAND[0], width, height: BAND[1], ...look },
+    svg("title", {}, `${run.label || "lost"}, ${run.start.toFixed(1)} to ${run.end.toFixed(1)} s`));
+}
+
+// Below their blocks, the newest first; one without room is left out.
+function names(runs, x, width) {
+  const made = [];
+  let free = width;
+  for (const run of [...runs].reverse()) {
+    const name = run.label || "lost";
+    const half = name.length * LETTER / 2;
+    const middle = Math.max(half, Math.min((Math.max(0, x(run.start)) + x(run.end)) / 2, width - half));
+    if (middle + half > free) continue;
+    made.push(svg("text", { x: middle, y: 62, class: "name" }, name));
+    free = middle - half - GAP;
+  }
+  return made;
 }
 
 function ticks(first, x, width) {

@@ -41,13 +41,8 @@ export class View {
   }
 
   result(event, base) {
-    this.now(event.label, event.confidence);
-    for (const [label, { meter, fill, number }] of this.bars) {
-      const p = event.probabilities[label] ?? 0;
-      fill.style.transform = `scaleX(${p})`;
-      number.textContent = percent(p);
-      meter.setAttribute("aria-valuenow", Math.round(p * 100));
-    }
+    this.now(event);
+    this.probabilities(event.probabilities);
     const last = this.timeline.runs.at(-1);
     const from = this.speaking && last && last.end > base + event.start ? last.end : base + event.start;
     this.speaking = true;
@@ -55,18 +50,31 @@ export class View {
     this.measured(event);
   }
 
-  now(label, confidence) {
+  probabilities(values) {
+    for (const [label, { meter, fill, number }] of this.bars) {
+      const p = values[label] ?? 0;
+      fill.style.transform = `scaleX(${p})`;
+      number.textContent = percent(p);
+      meter.setAttribute("aria-valuenow", Math.round(p * 100));
+    }
+  }
+
+  now({ label, confidence, probabilities }) {
     if (label !== this.shown) {
       at("swatch").replaceChildren(this.labels.swatch(label));
       at("label").textContent = label;
       at("said").textContent = `${label}, ${percent(confidence)}`; // the only thing that is read aloud by itself
       this.shown = label;
     }
-    at("confidence").textContent = percent(confidence) + (label === "unknown" ? " for the likeliest" : " sure");
+    const likeliest = Object.keys(probabilities).reduce((a, b) => (probabilities[a] >= probabilities[b] ? a : b));
+    const what = label === "unknown" ? `likeliest: ${likeliest},` : "confidence";
+    at("confidence").textContent = `${what} ${percent(confidence)}`;
   }
 
+  // Nothing is told now: silence is not an emotion, so no probabilities stay.
   quiet(text) {
     this.speaking = false;
+    if (this.bars) this.probabilities({});
     this.shown = "";
     at("swatch").replaceChildren();
     at("label").textContent = text;
@@ -90,7 +98,7 @@ export class View {
     const name = document.createElement("td");
     name.append(this.labels.swatch(label), label);
     const row = document.createElement("tr");
-    row.append(cell(`${start.toFixed(2)} s`), cell(`${end.toFixed(2)} s`), name, cell(percent(confidence)));
+    row.append(cell(start.toFixed(2)), cell(end.toFixed(2)), name, cell(percent(confidence)));
     at("segments").prepend(row);
     if (at("segments").rows.length > ROWS) at("segments").deleteRow(-1);
     at("none").hidden = true;
@@ -141,5 +149,5 @@ function show(place, values, value) {
   values.push(value);
   if (values.length > RECENT) values.shift();
   const median = [...values].sort((a, b) => a - b)[values.length >> 1];
-  place.textContent = `${ms(value)} (median ${ms(median)})`;
+  place.textContent = `${ms(value)}, median ${Math.round(median * 1000)}`;
 }
