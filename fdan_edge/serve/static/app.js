@@ -184,12 +184,17 @@ at("save").onclick = save;
 at("token-form").onsubmit = (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", at("token").value.trim());
-  load();
+  begin();
 };
 
 setInterval(() => {
   if (source) view.time(now(), lost + (gone ? now() - gone : 0) + (connection?.dropped ?? 0) / source.rate);
 }, 250);
 
-takeToken();
-load().catch((error) => view.trouble(`The server does not answer: ${error.message}`));
+function begin() {
+  takeToken();
+  load().catch((error) => view.trouble(`The server does not answer: ${error.message}`));
+}
+
+addEventListener("hashchange", begin); // the address with the token, where the page is open already
+begin();
