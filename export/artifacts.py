@@ -12,7 +12,7 @@ import onnx
 
 from fdan_edge.errors import ExportError
 from fdan_edge.export.cost import cost
-from fdan_edge.export.gate import LOSS, Check
+from fdan_edge.export.gate import LOSS, Check, compare
 from fdan_edge.export.graph import check_graph
 from fdan_edge.export.half import largest_half
 from fdan_edge.export.lower import Clips, lower
@@ -20,11 +20,12 @@ from fdan_edge.export.material import Material
 from fdan_edge.export.plan import Plan
 from fdan_edge.export.sensitivity import blame
 from fdan_edge.export.speed import Speed, compare_speed
+from fdan_edge.export.stream_graph import check_stream, write_stream_graph
 from fdan_edge.export.to_onnx import export_graph, with_front_end
 from fdan_edge.files import sha256
 from fdan_edge.models.fdan import build_frontend
 from fdan_edge.progress import say
-from fdan_edge.runners import OnnxRunner
+from fdan_edge.runners import OnnxRunner, Probabilities
 from fdan_edge.spec import ModelSpec
 from fdan_edge.targets import S8S8, TARGETS
 from fdan_edge.torch_runner import TorchRunner
@@ -94,7 +95,8 @@ class Maker:
             check_graph(model, target)
         halves = plan.precision == "fp16" or plan.format == S8S8
         largest = largest_half(graph, model, self.order.material.held_out.windows[:_RANGED]) if halves else None
-        check = self._gate(file, model, plan)
+        check, given = self._gate(file, model, plan)
+        stream, compared = self._stream(file, plan, given)
         speed = self._speed(file, plan)
         self.checks.append(check)
         return {
@@ -109,24 +111,37 @@ class Maker:
                 "largest_half": largest,
                 "speed": speed.to_dict() if speed else None,
                 "onnx_sha256": sha256(file),
+                "stream": compared,
             },
             "calibration": made.calibration,
             "kept": list(made.kept),
             "cost": cost(model),
+            "stream": stream,
         }
 
-    def _gate(self, file: Path, model: onnx.ModelProto, plan: Plan) -> Check:
+    def _gate(self, file: Path, model: onnx.ModelProto, plan: Plan) -> tuple[Check, Probabilities]:
+        """What was found, and what the file gives for each recording."""
+        held = self.order.material.held_out
         with OnnxRunner(file, _CPU) as runner:
-            check = self.order.material.held_out.check(runner, plan.precision)
+            given = held.probabilities(runner)
+        check = compare(held, given, plan.precision)
         say(f"{plan.file}, {plan.precision}: {check.line()}")
         if not check.passed:
-            windows = self.order.material.held_out.windows
-            layers = "; ".join(map(str, blame(self.order.graph, model, windows)))
+            layers = "; ".join(map(str, blame(self.order.graph, model, held.windows)))
             raise ExportError(
                 f"{plan.file} ({plan.precision}) does not reproduce {self.order.reference.name}: {check.line()}; "
                 f"most is lost in {layers}"
             )
-        return check
+        return check, given
+
+    def _stream(self, file: Path, plan: Plan, given: Probabilities) -> tuple[str | None, dict[str, Any] | None]:
+        """The name and the report of the graph for live streams, where ONNX Runtime runs them."""
+        if not any(target.runtime.startswith("onnxruntime") for target in plan.targets):
+            return None, None
+        made = write_stream_graph(file, self.order.reference.path.frontend, self.order.spec.window)
+        report = check_stream(self.order.material.held_out, made, given, plan.precision, _CPU)
+        say(f"{made.name}: {report['clips']} real clips: largest difference {report['max_difference']:.1e}")
+        return made.name, report
 
     def _speed(self, file: Path, plan: Plan) -> Speed | None:
         """Against the next higher precision on the CPU, the only target that is at hand everywhere."""

@@ -35,6 +35,7 @@ def write_card(folder: Path, manifest: dict[str, Any]) -> None:
         _training(info),
         "## Scores",
         _scores(info["test_scores"]),
+        _unknown(info.get("unknown_below", {})),
         "## Files",
         _files(folder, manifest["artifacts"]),
         _engines(manifest["engines"]),
@@ -75,16 +76,43 @@ def _scores(scores: dict[str, Any]) -> str:
     return f"{about}\n\n{_table(('score', '%', '95 % interval'), rows)}"
 
 
+def _unknown(found: dict[str, Any]) -> str:
+    """What a live stream takes for too unsure; nothing for bundles of before."""
+    if not found:
+        return ""
+    about = f"A live stream says `unknown` below a confidence of {found['confidence']:.2f}"
+    if "logit" in found:
+        about += ", higher before a full window was heard"
+    if "note" in found:
+        return f"{about}, the usual one ({found['note']})."
+    above = (
+        f"{100 * found['covered']:.0f} % of {found['recordings']} recordings of the validation part are above it"
+    )
+    right = f", and {100 * found['accuracy']:.0f} % of these are right" if found["accuracy"] is not None else ""
+    return f"{about}: there the model is more often wrong than right; {above}{right}."
+
+
 def _files(folder: Path, artifacts: list[dict[str, Any]]) -> str:
     rows = []
     for one in artifacts:
         gate = one["gate"]
         size = f"{(folder / one['file']).stat().st_size / 1e6:.2f}"
         rows.append((f"`{one['file']}`", _precision(one), size, ", ".join(one["targets"]), gate["line"]))
+        if name := one.get("stream"):
+            size = f"{(folder / name).stat().st_size / 1e6:.2f}"
+            rows.append((f"`{name}`", _precision(one), size, "live streams", _stream(one)))
     about = (
         "Each file was run over held-out recordings beside the PyTorch model before it was let into this bundle."
     )
     return f"{about}\n\n{_table(('file', 'precision', 'MB', 'for', 'what was found'), rows)}"
+
+
+def _stream(artifact: dict[str, Any]) -> str:
+    found = artifact["gate"]["stream"]
+    return (
+        f"`{artifact['file']}` from the mel power on, which the device computes once for each frame: largest "
+        f"probability difference from it {found['max_difference']:.1e} on {found['clips']} clips"
+    )
 
 
 def _precision(artifact: dict[str, Any]) -> str:

@@ -85,7 +85,7 @@ class HeldOut:
 
     def __init__(self, items: list[Item], source: str, reference: Runner) -> None:
         self.source, self.spec = source, reference.spec
-        self._waveforms, self.items = load_all(items, self.spec)
+        self.waveforms, self.items = load_all(items, self.spec)
         if not self.items:
             raise ExportError(f"none of the {len(items)} clips for the check of the export could be read")
         self.expected = self.probabilities(reference)
@@ -96,13 +96,18 @@ class HeldOut:
         self.true = [int(index) for index in named]
 
     @property
+    def seconds(self) -> NDArray[np.float64]:
+        """The length of each recording, (recordings,)."""
+        return np.array([len(waveform) / self.spec.sample_rate for waveform in self.waveforms])
+
+    @property
     def windows(self) -> NDArray[np.float32]:
         """The first window of each recording, (recordings, window)."""
-        return first_windows(self._waveforms, self.spec)
+        return first_windows(self.waveforms, self.spec)
 
     def probabilities(self, runner: Runner) -> NDArray[np.float32]:
         """What a runner makes of each recording, (recordings, C)."""
-        made = [probabilities(runner, waveform)[0] for waveform in track(self._waveforms, "check the export")]
+        made = [probabilities(runner, waveform)[0] for waveform in track(self.waveforms, "check the export")]
         return np.stack(made)
 
     def check(self, runner: Runner, precision: str) -> Check:

@@ -67,6 +67,11 @@ class Material:
         others = [item for item in self._part("train") if item.key not in calibrated] or self._part("train")
         return HeldOut(pick(others, VALIDATION), "of the training part", self.reference)
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether any of the run's validation part is at hand."""
+        return bool(self._part("val"))
+
     @functools.cached_property
     def calibration(self) -> NDArray[np.float32]:
         """One window of each of some recordings of the training part, (n, window).

@@ -19,6 +19,7 @@ from fdan_edge.engines import build_for, find_tensorrt
 from fdan_edge.errors import ExportError, MissingDependencyError
 from fdan_edge.export.artifacts import Maker, Order
 from fdan_edge.export.card import write_card
+from fdan_edge.export.confidence import unknown_below
 from fdan_edge.export.gate import Check
 from fdan_edge.export.material import Material
 from fdan_edge.export.plan import Plan, plan
@@ -69,8 +70,9 @@ def export(
     plans = plan(targets, precisions)
     orders = _engines_wanted(plans, required)  # what is missing is said before minutes of work, not after
     with TorchRunner(run) as reference:
-        spec = _with_scores(reference.spec, run)
-        order = Order(reference, spec, Material(run, reference, speech), force)
+        material = Material(run, reference, speech)
+        spec = _with_confidence(_with_scores(reference.spec, run), material)
+        order = Order(reference, spec, material, force)
         with bundle.new_bundle(out) as folder:
             maker = Maker(order, folder)
             artifacts = [maker.make(one) for one in plans]
@@ -117,6 +119,11 @@ def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
             f"{run}: has no scores yet; `fdan-edge train --resume --out {run}` finishes it"
         ) from None
     return replace(spec, info={**spec.info, "test_scores": scores, "licence": licence(spec)})
+
+
+def _with_confidence(spec: ModelSpec, material: Material) -> ModelSpec:
+    """The spec with the confidence below which streams say `unknown`."""
+    return replace(spec, info={**spec.info, "unknown_below": unknown_below(material)})
 
 
 def _reliability(test: dict[str, Any]) -> dict[str, Any]:

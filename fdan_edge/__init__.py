@@ -1,3 +1,18 @@
 """fdan-edge: from face-guided training (FDAN) to a small voice model on the edge."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fdan_edge.recognizer import Recognizer
+
+__all__ = ["Recognizer", "__version__"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`Recognizer`, imported when it is first asked for: commands that need none of it start faster."""
+    if name == "Recognizer":
+        from fdan_edge.recognizer import Recognizer
+
+        return Recognizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 model.onnx              alone enough to run: labels and all settings are in its metadata
 model.int8-u8s8.onnx    further artifacts: the same model in other precisions
+model.stream.onnx       the same from the mel power on, where only new frames are computed: for live streams
 model.rtx.engine        TensorRT engines of these artifacts
 README.md               the model card
 bundle.json             SHA-256 of every file, versions, the gate's report and calibration of each artifact
@@ -19,9 +20,9 @@ from typing import Any
 
 from fdan_edge.errors import BundleError, one_line, printable
 from fdan_edge.files import atomic_folder, sha256, write_json
-from fdan_edge.manifest import Artifact, EngineFile, artifacts, check, engines, spec_digest
+from fdan_edge.manifest import STREAM_SUFFIX, Artifact, EngineFile, artifacts, check, engines, spec_digest
 
-__all__ = ["MANIFEST", "MODEL", "SCHEMA", "Artifact", "EngineFile", "artifacts", "engines"]
+__all__ = ["MANIFEST", "MODEL", "SCHEMA", "STREAM_SUFFIX", "Artifact", "EngineFile", "artifacts", "engines"]
 
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"

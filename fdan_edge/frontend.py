@@ -93,6 +93,7 @@ class LogMel(nn.Module):
         self.rows = n_fft // self.columns
         self.groups = self.rows // 2 + 1  # frequencies of stage 1, of which the input is real
         filters = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels)
+        self.filters: NDArray[np.float32] = filters  # (n_mels, 1 + n_fft // 2)
         self._make_convolutions(filters)
         # The largest power that a tone of full scale makes: Hann's sum is n_fft / 2, half of it at each frequency.
         self.full_scale = 10 * math.log10((n_fft / 4) ** 2 * float(filters.max()))

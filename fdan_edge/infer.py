@@ -19,7 +19,7 @@ _BATCH = 16  # windows at once: an hour-long file has over 2000
 class Recognition:
     """What one recording is recognised as."""
 
-    path: Path
+    path: Path | None  # None: it came as samples
     emotion: str
     confidence: float  # probability of `emotion`
     probabilities: dict[str, float]  # mean over the windows
@@ -30,7 +30,7 @@ class Recognition:
         """Plain values for JSON."""
         rounded = {label: round(p, 6) for label, p in self.probabilities.items()}
         return {
-            "path": str(self.path),
+            "path": str(self.path) if self.path else None,
             "emotion": self.emotion,
             "confidence": round(self.confidence, 6),
             "probabilities": rounded,
@@ -55,9 +55,22 @@ def recognise(runner: Runner, path: Path) -> Recognition:
     """
     spec = runner.spec
     waveform = audio.load_speech(path, spec.sample_rate, spec.trim_db)
+    try:
+        return recognised(runner, waveform, path)
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from None
+
+
+def recognised(runner: Runner, waveform: audio.Waveform, path: Path | None = None) -> Recognition:
+    """The emotion in a prepared waveform (n,) at the model's rate.
+
+    Raises:
+        AudioError: the model gave no numbers.
+    """
+    spec = runner.spec
     mean, count = probabilities(runner, waveform)
     if not np.isfinite(mean).all():
-        raise AudioError(f"{path}: the model gave probabilities that are not finite numbers")
+        raise AudioError("the model gave probabilities that are not finite numbers")
     best = int(mean.argmax())
     named = {label: float(p) for label, p in zip(spec.labels, mean, strict=True)}
     seconds = len(waveform) / spec.sample_rate

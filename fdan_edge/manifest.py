@@ -15,6 +15,8 @@ from fdan_edge.spec import check_schema
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Schema 1 called its only model this, and had one engine at most, of this largest batch.
 _MODEL = "model.onnx"
+#: How the name of a graph that begins after the mel filterbank ends: what a live stream runs.
+STREAM_SUFFIX = ".stream.onnx"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Artifact:
     calibration: dict[str, Any] | None = None
     kept: tuple[str, ...] = ()  # layers kept above int8
     cost: dict[str, Any] | None = None  # operations and bytes, by layer and in total
+    stream: str | None = None  # the same from the mel power on, for live streams; the gate's `stream` is of it
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for bundle.json."""
@@ -97,7 +100,9 @@ def check(values: Any, newest: int, where: str) -> None:
     found = artifacts(values)
     if not found:
         raise ValueError("artifacts is empty")
-    _check_listed([artifact.file for artifact in found], values["files"])
+    streams = [artifact.stream for artifact in found if artifact.stream is not None]
+    _check_listed([*(artifact.file for artifact in found), *streams], values["files"])
+    _check_streams(streams, values["files"])
     for artifact in found:
         _check_gate(artifact, values["files"], where)
     for engine in engines(values):
@@ -118,6 +123,12 @@ def _check_listed(names: list[str], files: dict[str, Any]) -> None:
         raise ValueError("a file is named twice")
 
 
+def _check_streams(streams: list[str], files: dict[str, Any]) -> None:
+    for name in files:
+        if name.endswith(STREAM_SUFFIX) and name not in streams:
+            raise ValueError(f"{name} is of none of its artifacts")
+
+
 def _check_gate(artifact: Artifact, files: dict[str, Any], where: str) -> None:
     if artifact.gate.get("passed", True) is not True:
         raise BundleError(f"{where}: {artifact.file} did not pass its gate; export it anew")
@@ -125,6 +136,10 @@ def _check_gate(artifact: Artifact, files: dict[str, Any], where: str) -> None:
     if compared is not None and compared != files[artifact.file]["sha256"]:
         raise BundleError(
             f"{where}: stale: its gate's report on {artifact.file} is of another file; export it anew"
+        )
+    if artifact.stream and artifact.gate["stream"]["onnx_sha256"] != files[artifact.stream]["sha256"]:
+        raise BundleError(
+            f"{where}: stale: its gate's report on {artifact.stream} is of another file; export it anew"
         )
 
 
@@ -141,7 +156,7 @@ def _check_engine(engine: EngineFile, of: list[str], files: dict[str, Any], wher
 def _artifact(values: dict[str, Any]) -> Artifact:
     known = {f.name: values[f.name] for f in fields(Artifact) if f.name in values}
     made = Artifact(**known | {"targets": tuple(values["targets"]), "kept": tuple(values.get("kept") or ())})
-    texts = (made.file, made.precision, *made.targets, *made.kept)
+    texts = (made.file, made.precision, *made.targets, *made.kept, *([] if made.stream is None else [made.stream]))
     if not all(isinstance(text, str) for text in texts) or not isinstance(made.gate, dict):
         raise ValueError(f"an artifact's entry cannot be right: {known}")
     return made

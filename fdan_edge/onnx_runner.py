@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing_extensions import Self
 from fdan_edge.errors import BundleError, MissingDependencyError, one_line
 from fdan_edge.runner import COMPUTE, COPY_IN, COPY_OUT, INPUT, OUTPUT, Probabilities, checked_windows
 from fdan_edge.spec import METADATA_KEY, ModelSpec
+from fdan_edge.stream.frontend import POWER
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # CUDA rounds the factors of an fp32 convolution to 11 bits unless told not to: not what the export has checked.
@@ -23,11 +25,12 @@ _OPTIONS: dict[str, dict[str, str]] = {CUDA: {"use_tf32": "0"}}
 _KEPT_SIZES = 8
 
 
-class OnnxRunner:
-    """ONNX Runtime, on a GPU where `onnxruntime-gpu` is installed, else on the CPU.
+class OnnxSession:
+    """A graph in ONNX Runtime, on a GPU where `onnxruntime-gpu` is installed, else on the CPU.
 
     Args:
         path: an .onnx file that `fdan-edge export` wrote.
+        taken: name of the graph's input.
         providers: ONNX Runtime execution providers, the first one preferred; None: CUDA where this
             ONNX Runtime has it, then the CPU.
         threads: intra-op threads; 0: all cores.
@@ -39,7 +42,7 @@ class OnnxRunner:
     """
 
     def __init__(
-        self, path: Path, providers: tuple[str, ...] | None = None, threads: int = 0, precision: str = ""
+        self, path: Path, taken: str, providers: tuple[str, ...] | None, threads: int, precision: str
     ) -> None:
         onnxruntime = import_onnxruntime()
         if not path.is_file():
@@ -55,34 +58,32 @@ class OnnxRunner:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=named)
         except Exception as error:  # its exceptions have no common base of its own
             raise BundleError(f"{path}: cut short or not an ONNX model: {_reason(error)}") from None
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self.spec = ModelSpec.from_json(metadata.get(METADATA_KEY), str(path))
-        self._check_graph(path)
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.spec = ModelSpec.from_json(self.metadata.get(METADATA_KEY), str(path))
+        self._taken = taken
+        self._check_names(path)
         self.provider: str = self._session.get_providers()[0]
         words = ("ONNX Runtime", self.provider.removesuffix("ExecutionProvider"), precision)
         self.name = " ".join(word for word in words if word)
         self.times: dict[str, float] = {}
         self._device = "cuda" if self.provider == CUDA else ""
         self._buffers: dict[int, _Buffers] = {}
+        self._lock = threading.Lock()
 
-    def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of windows (n, spec.window).
-
-        Raises:
-            ValueError: the windows are of another shape.
-        """
-        windows = checked_windows(waveforms, self.spec)
-        if self._device and len(windows):
-            return self._predict_on_device(windows)
-        (probabilities,) = self._session.run([OUTPUT], {INPUT: windows})
+    def _run(self, values: NDArray[np.float32]) -> Probabilities:
+        """Probabilities (n, C) of what the graph takes, (n, ...)."""
+        if self._device and len(values):
+            with self._lock:  # streams share a runner, and the buffers are one stream's at a time
+                return self._run_on_device(values)
+        (probabilities,) = self._session.run([OUTPUT], {self._taken: values})
         return np.asarray(probabilities, np.float32)
 
-    def _predict_on_device(self, windows: NDArray[np.float32]) -> Probabilities:
+    def _run_on_device(self, values: NDArray[np.float32]) -> Probabilities:
         """With input and output in memory of the device that is used again; each step ends before the next."""
-        buffers = self._buffers.pop(len(windows), None) or self._new_buffers(windows)
-        self._buffers[len(windows)] = buffers  # the last is the one that was used last
+        buffers = self._buffers.pop(len(values), None) or self._new_buffers(values)
+        self._buffers[len(values)] = buffers  # the last is the one that was used last
         clock = [time.perf_counter()]
-        buffers.input.update_inplace(np.ascontiguousarray(windows))
+        buffers.input.update_inplace(np.ascontiguousarray(values))
         clock.append(time.perf_counter())
         self._session.run_with_iobinding(buffers.binding)
         buffers.binding.synchronize_outputs()
@@ -93,22 +94,31 @@ class OnnxRunner:
         self.times = {part: float(seconds) * 1000 for part, seconds in parts}
         return probabilities
 
-    def _new_buffers(self, windows: NDArray[np.float32]) -> _Buffers:
+    def _new_buffers(self, values: NDArray[np.float32]) -> _Buffers:
         while len(self._buffers) >= _KEPT_SIZES:
             del self._buffers[next(iter(self._buffers))]
-        return _Buffers(self._session, windows.shape, (len(windows), len(self.spec.labels)), self._device)
+        given = (len(values), len(self.spec.labels))
+        return _Buffers(self._session, self._taken, values.shape, given, self._device)
 
-    def _check_graph(self, path: Path) -> None:
-        """Raise BundleError unless the graph takes and gives what its metadata says."""
-        inputs = {value.name: value.shape for value in self._session.get_inputs()}
-        outputs = {value.name: value.shape for value in self._session.get_outputs()}
-        window, classes = self.spec.window, len(self.spec.labels)
-        if [*inputs] != [INPUT] or OUTPUT not in outputs:
-            raise BundleError(f"{path}: not a model of fdan-edge: it turns {[*inputs]} into {[*outputs]}")
-        if inputs[INPUT][1:] != [window] or outputs[OUTPUT][1:] != [classes]:
+    def _check_names(self, path: Path) -> None:
+        """Raise BundleError unless the graph is of this kind."""
+        inputs = [value.name for value in self._session.get_inputs()]
+        outputs = [value.name for value in self._session.get_outputs()]
+        if inputs == [POWER] and self._taken != POWER:
             raise BundleError(
-                f"{path}: its metadata ({window} samples, {classes} labels) does not fit its graph "
-                f"({inputs[INPUT]} to {outputs[OUTPUT]})"
+                f"{path}: is the part of a model that live streams run; name its bundle's folder or the whole "
+                "model's file"
+            )
+        if inputs != [self._taken] or OUTPUT not in outputs:
+            raise BundleError(f"{path}: not a model of fdan-edge: it turns {inputs} into {outputs}")
+
+    def _check_shapes(self, path: Path, taken: list[int], words: str) -> None:
+        """Raise BundleError unless the graph takes and gives what its metadata says."""
+        (given,) = (value.shape for value in self._session.get_outputs() if value.name == OUTPUT)
+        found, classes = self._session.get_inputs()[0].shape, len(self.spec.labels)
+        if found[1:] != taken or given[1:] != [classes]:
+            raise BundleError(
+                f"{path}: its metadata ({words}, {classes} labels) does not fit its graph ({found} to {given})"
             )
 
     def __enter__(self) -> Self:
@@ -121,15 +131,43 @@ class OnnxRunner:
         del self._session
 
 
+class OnnxRunner(OnnxSession):
+    """A whole model: waveform to probabilities.
+
+    Args:
+        path: an .onnx file that `fdan-edge export` wrote.
+        providers, threads, precision: see `OnnxSession`.
+
+    Raises:
+        BundleError, MissingDependencyError: as of `OnnxSession`.
+    """
+
+    def __init__(
+        self, path: Path, providers: tuple[str, ...] | None = None, threads: int = 0, precision: str = ""
+    ) -> None:
+        super().__init__(path, INPUT, providers, threads, precision)
+        self._check_shapes(path, [self.spec.window], f"{self.spec.window} samples")
+
+    def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
+        """Probabilities (n, C) of windows (n, spec.window).
+
+        Raises:
+            ValueError: the windows are of another shape.
+        """
+        return self._run(checked_windows(waveforms, self.spec))
+
+
 class _Buffers:
     """Input and output of one batch size on a device, bound to a session."""
 
-    def __init__(self, session: Any, taken: tuple[int, ...], given: tuple[int, ...], device: str) -> None:
+    def __init__(
+        self, session: Any, name: str, taken: tuple[int, ...], given: tuple[int, ...], device: str
+    ) -> None:
         make = import_onnxruntime().OrtValue.ortvalue_from_shape_and_type
         self.input = make(taken, np.float32, device, 0)
         self.output = make(given, np.float32, device, 0)
         self.binding = session.io_binding()
-        self.binding.bind_ortvalue_input(INPUT, self.input)
+        self.binding.bind_ortvalue_input(name, self.input)
         self.binding.bind_ortvalue_output(OUTPUT, self.output)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from fdan_edge import bundle
-from fdan_edge.bundle import Artifact, EngineFile
+from fdan_edge.bundle import STREAM_SUFFIX, Artifact, EngineFile
 from fdan_edge.errors import (
     INSTALL_TRAINING,
     BundleError,
@@ -20,19 +21,22 @@ from fdan_edge.errors import (
     choose,
 )
 from fdan_edge.fingerprint import MODULES, TITLES, find_gpu, here, lacks, misfit
-from fdan_edge.onnx_runner import CPU, CUDA, OnnxRunner, import_onnxruntime
+from fdan_edge.onnx_runner import CPU, CUDA, OnnxRunner, OnnxSession, import_onnxruntime
 from fdan_edge.runner import Probabilities, Runner, checked_windows
 from fdan_edge.spec import ModelSpec
+from fdan_edge.stream.onnx_frames import OnnxFrameRunner
 from fdan_edge.targets import TARGETS, U8S8
 
 __all__ = [
     "RUNTIMES",
+    "OnnxFrameRunner",
     "OnnxRunner",
     "Probabilities",
     "Runner",
     "Variant",
     "checked_windows",
     "open_runner",
+    "open_stream_runner",
     "variants",
 ]
 
@@ -40,6 +44,11 @@ __all__ = [
 RUNTIMES = ("tensorrt-rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu", "torch")
 _FLAVOURS = {"tensorrt-rtx": "rtx", "tensorrt": "trt"}
 _PROVIDERS = {"onnxruntime-cuda": (CUDA, CPU), "onnxruntime-cpu": (CPU,)}
+
+
+_Session = TypeVar("_Session", bound=OnnxSession)
+#: What opens one of a source's artifacts: with which providers, with how many threads.
+_OpenOnnx: TypeAlias = Callable[["_Source", Artifact, tuple[str, ...], int], _Session]
 
 
 class _UnfitError(Exception):
@@ -73,9 +82,9 @@ class _Source:
     engines: tuple[EngineFile, ...]
     manifest: dict[str, Any] | None
 
-    def onnx(self, artifact: Artifact) -> Path:
-        """The artifact's file, its hash checked where there is a manifest."""
-        return bundle.checked_file(self.path, artifact.file) if self.manifest else self.path
+    def file(self, name: str) -> Path:
+        """One of its ONNX files, the hash checked where there is a manifest."""
+        return bundle.checked_file(self.path, name) if self.manifest else self.path
 
     def spec(self) -> ModelSpec:
         """The spec of a bundle."""
@@ -119,7 +128,43 @@ def open_runner(
         ConfigError: there is no such runtime.
         MissingDependencyError: what it needs is not installed.
     """
-    path = Path(target)
+    return _open_target(Path(target), threads, artifact, runtime, rebuild, _whole)
+
+
+def open_stream_runner(
+    target: str | os.PathLike[str],
+    threads: int = 0,
+    *,
+    artifact: str | None = None,
+    runtime: str | None = None,
+    rebuild: bool = False,
+) -> Runner | OnnxFrameRunner:
+    """As `open_runner`, for live streams: where ONNX Runtime runs an artifact of which the bundle has a graph that
+    begins after the mel filterbank, that graph. A file of such a graph may be the target too.
+    """
+    return _open_target(Path(target), threads, artifact, runtime, rebuild, _from_power)
+
+
+def _whole(source: _Source, artifact: Artifact, providers: tuple[str, ...], threads: int) -> OnnxRunner:
+    return OnnxRunner(source.file(artifact.file), providers, threads, artifact.precision)
+
+
+def _from_power(
+    source: _Source, artifact: Artifact, providers: tuple[str, ...], threads: int
+) -> OnnxRunner | OnnxFrameRunner:
+    if artifact.stream is None:
+        return _whole(source, artifact, providers, threads)
+    return OnnxFrameRunner(source.file(artifact.stream), providers, threads, artifact.precision)
+
+
+def _open_target(
+    path: Path,
+    threads: int,
+    artifact: str | None,
+    runtime: str | None,
+    rebuild: bool,
+    onnx: _OpenOnnx[_Session],
+) -> Runner | _Session:
     if runtime not in (None, *RUNTIMES):
         raise ConfigError(choose("runtime", runtime, RUNTIMES))
     if (path / "run.toml").is_file():
@@ -127,7 +172,8 @@ def open_runner(
     if runtime == "torch":
         raise BundleError(f"{path}: PyTorch runs run folders only; runtimes: {', '.join(RUNTIMES[:-1])}")
     source = _source(path).only(artifact) if artifact else _source(path)
-    return _open_first(source, (runtime,) if runtime else _candidates(source, rebuild), threads, rebuild)
+    runtimes = (runtime,) if runtime else _candidates(source, rebuild)
+    return _open_first(source, runtimes, threads, rebuild, onnx)
 
 
 def variants(target: str | os.PathLike[str]) -> list[Variant]:
@@ -154,14 +200,17 @@ def _source(path: Path) -> _Source:
     if path.is_dir():
         manifest = bundle.read_manifest(path)
         return _Source(path, tuple(bundle.artifacts(manifest)), tuple(bundle.engines(manifest)), manifest)
-    return _Source(bundle.model_path(path), (Artifact(path.name, "", None, (), 0),), (), None)
+    stream = path.name if path.name.endswith(STREAM_SUFFIX) else None
+    return _Source(bundle.model_path(path), (Artifact(path.name, "", None, (), 0, stream=stream),), (), None)
 
 
-def _open_first(source: _Source, runtimes: tuple[str, ...], threads: int, rebuild: bool) -> Runner:
+def _open_first(
+    source: _Source, runtimes: tuple[str, ...], threads: int, rebuild: bool, onnx: _OpenOnnx[_Session]
+) -> Runner | _Session:
     """The first runtime that can; those before it say why they cannot."""
     for runtime in runtimes:
         try:
-            return _open(source, runtime, threads, rebuild)
+            return _open(source, runtime, threads, rebuild, onnx)
         except _UnfitError as reason:
             if runtime == runtimes[-1]:
                 raise BundleError(f"{source.path}: {runtime} cannot run it here: {reason}") from None
@@ -210,13 +259,14 @@ def _made_for(artifacts: tuple[Artifact, ...]) -> str:
     return ", ".join(dict.fromkeys(name for artifact in artifacts for name in artifact.targets)) or "no target"
 
 
-def _open(source: _Source, runtime: str, threads: int, rebuild: bool) -> Runner:
+def _open(
+    source: _Source, runtime: str, threads: int, rebuild: bool, onnx: _OpenOnnx[_Session]
+) -> Runner | _Session:
     if runtime in _FLAVOURS:
         return _open_tensorrt(source, _FLAVOURS[runtime], rebuild)
     if runtime == "onnxruntime-cuda" and (reason := _why_not(source, runtime)):
         raise _UnfitError(reason)
-    artifact = _fitting(source.artifacts, runtime)[0]
-    runner = OnnxRunner(source.onnx(artifact), _PROVIDERS[runtime], threads, artifact.precision)
+    runner = onnx(source, _fitting(source.artifacts, runtime)[0], _PROVIDERS[runtime], threads)
     if runner.provider != _PROVIDERS[runtime][0]:  # ONNX Runtime falls back to the CPU without a word
         runner.__exit__(None, None, None)
         raise _UnfitError("ONNX Runtime could not start CUDA; do its CUDA and cuDNN fit this driver?")
@@ -285,7 +335,7 @@ def _open_tensorrt(source: _Source, flavour: str, rebuild: bool) -> Runner:
             content = bundle.checked_bytes(source.path, found.file)
             kept = engines.kept_path(found.fingerprint).with_suffix(".jit")
             return TensorRtRunner(content, found.fingerprint, source.spec(), source.path / found.file, kept)
-        content, built = engines.rebuilt(source.onnx(found), here(flavour), found.precision)
+        content, built = engines.rebuilt(source.file(found.file), here(flavour), found.precision)
         kept = built.path.with_suffix(".jit")
         return TensorRtRunner(content, built.fingerprint, source.spec(), built.path, kept)
     except BundleError:  # changed or cut short: refused, whatever else could run

@@ -45,7 +45,7 @@ def score_target(
     with open_runner(target, threads) as runner:
         if drawing and drawing.tsne and not isinstance(runner, TorchRunner):
             raise CheckpointError(f"{target}: not a run folder; only one holds the features that --tsne draws")
-        folder = _run_folder(target, run)
+        folder = run_folder(target, run)
         if folder is None and part != "all":
             raise CheckpointError(
                 f"{target}: its run folder is not known, so neither is which speech it was trained on; "
@@ -92,8 +92,12 @@ def _draw(done: Evaluation, runner: Runner, items: list[Item], faces: list[Item]
         draw_features(runner, items, faces, drawing.folder / "tsne")
 
 
-def _run_folder(target: Path, run: Path | None) -> Path | None:
-    """The run that a target comes from, where it can be found."""
+def run_folder(target: Path, run: Path | None) -> Path | None:
+    """The run that a target comes from, where it can be found; `run` where it is named.
+
+    Raises:
+        CheckpointError: `run` is no run folder.
+    """
     if run is not None:
         load_run(run)  # a wrong --run is an error of its own
         return run

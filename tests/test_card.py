@@ -75,6 +75,41 @@ def test_card(tmp_path: Path, manifest: dict[str, Any]) -> None:
     assert "engine" not in text
 
 
+def test_a_graph_for_live_streams_has_a_line(tmp_path: Path, manifest: dict[str, Any]) -> None:
+    (tmp_path / "model.stream.onnx").write_bytes(b"0" * 2_900_000)
+    gate = {**GATE, "stream": {"max_difference": 0.0589, "clips": 240}}
+    manifest["artifacts"][0] |= {"stream": "model.stream.onnx", "gate": gate}
+    text = card(tmp_path, manifest)
+    (line,) = (line for line in text.splitlines() if line.startswith("| `model.stream.onnx`"))
+    assert "| 2.90 | live streams | `model.onnx` from the mel power on, which the device computes once" in line
+    assert line.endswith("largest probability difference from it 5.9e-02 on 240 clips |")
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (
+            {"confidence": 0.484, "recordings": 120, "covered": 0.875, "accuracy": 0.743},
+            "below a confidence of 0.48: there the model is more often wrong than right; 88 % of 120 recordings "
+            "of the validation part are above it, and 74 % of these are right.",
+        ),
+        (
+            {"confidence": 0.9, "recordings": 60, "covered": 0.0, "accuracy": None},
+            "; 0 % of 60 recordings of the validation part are above it.",
+        ),
+        (
+            {"confidence": 0.5, "note": "all of 6 recordings are right"},
+            "below a confidence of 0.50, the usual one (all of 6 recordings are right).",
+        ),
+    ],
+)
+def test_what_is_unknown(tmp_path: Path, manifest: dict[str, Any], found: dict[str, Any], expected: str) -> None:
+    assert "unknown" not in card(tmp_path, manifest)  # a bundle of before does not say
+    manifest["spec"]["info"]["unknown_below"] = found
+    (line,) = (line for line in card(tmp_path, manifest).splitlines() if line.startswith("A live stream says"))
+    assert line.endswith(expected)
+
+
 def test_engines_and_scores_of_old_runs(tmp_path: Path, manifest: dict[str, Any]) -> None:
     scores = manifest["spec"]["info"]["test_scores"]
     for name in ("recall", "intervals", "ece", "nll"):

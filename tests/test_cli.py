@@ -381,18 +381,21 @@ def test_what_export_and_train_print(capsys: pytest.CaptureFixture[str], run_fol
 
     target = tmp_path / "[b]"  # square brackets are rich's markup
     made: Any = SimpleNamespace(
-        folder=target, files={"README.md": 2_000, "model.onnx": 9_500_000, "m.engine": 10**7}
+        folder=target,
+        files={"README.md": 2_000, "model.onnx": 9_500_000, "m.stream.onnx": 9_000_000, "m.engine": 10**7},
     )
-    made.artifacts = [{"file": "model.onnx", "precision": "fp16", "targets": ["rtx"], "gate": {"line": "ok"}}]
+    artifact = {"file": "model.onnx", "precision": "fp16", "targets": ["rtx"], "gate": {"line": "ok"}}
+    made.artifacts = [{**artifact, "stream": "m.stream.onnx"}]
     made.engines = [{"file": "m.engine", "artifact": "model.onnx", "target": "rtx"}]
     show_export.exported(made, [tmp_path / "triton"])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         f"bundle {target}",
-        "file           MB  for",
-        "README.md    0.00",
-        "model.onnx   9.50  fp16: rtx",
-        "m.engine    10.00  engine of model.onnx: rtx",
+        "file              MB  for",
+        "README.md       0.00",
+        "model.onnx      9.50  fp16: rtx",
+        "m.stream.onnx   9.00  live streams, from model.onnx",
+        "m.engine       10.00  engine of model.onnx: rtx",
         "model.onnx checked: ok",
         f"for Triton: {tmp_path / 'triton'}",
         f"next: fdan-edge infer {target} FILE.wav",

@@ -56,7 +56,12 @@ def model(bundle_folder: Path) -> onnx.ModelProto:
 
 
 def test_the_file_is_self_contained(bundle_folder: Path, model: onnx.ModelProto, tmp_path: Path) -> None:
-    assert sorted(p.name for p in bundle_folder.iterdir()) == ["README.md", "bundle.json", "model.onnx"]
+    assert sorted(p.name for p in bundle_folder.iterdir()) == [
+        "README.md",
+        "bundle.json",
+        "model.onnx",
+        "model.stream.onnx",
+    ]
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in model.graph.initializer)
     shutil.copy(bundle_folder / "model.onnx", tmp_path / "alone.onnx")
     with OnnxRunner(tmp_path / "alone.onnx") as runner:
@@ -118,6 +123,7 @@ def test_manifest(bundle_folder: Path) -> None:
     assert (artifact.gate["clips"], artifact.gate["flips"], artifact.gate["passed"]) == (8, 0, True)
     assert artifact.gate["max_difference"] <= 1e-3
     assert artifact.gate["onnx_sha256"] == values["files"]["model.onnx"]["sha256"]
+    assert artifact.stream == "model.stream.onnx"
     assert bundle.engines(values) == []
     assert (
         bundle.checked_file(bundle_folder, "model.onnx").stat().st_size == values["files"]["model.onnx"]["bytes"]
@@ -296,7 +302,13 @@ def test_a_real_engine_is_built(
     exported = bundle_folder / "model.onnx"  # from the same run: exporting it again would take a while
     monkeypatch.setattr(artifacts, "lower", copied(exported.read_bytes()))
     done = export(run_folder, tmp_path / "bundle", targets=["cpu", "rtx"], precisions=["fp32"], required="rtx")
-    assert sorted(done.files) == ["README.md", "bundle.json", "model.onnx", "model.rtx.engine"]
+    assert sorted(done.files) == [
+        "README.md",
+        "bundle.json",
+        "model.onnx",
+        "model.rtx.engine",
+        "model.stream.onnx",
+    ]
     engine = bundle.checked_file(tmp_path / "bundle", "model.rtx.engine")
     assert engine.stat().st_size > 1e6  # the weights are in it
     (listed,) = bundle.engines(bundle.read_manifest(tmp_path / "bundle"))

@@ -16,18 +16,21 @@ from fdan_edge.files import sha256
 from fdan_edge.fingerprint import PORTABLE, Fingerprint
 
 INT8 = "model.int8-s8s8.onnx"
+STREAM = "model.stream.onnx"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A bundle of two artifacts and an engine of the second."""
+    """A bundle of two artifacts, the first with a graph for live streams, and an engine of the second."""
     path = tmp_path / "b"
     path.mkdir()
     (path / bundle.MODEL).write_bytes(b"model")
     (path / INT8).write_bytes(b"small")
     (path / "engine").write_bytes(b"engine")
+    (path / STREAM).write_bytes(b"part")
+    gate = {"clips": 32, "stream": {"onnx_sha256": sha256(path / STREAM)}}
     artifacts = [
-        Artifact(bundle.MODEL, "fp32", None, ("cpu", "rtx"), 18, {"clips": 32}),
+        Artifact(bundle.MODEL, "fp32", None, ("cpu", "rtx"), 18, gate, stream=STREAM),
         Artifact(INT8, "int8", "s8s8", ("rtx",), 18, {}, {"method": "entropy"}, ("conv1",), {"macs": 5}),
     ]
     made = Fingerprint("rtx", "1.7.1", PORTABLE, "", "int8", sha256(path / INT8), "linux-x86_64")
@@ -54,18 +57,21 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> str:
 def test_what_is_written_is_read(folder: Path) -> None:
     manifest = bundle.read_manifest(folder)
     first, second = bundle.artifacts(manifest)
-    assert (first.file, first.targets, first.gate, first.calibration) == (
+    assert (first.file, first.targets, first.gate["clips"], first.calibration, first.stream) == (
         "model.onnx",
         ("cpu", "rtx"),
-        {"clips": 32},
+        32,
         None,
+        STREAM,
     )
+    assert second.stream is None
     assert (second.format, second.kept, second.cost) == ("s8s8", ("conv1",), {"macs": 5})
     (engine,) = bundle.engines(manifest)
     assert (engine.artifact, engine.batch) == (INT8, (1, 1, 16))
     assert engine.fingerprint.onnx_sha256 == sha256(folder / INT8)
     assert bundle.model_path(folder) == folder / bundle.MODEL
     assert bundle.checked_bytes(folder, "engine") == b"engine"
+    assert bundle.checked_bytes(folder, STREAM) == b"part"
 
 
 def test_artifacts_are_found_by_file_and_precision(folder: Path) -> None:
@@ -131,6 +137,16 @@ def test_an_engine_of_another_onnx_file(folder: Path) -> None:
 def test_a_gate_of_another_onnx_file(folder: Path) -> None:
     text = changed(folder, lambda values: values["artifacts"][0]["gate"].update(onnx_sha256="0" * 64))
     assert "stale: its gate's report on model.onnx is of another file; export it anew" in text
+
+
+def test_a_stream_graph_that_its_gate_did_not_see(folder: Path) -> None:
+    text = changed(folder, lambda values: values["artifacts"][0]["gate"]["stream"].update(onnx_sha256="0" * 64))
+    assert f"stale: its gate's report on {STREAM} is of another file; export it anew" in text
+
+
+def test_a_stream_graph_of_an_artifact_that_is_not_there(folder: Path) -> None:
+    text = changed(folder, lambda values: values["artifacts"].pop(0))
+    assert text.endswith(f"damaged: {STREAM} is of none of its artifacts")
 
 
 @pytest.mark.parametrize(
@@ -214,6 +230,12 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("artifacts/0/targets", [5], "an artifact's entry cannot be right"),
         ("artifacts/0/gate", 5, "an artifact's entry cannot be right"),
         ("artifacts/0/precision", None, "damaged: "),
+        ("artifacts/0/stream", "none.onnx", "none.onnx is not among its files"),
+        ("artifacts/0/stream", INT8, "a file is named twice"),
+        ("artifacts/0/stream", None, f"{STREAM} is of none of its artifacts"),
+        ("artifacts/0/stream", 5, "an artifact's entry cannot be right"),
+        ("artifacts/0/gate/stream", None, "no 'stream'"),
+        ("artifacts/0/gate/stream", 5, "damaged: "),
         ("engines/0/file", "none.engine", "none.engine is not among its files"),
         ("engines/0/artifact", "engine", "engine was made from engine, which is not among its artifacts"),
         ("engines/0/fingerprint", None, "no 'fingerprint'"),

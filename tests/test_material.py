@@ -25,6 +25,7 @@ def test_each_part_has_its_own_use(run_folder: Path, reference: TorchRunner) -> 
     split = load_split(run_folder)
     assert {recording(item.key) for item in made.held_out.items} == {recording(key) for key in split["test"]}
     assert {recording(item.key) for item in made.validation.items} == {recording(key) for key in split["val"]}
+    assert made.has_validation
     assert (made.held_out.source, made.validation.source) == ("of the test part", "of the validation part")
     assert made.calibration.shape == (len(split["train"]), reference.spec.window)
 
@@ -53,4 +54,5 @@ def test_without_a_validation_part_other_training_speech_serves(
     made._split["val"] = []
     monkeypatch.setattr(material, "CALIBRATION", 4)
     assert made.validation.source == "of the training part"
+    assert not made.has_validation
     assert len(made.validation.items) == len(made._split["train"]) - 4

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from fake_gpu import MARK
-from tiny_models import SPEC, model
+from tiny_models import SPEC, model, stream_model
 
 from fdan_edge import bundle, engines, fingerprint, runners
 from fdan_edge.bundle import Artifact, EngineFile
@@ -23,7 +23,7 @@ from fdan_edge.errors import BundleError, ConfigError
 from fdan_edge.files import sha256
 from fdan_edge.fingerprint import PORTABLE, Fingerprint, Gpu
 from fdan_edge.onnx_runner import OnnxRunner
-from fdan_edge.runners import RUNTIMES, Variant, open_runner, variants
+from fdan_edge.runners import RUNTIMES, OnnxFrameRunner, Variant, open_runner, open_stream_runner, variants
 
 WINDOWS = np.random.default_rng(0).standard_normal((6, SPEC.window)).astype(np.float32)
 FP16, INT8, S8S8 = "model.fp16.onnx", "model.int8-u8s8.onnx", "model.int8-s8s8.onnx"
@@ -39,14 +39,21 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def make(tmp_path: Path) -> Callable[..., Path]:
     """Make a bundle of artifacts (file=targets) and an engine for RTX cards of the last of them."""
 
-    def made(*artifacts: tuple[str, str, tuple[str, ...]], engine: str = "", version: str = "1.7.1") -> Path:
+    def made(
+        *artifacts: tuple[str, str, tuple[str, ...]],
+        engine: str = "",
+        version: str = "1.7.1",
+        streams: bool = False,
+    ) -> Path:
         folder = tmp_path / "b"
         folder.mkdir()
         entries = []
         for file, precision, targets in artifacts:
             model(folder / file)
             kind = file.split("-")[1].split(".")[0] if precision == "int8" else None
-            entries.append(Artifact(file, precision, kind, targets, 18).to_dict())
+            part = file.replace(".onnx", bundle.STREAM_SUFFIX) if streams else None
+            gate = {"stream": {"onnx_sha256": sha256(stream_model(folder / part))}} if part else {}
+            entries.append(Artifact(file, precision, kind, targets, 18, gate, stream=part).to_dict())
         listed = []
         if engine:
             (folder / "engine").write_bytes(MARK + (folder / file).read_bytes())
@@ -310,6 +317,43 @@ def test_onnx_runtime_on_cuda_with_buffers_that_stay(
             runner.predict(many[:size])
         assert len(runner._buffers) == 8
         assert runner.predict(WINDOWS[:0]).shape == (0, 2)
+
+
+def test_a_stream_on_cuda_with_buffers_that_stay(
+    make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make((INT8, "int8", ("cpu",)), (FP16, "fp16", ("cuda",)), streams=True)
+    power = np.random.default_rng(0).random((6, 2, 3)).astype(np.float32)
+    with open_stream_runner(folder) as runner:
+        assert isinstance(runner, OnnxFrameRunner)
+        assert runner.name == "ONNX Runtime CPU int8"
+        expected = runner.predict_power(power)
+    cuda(monkeypatch, starts=True)
+    with open_stream_runner(folder) as runner:
+        assert isinstance(runner, OnnxFrameRunner)
+        assert runner.name == "ONNX Runtime CUDA fp16"
+        for size in (1, 6, 3, 6):
+            np.testing.assert_array_equal(runner.predict_power(power[:size]), expected[:size])
+        assert list(runner.times) == ["copy in", "compute", "copy out"]
+    assert len(variants(folder)) == 3  # graphs for streams are no variants of their own
+    cuda(monkeypatch, starts=False)
+    capsys.readouterr()
+    with open_stream_runner(folder) as runner:
+        assert runner.name == "ONNX Runtime CPU int8"
+    assert "not run by onnxruntime-cuda: ONNX Runtime could not start CUDA" in said(capsys)[0]
+
+
+def test_a_stream_runs_a_fitting_engine(make: Callable[..., Path], rtx: Machine) -> None:
+    folder = make((bundle.MODEL, "fp32", ("cpu", "rtx")), engine=PORTABLE, streams=True)
+    with open_stream_runner(folder) as runner:
+        assert runner.name == "TensorRT for RTX fp32"
+    with open_stream_runner(folder, runtime="onnxruntime-cpu") as runner:
+        assert isinstance(runner, OnnxFrameRunner)
+    with pytest.raises(ConfigError, match="unknown runtime 'tensort'"):
+        open_stream_runner(folder, runtime="tensort")
+    with pytest.raises(BundleError, match="no artifact 'int8'"):
+        open_stream_runner(folder, artifact="int8")
+    assert rtx.gpu.living == []
 
 
 def test_int8_for_a_cpu_stays_there(make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,7 @@ def _summary(
     )
     out.print("\n[bold]Heard[/] by the exported model")
     for recognition in heard:
+        assert recognition.path
         true = recognition.path.name.partition("-")[0]
         mark = "right" if true == recognition.emotion else "wrong"
         out.print(

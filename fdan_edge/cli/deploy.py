@@ -99,6 +99,10 @@ def infer(
         bool,
         typer.Option("--rebuild", metavar="", help="Build a TensorRT engine for this machine where none fits."),
     ] = False,
+    windows: Annotated[
+        bool,
+        typer.Option("--windows", metavar="", help="Follow each file in time, as `fdan-edge stream` does."),
+    ] = False,
     threads: Threads = 0,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print a line of JSON for each file.")
@@ -106,16 +110,17 @@ def infer(
 ) -> None:
     """Name the emotion in sound files. Exit code 1: some files could not be used; 2: none could."""
     from fdan_edge import audio
-    from fdan_edge.cli import show
-    from fdan_edge.infer import recognise
-    from fdan_edge.runners import open_runner
+    from fdan_edge.cli.show import Recognitions
+    from fdan_edge.cli.show_windows import Timelines
+    from fdan_edge.runners import open_runner, open_stream_runner
 
     files = audio.find(paths)
-    with open_runner(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner:
-        printer = show.Recognitions(as_json, files, runner.spec.labels)
+    opened = open_stream_runner if windows else open_runner
+    with opened(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner:
+        printer = (Timelines if windows else Recognitions)(as_json, files, runner.spec.labels)
         for path in files:
             try:
-                printer.result(recognise(runner, path))
+                printer.hear(runner, path)
             except AudioError as error:
                 printer.error(path, error)
             except MissingDependencyError as error:  # a video's; what else is there may be sound files

@@ -90,6 +90,8 @@ def evaluation(done: Evaluation) -> None:
 class Recognitions:
     """Prints each result as soon as it is there: a row of a table, or a line of JSON."""
 
+    _HEAD: tuple[str, ...] = ("seconds",)  # of the columns after those that all tables have
+
     def __init__(self, as_json: bool, paths: Sequence[Path], labels: Sequence[str]) -> None:
         self.as_json = as_json
         self.base = _common_folder(paths)
@@ -97,30 +99,37 @@ class Recognitions:
         self.emotion = max(cell_len(label) for label in ("emotion", *labels))
         self.count = 0
 
-    def result(self, recognition: Recognition) -> None:
+    def hear(self, runner: Any, path: Path) -> None:
+        """Recognise one file with a runner, and print it."""
+        from fdan_edge.infer import recognise
+
+        self.result(path, recognise(runner, path))
+
+    def result(self, path: Path, recognition: Recognition) -> None:
         """One recognised file."""
         self.count += 1
         if self.as_json:
-            _json_line(recognition.to_dict())
+            json_line(recognition.to_dict())
             return
         if self.count == 1:
             self._head()
         percent = f"{100 * recognition.confidence:.0f} %"
-        self._row(self._short(recognition.path), recognition.emotion, percent, f"{recognition.seconds:.2f}")
+        self._row(self._short(path), recognition.emotion, percent, f"{recognition.seconds:.2f}")
 
     def error(self, path: Path, error: AudioError) -> None:
         """One file that could not be used."""
         if self.as_json:
-            _json_line({"path": str(path), "error": str(error)})
+            json_line({"path": str(path), "error": str(error)})
         errors.print(f"error: {printable(str(error))}", markup=False)
 
     def _head(self) -> None:
         if self.base:
             out.print(f"in {printable(str(self.base))}", markup=False)
-        self._row("file", "emotion", "confidence", "seconds", style="bold")
+        self._row("file", "emotion", "confidence", *self._HEAD, style="bold")
 
-    def _row(self, file: str, emotion: str, confidence: str, seconds: str, style: str | None = None) -> None:
-        cells = [_pad(file, self.width), _pad(emotion, self.emotion), f"{confidence:>10}", f"{seconds:>7}"]
+    def _row(self, file: str, emotion: str, confidence: str, *seconds: str, style: str | None = None) -> None:
+        cells = [_pad(file, self.width), _pad(emotion, self.emotion), f"{confidence:>10}"]
+        cells += [f"{value:>7}" for value in seconds]
         out.out("  ".join(cells), highlight=False, style=style)
 
     def _short(self, path: Path) -> str:
@@ -141,7 +150,7 @@ def _pad(text: str, width: int) -> str:
     return text + " " * (width - cell_len(text))
 
 
-def _json_line(value: dict[str, Any]) -> None:
+def json_line(value: dict[str, Any]) -> None:
     out.out(json.dumps(value), highlight=False)
 
 

@@ -21,6 +21,8 @@ def exported(made: Exported, written: Sequence[Path] = ()) -> None:
     table.add_column("MB", justify="right")
     table.add_column("for")
     targets = {one["file"]: f"{one['precision']}: {', '.join(one['targets'])}" for one in made.artifacts}
+    streams = {one["stream"]: one["file"] for one in made.artifacts if one.get("stream")}
+    targets |= {name: f"live streams, from {of}" for name, of in streams.items()}
     targets |= {one["file"]: f"engine of {one['artifact']}: {one['target']}" for one in made.engines}
     for name, size in made.files.items():
         table.add_row(name, f"{size / 1e6:.2f}", targets.get(name, ""))

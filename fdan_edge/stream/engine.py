@@ -12,6 +12,7 @@ from fdan_edge.errors import AudioError
 from fdan_edge.runner import Probabilities, Runner
 from fdan_edge.spec import ModelSpec
 from fdan_edge.stream.decide import Decider
+from fdan_edge.stream.doubt import doubt_of
 from fdan_edge.stream.events import Ended, Event, Lost, Silence, Speech
 from fdan_edge.stream.frames import Frames, Ring
 from fdan_edge.stream.frontend import FrameRunner
@@ -20,8 +21,6 @@ from fdan_edge.stream.settings import Settings
 from fdan_edge.stream.vad import open_vad
 
 _BLOCK = 4096  # samples that enter the ring at once
-#: Where a model does not say: calibrated probabilities are right as often as wrong there.
-UNKNOWN_BELOW = 0.5
 
 
 class Stream:
@@ -46,11 +45,12 @@ class Stream:
         self.rate = self.spec.sample_rate
         vad = open_vad(settings.vad, self.rate)
         self.vad_name = vad.name
-        self.unknown_below = unknown_below(self.spec, settings)
-        self._hearing = _hearing(runner)
+        doubt = doubt_of(self.spec, settings.unknown_below)
+        self.unknown_below = doubt(self.spec.window / self.rate)  # of a full window; higher before that
+        self._hearing = hearing(runner)
         self._listener = Listener(self.rate, self.spec.window, self._hearing.grid, settings, vad)
         self.hop = self._listener.hop / self.rate  # s
-        self._decider = Decider(self.spec.labels, settings, self.unknown_below, self.hop)
+        self._decider = Decider(self.spec.labels, settings, doubt, self.hop)
         reserve = round((settings.pause + settings.least + 1) * self.rate) + 2 * self._hearing.grid
         self._ring = Ring(self.spec.window + _BLOCK + reserve)
         self._ended = False
@@ -99,15 +99,6 @@ class Stream:
 
     def _told(self, marks: Iterable[Mark]) -> list[Event]:
         return list(events_of(marks, self._decider, self.rate, lambda due: self._hearing.hear(self._ring, due)))
-
-
-def unknown_below(spec: ModelSpec, settings: Settings) -> float:
-    """The confidence below which a stream says unknown: as set, else the model's own from its validation."""
-    if settings.unknown_below is not None:
-        return settings.unknown_below
-    own = spec.info.get("unknown_below")
-    value = own.get("confidence") if isinstance(own, dict) else None
-    return float(value) if isinstance(value, (int, float)) and 0 <= value <= 1 else UNKNOWN_BELOW
 
 
 def placed(heard: NDArray[np.float32], window: int, grid: int) -> NDArray[np.float32]:
@@ -164,7 +155,8 @@ class _ByWindows:
         return checked(self._runner.predict(window[None])[0])
 
 
-def _hearing(runner: Runner | FrameRunner) -> _Hearing:
+def hearing(runner: Runner | FrameRunner) -> _Hearing:
+    """How a runner hears windows of a stream."""
     if hasattr(runner, "frontend"):
         return _ByFrames(cast("FrameRunner", runner))
     return _ByWindows(runner)

@@ -46,8 +46,8 @@ Mark: TypeAlias = Begin | Due | Stop
 
 def grid_of(spec: ModelSpec) -> int:
     """Samples between the frames of a model's front end; windows begin and end on whole multiples of them."""
-    front_end = spec.info.get("front_end")
-    hop = front_end.get("hop") if isinstance(front_end, dict) else None
+    log_mel = spec.info.get("log_mel")
+    hop = log_mel.get("hop") if isinstance(log_mel, dict) else None
     return hop if isinstance(hop, int) and 0 < hop <= spec.window else GRID
 
 
@@ -80,7 +80,7 @@ class Listener:
         self._begin: int | None = None  # of the speech that goes on
         self._onset = 0  # steps in a row that sound like speech
         self._last = 0  # end of the last step that did
-        self._told = False  # something was due in this speech
+        self._told = 0  # end of the last window that was due
 
     @property
     def oldest(self) -> int:
@@ -131,7 +131,7 @@ class Listener:
         if self._onset == ONSET:
             first = self.position - ONSET * self._vad.step - self._pad
             self._begin = max(self._floor, first // self._grid * self._grid)
-            self._last, self._told = self.position, False
+            self._last, self._told = self.position, 0
             yield Begin(self._begin)
 
     def _due(self) -> Iterator[Mark]:
@@ -140,14 +140,14 @@ class Listener:
 
     def _window_to(self, end: int) -> Iterator[Mark]:
         assert self._begin is not None
-        self._told = True
+        self._told = end
         yield Due(max(self._begin, end - self._window), end)
 
     def _stop(self, at: int) -> Iterator[Mark]:
         assert self._begin is not None
         end = min(at, self.position) // self._grid * self._grid
         end = max(end, self._begin + self._grid)
-        if not self._told:  # a short word
+        if end > self._told:  # all of it is heard once, and a short word at all
             yield from self._window_to(end)
         self._begin, self._onset, self._floor = None, 0, end
         yield Stop(end)

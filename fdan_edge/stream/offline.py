@@ -1,28 +1,32 @@
-"""A whole recording as a stream would tell it, with the model as it is: whole windows, by the batch.
+"""A whole recording as a stream would tell it, from whole windows, by the batch.
 
-Nothing of the engine's ring, frames or blocks is used, so each proves the other. Imports no torch.
+Nothing of the engine's ring, kept frames or blocks is used, so each proves the other. Imports no torch.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 
 from fdan_edge.audio import Waveform
 from fdan_edge.runner import Probabilities, Runner
 from fdan_edge.stream.decide import Decider
-from fdan_edge.stream.engine import checked, events_of, placed, unknown_below
+from fdan_edge.stream.doubt import doubt_of
+from fdan_edge.stream.engine import checked, events_of, hearing, placed
 from fdan_edge.stream.events import Ended, Event
-from fdan_edge.stream.listener import Due, Listener, grid_of
+from fdan_edge.stream.frames import mel_power
+from fdan_edge.stream.frontend import FrameRunner
+from fdan_edge.stream.listener import Due, Listener
 from fdan_edge.stream.settings import Settings
 from fdan_edge.stream.vad import open_vad
 
 _BATCH = 16
 
 
-def timeline(runner: Runner, waveform: Waveform, settings: Settings | None = None) -> list[Event]:
+def timeline(runner: Runner | FrameRunner, waveform: Waveform, settings: Settings | None = None) -> list[Event]:
     """Events of a recording (n,) at the model's rate.
 
     Raises:
@@ -30,9 +34,11 @@ def timeline(runner: Runner, waveform: Waveform, settings: Settings | None = Non
         AudioError: the model gave no numbers.
     """
     settings, spec = settings or Settings(), runner.spec
-    grid = grid_of(spec)
+    grid = hearing(runner).grid
     listener = Listener(spec.sample_rate, spec.window, grid, settings, open_vad(settings.vad, spec.sample_rate))
-    decider = Decider(spec.labels, settings, unknown_below(spec, settings), listener.hop / spec.sample_rate)
+    decider = Decider(
+        spec.labels, settings, doubt_of(spec, settings.unknown_below), listener.hop / spec.sample_rate
+    )
     marks = [*listener.hear(waveform), *listener.end()]
     due = [mark for mark in marks if isinstance(mark, Due)]
     heard = iter([row for rows in _predicted(runner, waveform, due, grid) for row in rows])
@@ -40,8 +46,17 @@ def timeline(runner: Runner, waveform: Waveform, settings: Settings | None = Non
     return [*events, Ended(len(waveform) / spec.sample_rate, "the sound ended")]
 
 
-def _predicted(runner: Runner, waveform: Waveform, due: list[Due], grid: int) -> Iterator[Probabilities]:
+def _predicted(
+    runner: Runner | FrameRunner, waveform: Waveform, due: list[Due], grid: int
+) -> Iterator[Probabilities]:
     for first in range(0, len(due), _BATCH):
         batch = itertools.islice(due, first, first + _BATCH)
         windows = [placed(waveform[one.start : one.end], runner.spec.window, grid) for one in batch]
-        yield checked(runner.predict(np.stack(windows)))
+        yield checked(_predict(runner, np.stack(windows)))
+
+
+def _predict(runner: Runner | FrameRunner, windows: Waveform) -> Probabilities:
+    if hasattr(runner, "frontend"):
+        frames = cast("FrameRunner", runner)
+        return frames.predict_power(mel_power(windows, frames.frontend))
+    return runner.predict(windows)

@@ -19,15 +19,15 @@ class Settings:
     """
 
     hop: float = 0.25  # between results; rounded to a whole number of the front end's steps
-    smoothing: float = 0.5  # time constant of the probabilities' exponential mean; 0: none
+    smoothing: float = 0.5  # time constant of the probabilities' mean; 0: none
     hold: float = 0.5  # another label must lead for so long before it is shown
     margin: float = 0.1  # and by so much
-    unknown_below: float | None = None  # confidence; None: the model's own, from its validation
+    unknown_below: float | None = None  # confidence at any time; None: the model's own, from its validation
     vad: str = "auto"  # auto: silero where it is installed, else energy; none: everything is speech
     speech_on: float = 0.5  # probability of speech that begins it
     speech_off: float = 0.35  # and below which it is a pause
     pause: float = 0.5  # a pause of so long ends it
-    least: float = 0.5  # of speech before the first result
+    least: float = 0.75  # of speech before the first result
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -1,0 +1,142 @@
+"""The part of an artifact that a live stream runs: from the mel power on, where windows no longer share frames.
+
+Windows of a stream overlap by over 90 %. The linear part of the front end (Hann window, DFT, power, mel
+filterbank) is the same for a frame whatever window it is in, so the device computes it once, in numpy; the rest
+(logarithm, level, channel, network) looks at whole windows and is this graph.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.utils
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from fdan_edge.bundle import STREAM_SUFFIX
+from fdan_edge.errors import ExportError, one_line
+from fdan_edge.export.gate import HeldOut, compare
+from fdan_edge.export.graph import FRONTEND, Graph
+from fdan_edge.files import sha256, write_bytes
+from fdan_edge.frontend import LogMel
+from fdan_edge.runner import INPUT, OUTPUT, Probabilities, checked_windows
+from fdan_edge.stream.frames import mel_power
+from fdan_edge.stream.frontend import FRONT_END_KEY, POWER, FrontEnd
+from fdan_edge.stream.onnx_frames import OnnxFrameRunner, write_front_end
+
+#: Of a probability, between a stream graph and its artifact. The power is the exact one of fp32's front end; that
+#: of lower precisions is within 2e-3 dB of it, and a rounding to 8 bits can fall to either side: up to 6e-2 was
+#: found in int8 (MobileNetV2, 240 clips, where int8 itself was up to 0.14 off), and 7e-6 in fp16.
+DIFFERENCE = {"fp32": 1e-4, "fp16": 1e-3, "int8": 0.1}
+
+
+def write_stream_graph(artifact: Path, frontend: LogMel, window: int) -> Path:
+    """Write the stream graph of an ONNX file beside it.
+
+    Raises:
+        ExportError: the file has no mel filterbank, or what follows reads more than what that gives.
+    """
+    file = artifact.with_name(artifact.stem + STREAM_SUFFIX)
+    write_bytes(file, stream_graph(onnx.load(str(artifact)), front_end(frontend, window)).SerializeToString())
+    return file
+
+
+def front_end(module: LogMel, window: int) -> FrontEnd:
+    """What the device must compute for a module."""
+    return FrontEnd(module.n_fft, module.hop, 1 + window // module.hop, module.filters)
+
+
+def stream_graph(model: onnx.ModelProto, frontend: FrontEnd) -> onnx.ModelProto:
+    """Mel power to probabilities: a copy of what a graph does after its filterbank.
+
+    Args:
+        model: waveform to probabilities; nodes named as `to_onnx` does.
+        frontend: of the graph; it goes into the metadata.
+
+    Raises:
+        ExportError: as of `write_stream_graph`.
+    """
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    _rename(whole.graph, _power_of(whole))
+    shape: list[str | int | None] = ["batch", len(frontend.filters), frontend.frames]
+    del whole.graph.value_info[:]  # the checker infers them again
+    whole.graph.value_info.append(onnx.helper.make_tensor_value_info(POWER, onnx.TensorProto.FLOAT, shape))
+    made = onnx.utils.Extractor(whole).extract_model([POWER], [OUTPUT])
+    if any(INPUT in node.input for node in made.graph.node):
+        raise ExportError(f"no graph for live streams: what follows the mel power reads the {INPUT} too")
+    made.graph.name, made.producer_name = model.graph.name, model.producer_name
+    made.metadata_props.extend(model.metadata_props)
+    made.metadata_props.add(key=FRONT_END_KEY, value=write_front_end(frontend))
+    try:
+        onnx.checker.check_model(made, full_check=True)
+    except Exception as error:  # the checker and its shape inference raise their own kinds
+        raise ExportError(f"no graph for live streams: {one_line(error)}") from None
+    return made
+
+
+class WholeWindows:
+    """A stream graph as a `Runner` of windows, for comparisons."""
+
+    def __init__(self, runner: OnnxFrameRunner) -> None:
+        self.runner, self.name, self.spec = runner, runner.name, runner.spec
+
+    def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
+        """Probabilities (n, C) of windows (n, spec.window)."""
+        return self.runner.predict_power(mel_power(checked_windows(waveforms, self.spec), self.runner.frontend))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+def check_stream(
+    held: HeldOut, file: Path, expected: Probabilities, precision: str, providers: tuple[str, ...]
+) -> dict[str, Any]:
+    """Compare a stream graph with its artifact on held-out recordings; gives the report for bundle.json.
+
+    Args:
+        expected: what the artifact gives, (recordings, C).
+
+    Raises:
+        ExportError: it differs by more than `DIFFERENCE`, or loses more than the artifact may.
+    """
+    with OnnxFrameRunner(file, providers) as runner:
+        got = held.probabilities(WholeWindows(runner))
+    largest, check = float(np.abs(got - expected).max()), compare(held, got, precision)
+    if not (largest <= DIFFERENCE[precision] and check.passed):  # so that NaN fails
+        raise ExportError(
+            f"{file.name} ({precision}) does not give what its artifact gives: a probability differs by "
+            f"{largest:.1e} (allowed {DIFFERENCE[precision]:g}); {check.line()}"
+        )
+    return {
+        "clips": len(got),
+        "max_difference": round(largest, 8),
+        "flips": int((got.argmax(1) != expected.argmax(1)).sum()),
+        "loss": round(check.loss, 4),  # of UAR, in points, against PyTorch
+        "onnx_sha256": sha256(file),
+    }
+
+
+def _power_of(model: onnx.ModelProto) -> str:
+    """The tensor of the mel power: the filterbank's output times the squared scale of the samples."""
+    graph = Graph(model)
+    banks = [n for n in graph.nodes if n.op_type == "Conv" and n.name.startswith(f"{FRONTEND}.mel/")]
+    readers = [reader for bank in banks for reader in graph.readers[bank.output[0]]]
+    if len(banks) != 1 or [reader.op_type for reader in readers] != ["Mul"]:
+        raise ExportError("no graph for live streams: there is no mel filterbank whose output is scaled once")
+    return str(readers[0].output[0])
+
+
+def _rename(graph: onnx.GraphProto, name: str) -> None:
+    for node in graph.node:
+        node.input[:] = [POWER if one == name else one for one in node.input]
+        node.output[:] = [POWER if one == name else one for one in node.output]

@@ -1,0 +1,96 @@
+"""The library's front door."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from stream_parts import babble
+
+import fdan_edge
+from fdan_edge import Recognizer
+from fdan_edge.errors import AudioError, BundleError
+from fdan_edge.infer import recognise
+from fdan_edge.runners import open_runner
+from fdan_edge.stream import Settings
+
+
+@pytest.fixture(scope="module")
+def recording(ravdess_tree: Path) -> Path:
+    return sorted(ravdess_tree.rglob("*.wav"))[3]
+
+
+def test_samples_are_recognised_as_their_file_is(bundle_folder: Path, recording: Path) -> None:
+    samples, rate = soundfile.read(recording, dtype="float32")
+    with Recognizer(bundle_folder) as recognizer, open_runner(bundle_folder) as runner:
+        got, want = recognizer.recognize(samples, rate), recognise(runner, recording)
+        stereo = recognizer.recognize(np.stack([samples, samples], axis=1).astype(np.float64), rate)
+    assert got.path is None
+    assert {**got.to_dict(), "path": ""} == {**want.to_dict(), "path": ""}
+    assert stereo.probabilities == pytest.approx(got.probabilities, abs=1e-6)
+    assert list(got.probabilities) == list(recognizer.labels)
+
+
+def test_any_rate(bundle_folder: Path, recording: Path) -> None:
+    samples, rate = soundfile.read(recording, dtype="float32")
+    doubled = np.repeat(samples, 2)
+    with Recognizer(bundle_folder, threads=1) as recognizer:
+        length = recognizer.recognize(samples, rate).seconds
+        assert recognizer.recognize(doubled, 2 * rate).seconds == pytest.approx(length, abs=0.05)
+
+
+def test_streams_do_not_disturb_each_other(bundle_folder: Path) -> None:
+    sound = babble((1.0, 0.0), (2.0, 0.3), (1.0, 0.0))
+    settings = Settings(vad="energy")
+    with Recognizer(bundle_folder) as recognizer:
+        alone = recognizer.stream(settings)
+        want = alone.push(sound) + alone.finish()
+        one, other = recognizer.stream(settings), recognizer.stream(settings)
+        got = []
+        for at in range(0, len(sound), 1000):
+            got += one.push(sound[at : at + 1000])
+            other.push(sound[::-1][at : at + 1000])
+        got += one.finish()
+    assert got == want
+    assert any(event.type == "result" for event in got)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "rate", "message"),
+    [
+        (np.zeros(16000, np.int16), 16000, r"expected floating-point samples .* got int16 \(16000,\)"),
+        (np.zeros((1, 2, 3)), 16000, r"got float64 \(1, 2, 3\)"),
+        (np.zeros(0), 16000, r"got float64 \(0,\)"),
+        (np.ones(16000), 10, r"sample_rate = 10: valid are 1000 to 768000 Hz"),
+        (np.full(16000, np.nan), 16000, r"not finite"),
+        (np.zeros(16000), 16000, r"is silent"),
+        (np.ones(10), 16000, r"is too short"),
+    ],
+)
+def test_what_is_no_recording(bundle_folder: Path, waveform: np.ndarray, rate: int, message: str) -> None:
+    with Recognizer(bundle_folder) as recognizer, pytest.raises(AudioError, match=message):
+        recognizer.recognize(waveform, rate)
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError):
+        Recognizer(tmp_path)
+
+
+def test_the_package_offers_it_and_nothing_else(bundle_folder: Path) -> None:
+    assert "Recognizer" in fdan_edge.__all__
+    with pytest.raises(AttributeError, match="no attribute 'Recogniser'"):
+        _ = fdan_edge.Recogniser
+    code = f"""
+import sys
+from fdan_edge import Recognizer
+with Recognizer({str(bundle_folder)!r}) as recognizer:
+    recognizer.stream()
+assert not {{"torch", "librosa", "onnx"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
