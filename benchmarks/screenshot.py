@@ -21,7 +21,7 @@ from browser import Page, browser
 
 from fdan_edge import audio
 from fdan_edge.files import write_bytes
-from fdan_edge.runners import open_runner
+from fdan_edge.runners import open_stream_runner
 from fdan_edge.serve.access import Access
 from fdan_edge.serve.limits import Limits
 from fdan_edge.serve.run import Place, listen, make_hub, server
@@ -73,7 +73,7 @@ def join(recordings: list[Path], out: Path) -> float:
 def serving(bundle: Path) -> Iterator[str]:
     """The address of a server for `bundle`."""
     place = Place(port=0)
-    with listen(place) as socket, open_runner(bundle, 1) as runner:
+    with listen(place) as socket, open_stream_runner(bundle, 1) as runner:
         hub = make_hub(bundle, runner, Settings(), Access(), Limits())
         made = server(hub, place)
         thread = threading.Thread(target=made.run, args=([socket],), daemon=True)

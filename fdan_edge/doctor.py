@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fdan_edge import __version__
-from fdan_edge.errors import INSTALL_TRAINING, INSTALL_VIDEO, one_line
+from fdan_edge.errors import INSTALL_SERVE, INSTALL_STREAM, INSTALL_TRAINING, INSTALL_VIDEO, one_line
 from fdan_edge.targets import TARGETS, Target
 
 
@@ -35,6 +35,9 @@ def examine() -> list[Finding]:
         _try("find faces in videos", _face_detector, INSTALL_TRAINING),
         _try("run models on the CPU", _onnxruntime, "pip install onnxruntime"),
         _try("run models with CUDA", _onnxruntime_cuda, "with a GPU: pip install onnxruntime-gpu"),
+        _try("tell speech from noise", _voice_activity, INSTALL_STREAM),
+        _try("hear a microphone", _microphone, "pip install sounddevice; apt install libportaudio2"),
+        _try("serve a page", _server, INSTALL_SERVE),
         _try("train", _torch, INSTALL_TRAINING),
         _try("LMMD in training", _lmmd, INSTALL_TRAINING),
         _try("export to ONNX", _onnx, INSTALL_TRAINING),
@@ -83,6 +86,23 @@ def _onnxruntime_cuda() -> str:
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
         raise RuntimeError(f"ONNX Runtime {runtime.__version__} is built without CUDA")
     return f"ONNX Runtime {runtime.__version__}"
+
+
+def _voice_activity() -> str:
+    """Streams work without it: by level alone."""
+    vad = _module("fdan_edge.stream.vad")
+    return "Silero VAD" if vad.open_vad("auto", 16000).name == "silero" else f"by level alone; {vad.INSTALL_SILERO}"
+
+
+def _microphone() -> str:
+    sounddevice = _module("sounddevice")
+    return str(sounddevice.query_devices(kind="input")["name"])
+
+
+def _server() -> str:
+    for name in ("prometheus_client", "websockets", "starlette"):
+        _module(name)
+    return f"Starlette {_module('starlette').__version__}, uvicorn {_module('uvicorn').__version__}"
 
 
 def _torch() -> str:

@@ -17,8 +17,9 @@ from __future__ import annotations
 INSTALL_TRAINING = "pip install '.[train,cpu]' in a checkout of fdan-edge"
 #: How to get what reads the sound of videos, where nothing is trained.
 INSTALL_VIDEO = "pip install '.[video]' in a checkout of fdan-edge"
-#: How to get the server.
-INSTALL_SERVE = "pip install '.[cpu,serve]' in a checkout of fdan-edge"
+#: How to get live streams, and their server.
+INSTALL_STREAM = "pip install '.[stream]' in a checkout of fdan-edge"
+INSTALL_SERVE = "pip install '.[serve]' in a checkout of fdan-edge"
 
 
 class FdanEdgeError(Exception):

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from serving import RATE, FakeStream
 
 from fdan_edge.serve.limits import Limits
 from fdan_edge.serve.listener import Arrivals, Listener
 from fdan_edge.serve.metrics import Metrics
+from fdan_edge.stream.events import Event, Silence
 
 
 class Clock:
@@ -25,7 +27,7 @@ def listener(rate: int = RATE, stream: FakeStream | None = None, clock: Clock | 
     return Listener(stream or FakeStream(), rate, Limits(), Metrics(), clock or Clock())
 
 
-def block(seconds: float, rate: int = RATE) -> np.ndarray[Any, np.dtype[np.float32]]:
+def block(seconds: float, rate: int = RATE) -> NDArray[np.float32]:
     return np.zeros(round(seconds * rate), np.float32)
 
 
@@ -45,6 +47,19 @@ def test_latency_is_from_the_arrival_of_the_last_sample() -> None:
         made.bring(block(0.1))
     clock.now = 1.5
     assert [event["latency"] for event in drained(made)] == [0.5, 0.4, 0.2]
+
+
+def test_the_pause_that_ends_a_speech_is_no_latency() -> None:
+    class Pausing(FakeStream):
+        def push(self, samples: NDArray[np.float32]) -> list[Event]:
+            told = super().push(samples)
+            return [*told, Silence(self.time)] if self.heard == 3200 else told
+
+    made = listener(stream=Pausing())
+    for _ in range(3):
+        made.bring(block(0.1))
+    results = [event for event in drained(made) if event["type"] == "result"]
+    assert ["latency" in event for event in results] == [True, False, True]
 
 
 def test_arrivals_forget() -> None:

@@ -53,7 +53,7 @@ def serve(
     Sound stays on the machines that you connect: the page loads nothing from elsewhere, and nothing is kept.
     """
     _needs_server()
-    from fdan_edge.runners import open_runner
+    from fdan_edge.runners import open_stream_runner
     from fdan_edge.serve.access import VARIABLE, access
     from fdan_edge.serve.limits import Limits
     from fdan_edge.serve.run import Place, greeting, listen, make_hub, server
@@ -63,7 +63,7 @@ def serve(
     place, allowed = Place(host, port, certificate, key), access(host, token, origin)
     with (
         listen(place) as listening,
-        open_runner(bundle, threads, artifact=precision, runtime=runtime) as runner,
+        open_stream_runner(bundle, threads, artifact=precision, runtime=runtime) as runner,
     ):
         hub = make_hub(bundle, runner, settings, allowed, Limits(clients=clients))
         made_token = token is None and VARIABLE not in os.environ

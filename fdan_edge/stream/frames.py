@@ -14,6 +14,8 @@ from fdan_edge.stream.frontend import FrontEnd
 
 Samples = NDArray[np.float32]
 
+_AT_ONCE = 32  # frames: more fall out of the cache, and a long first window would raise the memory for good
+
 
 def mel_power(windows: NDArray[np.float32], frontend: FrontEnd) -> NDArray[np.float32]:
     """The linear part of a front end over whole windows: (n, samples) to power (n, n_mels, frames)."""
@@ -42,10 +44,13 @@ class Filterbank:
 
     def __call__(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Frames (n, n_fft) to power (n, n_mels)."""
-        spectrum = np.fft.rfft(frames * self._hann)
-        power = np.square(spectrum.real) + np.square(spectrum.imag)
-        made: NDArray[np.float64] = np.add.reduceat(power[:, self._bins] * self._weights, self._starts, axis=1)
-        return made.astype(np.float32)
+        made = np.empty((len(frames), len(self._starts)), np.float32)
+        for first in range(0, len(frames), _AT_ONCE):
+            spectrum = np.fft.rfft(frames[first : first + _AT_ONCE] * self._hann)
+            power = np.square(spectrum.real) + np.square(spectrum.imag)
+            weighted = power[:, self._bins] * self._weights
+            made[first : first + _AT_ONCE] = np.add.reduceat(weighted, self._starts, axis=1)
+        return made
 
 
 class Ring:

@@ -25,7 +25,7 @@ export class Connection {
       on.ready(message);
       return;
     }
-    if (message.type === "result") message.roundTrip = this.ago(message.time);
+    if ("latency" in message) message.roundTrip = this.ago(message.time);
     on.event(message);
   }
 
