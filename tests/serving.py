@@ -87,9 +87,10 @@ def running(
     limits: Limits | None = None,
     about: dict[str, Any] | None = None,
     card: str = "# card\n",
+    port: int = 0,
 ) -> Iterator[Running]:
     hub = Hub(stream, about or ABOUT, card, 2, access or Access(), limits or Limits())
-    place = Place(port=0)
+    place = Place(port=port)
     socket = listen(place)
     made = server(hub, place)
     thread = threading.Thread(target=made.run, args=([socket],), daemon=True)

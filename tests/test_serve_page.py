@@ -71,7 +71,23 @@ def test_a_voice_through_the_microphone(page: Page, bundle_folder: Path) -> None
             page.press("#listen")
             page.wait(f"{STATE} === 'not listening'")
             page.wait("document.querySelector('#listen').textContent === 'Start listening'")
+            head, *rows = saved(page).splitlines()
+            assert head == ",".join(["start", "end", "label", "confidence", *labels])
+            assert len(rows) == page.evaluate(SEGMENTS)
+            for row in rows:
+                start, end, label, *numbers = row.split(",")
+                assert float(start) < float(end)
+                assert label in labels
+                assert sum(map(float, numbers[1:])) == pytest.approx(1, abs=0.01)
     assert page.errors == []
+
+
+def saved(page: Page) -> str:
+    """What Save as CSV saves."""
+    keep = "blob => { window.kept = blob; return make(blob); }"
+    page.evaluate(f"{{ const make = URL.createObjectURL.bind(URL); URL.createObjectURL = {keep}; }}")
+    page.press("#save")
+    return str(page.wait("window.kept?.text()"))
 
 
 def test_a_file(page: Page, recording: Path) -> None:
@@ -111,6 +127,20 @@ def test_a_full_server_and_one_that_is_gone_are_said(page: Page) -> None:
         page.wait("document.querySelector('#trouble-text').textContent.includes('this server hears 0 at once')")
         assert page.evaluate("document.querySelector('#again').hidden") is False
     page.wait("document.querySelector('#trouble-text').textContent.includes('The server does not answer')")
+
+
+def test_a_server_that_comes_back_is_found_again(page: Page) -> None:
+    with running() as run:
+        open_page(page, run)
+        page.press("#listen")
+        page.wait("document.querySelector('#label').textContent === 'angry'")
+    page.wait(f"{STATE} === 'not connected'")
+    with running(port=run.port):
+        page.wait(f"{STATE} === 'listening: microphone'")
+        page.wait("document.querySelector('#label').textContent === 'angry'")
+        assert page.evaluate("document.querySelector('#trouble').hidden") is True
+        assert page.text("#lost") != "0 s"
+        assert page.evaluate("document.querySelectorAll('#timeline .lost').length") == 1
 
 
 def test_no_microphone(tmp_path: Path) -> None:
