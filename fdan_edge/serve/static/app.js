@@ -80,6 +80,7 @@ async function start(open) {
 
 function connect() {
   clearTimeout(timer);
+  connection?.socket.close(); // one that is still being tried, or has its last to tell
   view.state("waiting", "connecting");
   const mine = new Connection(source.rate, token(), {
     ready: () => mine === connection && source && ready(),
@@ -89,6 +90,8 @@ function connect() {
   connection = mine;
 }
 
+// s on the page at which the server's time is 0: it knows nothing of sound that was dropped here.
+const offset = () => base + connection.dropped / connection.rate;
 const now = () => (performance.now() - began) / 1000;
 
 function ready() {
@@ -139,7 +142,7 @@ function finish(text = "") {
 
 function told(event) {
   if (event.type === "speech") view.quiet("…");
-  else if (event.type === "result") view.result(event, base);
+  else if (event.type === "result") view.result(event, offset());
   else if (event.type === "silence") view.quiet("silence");
   else if (event.type === "lost") missed(event);
   else if (event.type === "segment") kept(event);
@@ -147,11 +150,11 @@ function told(event) {
 
 function missed(event) {
   lost += event.seconds;
-  view.timeline.add("", base + event.time, base + event.time + event.seconds);
+  view.timeline.add("", offset() + event.time, offset() + event.time + event.seconds);
 }
 
 function kept(event) {
-  const segment = { ...event, start: base + event.start, end: base + event.end };
+  const segment = { ...event, start: offset() + event.start, end: offset() + event.end };
   segments.push(segment);
   if (segments.length > KEPT) segments.shift();
   view.segment(segment);
