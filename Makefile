@@ -44,11 +44,15 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Times what TARGETS names (runs and bundles); without it, what `make demo` left.
+# Times what TARGETS names (runs and bundles), and sends an hour of SPEECH and then many clients through the last of
+# them; without it, what `make demo` left.
 TARGETS ?= demo/run demo/bundle
+SPEECH ?= synthetic:
 bench: install
 	test -n "$(filter-out demo/%,$(TARGETS))" -o -d demo/bundle || $(MAKE) demo
 	$(BIN)/python benchmarks/latency.py $(TARGETS)
+	$(BIN)/python benchmarks/stream.py $(lastword $(TARGETS)) --speech $(SPEECH)
+	$(BIN)/python benchmarks/serve.py $(lastword $(TARGETS)) --speech $(SPEECH)
 
 # Compiles and links the ops for every CUDA architecture; needs nvcc, no GPU. `pip install` does the same in place
 # with FDAN_EDGE_CUDA=all.

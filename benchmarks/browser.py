@@ -60,7 +60,7 @@ def _page_address(folder: Path) -> str:
     """The debugging address of the first page, once the browser is there."""
     end = time.monotonic() + 90
     while time.monotonic() < end:
-        with contextlib.suppress(OSError, ValueError, StopIteration):
+        with contextlib.suppress(OSError, LookupError, ValueError, StopIteration):
             port = int((folder / "DevToolsActivePort").read_text().splitlines()[0])
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
                 pages = json.load(answer)

@@ -148,18 +148,13 @@ async def _send(socket: Any, sound: NDArray[np.float32], seconds: float, sent: l
 
 
 async def _receive(socket: Any, sent: list[float], tally: Tally) -> None:
-    heard, own = -1.0, list[float]()
     async for text in socket:
         now, event = time.perf_counter(), json.loads(text)
-        if event["type"] == "result":
-            heard = event["time"]
-            block = min(len(sent) - 1, max(0, -(-round(heard * RATE) // BLOCK) - 1))
-            own.append(now - sent[block])
-        elif event["type"] == "silence" and event["time"] == heard:
-            own.pop()  # the result at the end of a speech is told a pause later, by design
+        if event["type"] == "result" and not event["final"]:
+            block = min(len(sent) - 1, max(0, -(-round(event["time"] * RATE) // BLOCK) - 1))
+            tally.late.append(now - sent[block])
         elif event["type"] == "lost":
             tally.lost += event["seconds"]
-    tally.late += own
 
 
 def _cpu(pid: int) -> float:

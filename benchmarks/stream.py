@@ -33,7 +33,7 @@ from fdan_edge.metrics import score
 from fdan_edge.progress import bar
 from fdan_edge.runners import open_runner, open_stream_runner
 from fdan_edge.stream import Settings, Stream
-from fdan_edge.stream.events import UNKNOWN, to_dict
+from fdan_edge.stream.events import UNKNOWN, Result, to_dict
 
 if TYPE_CHECKING:
     from fdan_edge.corpora import Item
@@ -160,7 +160,7 @@ def play(bundle: Path, precision: str | None, settings: Settings, sound: Path) -
                 events = stream.push(samples) if len(samples) else stream.finish()
                 taken = time.perf_counter() - began
                 wall, cpu = wall + taken, cpu + time.process_time() - began_cpu
-                latencies.extend([taken] * any(event.type == "result" for event in events))
+                latencies.extend([taken] * any(isinstance(event, Result) for event in events))
                 told.writelines(json.dumps(to_dict(event)) + "\n" for event in events if event.type != "result")
                 if not len(samples):
                     break

@@ -52,7 +52,7 @@ def load(path: Path, sample_rate: int = 16000) -> Waveform:
     """
     check_readable(path)
     samples = bytearray()  # grows in place; joining a list of arrays would hold everything twice
-    blocks = _of_video(path) if container.is_video(path) else _of_sound_file(path)
+    blocks = _of_video(path) if container.is_video(path) else sound_blocks(path)
     for block in _resampled(blocks, sample_rate):
         samples += block.tobytes()
     if not samples:
@@ -253,8 +253,12 @@ def _of_video(path: Path) -> Iterator[tuple[int, Waveform]]:
         raise AudioError(str(error)) from None
 
 
-def _of_sound_file(path: Path) -> Iterator[tuple[int, Waveform]]:
-    """Sample rate and mono blocks of a file that libsndfile reads."""
+def sound_blocks(path: Path) -> Iterator[tuple[int, Waveform]]:
+    """Sample rate and mono blocks (n,) of a file that libsndfile reads, however long it is.
+
+    Raises:
+        AudioError: not such a file, damaged, or cut short; the last two at times after some blocks.
+    """
     with _open(path) as file:
         _check_header(file, path)
         for block in _decoded(file, path):

@@ -91,7 +91,8 @@ def _onnxruntime_cuda() -> str:
 def _voice_activity() -> str:
     """Streams work without it: by level alone."""
     vad = _module("fdan_edge.stream.vad")
-    return "Silero VAD" if vad.open_vad("auto", 16000).name == "silero" else f"by level alone; {vad.INSTALL_SILERO}"
+    silero = vad.open_vad("auto", 16000).name == "silero"
+    return "Silero VAD" if silero else f"by level alone; {vad.INSTALL_SILERO}"
 
 
 def _microphone() -> str:

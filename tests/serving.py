@@ -70,7 +70,7 @@ class Running:
     @contextlib.contextmanager
     def client(self, **options: Any) -> Iterator[ClientConnection]:
         """A WebSocket that has said nothing yet."""
-        address = f"ws://127.0.0.1:{self.port}/listen"
+        address = f"ws://127.0.0.1:{self.port}/ws"
         with connect(address, proxy=None, open_timeout=60, close_timeout=10, **options) as made:
             yield made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from serving import RATE, FakeStream
 from fdan_edge.serve.limits import Limits
 from fdan_edge.serve.listener import Arrivals, Listener
 from fdan_edge.serve.metrics import Metrics
-from fdan_edge.stream.events import Event, Silence
+from fdan_edge.stream.events import Event, Result
 
 
 class Clock:
@@ -52,8 +53,9 @@ def test_latency_is_from_the_arrival_of_the_last_sample() -> None:
 def test_the_pause_that_ends_a_speech_is_no_latency() -> None:
     class Pausing(FakeStream):
         def push(self, samples: NDArray[np.float32]) -> list[Event]:
-            told = super().push(samples)
-            return [*told, Silence(self.time)] if self.heard == 3200 else told
+            (told,) = super().push(samples)
+            assert isinstance(told, Result)
+            return [replace(told, final=self.heard == 3200)]
 
     made = listener(stream=Pausing())
     for _ in range(3):

@@ -177,7 +177,7 @@ def command(bundle: Path, *arguments: str, **environment: str) -> Iterator[tuple
 def test_signals_end_it_without_a_traceback(bundle_folder: Path, number: signal.Signals) -> None:
     with command(bundle_folder) as (process, url):
         port = url.rsplit(":", 1)[1].strip("/")
-        with connect(f"ws://127.0.0.1:{port}/listen", proxy=None) as client:
+        with connect(f"ws://127.0.0.1:{port}/ws", proxy=None) as client:
             begin(client)
             client.send(sound())
             process.send_signal(number)
@@ -193,7 +193,7 @@ def test_the_token_is_in_no_log(bundle_folder: Path) -> None:
         assert httpx.get(f"http://{base}/card?token={token}", trust_env=False).status_code == 401
         bearer = {"Authorization": f"Bearer {token}"}
         assert httpx.get(f"http://{base}/card", headers=bearer, trust_env=False).status_code == 200
-        with connect(f"ws://{base}/listen", proxy=None) as client:
+        with connect(f"ws://{base}/ws", proxy=None) as client:
             assert begin(client, token=token)["type"] == "ready"
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
@@ -206,5 +206,5 @@ def test_https(bundle_folder: Path, tmp_path: Path) -> None:
     with command(bundle_folder, "--certificate", str(made), "--key", str(key)) as (_, url):
         assert url.startswith("https://127.0.0.1:")
         assert httpx.get(f"{url}health", verify=trusted, trust_env=False).json()["status"] == "ok"
-        with connect(f"{url.replace('https', 'wss')}listen", ssl=trusted, proxy=None) as client:
+        with connect(f"{url.replace('https', 'wss')}ws", ssl=trusted, proxy=None) as client:
             assert begin(client)["type"] == "ready"

@@ -26,6 +26,7 @@ def test_every_event_as_json() -> None:
     assert lines[0]["time"] == 1.0
     assert lines[1]["probabilities"] == {"angry": 0.666667, "sad": 0.333333}
     assert "latency" not in lines[1]
+    assert lines[1]["final"] is False
     assert lines[2]["latency"] == 0.012346
     assert lines[3] == {
         "type": "segment",

@@ -84,7 +84,7 @@ def test_a_short_word_is_heard_once_in_full() -> None:
     begin, due, stop = marks(listener(), steps((20, 0.0), (5, 1.0), (40, 0.0)))
     assert isinstance(begin, Begin)
     assert isinstance(stop, Stop)
-    assert due == Due(begin.at, stop.at)
+    assert due == Due(begin.at, stop.at, final=True)
 
 
 def test_speech_goes_on_between_the_two_thresholds() -> None:

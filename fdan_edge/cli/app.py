@@ -9,7 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from fdan_edge import __version__
-from fdan_edge.cli import deploy, serve
+from fdan_edge.cli import deploy
 from fdan_edge.cli.options import (
     METHOD_HELP,
     TARGET_HELP,
@@ -23,6 +23,8 @@ from fdan_edge.cli.options import (
     parsed,
     print_json,
 )
+from fdan_edge.cli.serve import serve
+from fdan_edge.cli.stream import stream
 from fdan_edge.errors import ConfigError
 
 app = typer.Typer(
@@ -164,7 +166,8 @@ def evaluate(
 app.command()(deploy.export)
 app.command()(deploy.infer)
 app.command()(deploy.bench)
-app.command()(serve.serve)
+app.command()(stream)
+app.command()(serve)
 
 
 @app.command()

@@ -39,7 +39,7 @@ def make_app(hub: Hub) -> ASGIApp:
     GET /card       what `ready` tells, and the model's card as `text`; with the token where one is needed
     GET /health     {"status": "ok" or "full", ...}, or 503 and "stopping"; full is no illness
     GET /metrics    for Prometheus; with the token where one is needed (Authorization: Bearer TOKEN)
-    WS  /listen     as `fdan_edge.serve.protocol` says
+    WS  /ws         as `fdan_edge.serve.protocol` says
     """
 
     async def page(_: Request) -> Response:
@@ -63,7 +63,7 @@ def make_app(hub: Hub) -> ASGIApp:
         Route("/card", card),
         Route("/health", health),
         Route("/metrics", metrics),
-        WebSocketRoute("/listen", listen),
+        WebSocketRoute("/ws", listen),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     return _Guard(Starlette(routes=routes), hub.access)

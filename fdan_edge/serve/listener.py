@@ -14,7 +14,7 @@ import numpy as np
 from fdan_edge.serve.limits import Limits
 from fdan_edge.serve.metrics import Metrics
 from fdan_edge.stream.backlog import Backlog, Converter, End, Hole, Piece, Samples, Sound
-from fdan_edge.stream.events import Event, Result, Silence, to_dict
+from fdan_edge.stream.events import Event, Result, to_dict
 
 _TURN = 0.5  # s of sound that one turn hears, before others have theirs
 _KEPT = 2.0  # s of sound whose arrival is remembered beyond what was heard
@@ -114,7 +114,7 @@ class Listener:
             if piece is None:
                 return Turn(messages, more=False)
             seconds = len(piece.samples) / self._rate if isinstance(piece, Sound) else 0.0
-            events = self._timed(self._hear(piece))
+            events = [self._timed(event) for event in self._hear(piece)]
             self._metrics.heard(seconds, events)
             messages += [json.dumps(to_dict(event), allow_nan=False) for event in events]
             if isinstance(piece, End):
@@ -131,12 +131,8 @@ class Listener:
         rest = self._convert(_NOTHING, last=True)
         return [*self._stream.push(rest), *self._stream.finish(piece.reason)]
 
-    def _timed(self, events: list[Event]) -> list[Event]:
-        """With latencies; the last result of a speech has none, because it waits for the pause that ends it."""
-        ends = {event.time for event in events if isinstance(event, Silence)}
-        return [
-            replace(event, latency=self._arrivals.ago(event.time))
-            if isinstance(event, Result) and event.time not in ends
-            else event
-            for event in events
-        ]
+    def _timed(self, event: Event) -> Event:
+        """With its latency; a final result has none, because it waits for the pause that ends the speech."""
+        if not isinstance(event, Result) or event.final:
+            return event
+        return replace(event, latency=self._arrivals.ago(event.time))

@@ -1,4 +1,4 @@
-"""What a client and the server say to each other over the WebSocket at /listen.
+"""What a client and the server say to each other over the WebSocket at /ws.
 
 The client begins with JSON text, and the server answers with what it is:
 
@@ -8,8 +8,8 @@ The client begins with JSON text, and the server answers with what it is:
 
 Then the client sends binary messages: mono samples as little-endian float32 in -1..1, at most 64 KiB each and
 best 50 to 250 ms. The server sends events as JSON text, as `fdan_edge.stream.events.to_dict` writes them: speech,
-result (with `latency`, seconds from the arrival of its last sample; the last one of a speech waits for the pause
-that ends it, and has none), segment, silence, lost. Their times are seconds of sound since the start.
+result (with `latency`, seconds from the arrival of its last sample; a `final` one waits for the pause that ends
+the speech, and has none), segment, silence, lost. Their times are seconds of sound since the start.
 
     {"type": "stop"}    the client has no more; the server sends what is open, `ended`, and closes with 1000
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -17,9 +18,10 @@ TOO_SLOW = "the machine is too slow"
 
 @dataclass(frozen=True)
 class Sound:
-    """Samples (n,), as they came."""
+    """Samples (n,) or (n, channels), as they came."""
 
     samples: Samples
+    arrived: float = 0.0  # time.monotonic() of the last of them
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class End:
     """Nothing more comes."""
 
     reason: str
+    broken: bool = False  # not the end of the sound, but of who brings it
 
 
 Piece: TypeAlias = Sound | Hole | End
@@ -58,41 +61,48 @@ class Backlog:
         self._closed = False
         self.dropped = 0  # samples, for want of speed
 
-    def put(self, samples: Samples) -> None:
-        """Bring sound (n,); after `close` it is ignored."""
+    def put(self, samples: Samples, *, wait: bool = False) -> bool:
+        """Bring sound (n,) or (n, channels); False once closed, when it is ignored.
+
+        Args:
+            wait: until there is room, rather than drop what is oldest.
+        """
         with self._changed:
+            while wait and not self._closed and self._waiting and self._waiting + len(samples) > self._limit:
+                self._changed.wait()
             if self._closed or not len(samples):
-                return
-            self._pieces.append(Sound(samples))
+                return not self._closed
+            self._pieces.append(Sound(samples, time.monotonic()))
             self._waiting += len(samples)
-            self._drop()
-            self._changed.notify()
+            if not wait:
+                self._drop()
+            self._changed.notify_all()
+            return True
 
     def lose(self, samples: int, reason: str) -> None:
         """Note that so many samples never came."""
         with self._changed:
             if not self._closed and samples > 0:
-                self._pieces.append(Hole(samples, reason))
-                self._changed.notify()
+                _add_hole(self._pieces, samples, reason)
+                self._changed.notify_all()
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: str, *, broken: bool = False) -> None:
         """Note that nothing more comes; only the first reason counts."""
         with self._changed:
             if not self._closed:
                 self._closed = True
-                self._pieces.append(End(reason))
+                self._pieces.append(End(reason, broken))
                 self._changed.notify_all()
 
     def take(self, timeout: float = 0.0) -> Piece | None:
         """The oldest piece; None where none came within `timeout` seconds."""
         with self._changed:
-            if not self._pieces:
-                self._changed.wait(timeout)
-            if not self._pieces:
+            if not self._changed.wait_for(lambda: self._pieces, timeout):
                 return None
             piece = self._pieces.popleft()
             if isinstance(piece, Sound):
                 self._waiting -= len(piece.samples)
+                self._changed.notify_all()
             return piece
 
     @property
@@ -102,7 +112,7 @@ class Backlog:
 
     def _drop(self) -> None:
         """Make holes of the oldest sounds until what waits is within the limit; neighbours become one."""
-        kept: list[Piece] = []
+        kept: deque[Piece] = deque()
         while self._waiting > self._limit:
             piece = self._pieces.popleft()
             if not isinstance(piece, Sound):
@@ -112,12 +122,17 @@ class Backlog:
             self._waiting -= gone
             self.dropped += gone
             if gone < len(piece.samples):
-                self._pieces.appendleft(Sound(piece.samples[gone:]))
-            if kept and isinstance(last := kept[-1], Hole) and last.reason == TOO_SLOW:
-                kept[-1] = Hole(last.samples + gone, TOO_SLOW)
-            else:
-                kept.append(Hole(gone, TOO_SLOW))
+                self._pieces.appendleft(replace(piece, samples=piece.samples[gone:]))
+            _add_hole(kept, gone, TOO_SLOW)
         self._pieces.extendleft(reversed(kept))
+
+
+def _add_hole(pieces: deque[Piece], samples: int, reason: str) -> None:
+    """Append a hole, or make the last one longer where it has the same reason."""
+    if pieces and isinstance(last := pieces[-1], Hole) and last.reason == reason:
+        pieces[-1] = Hole(last.samples + samples, reason)
+    else:
+        pieces.append(Hole(samples, reason))
 
 
 class Converter:
@@ -129,19 +144,31 @@ class Converter:
     """
 
     def __init__(self, rate: int, to: int) -> None:
+        self._rate, self._to = rate, to
+        self._begin()
+
+    def _begin(self) -> None:
         import soxr
 
-        self._rate, self._to = rate, to
-        self._stream = soxr.ResampleStream(rate, to, 1) if rate != to else None
+        self._stream = soxr.ResampleStream(self._rate, self._to, 1) if self._rate != self._to else None
 
     def __call__(self, block: NDArray[np.floating], *, last: bool = False) -> Samples:
-        """Samples (n,) or (n, channels) to (m,); `last` brings out what the filter still holds."""
+        """Samples (n,) or (n, channels) to (m,); `last` brings out what the filter still holds.
+
+        What comes after the last begins anew: nothing of the sound before a hole is heard behind it.
+        """
         block = np.asarray(block, np.float32)
         mono = block.mean(axis=1, dtype=np.float32) if block.ndim == 2 else block
         if self._stream is None:
             return mono
         made: Samples = self._stream.resample_chunk(np.ascontiguousarray(mono), last=last)
+        if last:
+            self._begin()
         return made
+
+    def rest(self) -> Samples:
+        """What the filter still holds."""
+        return self(np.zeros(0, np.float32), last=True)
 
     def length(self, samples: int) -> int:
         """How many samples at the model's rate so many that never came would have been."""

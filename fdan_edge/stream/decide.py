@@ -46,16 +46,17 @@ class Decider:
         self._weighted, self._weight = np.zeros(len(self._labels)), 0.0
         self._settled: Vector | None = None  # smoothed probabilities when the label last led
 
-    def hear(self, start: float, time: float, raw: NDArray[np.float32]) -> tuple[Result, Segment | None]:
+    def hear(
+        self, start: float, time: float, raw: NDArray[np.float32], *, final: bool = False
+    ) -> tuple[Result, Segment | None]:
         """A window's probabilities (C,); with the result comes the segment that it ends."""
         smoothed = self._smooth(raw.astype(np.float64), time - start, time)
         before, self._heard = self._heard, time
         self._limit = self._doubt(time - start)
         ended = self._follow(smoothed, before)
         label = self._label or UNKNOWN
-        return Result(
-            time, start, label, self._share(label, smoothed), self._named(smoothed), self._named(raw)
-        ), ended
+        share = self._share(label, smoothed)
+        return Result(time, start, label, share, self._named(smoothed), self._named(raw), final), ended
 
     def end(self, time: float) -> Segment | None:
         """Speech ends; the last segment, None where nothing was heard."""

@@ -116,7 +116,7 @@ def events_of(
             decider.begin(mark.at / rate)
             yield Speech(mark.at / rate)
         elif isinstance(mark, Due):
-            result, ended = decider.hear(mark.start / rate, mark.end / rate, hear(mark))
+            result, ended = decider.hear(mark.start / rate, mark.end / rate, hear(mark), final=mark.final)
             if ended:
                 yield ended
             yield result

@@ -19,7 +19,7 @@ class Speech:
 
 @dataclass(frozen=True)
 class Result:
-    """What the last seconds of speech sound like, at each hop while somebody speaks."""
+    """What the last seconds of speech sound like: at each hop while somebody speaks, and once at the end of it."""
 
     time: float  # the last sample that was heard
     start: float  # the first sample that was heard
@@ -27,6 +27,7 @@ class Result:
     confidence: float  # probability of `label`; of the likeliest where that is UNKNOWN
     probabilities: dict[str, float]  # smoothed
     raw: dict[str, float]  # of this window alone
+    final: bool = False  # the one at the end, told once the pause is long enough to be one
     latency: float | None = field(default=None, compare=False)  # s from the last sample's arrival, where known
     type: str = field(default="result", init=False)
 

@@ -32,6 +32,7 @@ class Due:
 
     start: int
     end: int
+    final: bool = False  # at the end of the speech
 
 
 @dataclass(frozen=True)
@@ -138,16 +139,16 @@ class Listener:
         if self._begin is not None and self._speaking and self.position - self._begin >= self._least:
             yield from self._window_to(self.position // self._grid * self._grid)
 
-    def _window_to(self, end: int) -> Iterator[Mark]:
+    def _window_to(self, end: int, *, final: bool = False) -> Iterator[Mark]:
         assert self._begin is not None
         self._told = end
-        yield Due(max(self._begin, end - self._window), end)
+        yield Due(max(self._begin, end - self._window), end, final)
 
     def _stop(self, at: int) -> Iterator[Mark]:
         assert self._begin is not None
         end = min(at, self.position) // self._grid * self._grid
         end = max(end, self._begin + self._grid)
         if end > self._told:  # all of it is heard once, and a short word at all
-            yield from self._window_to(end)
+            yield from self._window_to(end, final=True)
         self._begin, self._onset, self._floor = None, 0, end
         yield Stop(end)

@@ -10,7 +10,7 @@ export class Connection {
     this.dropped = 0; // samples
     this.marks = []; // [seconds of sound, when its last sample was sent]
     this.ready = false;
-    const address = new URL("listen", location.href);
+    const address = new URL("ws", location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     address.hash = "";
     this.socket = new WebSocket(address);

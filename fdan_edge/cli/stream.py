@@ -1,0 +1,253 @@
+"""`fdan-edge stream`: emotions of what is heard now, or of a recording as if it were."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from fdan_edge.errors import ConfigError, printable
+
+if TYPE_CHECKING:
+    from fdan_edge.cli.show_stream import Summary
+    from fdan_edge.spec import ModelSpec
+    from fdan_edge.stream.annotate import Annotation
+    from fdan_edge.stream.backlog import End
+    from fdan_edge.stream.engine import Stream
+    from fdan_edge.stream.events import Event
+    from fdan_edge.stream.live import Handle
+    from fdan_edge.stream.sources import Source
+
+_WAYS = "a sound file, - for PCM on standard input (arecord ... | fdan-edge stream BUNDLE -), or --mic"
+
+
+def stream(
+    bundle: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(metavar="BUNDLE", help="A bundle, an .onnx file or a run folder.", show_default=False),
+    ] = None,
+    source: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="SOURCE", help="A sound file, or - for standard input.", show_default=False),
+    ] = None,
+    mic: Annotated[bool, typer.Option("--mic", metavar="", help="Hear the microphone.")] = False,
+    device: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME|NUMBER", help="Of the microphone.", show_default="the system's choice"),
+    ] = None,
+    list_devices: Annotated[
+        bool, typer.Option("--list-devices", metavar="", help="Name the microphones, and end.")
+    ] = False,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", metavar="", help="Hear a file as if it were spoken now.")
+    ] = False,
+    rate: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="HZ", help="Of raw PCM; a WAV header says its own.", show_default="16000"),
+    ] = None,
+    channels: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="Of raw PCM.", show_default="1"),
+    ] = None,
+    format_: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--format", metavar="NAME", help="Of raw PCM: s16, s32, f32 or u8.", show_default="s16"),
+    ] = None,
+    seconds: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="N", min=0.1, help="End after so much sound.", show_default="never"),
+    ] = None,
+    hop: Annotated[float, typer.Option(metavar="SECONDS", help="Between results.")] = 0.25,
+    unknown: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="P", help="Below this confidence it says unknown.", show_default="the model's own"),
+    ] = None,
+    vad: Annotated[
+        str, typer.Option(metavar="NAME", help="Who tells speech from silence: auto, silero, energy or none.")
+    ] = "auto",
+    runtime: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="The runtime to use.", show_default="the fastest that fits"),
+    ] = None,
+    precision: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="Of a bundle's precisions.", show_default="what fits the runtime"),
+    ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", metavar="", help="Build a TensorRT engine for this machine where none fits."),
+    ] = False,
+    threads: Annotated[
+        int, typer.Option(metavar="N", min=0, max=1024, help="Threads of the runtime; 0: all cores.")
+    ] = 1,
+    rttm: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the segments as RTTM.")] = None,  # noqa: UP045
+    csv: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the segments as csv.")] = None,  # noqa: UP045
+    audacity: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Write the segments as a label track of Audacity."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print each event as a line of JSON.")
+    ] = False,
+) -> None:
+    """Name the emotion of who speaks, as they speak. Exit code 1: the sound broke off."""
+    from fdan_edge.cli import show_stream
+
+    if list_devices:
+        from fdan_edge.stream.microphone import devices
+
+        show_stream.devices(devices())
+        return
+    if bundle is None:
+        raise ConfigError("no bundle given: fdan-edge stream BUNDLE SOURCE, or fdan-edge stream BUNDLE --mic")
+    from fdan_edge.runners import open_stream_runner
+    from fdan_edge.stream.engine import Stream
+    from fdan_edge.stream.live import listen
+    from fdan_edge.stream.settings import Settings
+
+    settings = Settings(hop=hop, unknown_below=unknown, vad=vad)
+    wanted = _Wanted(source, mic or device is not None, device or "", realtime, rate, channels, format_)
+    files = {"--rttm": rttm, "--csv": csv, "--audacity": audacity}
+    _check_files(files, source)
+    sound = wanted.open()
+    with (
+        open_stream_runner(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner,
+        contextlib.ExitStack() as outputs,
+    ):
+        heard = Stream(runner, settings)
+        summary = show_stream.Summary()
+        sinks: list[Handle] = [*map(outputs.enter_context, _annotations(files, sound, heard.spec)), summary]
+        sinks.append(_printer(as_json, f"{bundle.resolve().name}, {sound.name}", heard, outputs))
+        with _stops() as stop:
+            end = listen(sound, heard, lambda events: _each(sinks, events), stop, seconds=seconds)
+    _say_end(end, summary, as_json)
+    raise typer.Exit(1 if end.broken else 0)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Where the sound should come from."""
+
+    source: str | None
+    mic: bool
+    device: str
+    realtime: bool
+    rate: int | None
+    channels: int | None
+    format: str | None
+
+    def open(self) -> Source:
+        """The source.
+
+        Raises:
+            ConfigError: none is named, or two, or an option is another one's.
+            AudioError, MissingDependencyError: it cannot be had.
+        """
+        if self.mic == (self.source is not None):
+            what = "a source and the microphone are too much; choose" if self.mic else "nothing to hear; name"
+            raise ConfigError(f"{what} {_WAYS}")
+        raw = {"rate": self.rate, "channels": self.channels, "sample": self.format}
+        given: dict[str, Any] = {name: value for name, value in raw.items() if value is not None}
+        if given and self.source != "-":
+            raise ConfigError("--rate, --channels and --format say what raw PCM is; they belong to the source -")
+        if self.realtime and (self.mic or self.source == "-"):
+            raise ConfigError("--realtime is for files; what is live already is heard as it comes")
+        return self._opened(given)
+
+    def _opened(self, given: dict[str, Any]) -> Source:
+        from fdan_edge.stream.microphone import Microphone
+        from fdan_edge.stream.sources import Format, Pcm, SoundFile
+
+        if self.source is None:
+            return Microphone(self.device)
+        if self.source == "-":
+            return Pcm(Format(**given))
+        return SoundFile(Path(self.source), realtime=self.realtime)
+
+
+def _check_files(files: dict[str, Path | None], source: str | None) -> None:
+    """Raise ConfigError where one file would be written over another, or over what is heard."""
+    taken = {Path(source).resolve(): "the source"} if source not in (None, "-") else {}
+    for option, path in files.items():
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise ConfigError(f"{option} {path}: is {taken[path.resolve()]} too; name another file")
+        taken[path.resolve()] = option
+
+
+def _annotations(files: dict[str, Path | None], source: Source, spec: ModelSpec) -> Iterator[Annotation]:
+    """The files that are asked for, opened."""
+    from fdan_edge.stream import annotate
+
+    if path := files["--rttm"]:
+        yield annotate.rttm(path, Path(source.name).stem)
+    if path := files["--csv"]:
+        yield annotate.table(path, spec.labels)
+    if path := files["--audacity"]:
+        yield annotate.audacity(path)
+
+
+def _printer(as_json: bool, title: str, heard: Stream, outputs: contextlib.ExitStack) -> Handle:
+    """What writes on standard output."""
+    from fdan_edge.cli import show, show_stream
+
+    if as_json:
+        return show_stream.JsonLines()
+    if not show.out.is_terminal or show.out.is_dumb_terminal:
+        return show_stream.Lines(heard.spec.labels)
+    from rich.console import Console
+
+    from fdan_edge.cli.live_view import View
+
+    return outputs.enter_context(
+        View(printable(title), heard.spec.labels, lambda: heard.time, Console(highlight=False))
+    )
+
+
+def _each(sinks: Sequence[Handle], events: list[Event]) -> None:
+    for sink in sinks:
+        sink(events)
+
+
+@contextlib.contextmanager
+def _stops() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, `kill` and a terminal that closes set; a second Ctrl-C is as ever."""
+    stop = threading.Event()
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def ask(number: int, frame: Any) -> None:  # noqa: ARG001
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if number == signal.SIGHUP:  # what is written to a terminal that is gone fails
+            null = os.open(os.devnull, os.O_WRONLY)
+            for terminal in terminals:
+                os.dup2(null, terminal)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say_end(end: End, summary: Summary, as_json: bool) -> None:
+    """What was heard, after the view is gone; what broke, on standard error."""
+    from fdan_edge.cli import show
+    from fdan_edge.progress import say
+
+    if not as_json:
+        show.out.print(str(summary), markup=False) if show.out.is_terminal else say(str(summary))
+    if end.broken:
+        show.errors.print(f"error: {printable(end.reason)}", markup=False)
