@@ -23,6 +23,7 @@ from fdan_edge.cli.options import (
     parsed,
     print_json,
 )
+from fdan_edge.cli.serve import serve
 from fdan_edge.cli.stream import stream
 from fdan_edge.errors import ConfigError
 
@@ -166,6 +167,7 @@ app.command()(deploy.export)
 app.command()(deploy.infer)
 app.command()(deploy.bench)
 app.command()(stream)
+app.command()(serve)
 
 
 @app.command()

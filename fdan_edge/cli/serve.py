@@ -1,0 +1,82 @@
+"""The verb that shows a live stream in a browser: serve."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from fdan_edge.cli.options import Threads
+from fdan_edge.errors import INSTALL_SERVE, MissingDependencyError
+from fdan_edge.stream.settings import VADS
+
+
+def serve(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, an .onnx file or a run folder.")],
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; what others reach needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0: any that is free.")] = 8765,
+    token: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="TOKEN", help="Who connects must know it.", show_default="$FDAN_EDGE_TOKEN, or made"),
+    ] = None,
+    certificate: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="PEM, for https: other machines' microphones need it."),
+    ] = None,
+    key: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Of --certificate, PEM.")] = None,  # noqa: UP045
+    clients: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Heard at once.")] = 16,
+    origin: Annotated[
+        list[str], typer.Option("--origin", metavar="URL", help="Another page that may connect; repeat for more.")
+    ] = [],  # noqa: B006
+    runtime: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="The runtime to use.", show_default="the fastest that fits"),
+    ] = None,
+    precision: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="Of a bundle's precisions.", show_default="what fits the runtime"),
+    ] = None,
+    vad: Annotated[str, typer.Option(metavar="NAME", help=f"Voice activity: {', '.join(VADS)}.")] = "auto",
+    hop: Annotated[float, typer.Option(metavar="SECONDS", help="Between results.")] = 0.25,
+    unknown: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="P", help="Below this confidence: unknown.", show_default="the model's own"),
+    ] = None,
+    threads: Threads = 1,
+) -> None:
+    """Show emotions live in a browser: its microphone in, a page with probabilities and a timeline out.
+
+    Sound stays on the machines that you connect: the page loads nothing from elsewhere, and nothing is kept.
+    """
+    _needs_server()
+    from fdan_edge.runners import open_stream_runner
+    from fdan_edge.serve.access import VARIABLE, access
+    from fdan_edge.serve.limits import Limits
+    from fdan_edge.serve.run import Place, greeting, listen, make_hub, server
+    from fdan_edge.stream.settings import Settings
+
+    settings = Settings(hop=hop, vad=vad, unknown_below=unknown)
+    place, allowed = Place(host, port, certificate, key), access(host, token, origin)
+    with (
+        listen(place) as listening,
+        open_stream_runner(bundle, threads, artifact=precision, runtime=runtime) as runner,
+    ):
+        hub = make_hub(bundle, runner, settings, allowed, Limits(clients=clients))
+        made_token = token is None and VARIABLE not in os.environ
+        for line in greeting(hub, place, listening.getsockname()[1], made_token=made_token):
+            typer.echo(line)
+        server(hub, place).run([listening])
+    typer.echo("ended")
+
+
+def _needs_server() -> None:
+    """Fail with the pip command where the server's packages are not installed."""
+    from importlib.util import find_spec
+
+    for package in ("starlette", "uvicorn", "websockets", "prometheus_client"):
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, "serve", INSTALL_SERVE)

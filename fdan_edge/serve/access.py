@@ -1,0 +1,118 @@
+"""Who may connect: the token, the Host that was asked for, and the Origin of the page that asks.
+
+A page of any site can open a WebSocket to 127.0.0.1, and a name that its owner points there (DNS rebinding) makes
+it look like the same site. So Origin must be the host that was asked for, and a server on the loopback is asked
+for by its loopback names only. Programs that are no browsers send no Origin: they are let in, because no page can
+leave it out, and the token stands before them where there is one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from fdan_edge.errors import ConfigError
+
+VARIABLE = "FDAN_EDGE_TOKEN"
+_SHORTEST = 16  # characters; what can be guessed is no token
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Access:
+    """Of one server."""
+
+    token: str = ""  # empty: none is needed
+    hosts: frozenset[str] = frozenset()  # names it is asked for by; empty: any
+    origins: frozenset[str] = frozenset()  # of pages besides its own
+
+    def knows_host(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request asks for a name of this server."""
+        return not self.hosts or _host(headers)[0] in self.hosts
+
+    def knows_origin(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request comes from this server's page, from one that was named, or from no page."""
+        origin = headers.get("origin")
+        if origin is None or origin in self.origins:
+            return True
+        try:
+            parts = urlsplit(origin)
+            asking = parts.hostname, parts.port or _PORTS[parts.scheme]
+        except (ValueError, KeyError):
+            return False
+        name, port = _host(headers)
+        return bool(name) and asking == (name, port or _PORTS[parts.scheme])
+
+    def takes(self, token: str) -> bool:
+        """Whether this is the token, or none is needed."""
+        return not self.token or hmac.compare_digest(token.encode(), self.token.encode())
+
+    def takes_bearer(self, headers: Mapping[str, str]) -> bool:
+        """The same of a request's `Authorization: Bearer TOKEN`."""
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        return self.takes(token.strip() if kind.lower() == "bearer" else "")
+
+
+def access(host: str, token: str | None, origins: list[str]) -> Access:
+    """Who may connect to a server on `host`.
+
+    Args:
+        host: that it binds to.
+        token: as given; None: of the environment, else one is made where `host` is not the loopback.
+        origins: of other pages that may connect, as https://name[:port].
+
+    Raises:
+        ConfigError: the token can be guessed, or one of `origins` is none.
+    """
+    for origin in origins:
+        _check_origin(origin)
+    names = frozenset[str]()
+    if is_loopback(host):
+        own = {urlsplit(origin).hostname or "" for origin in origins}
+        names = frozenset({"localhost", "127.0.0.1", "::1", host.strip("[]").lower(), *own})
+    given = token if token is not None else os.environ.get(VARIABLE)
+    if given is not None:
+        _check_token(given)
+    made = "" if is_loopback(host) else secrets.token_urlsafe(24)
+    return Access(given or made, names, frozenset(origins))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _check_token(token: str) -> None:
+    if len(token) < _SHORTEST or not all("!" <= c <= "~" for c in token):
+        raise ConfigError(
+            f"a token has at least {_SHORTEST} characters of ASCII without blanks; without --token and {VARIABLE} "
+            "one is made where it is needed"
+        )
+
+
+def _check_origin(origin: str) -> None:
+    try:
+        parts = urlsplit(origin)
+        fits = parts.scheme in _PORTS and parts.hostname and f"{parts.scheme}://{parts.netloc}" == origin
+        _ = parts.port
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ConfigError(f"--origin {origin!r}: not of the form https://name or https://name:port")
+
+
+def _host(headers: Mapping[str, str]) -> tuple[str, int | None]:
+    """Name and port that a request asks for."""
+    try:
+        parts = urlsplit("//" + headers.get("host", ""))
+        return parts.hostname or "", parts.port
+    except ValueError:
+        return "", None

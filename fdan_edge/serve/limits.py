@@ -1,0 +1,46 @@
+"""What a client may ask for, so that one cannot take the machine from the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of a server; times in seconds."""
+
+    clients: int = 16  # that are heard at once
+    waiting: int = 64  # connections that have not said their first message
+    message: int = 65536  # bytes
+    speed: float = 2.0  # seconds of sound per second, in the long run
+    burst: float = 15.0  # seconds of sound at once: what a network holds back and then delivers
+    backlog: float = 3.0  # of sound that waits to be heard
+    greeting: float = 5.0  # until the first message
+    idle: float = 30.0  # between messages
+    sending: float = 10.0  # until a message to a client is on its way
+
+
+class Allowance:
+    """How much sound may still come: it refills with time, up to a burst.
+
+    Args:
+        speed: seconds of sound that a second brings.
+        burst: seconds of sound, at most and at first.
+    """
+
+    #: Seconds; a message costs so much at least, or empty ones would be free.
+    LEAST = 0.005
+
+    def __init__(self, speed: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._speed, self._burst, self._clock = speed, burst, clock
+        self._left, self._then = burst, clock()
+
+    def spend(self, seconds: float) -> bool:
+        """Whether a message of so many seconds may come now."""
+        now = self._clock()
+        self._left = min(self._burst, self._left + (now - self._then) * self._speed)
+        self._then = now
+        self._left -= max(seconds, self.LEAST)
+        return self._left >= 0
