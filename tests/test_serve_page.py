@@ -139,8 +139,8 @@ def test_a_server_that_comes_back_is_found_again(page: Page) -> None:
         page.wait(f"{STATE} === 'listening: microphone'")
         page.wait("document.querySelector('#label').textContent === 'angry'")
         assert page.evaluate("document.querySelector('#trouble').hidden") is True
-        assert page.text("#lost") != "0 s"
-        assert page.evaluate("document.querySelectorAll('#timeline .lost').length") == 1
+        page.wait("document.querySelector('#lost').textContent !== '0 s'")
+        page.wait("document.querySelectorAll('#timeline .lost').length === 1")
 
 
 def test_no_microphone(tmp_path: Path) -> None:
