@@ -83,7 +83,8 @@ def wheel(tree: Path, folder: Path, **environment: str) -> Path:
 
 def holds_every_module(made: Path, others: set[str]) -> None:
     names = {name for name in zipfile.ZipFile(made).namelist() if ".dist-info/" not in name}
-    assert names == sources() | {"fdan_edge/py.typed"} | others
+    page = {p.relative_to(ROOT).as_posix() for p in (ROOT / "fdan_edge" / "serve" / "static").iterdir()}
+    assert names == sources() | page | {"fdan_edge/py.typed"} | others
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
@@ -12,10 +13,20 @@ from anyio import to_thread
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fdan_edge.errors import one_line, printable
-from fdan_edge.serve.hub import Hub
+from fdan_edge.serve.hub import TOO_MANY, Hub
 from fdan_edge.serve.limits import Allowance
 from fdan_edge.serve.listener import Listener
-from fdan_edge.serve.protocol import FAILED, GOING, NORMAL, POLICY, Close, Start, parse_sound, parse_start
+from fdan_edge.serve.protocol import (
+    FAILED,
+    GOING,
+    NORMAL,
+    POLICY,
+    TRY_LATER,
+    Close,
+    Start,
+    parse_sound,
+    parse_start,
+)
 
 logger = logging.getLogger("fdan_edge.serve")
 
@@ -40,8 +51,10 @@ async def _attend(websocket: WebSocket, hub: Hub) -> Close | None:
     try:
         with hub.door():
             start = await _greet(websocket, hub)
-        with hub.place():
-            await _Client(websocket, hub, await _listener(start, hub), start.rate).run()
+        with hub.place() as seat:
+            client = _Client(websocket, hub, await _listener(start, hub), start.rate)
+            seat.leave = client.leave
+            await client.run()
     except Close as close:
         return close
     except WebSocketDisconnect:
@@ -87,23 +100,30 @@ class _Client:
         self._websocket, self._hub, self._listener, self._rate = websocket, hub, listener, rate
         self._came = anyio.Event()
         self._end: Exception | None = None
+        self._scope = anyio.CancelScope()
+
+    def leave(self) -> None:
+        """End, for want of speed."""
+        self._end = self._end or Close(TRY_LATER, TOO_MANY)
+        self._scope.cancel()
 
     async def run(self) -> NoReturn:
         """Raises: Close or WebSocketDisconnect, or what the stream raised."""
         await self._send(json.dumps({"type": "ready", **self._hub.about}))
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._until_its_end, self._hear, tasks.cancel_scope)
-            tasks.start_soon(self._until_its_end, self._tell, tasks.cancel_scope)
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._until_its_end, self._hear)
+                tasks.start_soon(self._until_its_end, self._tell)
         assert self._end is not None
         raise self._end
 
-    async def _until_its_end(self, part: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+    async def _until_its_end(self, part: Callable[[], Awaitable[None]]) -> None:
         """The first exception of either part ends both; a task group would wrap it."""
         try:
             await part()
         except Exception as error:
             self._end = self._end or error
-            scope.cancel()
+            self._scope.cancel()
 
     async def _hear(self) -> None:
         limits = self._hub.limits
@@ -125,7 +145,9 @@ class _Client:
             self._came = anyio.Event()
             more = True
             while more:
+                asked = time.monotonic()
                 turn = await to_thread.run_sync(self._listener.turn, limiter=self._hub.threads)
+                self._hub.waited(turn.begun - asked)
                 for message in turn.messages:
                     await self._send(message)
                 if turn.end is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,15 @@ from fdan_edge.serve.limits import Limits
 from fdan_edge.serve.listener import Hearing
 from fdan_edge.serve.metrics import Metrics
 from fdan_edge.serve.protocol import TRY_LATER, Close
+
+TOO_MANY = "this machine is too slow for so many; try again later"
+
+
+@dataclass(eq=False)
+class Seat:
+    """Of a client that is heard."""
+
+    leave: Callable[[], None] = lambda: None  # ends it for want of speed
 
 
 @dataclass
@@ -28,10 +39,18 @@ class Hub:
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
     stopping: bool = False
-    heard: int = 0  # clients now
     waiting: int = 0  # connections before their first message
+    clock: Callable[[], float] = time.monotonic
+    _seats: list[Seat] = field(default_factory=list)  # the oldest first
+    _late: float = 0.0  # s that sound waits, on average
+    _shed: float = -math.inf  # when clients last had to go
     _connections: set[anyio.CancelScope] = field(default_factory=set)
     _threads: anyio.CapacityLimiter | None = None
+
+    @property
+    def heard(self) -> int:
+        """Clients now."""
+        return len(self._seats)
 
     @property
     def threads(self) -> anyio.CapacityLimiter:
@@ -68,21 +87,36 @@ class Hub:
             self.waiting -= 1
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> Iterator[Seat]:
         """For a client that is heard.
 
         Raises:
-            Close: all are taken.
+            Close: all are taken, or the machine was too slow for those who were there.
         """
         if self.heard >= self.limits.clients:
             raise Close(TRY_LATER, f"this server hears {self.limits.clients} at once, and all are there")
-        self.heard += 1
+        if self.clock() < self._shed + self.limits.busy:
+            raise Close(TRY_LATER, TOO_MANY)
+        self._seats.append(seat := Seat())
         self.metrics.began()
         try:
-            yield
+            yield seat
         finally:
-            self.heard -= 1
+            self._seats.remove(seat)
             self.metrics.clients.dec()
+
+    def waited(self, seconds: float) -> None:
+        """A client's sound has waited so long for a thread: where that is usual, the youngest tenth must go.
+
+        Else all would lose sound, again and again, and none would be heard for long enough to be understood.
+        """
+        self._late += (seconds - self._late) / (3 * max(1, self.heard))  # over about three turns of each
+        now = self.clock()
+        if self._late <= self.limits.late or now < self._shed + self.limits.respite or self.heard < 2:
+            return
+        self._shed = now
+        for seat in self._seats[-max(1, self.heard // 10) :]:
+            seat.leave()
 
     async def stop(self) -> None:
         """Close every connection; returns when they are closed, or after some seconds."""

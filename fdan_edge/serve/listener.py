@@ -50,6 +50,7 @@ class Turn:
 
     messages: list[str]  # events as JSON
     more: bool  # sound may still wait
+    begun: float  # on the clock of time.monotonic
     end: str | None = None  # the reason, after the last
 
 
@@ -108,20 +109,20 @@ class Listener:
     def turn(self) -> Turn:
         """Hear what waits, but not so much that others wait for long."""
         messages: list[str] = []
-        heard = 0.0
+        heard, begun = 0.0, time.monotonic()
         while heard < _TURN:
             piece = self._backlog.take()
             if piece is None:
-                return Turn(messages, more=False)
+                return Turn(messages, False, begun)
             seconds = len(piece.samples) / self._rate if isinstance(piece, Sound) else 0.0
             events = [self._timed(event) for event in self._hear(piece)]
             self._metrics.heard(seconds, events)
             messages += [json.dumps(to_dict(event), allow_nan=False) for event in events]
             if isinstance(piece, End):
-                return Turn(messages, more=False, end=piece.reason)
+                return Turn(messages, False, begun, piece.reason)
             heard += seconds
             self._arrivals.forget(self._stream.time - _KEPT)
-        return Turn(messages, more=True)
+        return Turn(messages, True, begun)
 
     def _hear(self, piece: Piece) -> list[Event]:
         if isinstance(piece, Sound):

@@ -22,7 +22,8 @@ Closes, each with one line that says why:
     1008  token wrong or missing, more sound than real time allows, silence on the line, results not read
     1009  a message that is too large
     1011  this client's stream failed
-    1013  as many clients as this server takes are there
+    1013  as many clients as this server takes are there, or more than its machine is fast enough for: of these the
+          youngest are closed
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -68,6 +69,9 @@ def make_hub(
 
 def server(hub: Hub, place: Place) -> Server:
     """A server to run with a socket of `listen`, until SIGINT or SIGTERM."""
+    # Threads wait for each other in steps of this, 5 ms by default, and the model is short work: with 50 clients a
+    # result took 174 ms (median), and 26 so.
+    sys.setswitchinterval(1e-4)
     config = uvicorn.Config(
         make_app(hub),
         log_config=None,
