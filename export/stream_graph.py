@@ -23,9 +23,9 @@ from fdan_edge.export.gate import HeldOut, compare
 from fdan_edge.export.graph import FRONTEND, Graph
 from fdan_edge.files import sha256, write_bytes
 from fdan_edge.frontend import LogMel
-from fdan_edge.runner import INPUT, OUTPUT, Probabilities, checked_windows
+from fdan_edge.runner import INPUT, OUTPUT, POWER, Probabilities, checked_windows
 from fdan_edge.stream.frames import mel_power
-from fdan_edge.stream.frontend import FRONT_END_KEY, POWER, FrontEnd
+from fdan_edge.stream.frontend import FRONT_END_KEY, FrontEnd
 from fdan_edge.stream.onnx_frames import OnnxFrameRunner, write_front_end
 
 #: Of a probability, between a stream graph and its artifact. The power is the exact one of fp32's front end; that

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from fdan_edge.errors import BundleError, MissingDependencyError, one_line
-from fdan_edge.runner import COMPUTE, COPY_IN, COPY_OUT, INPUT, OUTPUT, Probabilities, checked_windows
+from fdan_edge.runner import COMPUTE, COPY_IN, COPY_OUT, INPUT, OUTPUT, POWER, Probabilities, checked_windows
 from fdan_edge.spec import METADATA_KEY, ModelSpec
-from fdan_edge.stream.frontend import POWER
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # CUDA rounds the factors of an fp32 convolution to 11 bits unless told not to: not what the export has checked.

@@ -72,8 +72,8 @@ class Recognizer:
                 f"expected floating-point samples (n,) or (n, channels), got {waveform.dtype} {waveform.shape}"
             )
         low, high = audio.RATES
-        if not low <= sample_rate <= high:
-            raise AudioError(f"sample_rate = {sample_rate}: valid are {low} to {high} Hz")
+        if not isinstance(sample_rate, (int, np.integer)) or not low <= sample_rate <= high:
+            raise AudioError(f"sample_rate = {sample_rate!r}: valid are {low} to {high} Hz")
         mono = Converter(sample_rate, self.spec.sample_rate)(waveform, last=True)
         return recognised(self._runner, audio.prepare(mono, self.spec.sample_rate, self.spec.trim_db))
 

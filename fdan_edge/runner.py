@@ -15,6 +15,8 @@ Probabilities = NDArray[np.float32]
 
 #: Names of the input and the output of every graph and engine.
 INPUT, OUTPUT = "waveform", "probabilities"
+#: Name of the input of a graph that begins after the mel filterbank.
+POWER = "mel_power"
 #: Parts of a prediction whose milliseconds a runner's `times` may give.
 COPY_IN, COMPUTE, COPY_OUT = "copy in", "compute", "copy out"
 

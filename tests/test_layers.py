@@ -58,6 +58,7 @@ LAYERS = [
         "fdan_edge.engines",
         "fdan_edge.runner",
         "fdan_edge.onnx_runner",
+        "fdan_edge.stream",
         "fdan_edge.cuda_graph",
         "fdan_edge.trt_runner",
         "fdan_edge.runners",
@@ -67,6 +68,8 @@ LAYERS = [
     ],
     [
         "fdan_edge.infer",
+        "fdan_edge.recognizer",
+        "fdan_edge.serve",
         "fdan_edge.evaluate",
         "fdan_edge.target",
         "fdan_edge.embed",
@@ -111,6 +114,10 @@ RUNTIME = [
     "trt_runner",
     "runners",
     "infer",
+    "recognizer",
+    *sorted(
+        f"{p.parent.name}.{p.stem}" for folder in ("stream", "serve") for p in (PACKAGE / folder).glob("[!_]*.py")
+    ),
     "nvml",
     "machine",
     "coldstart",
@@ -131,6 +138,11 @@ RUNTIME = [
     "cli.show",
     "cli.show_bench",
     "cli.run_bench",
+    "cli.stream",
+    "cli.serve",
+    "cli.live_view",
+    "cli.show_stream",
+    "cli.show_windows",
 ]
 TRAINING_ONLY = {
     "torch",

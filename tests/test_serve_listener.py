@@ -25,7 +25,7 @@ class Clock:
 
 
 def listener(rate: int = RATE, stream: FakeStream | None = None, clock: Clock | None = None) -> Listener:
-    return Listener(stream or FakeStream(), rate, Limits(), Metrics(), clock or Clock())
+    return Listener(stream or FakeStream(), rate, Limits(backlog=3.0), Metrics(), clock or Clock())
 
 
 def block(seconds: float, rate: int = RATE) -> NDArray[np.float32]:
@@ -119,7 +119,7 @@ def test_after_the_end_nothing_comes() -> None:
 
 def test_counts() -> None:
     metrics = Metrics()
-    made = Listener(FakeStream(), RATE, Limits(), metrics, Clock())
+    made = Listener(FakeStream(), RATE, Limits(backlog=3.0), metrics, Clock())
     for _ in range(40):
         made.bring(block(0.1))
     drained(made)
@@ -128,3 +128,10 @@ def test_counts() -> None:
     assert "fdan_edge_lost_seconds_total 1.0" in text
     assert 'fdan_edge_results_total{label="angry"} 30.0' in text
     assert "fdan_edge_result_latency_seconds_count 30.0" in text
+
+
+def test_messages_without_sound_leave_nothing_behind() -> None:
+    made = listener()
+    for _ in range(1000):
+        made.bring(np.zeros(0, np.float32))
+    assert made._arrivals.ago(0.0) is None

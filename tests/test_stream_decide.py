@@ -112,6 +112,18 @@ def test_the_last_segment_has_the_label_that_is_likeliest_in_the_end() -> None:
     assert segments[0].confidence == pytest.approx(0.8)
 
 
+def test_the_final_result_says_what_the_segment_after_it_says() -> None:
+    decider = Decider(LABELS, Settings(smoothing=0.0, hold=60), Fixed(0.5), HOP)
+    decider.begin(0.0)
+    decider.hear(0.0, 1.0, np.array(ANGRY, np.float32))
+    result, ended = decider.hear(0.0, 1.2, np.array(SAD, np.float32), final=True)
+    segment = decider.end(1.2)
+    assert ended is None
+    assert segment is not None
+    assert (result.label, result.confidence, result.final) == ("sad", segment.confidence, True)
+    assert (segment.label, segment.start, segment.end) == ("sad", 0.0, 1.2)
+
+
 def test_the_doubt_falls_with_what_was_heard() -> None:
     decider = Decider(LABELS, Settings(), Doubt(0.0, -2.0, 1 / 3, 3.0), HOP)
     decider.begin(0.0)

@@ -133,9 +133,11 @@ def test_the_sound_after_the_end_is_refused() -> None:
         stream.finish()
 
 
-@pytest.mark.parametrize("samples", [np.zeros((2, 2)), np.array([0.0, np.nan]), np.array([np.inf])])
+@pytest.mark.parametrize(
+    "samples", [np.zeros((2, 2)), np.array([0.0, np.nan]), np.array([np.inf]), np.zeros(9, np.int16)]
+)
 def test_samples_that_are_no_sound(samples: NDArray[np.float64]) -> None:
-    with pytest.raises(AudioError, match="one channel of finite samples"):
+    with pytest.raises(AudioError, match="one channel of finite floating-point samples"):
         Stream(Fake(), ENERGY).push(samples)
 
 

@@ -86,6 +86,7 @@ def scores(said: Predictions, information: float) -> dict[str, Any]:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> TaskFit:
+    monkeypatch.setattr("fdan_edge.reproduce.machine", lambda: {"processor": "x"})  # a real one's load changes
     made = TaskFit()
     monkeypatch.setattr(reproduce, "fit", made)
     return made

@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from fdan_edge.runner import POWER
 from fdan_edge.spec import METADATA_KEY, ModelSpec
-from fdan_edge.stream.frontend import FRONT_END_KEY, POWER, FrontEnd
+from fdan_edge.stream.frontend import FRONT_END_KEY, FrontEnd
 from fdan_edge.stream.onnx_frames import write_front_end
 
 SPEC = ModelSpec(("angry", "sad"), 16000, 4, 2, 40.0)

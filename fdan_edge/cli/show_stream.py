@@ -42,6 +42,8 @@ def line(text: str) -> None:
     Raises:
         BrokenPipeError: nobody reads any more; Python's own flush at the end will not fail on it again.
     """
+    if sys.stdout is None:  # closed by who started us
+        return
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()

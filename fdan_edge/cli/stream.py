@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -115,6 +116,8 @@ def stream(
     settings = Settings(hop=hop, unknown_below=unknown, vad=vad)
     wanted = _Wanted(source, mic or device is not None, device or "", realtime, rate, channels, format_)
     files = {"--rttm": rttm, "--csv": csv, "--audacity": audacity}
+    if seconds is not None and not math.isfinite(seconds):
+        raise ConfigError(f"--seconds {seconds}: not a length; without it the stream goes on")
     _check_files(files, source)
     sound = wanted.open()
     with (
@@ -174,13 +177,16 @@ class _Wanted:
 
 def _check_files(files: dict[str, Path | None], source: str | None) -> None:
     """Raise ConfigError where one file would be written over another, or over what is heard."""
+    from fdan_edge.stream.annotate import part
+
     taken = {Path(source).resolve(): "the source"} if source not in (None, "-") else {}
     for option, path in files.items():
         if path is None:
             continue
-        if path.resolve() in taken:
-            raise ConfigError(f"{option} {path}: is {taken[path.resolve()]} too; name another file")
-        taken[path.resolve()] = option
+        for one in (path.resolve(), part(path.resolve())):
+            if one in taken:
+                raise ConfigError(f"{option} {path}: is {taken[one]} too; name another file")
+            taken[one] = option
 
 
 def _annotations(files: dict[str, Path | None], source: Source, spec: ModelSpec) -> Iterator[Annotation]:
@@ -219,13 +225,14 @@ def _each(sinks: Sequence[Handle], events: list[Event]) -> None:
 
 @contextlib.contextmanager
 def _stops() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, `kill` and a terminal that closes set; a second Ctrl-C is as ever."""
+    """An event that Ctrl-C, `kill` and a terminal that closes set; a second one of these is as ever."""
     stop = threading.Event()
     terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def ask(number: int, frame: Any) -> None:  # noqa: ARG001
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # where a reader of ours is stuck, we are
         if number == signal.SIGHUP:  # what is written to a terminal that is gone fails
             null = os.open(os.devnull, os.O_WRONLY)
             for terminal in terminals:

@@ -50,12 +50,17 @@ class Access:
 
     def takes(self, token: str) -> bool:
         """Whether this is the token, or none is needed."""
-        return not self.token or hmac.compare_digest(token.encode(), self.token.encode())
+        return not self.token or hmac.compare_digest(_bytes(token), _bytes(self.token))
 
     def takes_bearer(self, headers: Mapping[str, str]) -> bool:
         """The same of a request's `Authorization: Bearer TOKEN`."""
         kind, _, token = headers.get("authorization", "").partition(" ")
         return self.takes(token.strip() if kind.lower() == "bearer" else "")
+
+
+def _bytes(token: str) -> bytes:
+    """Any text that JSON may hold."""
+    return token.encode(errors="surrogatepass")
 
 
 def access(host: str, token: str | None, origins: list[str]) -> Access:

@@ -16,7 +16,7 @@ class Limits:
     message: int = 65536  # bytes
     speed: float = 2.0  # seconds of sound per second, in the long run
     burst: float = 15.0  # seconds of sound at once: what a network holds back and then delivers
-    backlog: float = 3.0  # of sound that waits to be heard
+    backlog: float = 5.0  # of sound that waits to be heard
     late: float = 0.5  # that sound may wait for a thread, on average, before clients must go
     respite: float = 1.0  # between two times that some must
     busy: float = 10.0  # after which others may come again

@@ -98,6 +98,8 @@ class Listener:
 
     def bring(self, samples: Samples) -> None:
         """Sound (n,) has come."""
+        if not len(samples):
+            return
         self._brought += len(samples)
         self._arrivals.mark(self._brought / self._rate)
         self._backlog.put(samples)
@@ -128,7 +130,8 @@ class Listener:
         if isinstance(piece, Sound):
             return self._stream.push(self._convert(piece.samples))
         if isinstance(piece, Hole):
-            return self._stream.lost(self._convert.length(piece.samples), piece.reason)
+            before = self._stream.push(self._convert.rest())  # nothing is heard across a hole
+            return [*before, *self._stream.lost(self._convert.length(piece.samples), piece.reason)]
         rest = self._convert(_NOTHING, last=True)
         return [*self._stream.push(rest), *self._stream.finish(piece.reason)]
 

@@ -3,7 +3,23 @@
 Imports no torch.
 """
 
-from fdan_edge.stream.engine import Stream
-from fdan_edge.stream.settings import Settings
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fdan_edge.stream.engine import Stream
+    from fdan_edge.stream.settings import Settings
 
 __all__ = ["Settings", "Stream"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when they are first asked for: the command line needs some modules of this package at once."""
+    if name == "Settings":
+        from fdan_edge.stream.settings import Settings
+
+        return Settings
+    if name == "Stream":
+        from fdan_edge.stream.engine import Stream
+
+        return Stream
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -31,7 +31,8 @@ class Annotation:
         if path.is_dir():
             raise ConfigError(f"{path}: is a folder; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._part = path, path.with_name(f"{path.name}.part")
+        whole = path.exists() and not path.is_file()  # a pipe or a device stays what it is
+        self._path, self._part = path, path if whole else part(path)
         self._line = line
         self._file = self._part.open("w", encoding="utf-8", newline="")
         self._file.write(head)
@@ -51,8 +52,13 @@ class Annotation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        if kind is None:
+        if kind is None and self._part != self._path:
             self._part.replace(self._path)
+
+
+def part(path: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return path.with_name(f"{path.name}.part")
 
 
 def rttm(path: Path, recording: str) -> Annotation:

@@ -53,7 +53,9 @@ class Decider:
         smoothed = self._smooth(raw.astype(np.float64), time - start, time)
         before, self._heard = self._heard, time
         self._limit = self._doubt(time - start)
-        ended = self._follow(smoothed, before)
+        ended = None if final else self._follow(smoothed, before)
+        if final:  # as `end` will have it
+            self._label = self._candidate(smoothed)
         label = self._label or UNKNOWN
         share = self._share(label, smoothed)
         return Result(time, start, label, share, self._named(smoothed), self._named(raw), final), ended

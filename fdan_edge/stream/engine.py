@@ -68,9 +68,12 @@ class Stream:
             ValueError: the stream was finished.
         """
         self._check_open()
-        samples = np.asarray(samples, np.float32)
-        if samples.ndim != 1 or not np.isfinite(samples).all():
-            raise AudioError(f"a stream hears one channel of finite samples, got shape {samples.shape}")
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating) or not np.isfinite(samples).all():
+            raise AudioError(
+                f"a stream hears one channel of finite floating-point samples, got {samples.dtype} {samples.shape}"
+            )
+        samples = samples.astype(np.float32, copy=False)
         events: list[Event] = []
         for first in range(0, len(samples), _BLOCK):
             block = samples[first : first + _BLOCK]

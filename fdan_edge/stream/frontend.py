@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from fdan_edge.runner import Probabilities
 from fdan_edge.spec import ModelSpec
 
-#: Names of the input and of the metadata entry of a graph that begins after the mel filterbank.
-POWER = "mel_power"
+#: Name of the metadata entry of a graph that begins after the mel filterbank.
 FRONT_END_KEY = "fdan_edge_front_end"
 
 

@@ -101,8 +101,11 @@ class _Listener:
                     end = piece
                     break
                 self._hear(piece, most)
-        except (BrokenPipeError, KeyboardInterrupt):
+        except BrokenPipeError:
             pass
+        except KeyboardInterrupt:
+            if stop.is_set():  # asked for twice
+                raise
         self._finish(end)
         return end
 

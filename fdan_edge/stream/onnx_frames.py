@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fdan_edge.errors import BundleError, one_line
 from fdan_edge.onnx_runner import OnnxSession
-from fdan_edge.runner import Probabilities
-from fdan_edge.stream.frontend import FRONT_END_KEY, POWER, FrontEnd
+from fdan_edge.runner import POWER, Probabilities
+from fdan_edge.stream.frontend import FRONT_END_KEY, FrontEnd
 
 _LONGEST = 1 << 16  # samples of a frame: damage shall not cost gigabytes
 

@@ -167,6 +167,7 @@ class Pcm:
         self._descriptor = descriptor
         self._patient = stat.S_ISREG(os.fstat(descriptor).st_mode)
         self.live = not self._patient
+        self._left: int | None = None  # bytes of sound that a WAV header promises
         self._rest = self._exactly(12)
         if not self._rest:
             raise AudioError("standard input: no sound came")
@@ -206,8 +207,12 @@ class Pcm:
 
     def _read(self) -> bytes:
         while not self._closed.is_set():
+            if self._left == 0:
+                return b""  # what follows are notes, no sound
             if select.select([self._descriptor], [], [], 0.2)[0]:
-                return os.read(self._descriptor, 1 << 16)
+                data = os.read(self._descriptor, min(1 << 16, self._left or 1 << 16))
+                self._left = None if self._left is None else self._left - len(data)
+                return data
         return b""
 
     def _exactly(self, size: int) -> bytes:
@@ -218,14 +223,15 @@ class Pcm:
         return data
 
     def _header(self) -> Format:
-        """What a WAV header says of its samples; sizes of what a program streams mean nothing."""
+        """What a WAV header says of its samples; a size that was written before the sound was there is none."""
         found: Format | None = None
         while len(head := self._exactly(8)) == 8:
             name, size = struct.unpack("<4sI", head)
             if name == b"data" and found:
+                self._left = size if 0 < size < _STREAMED else None
                 return found
             size += size % 2
-            if name == b"fmt ":
+            if name == b"fmt " and size <= 1 << 16:
                 found = _wav_format(self._exactly(size))
                 continue
             while size and (skipped := self._exactly(min(size, 1 << 16))):
@@ -236,6 +242,7 @@ class Pcm:
 #: WAVE_FORMAT_PCM and WAVE_FORMAT_IEEE_FLOAT by bits.
 _WAV_SAMPLES = {(1, 8): "u8", (1, 16): "s16", (1, 32): "s32", (3, 32): "f32"}
 _EXTENSIBLE = 0xFFFE
+_STREAMED = 0x7FFFF000  # bytes; from here on a size stands for "until the end"
 
 
 def _wav_format(chunk: bytes) -> Format:
