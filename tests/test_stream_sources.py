@@ -233,6 +233,13 @@ def test_the_sizes_of_a_streamed_wav_mean_nothing(size: int) -> None:
         assert len(drained(Pcm(Format(), end))[0]) == len(NOISE)
 
 
+def test_chunks_behind_the_samples_are_no_sound() -> None:
+    data = wav(NOISE)
+    with pipe(data + b"LIST" + struct.pack("<I", 70_000) + bytes(70_000)) as end:
+        got, _ = drained(Pcm(Format(), end))
+    assert len(got) == len(NOISE)
+
+
 def test_chunks_before_the_samples_are_passed_over() -> None:
     data = wav(NOISE)
     other = b"LIST" + struct.pack("<I", 70_001) + bytes(70_002)  # padded to an even size
