@@ -8,14 +8,11 @@ filterbank) is the same for a frame whatever window it is in, so the device comp
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx.utils
-from numpy.typing import NDArray
-from typing_extensions import Self
 
 from fdan_edge.bundle import STREAM_SUFFIX
 from fdan_edge.errors import ExportError, one_line
@@ -23,8 +20,8 @@ from fdan_edge.export.gate import HeldOut, compare
 from fdan_edge.export.graph import FRONTEND, Graph
 from fdan_edge.files import sha256, write_bytes
 from fdan_edge.frontend import LogMel
-from fdan_edge.runner import INPUT, OUTPUT, POWER, Probabilities, checked_windows
-from fdan_edge.stream.frames import mel_power
+from fdan_edge.runner import INPUT, OUTPUT, POWER, Probabilities
+from fdan_edge.stream.frames import WholeWindows
 from fdan_edge.stream.frontend import FRONT_END_KEY, FrontEnd
 from fdan_edge.stream.onnx_frames import OnnxFrameRunner, write_front_end
 
@@ -77,25 +74,6 @@ def stream_graph(model: onnx.ModelProto, frontend: FrontEnd) -> onnx.ModelProto:
     except Exception as error:  # the checker and its shape inference raise their own kinds
         raise ExportError(f"no graph for live streams: {one_line(error)}") from None
     return made
-
-
-class WholeWindows:
-    """A stream graph as a `Runner` of windows, for comparisons."""
-
-    def __init__(self, runner: OnnxFrameRunner) -> None:
-        self.runner, self.name, self.spec = runner, runner.name, runner.spec
-
-    def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of windows (n, spec.window)."""
-        return self.runner.predict_power(mel_power(checked_windows(waveforms, self.spec), self.runner.frontend))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
 
 def check_stream(

@@ -25,12 +25,12 @@ from fdan_edge.export import to_onnx
 from fdan_edge.export.artifacts import Maker
 from fdan_edge.export.gate import HeldOut
 from fdan_edge.export.plan import Plan
-from fdan_edge.export.stream_graph import WholeWindows, check_stream, front_end, stream_graph
+from fdan_edge.export.stream_graph import check_stream, front_end, stream_graph
 from fdan_edge.frontend import LogMel
 from fdan_edge.onnx_runner import OnnxRunner
 from fdan_edge.runner import POWER
 from fdan_edge.spec import METADATA_KEY
-from fdan_edge.stream.frames import mel_power
+from fdan_edge.stream.frames import WholeWindows, mel_power
 from fdan_edge.stream.frontend import FRONT_END_KEY, FrontEnd
 from fdan_edge.stream.onnx_frames import OnnxFrameRunner, read_front_end, write_front_end
 from fdan_edge.targets import TARGETS

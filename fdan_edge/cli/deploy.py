@@ -7,7 +7,17 @@ from typing import Annotated, Optional
 
 import typer
 
-from fdan_edge.cli.options import AsJson, Speech, Threads, needs_training, parsed, print_json
+from fdan_edge.cli.options import (
+    AsJson,
+    Precision,
+    Rebuild,
+    Runtime,
+    Speech,
+    Threads,
+    needs_training,
+    parsed,
+    print_json,
+)
 from fdan_edge.errors import AudioError, ConfigError, MissingDependencyError
 from fdan_edge.roofline import CARDS
 from fdan_edge.targets import TARGETS
@@ -87,18 +97,9 @@ def infer(
     paths: Annotated[
         list[Path], typer.Argument(metavar="FILE", help="Sound files or videos, or folders of sound files.")
     ],
-    runtime: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="NAME", help="The runtime to use.", show_default="the fastest that fits"),
-    ] = None,
-    precision: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="NAME", help="Of a bundle's precisions.", show_default="what fits the runtime"),
-    ] = None,
-    rebuild: Annotated[
-        bool,
-        typer.Option("--rebuild", metavar="", help="Build a TensorRT engine for this machine where none fits."),
-    ] = False,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    rebuild: Rebuild = False,
     windows: Annotated[
         bool,
         typer.Option("--windows", metavar="", help="Follow each file in time, as `fdan-edge stream` does."),

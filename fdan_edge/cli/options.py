@@ -28,6 +28,26 @@ ConfigFile = Annotated[
 ]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for programs.")]
+Runtime = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="NAME", help="The runtime to use.", show_default="the fastest that fits"),
+]
+Precision = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="NAME", help="Of a bundle's precisions.", show_default="what fits the runtime"),
+]
+Rebuild = Annotated[
+    bool,
+    typer.Option("--rebuild", metavar="", help="Build a TensorRT engine for this machine where none fits."),
+]
+Hop = Annotated[float, typer.Option(metavar="SECONDS", help="Between results.")]
+Unknown = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(metavar="P", help="Below this confidence it says unknown.", show_default="the model's own"),
+]
+VoiceActivity = Annotated[
+    str, typer.Option(metavar="NAME", help="Who tells speech from silence: auto, silero, energy or none.")
+]
 Threads = Annotated[int, typer.Option(metavar="N", min=0, max=1024, help="Threads of the runtime; 0: all cores.")]
 
 

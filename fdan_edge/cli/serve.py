@@ -8,9 +8,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from fdan_edge.cli.options import Threads
+from fdan_edge.cli.options import Hop, Precision, Runtime, Threads, Unknown, VoiceActivity
 from fdan_edge.errors import INSTALL_SERVE, MissingDependencyError
-from fdan_edge.stream.settings import VADS
 
 
 def serve(
@@ -32,20 +31,11 @@ def serve(
     origin: Annotated[
         list[str], typer.Option("--origin", metavar="URL", help="Another page that may connect; repeat for more.")
     ] = [],  # noqa: B006
-    runtime: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="NAME", help="The runtime to use.", show_default="the fastest that fits"),
-    ] = None,
-    precision: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="NAME", help="Of a bundle's precisions.", show_default="what fits the runtime"),
-    ] = None,
-    vad: Annotated[str, typer.Option(metavar="NAME", help=f"Voice activity: {', '.join(VADS)}.")] = "auto",
-    hop: Annotated[float, typer.Option(metavar="SECONDS", help="Between results.")] = 0.25,
-    unknown: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(metavar="P", help="Below this confidence: unknown.", show_default="the model's own"),
-    ] = None,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    vad: VoiceActivity = "auto",
+    hop: Hop = 0.25,
+    unknown: Unknown = None,
     threads: Threads = 1,
 ) -> None:
     """Show emotions live in a browser: its microphone in, a page with probabilities and a timeline out.

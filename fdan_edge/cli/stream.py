@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from fdan_edge.cli.options import Hop, Precision, Rebuild, Runtime, Threads, Unknown, VoiceActivity
 from fdan_edge.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -65,29 +66,13 @@ def stream(
         Optional[float],  # noqa: UP045
         typer.Option(metavar="N", min=0.1, help="End after so much sound.", show_default="never"),
     ] = None,
-    hop: Annotated[float, typer.Option(metavar="SECONDS", help="Between results.")] = 0.25,
-    unknown: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(metavar="P", help="Below this confidence it says unknown.", show_default="the model's own"),
-    ] = None,
-    vad: Annotated[
-        str, typer.Option(metavar="NAME", help="Who tells speech from silence: auto, silero, energy or none.")
-    ] = "auto",
-    runtime: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="NAME", help="The runtime to use.", show_default="the fastest that fits"),
-    ] = None,
-    precision: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="NAME", help="Of a bundle's precisions.", show_default="what fits the runtime"),
-    ] = None,
-    rebuild: Annotated[
-        bool,
-        typer.Option("--rebuild", metavar="", help="Build a TensorRT engine for this machine where none fits."),
-    ] = False,
-    threads: Annotated[
-        int, typer.Option(metavar="N", min=0, max=1024, help="Threads of the runtime; 0: all cores.")
-    ] = 1,
+    hop: Hop = 0.25,
+    unknown: Unknown = None,
+    vad: VoiceActivity = "auto",
+    runtime: Runtime = None,
+    precision: Precision = None,
+    rebuild: Rebuild = False,
+    threads: Threads = 1,
     rttm: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the segments as RTTM.")] = None,  # noqa: UP045
     csv: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the segments as csv.")] = None,  # noqa: UP045
     audacity: Annotated[

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
-
 from fdan_edge.serve.limits import Limits
 from fdan_edge.serve.metrics import Metrics
 from fdan_edge.stream.backlog import Backlog, Converter, End, Hole, Piece, Samples, Sound
@@ -18,7 +16,6 @@ from fdan_edge.stream.events import Event, Result, to_dict
 
 _TURN = 0.5  # s of sound that one turn hears, before others have theirs
 _KEPT = 2.0  # s of sound whose arrival is remembered beyond what was heard
-_NOTHING: Samples = np.zeros(0, np.float32)
 
 
 class Hearing(Protocol):
@@ -132,8 +129,7 @@ class Listener:
         if isinstance(piece, Hole):
             before = self._stream.push(self._convert.rest())  # nothing is heard across a hole
             return [*before, *self._stream.lost(self._convert.length(piece.samples), piece.reason)]
-        rest = self._convert(_NOTHING, last=True)
-        return [*self._stream.push(rest), *self._stream.finish(piece.reason)]
+        return [*self._stream.push(self._convert.rest()), *self._stream.finish(piece.reason)]
 
     def _timed(self, event: Event) -> Event:
         """With its latency; a final result has none, because it waits for the pause that ends the speech."""

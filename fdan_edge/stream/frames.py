@@ -7,10 +7,14 @@ hear zeros there, are its own.
 
 from __future__ import annotations
 
+from types import TracebackType
+
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
-from fdan_edge.stream.frontend import FrontEnd
+from fdan_edge.runner import Probabilities, checked_windows
+from fdan_edge.stream.frontend import FrameRunner, FrontEnd
 
 Samples = NDArray[np.float32]
 
@@ -51,6 +55,25 @@ class Filterbank:
             weighted = power[:, self._bins] * self._weights
             made[first : first + _AT_ONCE] = np.add.reduceat(weighted, self._starts, axis=1)
         return made
+
+
+class WholeWindows:
+    """A `FrameRunner` as a `Runner`, which computes every window on its own."""
+
+    def __init__(self, runner: FrameRunner) -> None:
+        self.runner, self.name, self.spec = runner, runner.name, runner.spec
+
+    def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
+        """Probabilities (n, C) of windows (n, spec.window)."""
+        return self.runner.predict_power(mel_power(checked_windows(waveforms, self.spec), self.runner.frontend))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
 
 
 class Ring:

@@ -83,13 +83,6 @@ class Listener:
         self._last = 0  # end of the last step that did
         self._told = 0  # end of the last window that was due
 
-    @property
-    def oldest(self) -> int:
-        """The first sample that may still be asked for."""
-        if self._begin is not None:
-            return max(self._begin, self.position - self._window - self._pause - self._grid)
-        return max(self._floor, self.position - len(self._step) - ONSET * self._vad.step - self._pad - self._grid)
-
     def hear(self, samples: NDArray[np.float32]) -> Iterator[Mark]:
         """What happens within the next samples, in its order."""
         while len(samples):

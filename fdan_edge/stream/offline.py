@@ -17,7 +17,7 @@ from fdan_edge.stream.decide import Decider
 from fdan_edge.stream.doubt import doubt_of
 from fdan_edge.stream.engine import checked, events_of, hearing, placed
 from fdan_edge.stream.events import Ended, Event
-from fdan_edge.stream.frames import mel_power
+from fdan_edge.stream.frames import WholeWindows
 from fdan_edge.stream.frontend import FrameRunner
 from fdan_edge.stream.listener import Due, Listener
 from fdan_edge.stream.settings import Settings
@@ -49,14 +49,8 @@ def timeline(runner: Runner | FrameRunner, waveform: Waveform, settings: Setting
 def _predicted(
     runner: Runner | FrameRunner, waveform: Waveform, due: list[Due], grid: int
 ) -> Iterator[Probabilities]:
+    whole = WholeWindows(cast("FrameRunner", runner)) if hasattr(runner, "frontend") else runner
     for first in range(0, len(due), _BATCH):
         batch = itertools.islice(due, first, first + _BATCH)
         windows = [placed(waveform[one.start : one.end], runner.spec.window, grid) for one in batch]
-        yield checked(_predict(runner, np.stack(windows)))
-
-
-def _predict(runner: Runner | FrameRunner, windows: Waveform) -> Probabilities:
-    if hasattr(runner, "frontend"):
-        frames = cast("FrameRunner", runner)
-        return frames.predict_power(mel_power(windows, frames.frontend))
-    return runner.predict(windows)
+        yield checked(whole.predict(np.stack(windows)))
