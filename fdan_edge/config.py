@@ -52,6 +52,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "protocol": ("speaker", "loso", "kfold", "text", "official", "random"),
     "acoustic_path": ("skip", "bank"),
     "lmmd_classes": ("all", "shared"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "torch_compile": ("none", "default", "reduce-overhead", "max-autotune"),
 }
 #: setting -> (lowest, highest) value that makes sense
 _RANGES: dict[str, tuple[float, float]] = {
@@ -101,6 +103,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
     "split_seed": (0, 2**31 - 1),
     "threads": (0, 1024),
+    "bad_steps": (1, 100_000),
+    "save_minutes": (0, 1e6),
 }
 
 
@@ -164,7 +168,7 @@ class Config:
     video_frames: int = 3  # of each video, at the middles of as many equal parts
     # training
     epochs: int = 20
-    batch_size: int = 32
+    batch_size: int = 32  # of all processes together, whatever their number
     face_batch_size: int = 32
     optimizer: str = "adamw"
     lr: float = 1e-3
@@ -196,6 +200,12 @@ class Config:
     seed: int = 0
     split_seed: int = 0  # of the random protocol, and of validation parts that are made at random
     threads: int = 0  # 0: PyTorch's choice
+    # what the networks compute with, weights are float32 always; auto: bf16 where the device has it, else fp32
+    precision: str = "auto"
+    torch_compile: str = "none"  # mode of torch.compile for the backbones; reduce-overhead uses CUDA graphs
+    deterministic: bool = True  # bit for bit the same again on a GPU too, at the price of some speed
+    bad_steps: int = 20  # so many steps in a row may have a loss or gradient that is not finite; then it ends
+    save_minutes: float = 10.0  # time between savings within an epoch; 0: at the ends of epochs only
     cache: bool = True  # keep log-mels and face crops on disk for the next run
 
     def __post_init__(self) -> None:
@@ -275,7 +285,7 @@ class Config:
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 #: Those that a training's result depends on.
-DECISIVE = tuple(name for name in FIELDS if name != "cache")
+DECISIVE = tuple(name for name in FIELDS if name not in ("cache", "save_minutes"))
 
 
 def config_from_dict(values: dict[str, Any]) -> Config:

@@ -36,7 +36,7 @@ from fdan_edge.target import (
     without_labels,
 )
 from fdan_edge.torch_runner import TorchRunner
-from fdan_edge.train import Epoch, Trainer, by_recording
+from fdan_edge.train import Epoch, OnEpoch, Trainer, by_recording
 
 METHOD_NAMES = {
     "source": "source only",
@@ -74,12 +74,17 @@ def fit(
     *,
     target: Sequence[Source] = (),
     resume: bool = False,
+    score: bool = True,
+    on_epoch: OnEpoch | None = None,
 ) -> Fitted:
     """Train on `speech` (guided by `faces`, towards `target`, where given) and leave a run folder.
 
     With `resume`, the folder's unfinished training is taken up where its last whole epoch ended. Labels of the
     target are not in what the training gets: see `fdan_edge.target`. With a teacher, its probabilities are learnt
     too: see `fdan_edge.distillation`.
+
+    Without `score` the test part is not looked at, and metrics.json has no `calibration` and no `test`. `on_epoch`
+    is told each epoch when it is on disk; what it raises ends the training, which `resume` takes up again.
 
     Raises:
         ConfigError: the method or the teacher does not go with what is given.
@@ -101,13 +106,18 @@ def fit(
         Fdan(config, len(corpora.classes), faces=bool(corpora.faces))  # finds its weights, and that they fit
     with checkpoint.sole_writer(folder):
         trainer = _trainer(config, corpora, folder, teacher, pretrained=not started)
+        trainer.on_epoch = on_epoch
         if started:
             trainer.resume()
             say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
         elif not resume:
             _save_start(config, given, corpora, folder, teacher)
         best = _run(trainer, corpora, folder)
-        return Fitted(folder, _score(folder, best, corpora, trainer))
+        if score:
+            return Fitted(folder, _score(folder, best, corpora, trainer))
+        validated = _validated(best, corpora, trainer)
+        write_json(folder / "metrics.json", validated)
+        return Fitted(folder, validated)
 
 
 @dataclass(frozen=True)
@@ -274,6 +284,17 @@ def _allowed(faces: list[Item], task: CrossCorpus, protocol: str) -> list[Item]:
     return kept
 
 
+def _validated(best: Epoch, corpora: _Corpora, trainer: Trainer) -> dict[str, Any]:
+    """What metrics.json holds before the test is looked at."""
+    return {
+        "method": _method(trainer.config, trainer.faces is not None),
+        "protocol": corpora.parts.description,
+        "audit": corpora.audit.to_dict(),
+        "best_epoch": best.epoch,
+        "val": {"uar": best.val_uar, "war": best.val_war, "loss": best.val_loss, "n": trainer.val_recordings},
+    }
+
+
 def _score(folder: Path, best: Epoch, corpora: _Corpora, trainer: Trainer) -> dict[str, Any]:
     fitted, parts = _calibrate(folder, best, trainer), corpora.parts
     information = _information(folder, corpora, trainer)
@@ -285,12 +306,7 @@ def _score(folder: Path, best: Epoch, corpora: _Corpora, trainer: Trainer) -> di
         test = evaluate(runner, items, "the run's test part")
         test = replace(test, audit=runner.info.audit)
     test.predictions.save(folder / predictions.FILE)
-    values = {
-        "method": _method(runner.config, trainer.faces is not None),
-        "protocol": parts.description,
-        "audit": corpora.audit.to_dict(),
-        "best_epoch": best.epoch,
-        "val": {"uar": best.val_uar, "war": best.val_war, "loss": best.val_loss, "n": trainer.val_recordings},
+    values = _validated(best, corpora, trainer) | {
         "calibration": fitted.to_dict(),
         "test": test.to_dict(),
         **information,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,10 @@ class Epoch:
     distilled: float = 0.0  # divergence from the teacher, before its weight; likewise
 
 
+#: Told of each epoch when it is on disk.
+OnEpoch: TypeAlias = Callable[[Epoch], None]
+
+
 class Trainer:
     """A training that can be left after any epoch and taken up again."""
 
@@ -78,6 +83,7 @@ class Trainer:
         self.steps = len(train.labels) // self.batch
         self.epoch = 0
         self.history: list[Epoch] = []
+        self.on_epoch: OnEpoch | None = None
 
     def resume(self) -> None:
         """Take up the state of last.safetensors.
@@ -107,6 +113,8 @@ class Trainer:
                 self._save_best()
             self._save_last()
             say(_epoch_line(record, self.config.epochs, best=record == self.best()))
+            if self.on_epoch:
+                self.on_epoch(record)
         return self.best()
 
     def best(self) -> Epoch:
