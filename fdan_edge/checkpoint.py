@@ -20,6 +20,7 @@ import fcntl
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ from fdan_edge.files import atomic_path, write_json, write_text
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 
 FORMAT = "fdan-edge run 1"
+#: Of the files that are written while training; a temporary one is left where that is cut short.
+_LARGE = ("checkpoint", "last", "epochs")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
         raise CheckpointError(f"{folder}: another process trains in it now; wait, or name another --out") from None
     except OSError:  # a file system without locks
         pass
+    for left in (path for name in _LARGE for path in folder.glob(f".{name}-*")):  # by one that was killed
+        left.unlink(missing_ok=True)
     try:
         yield
     finally:
@@ -155,10 +160,22 @@ def load_calibration(folder: Path, epoch: int) -> dict[str, Any]:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write tensors and JSON-able metadata to a safetensors file atomically."""
+    """Write tensors and JSON-able metadata to a safetensors file atomically.
+
+    Raises:
+        OSError: it cannot be written; what was there before still is.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(plain, temporary, metadata={"format": FORMAT, "state": json.dumps(metadata)})
+        try:
+            save_file(plain, temporary, metadata={"format": FORMAT, "state": json.dumps(metadata)})
+        except safetensors.SafetensorError as error:  # of a full disk too
+            number = re.search(r"os error (\d+)", str(error))
+            if not number:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+        with temporary.open("rb") as file:  # or a power cut could leave zeros under the new name
+            os.fsync(file.fileno())
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

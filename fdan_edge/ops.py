@@ -157,13 +157,19 @@ def _class_weights(labels: Tensor, num_classes: int, dtype: torch.dtype, side: s
     if labels.dim() != 1:
         return labels.detach().to(dtype)
     valid = (labels >= 0) & (labels < num_classes)
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and not valid.all():
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        _check_range(labels, valid, num_classes, side)
+    weights = (labels[:, None] == torch.arange(num_classes, device=labels.device)).to(dtype)
+    return torch.where(valid.all(), weights, torch.nan)
+
+
+def _check_range(labels: Tensor, valid: Tensor, num_classes: int, side: str) -> None:
+    """On the CPU only: on a GPU, looking would hold up the host."""
+    if not valid.all():
         wrong = int(labels[~valid][0])
         raise ValueError(
             f"lmmd: label {wrong} of the {side} is out of range: {num_classes} classes are 0 to {num_classes - 1}"
         )
-    weights = (labels[:, None] == torch.arange(num_classes, device=labels.device)).to(dtype)
-    return torch.where(valid.all(), weights, torch.nan)
 
 
 def _at_least_float32(z: Tensor) -> Tensor:

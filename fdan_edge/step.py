@@ -46,7 +46,8 @@ class Step:
         # float16's gradients would vanish unless they are scaled; for the others the scale stays 1, and the scaler
         # keeps the optimiser from steps that are not finite.
         self.scaling = self.format == torch.float16
-        self.scaler = torch.amp.GradScaler(self.device.type, init_scale=2.0**14 if self.scaling else 1.0)
+        scale = 2.0**10 if self.scaling else 1.0
+        self.scaler = torch.amp.GradScaler(self.device.type, init_scale=scale, growth_interval=200)
         self.trained = [p for p in model.parameters() if p.requires_grad]
         buffers = model.named_buffers()
         self.statistics = [b for name, b in buffers if name.endswith(("running_mean", "running_var"))]
@@ -67,10 +68,14 @@ class Step:
             self.average.update()
         return torch.cat([torch.where(bad, 0, values), bad[None]])
 
-    def _gradients(self, batch: Batch, progress: float) -> Tensor:
+    def trial(self, batch: Batch) -> None:
+        """Forward and backward of a batch, of this process alone, to see whether it fits."""
+        self._gradients(batch, 1.0, self.model)
+
+    def _gradients(self, batch: Batch, progress: float, network: nn.Module | None = None) -> Tensor:
         """Forward and backward; the terms' values and the accuracy, (7,)."""
         with torch.autocast(self.device.type, self.format, enabled=self.format != torch.float32):
-            outputs = forward(self.network, batch)
+            outputs = forward(network or self.network, batch)
         outputs = outputs.float()
         made = terms(
             outputs,

@@ -22,6 +22,7 @@ from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingEr
 from fdan_edge.features import Faces, Voices
 from fdan_edge.feed import Feed, seed, shared
 from fdan_edge.files import write_text
+from fdan_edge.fitting import is_out_of_memory, too_large
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.objective import Batch
 from fdan_edge.optimisation import build_average, build_optimizer, keep_freed_memory, learning_rate
@@ -210,7 +211,15 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["share"] * learning_rate(self.config, time_in_epochs)
         torch.manual_seed(seed(self.config.seed, self.epoch, self.done, world.rank()))  # of dropout
-        self.tally.add(self.step(batch, time_in_epochs / self.config.epochs))
+        try:
+            values = self.step(batch, time_in_epochs / self.config.epochs)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or world.size() > 1:
+                raise
+            values, failed = None, error.with_traceback(None)  # it would keep what the step held
+        if values is None:
+            raise too_large(self.step, batch, failed)
+        self.tally.add(values)
         self.done += 1
 
     def _check(self, known: Sums) -> None:
@@ -355,7 +364,7 @@ def _epoch_line(e: Epoch, epochs: int, *, best: bool) -> str:
     mark = "  *" if best else ""
     between = f"  transfer {e.transfer:.3f}" if e.transfer else ""
     between += f"  teacher {e.distilled:.3f}" if e.distilled else ""
-    skipped = f"  {e.skipped} steps skipped" if e.skipped else ""
+    skipped = f"  {e.skipped} step{'s' if e.skipped > 1 else ''} skipped" if e.skipped else ""
     return (
         f"epoch {e.epoch:>3}/{epochs}  loss {e.loss:.3f}  voice {e.acoustic:.3f}  face {e.visual:.3f}"
         f"  LMMD {e.alignment:.3f}{between}  val loss {e.val_loss:.3f} UAR {100 * e.val_uar:.1f} %"

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY
-from test_train import CLASSES, config, stripped, voices, without_time
+from test_train import stripped, without_time
 from torch import Tensor
 from torch.nn import functional
+from training_parts import CLASSES, config, voices
 
 from fdan_edge import audio, checkpoint, features
 from fdan_edge.config import Config, load_config

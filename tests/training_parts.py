@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from conftest import TINY
+from torch.multiprocessing.spawn import spawn
 
 from fdan_edge.config import Config, load_config
 from fdan_edge.features import Faces, Voices
@@ -56,7 +56,7 @@ def trainer(folder: Path, *, with_faces: bool = True, with_target: bool = False,
 def train_in_processes(count: int, folder: Path, **changes: object) -> None:
     """The same training in several processes; each may write below `folder`, in a folder by its rank."""
     folder.mkdir()
-    mp.spawn(_process, (count, folder, changes), count)  # type: ignore[no-untyped-call]
+    spawn(_process, (count, folder, changes), count)  # type: ignore[no-untyped-call]
 
 
 def _process(rank: int, count: int, folder: Path, changes: dict[str, object]) -> None:
