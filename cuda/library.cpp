@@ -20,6 +20,16 @@ STABLE_TORCH_LIBRARY(fdan_edge, m) {
       "lmmd_emulated(Tensor z_visual, Tensor z_acoustic, Tensor y_visual, Tensor y_acoustic, int num_classes, "
       "bool shared_only, int kernels, float ratio, bool gradient, bool backwards=False) -> "
       "(Tensor, Tensor)");
+  // Batch normalisation in two halves each way: moments are mean and sum of squares about it, (2, c) float64, over
+  // `rows` rows; act is 0 (none), 1 (relu) or 2 (relu6).
+  m.def("norm_moments(Tensor x) -> Tensor");
+  m.def("norm_apply(Tensor x, Tensor moments, int rows, Tensor weight, Tensor bias, float eps, int act) -> Tensor");
+  m.def(
+      "norm_slope_sums(Tensor dy, Tensor x, Tensor moments, int rows, Tensor weight, Tensor bias, float eps, "
+      "int act) -> Tensor");
+  m.def(
+      "norm_slopes(Tensor dy, Tensor x, Tensor moments, Tensor sums, int rows, Tensor weight, Tensor bias, "
+      "float eps, int act) -> Tensor");
   m.def("cpu_level(int limit) -> int");
   m.def("cuda_architectures() -> str");
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "inputs.h"
+#include "levels.h"
 
 #if defined(__clang__)
 #define SHUFFLE(A, B, ...) __builtin_shufflevector(A, B, __VA_ARGS__)
@@ -23,9 +24,7 @@
 
 namespace fdan_edge {
 
-// clang has no target pragma; it and other processors get 16-byte vectors, which all of them have.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define LMMD_X86_LEVELS 1
+#if defined(X86_LEVELS)
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512dq,avx512vl,avx2,fma")
 #define BYTES 64
@@ -51,19 +50,8 @@ namespace baseline {
 
 namespace {
 
-int highest_level() {
-#if defined(LMMD_X86_LEVELS)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    return 2;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
-#endif
-  return 0;
-}
-
-int level = highest_level();
-
 // A function or constant of the namespace of the instruction set in use.
-#if defined(LMMD_X86_LEVELS)
+#if defined(X86_LEVELS)
 #define CHOOSE(...) (level == 2 ? v4::__VA_ARGS__ : level == 1 ? v3::__VA_ARGS__ : baseline::__VA_ARGS__)
 #else
 #define CHOOSE(...) (baseline::__VA_ARGS__)

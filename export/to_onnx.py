@@ -18,6 +18,7 @@ from fdan_edge.export.graph import splice
 from fdan_edge.files import write_bytes
 from fdan_edge.frontend import LogMel
 from fdan_edge.models.fdan import AcousticPath
+from fdan_edge.models.norm import unfuse
 from fdan_edge.spec import METADATA_KEY, ModelSpec
 
 #: TensorRT 10.3 of JetPack 6 reads opset 17 to 20; 18 is the exporter's own, so nothing is converted.
@@ -81,7 +82,7 @@ def _export(path: nn.Module, window: int, output: str) -> onnx.ModelProto:
     # Two, not one: with a batch of one the exporter would take the batch for a constant.
     example = torch.zeros(2, window)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    path = copy.deepcopy(path)
+    path = unfuse(copy.deepcopy(path))
     for module in path.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]  # a fifth of a MobileNetV2's export goes into undoing it

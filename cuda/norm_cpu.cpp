@@ -1,0 +1,279 @@
+// Batch normalisation and the activation after it, for training on the CPU: forward and backward in two passes each.
+//
+// A tensor (n, c, h, w) in channels-last order, or (n, c), is a matrix of n h w rows of c numbers. Each op goes over
+// it in chunks of about 128 kB, which stay in the second-level cache. Sums are float32 inside a chunk and float64
+// over chunks; the chunks are fixed, so bits do not depend on the number of threads.
+//
+// Sums and the rest are ops of their own, so that processes can add their sums up in between.
+
+#include "norm_cpu.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "inputs.h"
+#include "levels.h"
+
+#define NORM_INLINE inline __attribute__((always_inline))
+
+namespace fdan_edge {
+
+// Bound by memory: AVX-512 would gain nothing over AVX2.
+#if defined(X86_LEVELS)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace norm_v3 {
+#include "norm_cpu.inl"
+}
+#pragma GCC pop_options
+#endif
+namespace norm_baseline {
+#include "norm_cpu.inl"
+}
+
+namespace {
+
+#if defined(X86_LEVELS)
+#define CHOOSE(...) (level >= 1 ? norm_v3::__VA_ARGS__ : norm_baseline::__VA_ARGS__)
+#else
+#define CHOOSE(...) (norm_baseline::__VA_ARGS__)
+#endif
+
+[[noreturn]] void refuse(const std::string& message) { throw std::invalid_argument("norm: " + message); }
+
+void expect(bool holds, const char* what) {
+  if (!holds) refuse(what);
+}
+
+// Rows of `channels` numbers, some of them side by side as one wide row: loops over channels would be too short.
+struct Layout {
+  int64_t channels, width, total;
+
+  int64_t rows() const { return total / channels; }
+  int64_t chunk() const { return std::max<int64_t>(32768 / width, 1) * width; }
+  int64_t chunks() const { return (total + chunk() - 1) / chunk(); }
+  int64_t length(int64_t index) const { return std::min(chunk(), total - index * chunk()); }
+};
+
+// Whether the numbers lie in memory as in (n, h, w, c) without gaps; strides of dimensions of size 1 mean nothing.
+bool channels_are_last(const Tensor& x) {
+  int64_t stride = 1;
+  const auto follows = [&](int64_t dimension) {
+    const bool right = x.size(dimension) == 1 || x.stride(dimension) == stride;
+    stride *= x.size(dimension);
+    return right;
+  };
+  bool right = follows(1);
+  for (int64_t dimension = x.dim() - 1; dimension > 1; --dimension) right = follows(dimension) && right;
+  return follows(0) && right;
+}
+
+Layout layout_of(const Tensor& x) {
+  expect(x.scalar_type() == ScalarType::Float, "tensors must be float32");
+  expect(x.dim() == 4 || x.dim() == 2, "tensors must have shape (n, c, h, w) or (n, c)");
+  const int64_t channels = x.size(1);
+  expect(channels > 0, "there must be a channel");
+  expect(x.numel() == 0 || channels_are_last(x), "tensors must be contiguous in channels-last order");
+  return {channels, channels * ((256 + channels - 1) / channels), x.numel()};
+}
+
+Layout layout_of(const Tensor& dy, const Tensor& x) {
+  const Layout at = layout_of(x);
+  layout_of(dy);
+  expect(dy.dim() == x.dim(), "slopes must have the shape of x");
+  for (int64_t dimension = 0; dimension < x.dim(); ++dimension)
+    expect(dy.size(dimension) == x.size(dimension), "slopes must have the shape of x");
+  return at;
+}
+
+template <class T>
+const T* checked(const Tensor& t, int64_t count, const char* what) {
+  const ScalarType type = std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float;
+  if (t.numel() != count || t.scalar_type() != type || !t.is_contiguous()) refuse(what);
+  return t.const_data_ptr<T>();
+}
+
+template <class F>
+void for_chunks(const Layout& at, const F& run) {
+  torch::stable::parallel_for(0, at.chunks(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) run(i);
+  });
+}
+
+// Adds up the columns of each channel.
+void fold(const std::vector<float>& columns, int64_t channels, double* sums) {
+  std::fill_n(sums, channels, 0.0);
+  for (size_t k = 0; k < columns.size(); k += channels)
+    for (int64_t c = 0; c < channels; ++c) sums[c] += columns[k + c];
+}
+
+std::vector<float> repeated(const Layout& at, const std::vector<double>& values) {
+  std::vector<float> columns(at.width);
+  for (int64_t k = 0; k < at.width; k += at.channels)
+    for (int64_t c = 0; c < at.channels; ++c) columns[k + c] = float(values[c]);
+  return columns;
+}
+
+// Mean of a chunk's rows and the sum of squares about it, each (channels,).
+void moments_of(const float* x, const Layout& at, int64_t count, double* mean, double* square) {
+  // Squares are taken about the mean of the first rows. Where that is off by d, the chunk's variance is at least d^2
+  // times the share of these rows: little can cancel, whatever the numbers are.
+  const int64_t first = std::min(count, 4 * at.width);
+  std::vector<float> sums(at.width), squares(at.width);
+  CHOOSE(add)(x, first, at.width, sums.data());
+  fold(sums, at.channels, mean);
+  std::vector<double> rough(mean, mean + at.channels);
+  for (double& value : rough) value /= double(first / at.channels);
+  const std::vector<float> shift = repeated(at, rough);
+  std::fill(sums.begin(), sums.end(), 0.0f);
+  CHOOSE(add_squares)(x, count, at.width, shift.data(), sums.data(), squares.data());
+  fold(sums, at.channels, mean);
+  fold(squares, at.channels, square);
+  for (int64_t c = 0; c < at.channels; ++c) {
+    const double rest = mean[c] / double(count / at.channels);
+    square[c] -= rest * mean[c];
+    mean[c] = shift[c] + rest;
+  }
+}
+
+// Mean and sum of squares about it over all rows, (2, c) float64.
+Tensor norm_moments(const Tensor& x) {
+  const Layout at = layout_of(x);
+  const int64_t channels = at.channels, shape[2] = {2, channels};
+  const Tensor out = torch::stable::new_empty(x, torch::headeronly::IntHeaderOnlyArrayRef(shape, 2), ScalarType::Double);
+  std::vector<double> parts(2 * channels * at.chunks());
+  const float* from = x.const_data_ptr<float>();
+  for_chunks(at, [&](int64_t i) {
+    double* part = parts.data() + 2 * channels * i;
+    moments_of(from + i * at.chunk(), at, at.length(i), part, part + channels);
+  });
+  double *mean = out.mutable_data_ptr<double>(), *square = mean + channels;
+  std::fill_n(mean, 2 * channels, 0.0);
+  for (int64_t i = 0; i < at.chunks(); ++i) {
+    const double* part = parts.data() + 2 * channels * i;
+    const double share = double(at.length(i)) / at.total;
+    for (int64_t c = 0; c < channels; ++c) mean[c] += share * part[c];
+  }
+  for (int64_t i = 0; i < at.chunks(); ++i) {
+    const double* part = parts.data() + 2 * channels * i;
+    const double rows = double(at.length(i) / channels);
+    for (int64_t c = 0; c < channels; ++c) {
+      const double away = part[c] - mean[c];
+      square[c] += part[channels + c] + away * away * rows;
+    }
+  }
+  return out;
+}
+
+// The values of every column, from moments (2, c) over `rows` rows and, for the backward pass, sums (2, c).
+struct Prepared {
+  std::vector<float> mean, scale, bias, constant, linear;
+
+  Prepared(const Layout& at, const Tensor& moments, int64_t rows, const Tensor& weight, const Tensor& bias_of,
+           double eps, const Tensor* sums = nullptr) {
+    const int64_t channels = at.channels;
+    expect(rows > 0, "there must be rows");
+    const double* m = checked<double>(moments, 2 * channels, "moments must be float64 (2, c)");
+    const float* w = checked<float>(weight, channels, "weight must be float32 (c,)");
+    const float* b = checked<float>(bias_of, channels, "bias must be float32 (c,)");
+    std::vector<double> scales(channels), constants(channels), linears(channels);
+    const double* s = sums ? checked<double>(*sums, 2 * channels, "sums must be float64 (2, c)") : nullptr;
+    for (int64_t c = 0; c < channels; ++c) {
+      const double variance = m[channels + c] / rows + eps;
+      scales[c] = w[c] / std::sqrt(variance);
+      if (!s) continue;
+      constants[c] = scales[c] * s[c] / rows;
+      linears[c] = scales[c] * s[channels + c] / (variance * rows);
+    }
+    mean = repeated(at, {m, m + channels});
+    scale = repeated(at, scales);
+    bias = repeated(at, {b, b + channels});
+    constant = repeated(at, constants);
+    linear = repeated(at, linears);
+  }
+
+  Columns columns() const { return {mean.data(), scale.data(), bias.data(), constant.data(), linear.data()}; }
+};
+
+// Calls `run` with the activation as a constant of the compiler.
+template <class F>
+void with_activation(int64_t act, const F& run) {
+  if (act == NONE) return run(std::integral_constant<int, NONE>());
+  if (act == RELU) return run(std::integral_constant<int, RELU>());
+  if (act == RELU6) return run(std::integral_constant<int, RELU6>());
+  refuse("the activation must be 0 (none), 1 (relu) or 2 (relu6)");
+}
+
+Tensor norm_apply(const Tensor& x, const Tensor& moments, int64_t rows, const Tensor& weight, const Tensor& bias,
+                  double eps, int64_t act) {
+  const Layout at = layout_of(x);
+  const Prepared by(at, moments, rows, weight, bias, eps);
+  const Tensor y = torch::stable::empty_like(x);
+  const float* from = x.const_data_ptr<float>();
+  float* to = y.mutable_data_ptr<float>();
+  with_activation(act, [&](auto kind) {
+    constexpr int ACT = decltype(kind)::value;
+    for_chunks(at, [&](int64_t i) {
+      const int64_t first = i * at.chunk();
+      CHOOSE(apply<ACT>)(from + first, at.length(i), at.width, by.columns(), to + first);
+    });
+  });
+  return y;
+}
+
+// Sums of the slopes before the activation, and of their products with x - mean: (2, c) float64.
+Tensor norm_slope_sums(const Tensor& dy, const Tensor& x, const Tensor& moments, int64_t rows, const Tensor& weight,
+                       const Tensor& bias, double eps, int64_t act) {
+  const Layout at = layout_of(dy, x);
+  const Prepared by(at, moments, rows, weight, bias, eps);
+  const Tensor out = torch::stable::empty_like(moments);
+  const int64_t columns = 2 * at.channels;
+  std::vector<double> parts(columns * at.chunks());
+  const float *slopes = dy.const_data_ptr<float>(), *from = x.const_data_ptr<float>();
+  with_activation(act, [&](auto kind) {
+    constexpr int ACT = decltype(kind)::value;
+    for_chunks(at, [&](int64_t i) {
+      const int64_t first = i * at.chunk();
+      std::vector<float> sums(at.width), products(at.width);
+      CHOOSE(add_slopes<ACT>)(slopes + first, from + first, at.length(i), at.width, by.columns(), sums.data(),
+                              products.data());
+      fold(sums, at.channels, parts.data() + columns * i);
+      fold(products, at.channels, parts.data() + columns * i + at.channels);
+    });
+  });
+  double* sum = out.mutable_data_ptr<double>();
+  std::fill_n(sum, columns, 0.0);
+  for (size_t first = 0; first < parts.size(); first += columns)
+    for (int64_t k = 0; k < columns; ++k) sum[k] += parts[first + k];
+  return out;
+}
+
+Tensor norm_slopes(const Tensor& dy, const Tensor& x, const Tensor& moments, const Tensor& sums, int64_t rows,
+                   const Tensor& weight, const Tensor& bias, double eps, int64_t act) {
+  const Layout at = layout_of(dy, x);
+  const Prepared by(at, moments, rows, weight, bias, eps, &sums);
+  const Tensor dx = torch::stable::empty_like(x);
+  const float *slopes = dy.const_data_ptr<float>(), *from = x.const_data_ptr<float>();
+  float* to = dx.mutable_data_ptr<float>();
+  with_activation(act, [&](auto kind) {
+    constexpr int ACT = decltype(kind)::value;
+    for_chunks(at, [&](int64_t i) {
+      const int64_t first = i * at.chunk();
+      CHOOSE(apply_slopes<ACT>)(slopes + first, from + first, at.length(i), at.width, by.columns(), to + first);
+    });
+  });
+  return dx;
+}
+
+}  // namespace
+}  // namespace fdan_edge
+
+STABLE_TORCH_LIBRARY_IMPL(fdan_edge, CPU, m) {
+  m.impl("norm_moments", TORCH_BOX(&fdan_edge::norm_moments));
+  m.impl("norm_apply", TORCH_BOX(&fdan_edge::norm_apply));
+  m.impl("norm_slope_sums", TORCH_BOX(&fdan_edge::norm_slope_sums));
+  m.impl("norm_slopes", TORCH_BOX(&fdan_edge::norm_slopes));
+}

@@ -1,0 +1,279 @@
+"""Batch normalisation together with the activation after it, for training on the CPU and over several processes.
+
+A training step of a small network on the CPU spends a third of its time in normalisations and activations, which
+do little but read and write memory. `BatchNormAct` reads and writes less: the compiled ops (cuda/norm_cpu.cpp)
+normalise and activate in one pass, forward and backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from fdan_edge.native import native_status
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+}
+#: Whether the compiled ops are there: those of an older build have no normalisation.
+NATIVE = native_status().cpu and hasattr(torch.ops.fdan_edge, "norm_moments")
+
+
+class BatchNormAct(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` with an activation after it, of (n, c, h, w) or (n, c).
+
+    Parameters, buffers and values are those of `nn.BatchNorm2d`; running statistics do not depend on the activation.
+    In eval mode it is `functional.batch_norm` and the activation. `nn.SyncBatchNorm.convert_sync_batchnorm`
+    would lose the activation: `group_wide` does its work, on every device.
+
+    Args:
+        width: channels.
+        act: one of `ACTIVATIONS`.
+        group_wide: in training, statistics are of the rows of all processes of `torch.distributed` together. Every
+            process must call it as often, and differentiate it as often; they may have different numbers of rows.
+        settings: as of `nn.BatchNorm2d`: eps, momentum, affine, track_running_stats.
+    """
+
+    def __init__(self, width: int, act: str = "none", *, group_wide: bool = False, **settings: Any) -> None:
+        super().__init__(width, **settings)
+        self.act, self.group_wide = act, group_wide
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raises ValueError in training if there is one value for a channel, as `nn.BatchNorm2d` does."""
+        shared = self.group_wide and self.training and dist.is_initialized() and dist.get_world_size() > 1
+        if shared:
+            return cast("Tensor", _uncompiled(self, x))
+        if self.training and served(x) and not torch.compiler.is_compiling():
+            return self.normalise(x, shared=False)
+        return ACTIVATIONS[self.act](super().forward(x))
+
+    def normalise(self, x: Tensor, *, shared: bool) -> Tensor:
+        """What training computes, by the compiled ops or their reference: statistics of these rows, and y."""
+        self._check_input_dim(x)
+        with torch.no_grad():
+            moments, rows = _moments(x, shared)
+            if rows < 2:
+                raise ValueError(
+                    f"Expected more than 1 value per channel when training, got input size {x.size()}"
+                )
+            self._track(moments, rows)
+        weight = torch.ones_like(moments[0], dtype=torch.float32) if self.weight is None else self.weight
+        bias = torch.zeros_like(moments[0], dtype=torch.float32) if self.bias is None else self.bias
+        return cast("Tensor", _Normalise.apply(x, weight, bias, moments, (rows, self.eps, self.act, shared)))
+
+    def _track(self, moments: Tensor, rows: int) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(moments[0].to(self.running_mean.dtype), share)
+        self.running_var.lerp_((moments[1] / (rows - 1)).to(self.running_var.dtype), share)
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  # its name in PyTorch
+        if input.dim() not in (2, 4):
+            raise ValueError(f"expected 2D or 4D input (got {input.dim()}D input)")
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, act={self.act}, group_wide={self.group_wide}"
+
+
+@torch.compiler.disable
+def _uncompiled(norm: BatchNormAct, x: Tensor) -> Tensor:
+    """torch.compile does not look into the exchange between processes."""
+    return norm.normalise(x, shared=True)
+
+
+def served(x: Tensor) -> bool:
+    """Whether the compiled ops take a tensor as it is."""
+    return (
+        NATIVE
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and x.is_contiguous(memory_format=_order(x))
+    )
+
+
+def _order(x: Tensor) -> torch.memory_format:
+    return torch.channels_last if x.dim() == 4 else torch.contiguous_format
+
+
+class _Normalise(torch.autograd.Function):
+    """y = act((x - mean) / deviation * weight + bias), mean and deviation being functions of x.
+
+    With `shared` they are functions of the x of all processes, and the gradient is that of the sum of all processes'
+    losses. Those of weight and bias are each process's own, which DistributedDataParallel adds up.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, moments: Tensor, how: tuple[int, float, str, bool]
+    ) -> Tensor:
+        rows, eps, act, ctx.shared = how
+        ctx.rows, ctx.tail = rows, (eps, list(ACTIVATIONS).index(act))
+        ctx.save_for_backward(x, weight, bias, moments)
+        made: Tensor = _ops(x).norm_apply(x, moments, rows, weight, bias, *ctx.tail)
+        return made
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, moments = ctx.saved_tensors
+        ops, tail = _ops(x), (ctx.rows, weight, bias, *ctx.tail)
+        slopes = slopes.contiguous(memory_format=_order(x))
+        own = sums = ops.norm_slope_sums(slopes, x, moments, *tail)
+        if ctx.shared:
+            sums = own.clone()
+            dist.all_reduce(sums)
+        dx = ops.norm_slopes(slopes, x, moments, sums, *tail) if ctx.needs_input_grad[0] else None
+        d_weight = own[1] / (moments[1] / ctx.rows + ctx.tail[0]).sqrt()
+        return dx, d_weight.to(weight.dtype), own[0].to(bias.dtype), None, None
+
+
+def _moments(x: Tensor, shared: bool) -> tuple[Tensor, int]:
+    """Means of the channels and sums of squares about them, (2, c) in float64, and of how many rows."""
+    moments: Tensor = _ops(x).norm_moments(x)
+    rows = x.numel() // x.shape[1]
+    if not shared:
+        return moments, rows
+    own = torch.cat([moments.flatten(), moments.new_tensor([rows])])
+    gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, own)
+    of_all = torch.stack(gathered)
+    counts, (means, squares) = of_all[:, -1:], of_all[:, :-1].unflatten(1, (2, -1)).unbind(1)
+    mean = (means * counts).sum(0) / counts.sum()
+    square = (squares + (means - mean).square() * counts).sum(0)
+    return torch.stack([mean, square]), int(counts.sum())
+
+
+def _ops(x: Tensor) -> Any:
+    return torch.ops.fdan_edge if served(x) else REFERENCE
+
+
+class Reference:
+    """The compiled ops in plain PyTorch, for every device, type and order in memory."""
+
+    @staticmethod
+    def norm_moments(x: Tensor) -> Tensor:
+        rows = _rows(x).double()
+        mean = rows.mean(0) if len(rows) else rows.new_zeros(rows.shape[1])
+        return torch.stack([mean, (rows - mean).square().sum(0)])
+
+    @staticmethod
+    def norm_apply(
+        x: Tensor, moments: Tensor, rows: int, weight: Tensor, bias: Tensor, eps: float, act: int
+    ) -> Tensor:
+        _, _, before = _before(x, moments, rows, weight, bias, eps)
+        return list(ACTIVATIONS.values())[act](before).to(x.dtype)
+
+    @staticmethod
+    def norm_slope_sums(
+        dy: Tensor, x: Tensor, moments: Tensor, rows: int, weight: Tensor, bias: Tensor, eps: float, act: int
+    ) -> Tensor:
+        centred, _, before = _before(x, moments, rows, weight, bias, eps)
+        slopes = _passed(dy.to(before.dtype), before, act)
+        return torch.stack([_rows(slopes).double().sum(0), _rows(slopes * centred).double().sum(0)])
+
+    @staticmethod
+    def norm_slopes(
+        dy: Tensor,
+        x: Tensor,
+        moments: Tensor,
+        sums: Tensor,
+        rows: int,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        act: int,
+    ) -> Tensor:
+        centred, scale, before = _before(x, moments, rows, weight, bias, eps)
+        slopes = _passed(dy.to(before.dtype), before, act)
+        linear = _along(sums[1] / (moments[1] + eps * rows), before)
+        return ((slopes - _along(sums[0] / rows, before) - centred * linear) * scale).to(x.dtype)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(n, c, h, w) or (n, c) as (rows, c)."""
+    return x.movedim(1, -1).reshape(-1, x.shape[1])
+
+
+def _along(values: Tensor, x: Tensor) -> Tensor:
+    """Values of channels, (c,), in the type and dimensions of x."""
+    return values.to(x.dtype).view(-1, *[1] * (x.dim() - 2))
+
+
+def _before(
+    x: Tensor, moments: Tensor, rows: int, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x - mean, weight / deviation, and what the activation is applied to; in float32 at least."""
+    x = x if x.dtype == torch.float64 else x.float()
+    scale = _along(weight / (moments[1] / rows + eps).sqrt(), x)
+    centred = x - _along(moments[0], x)
+    return centred, scale, centred * scale + _along(bias, x)
+
+
+def _passed(slopes: Tensor, before: Tensor, act: int) -> Tensor:
+    """The slopes before the activation; as PyTorch has it, none at its corners."""
+    cut = torch.zeros_like(before, dtype=torch.bool)
+    if act:
+        cut = before <= 0 if act == 1 else (before <= 0) | (before >= 6)
+    return slopes.masked_fill(cut, 0)
+
+
+REFERENCE = Reference()
+
+
+def fuse(network: nn.Module) -> nn.Module:
+    """Replace, in place, every normalisation by a `BatchNormAct` with the ReLU or ReLU6 that follows it in a Sequential.
+
+    Parameters, buffers and their names are the same. An `nn.Identity` takes the activation's place.
+    """
+    for parent in list(network.modules()):
+        children = list(parent.named_children())
+        following = [child for _, child in children[1:]] if isinstance(parent, nn.Sequential) else []
+        for number, (name, child) in enumerate(children):
+            if type(child) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+                continue
+            after = following[number] if number < len(following) else None
+            act = {nn.ReLU: "relu", nn.ReLU6: "relu6"}.get(type(after), "none")
+            act = act if isinstance(child, nn.BatchNorm2d) else "none"
+            setattr(parent, name, _moved(child, BatchNormAct, act=act))
+            if act != "none":
+                setattr(parent, children[number + 1][0], nn.Identity())
+    return network
+
+
+def unfuse(network: nn.Module) -> nn.Module:
+    """Give back, in place, the activations that `fuse` took: an exported graph names its nodes by their modules."""
+    for parent in list(network.modules()):
+        children = list(parent.named_children())
+        for number, (name, child) in enumerate(children):
+            if isinstance(child, BatchNormAct) and child.act != "none":
+                setattr(parent, name, _moved(child, nn.BatchNorm2d))
+                setattr(parent, children[number + 1][0], nn.ReLU() if child.act == "relu" else nn.ReLU6())
+    return network
+
+
+def _moved(norm: nn.Module, kind: type[nn.BatchNorm2d], **settings: Any) -> nn.BatchNorm2d:
+    """Another kind of normalisation that has this one's parameters and buffers."""
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    made = kind(norm.num_features, eps=norm.eps, momentum=norm.momentum, **settings)
+    made.affine, made.track_running_stats = norm.affine, norm.track_running_stats
+    made._parameters, made._buffers = norm._parameters, norm._buffers
+    return made.train(norm.training)
+
+
+def share_statistics(network: nn.Module, group_wide: bool = True) -> nn.Module:
+    """Let every `BatchNormAct` of a network take its statistics over all processes, or over its own again."""
+    for module in network.modules():
+        if isinstance(module, BatchNormAct):
+            module.group_wide = group_wide
+    return network
