@@ -12,6 +12,7 @@ from fdan_edge import world
 from fdan_edge.config import Config
 from fdan_edge.device import number_format
 from fdan_edge.models.fdan import Fdan
+from fdan_edge.models.norm import share_statistics
 from fdan_edge.objective import Batch, forward, terms
 from fdan_edge.optimisation import Average
 
@@ -109,6 +110,7 @@ def _gather(model: Fdan, rows: tuple[int, ...]) -> None:
     """Let attention, LMMD and the losses see the rows of all processes."""
     if world.size() == 1:
         return
+    share_statistics(model)
     voices, others, faces = rows
     model.acoustic.gather = lambda features: world.gathered(features.float(), [voices, others])
     if model.visual is not None:
