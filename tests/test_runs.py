@@ -220,11 +220,11 @@ def three(tmp_path: Path) -> Path:
 
 def test_the_table(three: Path, run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = """
-                              val   test          95 %  s per    steps
-run     state       epochs  UAR %  UAR %      interval  epoch  skipped
+                              val   test          95 %    steps
+run     state       epochs  UAR %  UAR %      interval  skipped  method
 broken  damaged
-faces   unfinished     1/3   10.0                         2.0        1
-plain   finished       3/3   30.0   50.0  40.0 to 60.0    4.0
+faces   unfinished     1/3   10.0                             1  FDAN
+plain   finished       3/3   30.0   50.0  40.0 to 60.0           plain backbone
 
 settings that differ  lr     faces
 faces                 0.002  fer2013
