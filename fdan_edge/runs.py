@@ -127,7 +127,7 @@ def _row(folder: Path, name: str, config: Config, info: dict[str, Any]) -> RunRo
     with contextlib.suppress(ValueError):  # damaged: not known, the run itself is whole
         begun = provenance.load(folder)
     session = begun["sessions"][0] if begun else {}
-    rates = [float(line["voices_per_second"]) for line in lines if line.get("voices_per_second")]
+    rates = [float(line["rate"]) for line in lines if line.get("rate")]
     best = _best(lines, config, info)
     test = metrics.get("test", {})
     return RunRow(

@@ -71,7 +71,7 @@ def row(folder: Path) -> RunRow:
 
 
 def test_a_finished_run(tmp_path: Path) -> None:
-    lines = [epoch(1, skipped=2, voices_per_second=80.0), epoch(2, val_loss=0.1, voices_per_second=90.0), epoch(3)]
+    lines = [epoch(1, skipped=2, rate=80.0), epoch(2, val_loss=0.1, rate=90.0), epoch(3)]
     folder = make(tmp_path / "a", "seed=7", epochs=lines, test=0.5, faces=["fer2013:/f"])
     begun(folder, dirty=True)
     found = row(folder)
