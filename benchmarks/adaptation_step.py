@@ -23,8 +23,8 @@ import torch
 from fdan_edge.config import Config, load_config
 from fdan_edge.files import write_json
 from fdan_edge.machine import machine
-from fdan_edge.models.fdan import Fdan
-from fdan_edge.objective import Batch, Outputs, forward, terms, transfer
+from fdan_edge.models.fdan import Fdan, Output
+from fdan_edge.objective import Batch, forward, terms, transfer
 from fdan_edge.optimisation import build_optimizer, keep_freed_memory
 
 METHODS = ("didan", "mmd", "lmmd", "coral", "dann")
@@ -106,7 +106,7 @@ def term(network: str, method: str, device: str) -> Callable[[], None]:
     with torch.no_grad():
         out = forward(model, batch)
     hidden = [z.requires_grad_() for z in out.hidden]
-    outputs = Outputs(out.logits, hidden)
+    outputs = Output(out.logits_acoustic, hidden)
 
     def call() -> None:
         value = transfer(outputs, batch, config, 0.5, model.domain)

@@ -66,7 +66,11 @@ class Voices:
 
     def read(self, variant: int | Tensor, index: Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Windows as a network gets them, float32: (n, 1, mels, frames) or (n, width)."""
-        picked = self.decibel[variant, index].to(device).float()
+        return self.heard(self.decibel[variant, index].to(device))
+
+    def heard(self, rows: Tensor) -> Tensor:
+        """Rows of `decibel` as a network gets them, float32."""
+        picked = rows.float()
         return self.match(picked) if self.match else picked
 
 

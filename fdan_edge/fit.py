@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 import torch
 import torchvision
 
-from fdan_edge import __version__, calibration, checkpoint, features, metrics, pictures, predictions
+from fdan_edge import __version__, calibration, checkpoint, features, metrics, pictures, predictions, world
 from fdan_edge.audit import NOT_AUDITED, Audit, audit
 from fdan_edge.channel import Match, batches, mean_spectrum
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source, read_visual, recording
+from fdan_edge.device import prepare
 from fdan_edge.distillation import Teacher, check_teacher, lessons, load_teacher
 from fdan_edge.emotions import merged
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
@@ -36,7 +38,7 @@ from fdan_edge.target import (
     without_labels,
 )
 from fdan_edge.torch_runner import TorchRunner
-from fdan_edge.train import Epoch, OnEpoch, Trainer, by_recording
+from fdan_edge.train import Epoch, OnEpoch, Trainer, build_model, by_recording
 
 METHOD_NAMES = {
     "source": "source only",
@@ -94,30 +96,35 @@ def fit(
     """
     if not resume and (folder / "run.toml").exists():
         raise CheckpointError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
+    world.wait()  # until all have looked, none may write
     given = Given(speech, faces, list(target))
     check_target(config, given.target, faces)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    prepare(config)
     started = resume and (folder / "last.safetensors").exists()
     corpora = _resumed(config, given, folder) if resume else _fresh(config, given)
     # What can fail at once fails before minutes of decoding.
     teacher = _teacher(config, corpora, folder, resume=resume)
-    if not started:
-        Fdan(config, len(corpora.classes), faces=bool(corpora.faces))  # finds its weights, and that they fit
-    with checkpoint.sole_writer(folder):
-        trainer = _trainer(config, corpora, folder, teacher, pretrained=not started)
+    model = build_model(config, len(corpora.classes), faces=bool(corpora.faces), pretrained=not started)
+    with _sole_writer(folder):
+        trainer = _trainer(config, corpora, folder, teacher, model)
         trainer.on_epoch = on_epoch
         if started:
             trainer.resume()
             say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
-        elif not resume:
+        elif not resume and world.is_main():
             _save_start(config, given, corpora, folder, teacher)
         best = _run(trainer, corpora, folder)
+        if not world.is_main():
+            return Fitted(folder, {})
         if score:
             return Fitted(folder, _score(folder, best, corpora, trainer))
         validated = _validated(best, corpora, trainer)
         write_json(folder / "metrics.json", validated)
         return Fitted(folder, validated)
+
+
+def _sole_writer(folder: Path) -> AbstractContextManager[None]:
+    return checkpoint.sole_writer(folder) if world.is_main() else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -182,9 +189,7 @@ def _teacher(config: Config, corpora: _Corpora, folder: Path, *, resume: bool) -
     return teacher
 
 
-def _trainer(
-    config: Config, corpora: _Corpora, folder: Path, teacher: Teacher | None, *, pretrained: bool
-) -> Trainer:
+def _trainer(config: Config, corpora: _Corpora, folder: Path, teacher: Teacher | None, model: Fdan) -> Trainer:
     classes, parts = corpora.classes, corpora.parts
     say(f"audit: {corpora.audit.line()}")
     heard = f"; {len(corpora.target)} of the target without labels" if corpora.target else ""
@@ -193,6 +198,8 @@ def _trainer(
         f"{len(corpora.faces)} faces; {len(classes)} classes; {parts.description}"
     )
     match = _match(corpora, config)
+    if world.size() > 1 and config.cache:
+        _divide(corpora, config, match)
     key = match.key if match else ""
     train = features.training_voices(
         parts.train, _indices(parts.train, classes), config, match=match, match_key=key
@@ -207,9 +214,24 @@ def _trainer(
     if teacher:
         counts = (len(train.labels), len(target.labels) if target else 0)
         taught = lessons(teacher, config, parts.train, corpora.target if target else [], counts)
-    return Trainer(
-        config, classes, train, val, pixels, folder, target=target, lessons=taught, pretrained=pretrained
-    )
+    return Trainer(config, classes, train, val, pixels, folder, target=target, lessons=taught, model=model)
+
+
+def _divide(corpora: _Corpora, config: Config, match: Match | None) -> None:
+    """Let each process decode its part of the speakers; then all of it is in the cache for every one of them."""
+    parts, key = corpora.parts, match.key if match else ""
+    heard = config.method != "source"
+    for make, items in (
+        (features.training_voices, world.of_speakers(parts.train)),
+        (features.evaluation_voices, world.of_speakers(parts.val)),
+    ):
+        if items:
+            make(items, [_NO_CLASS] * len(items), config, match=match, match_key=key)
+    if target := world.of_speakers(corpora.target if heard else []):
+        _unlabelled_voices(target, config)
+    if faces := world.of_speakers(corpora.faces):
+        features.load_faces(faces, [_NO_CLASS] * len(faces), config)
+    world.wait()
 
 
 def _match(corpora: _Corpora, config: Config) -> Match | None:
@@ -247,7 +269,7 @@ def _run(trainer: Trainer, corpora: _Corpora, folder: Path) -> Epoch:
     try:
         return trainer.run()
     except TrainingError:
-        if trainer.history:
+        if trainer.history and world.is_main():
             _score(folder, trainer.best(), corpora, trainer)
         raise
     except (KeyboardInterrupt, OSError):

@@ -11,13 +11,13 @@ from torch.nn import functional
 from fdan_edge.alignment import coral, ida, mmd, reversal_strength
 from fdan_edge.config import Config
 from fdan_edge.losses import distillation, faces_alignment, label_loss
-from fdan_edge.models.fdan import Fdan, aligned_layers
+from fdan_edge.models.fdan import Output, aligned_layers
 from fdan_edge.ops import lmmd
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees."""
+    """What one step sees. Of several processes each has its own voices and faces, and the labels of all."""
 
     decibel: Tensor  # labelled voices, (n, 1, mels, frames), or (n, features) of a frozen backbone
     labels: Tensor  # class indices, (n,)
@@ -25,16 +25,7 @@ class Batch:
     images: Tensor | None = None  # faces in 0..1, (m, 3, size, size)
     faces: Tensor | None = None  # class indices of the faces, (m,)
     teacher: Tensor | None = None  # logits of another network for all voices, (n + n_t, C)
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What the model gives for a batch; rows of all voices, first the labelled ones, then the target's."""
-
-    logits: Tensor  # (n + n_t, C)
-    hidden: list[Tensor]  # after each fully connected layer, (n + n_t, d)
-    logits_visual: Tensor | None = None  # (m, C)
-    aligned: tuple[tuple[Tensor, Tensor], ...] = ()  # (Z_v, Z_a) after each layer of FDAN
+    keep: Tensor | None = None  # 1 for voices that get the faces' term, else 0, (n + n_t, 1); None: all do
 
 
 @dataclass(frozen=True)
@@ -54,17 +45,18 @@ class Terms:
         return torch.stack(parts).detach()
 
 
-def forward(model: Fdan, batch: Batch) -> Outputs:
-    """All voices of a batch in one pass, so that both corpora share the norms' statistics."""
+def forward(model: nn.Module, batch: Batch) -> Output:
+    """An `Fdan`'s outputs for all voices, (n + n_t, ...), first the labelled ones, then the target's.
+
+    In one pass, so that both corpora share the norms' statistics.
+    """
     voices = batch.decibel if batch.target is None else torch.cat([batch.decibel, batch.target])
-    if batch.images is None:
-        return Outputs(*model.voices(voices))
-    made = model(voices, batch.images)
-    return Outputs(made.logits_acoustic, made.hidden, made.logits_visual, tuple(made.aligned))
+    made: Output = model(voices, batch.images, batch.keep)
+    return made
 
 
 def terms(
-    outputs: Outputs,
+    outputs: Output,
     batch: Batch,
     config: Config,
     *,
@@ -88,8 +80,8 @@ def terms(
         class_weight: of each class in the voices' loss, (C,).
         domain: DANN's domain classifiers, one for each aligned layer.
     """
-    zero = outputs.logits.new_zeros(())
-    acoustic = _label_loss(outputs.logits[: len(batch.labels)], batch.labels, config, class_weight)
+    zero = outputs.logits_acoustic.new_zeros(())
+    acoustic = _label_loss(outputs.logits_acoustic[: len(batch.labels)], batch.labels, config, class_weight)
     visual = alignment = between = distilled = zero
     if outputs.logits_visual is not None and batch.faces is not None:
         visual = _label_loss(outputs.logits_visual, batch.faces, config, None)
@@ -103,7 +95,7 @@ def terms(
     voices = acoustic
     if batch.teacher is not None:
         share = config.distill_weight
-        distilled = distillation(outputs.logits, batch.teacher, config.distill_temperature)
+        distilled = distillation(outputs.logits_acoustic, batch.teacher, config.distill_temperature)
         voices = (1 - share) * acoustic + share * distilled
     total = voices + visual + alpha * alignment + weight * between
     return Terms(acoustic, visual, alignment, between, distilled, total)
@@ -115,16 +107,16 @@ def ramp(config: Config, progress: float) -> float:
 
 
 def transfer(
-    outputs: Outputs, batch: Batch, config: Config, progress: float, domain: nn.ModuleList | None = None
+    outputs: Output, batch: Batch, config: Config, progress: float, domain: nn.ModuleList | None = None
 ) -> Tensor:
     """What `config.method` adds to bring the corpora together, summed over the aligned layers.
 
     didan: IDA; mmd: maximum mean discrepancy; lmmd: the same class by class, with the target's pseudo-labels
     (DSAN, Zhu et al. 2020); coral: Deep CORAL; dann: a domain classifier behind reversed gradients; others: 0.
     """
-    n, made = len(batch.labels), [outputs.logits.new_zeros(())]
+    n, made = len(batch.labels), [outputs.logits_acoustic.new_zeros(())]
     for index, name in enumerate(aligned_layers(config)):
-        z = outputs.logits if name == "output" else outputs.hidden[int(name) - 1]
+        z = outputs.logits_acoustic if name == "output" else outputs.hidden[int(name) - 1]
         source, target = z[:n], z[n:]
         if config.method == "didan":
             made.append(ida(source, target, config.tau, config.ida_iterations))
@@ -140,10 +132,10 @@ def transfer(
     return torch.stack(made).sum()
 
 
-def _bridge(outputs: Outputs, batch: Batch, config: Config) -> Tensor:
+def _bridge(outputs: Output, batch: Batch, config: Config) -> Tensor:
     """LMMD of the faces to the labelled voices, and to the target's where they are heard."""
     assert batch.faces is not None
-    n, classes, count = len(batch.labels), outputs.logits.shape[1], config.lmmd_classes
+    n, classes, count = len(batch.labels), outputs.logits_acoustic.shape[1], config.lmmd_classes
     own = [(z_v, z_a[:n]) for z_v, z_a in outputs.aligned]
     made = faces_alignment(own, batch.faces, batch.labels, classes, count)
     if batch.target is None:
@@ -152,9 +144,9 @@ def _bridge(outputs: Outputs, batch: Batch, config: Config) -> Tensor:
     return made + faces_alignment(others, batch.faces, _guess(outputs, n), classes, count)
 
 
-def _guess(outputs: Outputs, n: int) -> Tensor:
+def _guess(outputs: Output, n: int) -> Tensor:
     """Pseudo-labels of the target, (n_t, C)."""
-    return functional.softmax(outputs.logits[n:].detach(), dim=1)
+    return functional.softmax(outputs.logits_acoustic[n:].detach(), dim=1)
 
 
 def _label_loss(logits: Tensor, labels: Tensor, config: Config, weight: Tensor | None) -> Tensor:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import math
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fdan_edge.config import Config
-
-_Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
 
 def learning_rate(config: Config, time_in_epochs: float) -> float:
@@ -42,17 +40,43 @@ def _groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def build_average(model: nn.Module, config: Config) -> AveragedModel | None:
-    """The moving average of a model's weights, or None where none is wanted."""
-    if not config.ema_decay:
-        return None
+class Average:
+    """The moving average of a model's weights and of its norms' statistics.
 
-    def average(averaged: _Tensors, current: _Tensors, steps: Tensor | int) -> None:
+    It counts its updates on the host: `torch.optim.swa_utils.AveragedModel` waits for the device at each of them.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay, self.updates = decay, 0
+        self.module = copy.deepcopy(model).requires_grad_(False)
+        self._floats = _pairs(self.module, model, floats=True)
+        self._others = _pairs(self.module, model, floats=False)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in what the weights are now."""
+        own, current = self._floats
         # A short memory at first, or a short training would keep its random beginning.
-        decay = min(config.ema_decay, (1 + int(steps)) / (10 + int(steps)))
-        get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
+        torch._foreach_lerp_(own, current, 1 - decay)
+        if self._others[0]:
+            torch._foreach_copy_(*self._others)
+        self.updates += 1
 
-    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+
+def _pairs(own: nn.Module, current: nn.Module, *, floats: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """Parameters and buffers of both, in the same order."""
+
+    def of(module: nn.Module) -> list[Tensor]:
+        both = [*module.parameters(), *module.buffers()]
+        return [t.detach() for t in both if t.is_floating_point() == floats]
+
+    return of(own), of(current)
+
+
+def build_average(model: nn.Module, config: Config) -> Average | None:
+    """The moving average of a model's weights, or None where none is wanted."""
+    return Average(model, config.ema_decay) if config.ema_decay else None
 
 
 def keep_freed_memory() -> None:

@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from fdan_edge import augment, checkpoint, metrics
+from fdan_edge import checkpoint, metrics, world
 from fdan_edge.config import Config
+from fdan_edge.device import prepare
 from fdan_edge.distillation import Lessons
-from fdan_edge.errors import CheckpointError, DataError, TrainingError, one_line
+from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError, one_line
 from fdan_edge.features import Faces, Voices
+from fdan_edge.feed import Feed, seed, shared
 from fdan_edge.files import write_text
 from fdan_edge.models.fdan import Fdan
-from fdan_edge.objective import Batch, forward, terms
+from fdan_edge.objective import Batch
 from fdan_edge.optimisation import build_average, build_optimizer, keep_freed_memory, learning_rate
 from fdan_edge.progress import bar, console, say
+from fdan_edge.step import Step
+from fdan_edge.tally import Sums, Tally
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Epoch:
     seconds: float
     transfer: float = 0.0  # between source and target, before its weight; mean over the steps
     distilled: float = 0.0  # divergence from the teacher, before its weight; likewise
+    skipped: int = 0  # steps whose loss or gradient was not finite; the means are of the others
+    rate: float = 0.0  # voices per second while training, without validation
 
 
 #: Told of each epoch when it is on disk.
@@ -50,7 +56,20 @@ OnEpoch: TypeAlias = Callable[[Epoch], None]
 
 
 class Trainer:
-    """A training that can be left after any epoch and taken up again."""
+    """A training that can be left at any time and taken up again; of several processes each has one.
+
+    Args:
+        config: the settings.
+        classes: their names.
+        train: labelled voices.
+        val: voices that choose the epoch.
+        faces: None: the plain backbone.
+        folder: where the run is written.
+        target: voices of another corpus, without labels.
+        lessons: of a teacher.
+        pretrained: False leaves the networks random, for `resume`.
+        model: the networks, as `build_model` makes them; None: made here.
+    """
 
     def __init__(
         self,
@@ -64,24 +83,28 @@ class Trainer:
         target: Voices | None = None,
         lessons: Lessons | None = None,
         pretrained: bool = True,
+        model: Fdan | None = None,
     ) -> None:
         if len(train.labels) < 2:
             raise DataError(f"{len(train.labels)} recording to train on; at least 2 are needed")
         keep_freed_memory()
-        torch.manual_seed(config.seed)
+        self.device = prepare(config)
         self.config, self.classes, self.folder = config, classes, folder
-        self.train_voices, self.val_voices, self.faces, self.target = train, val, faces, target
-        self.lessons = lessons
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = Fdan(config, len(classes), faces=faces is not None, pretrained=pretrained).to(self.device)
-        self.model.to(memory_format=torch.channels_last)
+        self.train_voices, self.val_voices, self.faces = train, val, faces
+        self.has_target = target is not None
+        made = model or build_model(config, len(classes), faces=faces is not None, pretrained=pretrained)
+        self.model = made.to(self.device).to(memory_format=torch.channels_last)
         self.averaged = build_average(self.model, config)
         self.optimizer = build_optimizer(self.model, config)
-        self.class_weight = _class_weight(train.labels, len(classes)).to(self.device) if config.balanced else None
         self.val_recordings = int(val.owner.max()) + 1
-        self.batch = min(config.batch_size, len(train.labels))
-        self.steps = len(train.labels) // self.batch
-        self.epoch = 0
+        self.batch = _batch_size(config, len(train.labels))
+        self.feed = Feed(config, train, faces, target, lessons, self.batch, self.device)
+        self.steps = self.feed.steps
+        weight = _class_weight(train.labels, len(classes)).to(self.device) if config.balanced else None
+        self.step = Step(config, self.model, self.optimizer, self.averaged, weight, self.feed.own)
+        self.tally = Tally(self.device)
+        self.epoch = self.done = 0  # whole epochs, and steps of the next one
+        self.seconds = 0.0  # that those steps took
         self.history: list[Epoch] = []
         self.on_epoch: OnEpoch | None = None
 
@@ -96,9 +119,12 @@ class Trainer:
         try:
             self.model.load_state_dict(_unprefixed(tensors, "model."))
             if self.averaged is not None:
-                self.averaged.load_state_dict(_unprefixed(tensors, "averaged."))
+                self.averaged.module.load_state_dict(_unprefixed(tensors, "averaged."))
+                self.averaged.updates = int(state["updates"])
             checkpoint.restore_optimizer(self.optimizer, tensors)
-            self.epoch = int(state["epoch"])
+            self.step.scaler.load_state_dict(state["scaler"])
+            self.tally = Tally(self.device, tensors["tally"])
+            self.epoch, self.done, self.seconds = int(state["epoch"]), int(state["done"]), float(state["seconds"])
             self.history = [Epoch(**values) for values in state["history"]]
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             detail = one_line(RuntimeError(" ".join(str(error).split())))
@@ -109,9 +135,10 @@ class Trainer:
         while self.epoch < self.config.epochs:
             record = self._one_epoch()
             self.history.append(record)
-            if record == self.best():
-                self._save_best()
-            self._save_last()
+            if world.is_main():
+                if record == self.best():
+                    self._save_best()
+                self._save_last()
             say(_epoch_line(record, self.config.epochs, best=record == self.best()))
             if self.on_epoch:
                 self.on_epoch(record)
@@ -124,7 +151,7 @@ class Trainer:
         and once picked the sixth of fourteen, far from trained. Towards a target it is the last one: voices of
         the source do not say when those of the target are understood.
         """
-        if self.config.method != "fdan" or self.target is not None:
+        if self.config.method != "fdan" or self.has_target:
             return self.history[-1]
         return min(self.history, key=lambda e: e.val_loss)
 
@@ -138,123 +165,73 @@ class Trainer:
         return module
 
     def _one_epoch(self) -> Epoch:
-        start = time.perf_counter()
-        # All chance of an epoch comes from (seed, epoch), so a resumed run repeats it exactly.
-        torch.manual_seed(self.config.seed * 1_000_003 + self.epoch + 1)
-        sums = self._train_steps()
-        self.epoch += 1
+        start = time.perf_counter() - self.seconds
+        self._train_steps(start)
+        sums = self.tally.exact()
+        training = time.perf_counter() - start
+        self.epoch, self.done, self.seconds = self.epoch + 1, 0, 0.0
+        self.tally.next_epoch()
+        if not sums.steps:
+            raise self._diverged(f"epoch {self.epoch}: no loss or gradient of its {self.steps} steps was finite")
         self._fill_bank()
         val_loss, val = self._validate()
-        loss, acoustic, visual, alignment, transfer, distilled, war = (sums / self.steps).tolist()
-        if not math.isfinite(loss) or not math.isfinite(val_loss):
-            raise TrainingError(
-                f"epoch {self.epoch}: the loss is {loss:g} (validation {val_loss:g}): the training diverged; "
-                f"lower lr = {self.config.lr:g}, alpha = {self.config.alpha:g} or transfer_weight = "
-                f"{self.config.transfer_weight:g}. "
-                f"What earlier epochs left in {self.folder} stays"
-            )
+        if not math.isfinite(val_loss):
+            raise self._diverged(f"epoch {self.epoch}: the validation loss is {val_loss:g}")
         return Epoch(
             epoch=self.epoch,
-            loss=loss,
-            acoustic=acoustic,
-            visual=visual,
-            alignment=alignment,
-            train_war=war,
+            **sums.means,
             val_uar=val.uar,
             val_war=val.war,
             val_loss=val_loss,
             lr=self.optimizer.param_groups[0]["lr"],
             seconds=round(time.perf_counter() - start, 2),
-            transfer=transfer,
-            distilled=distilled,
+            skipped=sums.skipped,
+            rate=round(self.steps * self.batch / training, 1),
         )
 
-    def _train_steps(self) -> Tensor:
-        """All steps of an epoch; sums of the terms' values and of the accuracy, (7,)."""
+    def _train_steps(self, start: float) -> None:
+        """What is left of the steps of an epoch that began at `start`."""
         self.model.train()
-        voices = torch.randperm(len(self.train_voices.labels))
-        faces = self._order(self.faces, self.config.face_batch_size)
-        target = self._order(self.target, self.batch)
-        sums = torch.zeros(7, device=self.device)
-        with bar() as progress:
-            task = progress.add_task(f"epoch {self.epoch + 1}/{self.config.epochs}", total=self.steps)
-            for step in range(self.steps):
-                chosen = voices[step * self.batch : (step + 1) * self.batch]
-                time_in_epochs = self.epoch + step / self.steps
-                for group in self.optimizer.param_groups:
-                    group["lr"] = group["share"] * learning_rate(self.config, time_in_epochs)
-                others = (None if order is None else order[step] for order in (faces, target))
-                sums += self._step(self._batch(chosen, *others), time_in_epochs / self.config.epochs)
-                progress.update(task, advance=1, description=self._describe(sums, step + 1))
-        return sums.cpu()
+        saved = time.monotonic()
+        with bar() as shown:
+            task = shown.add_task(self._title(), total=self.steps, completed=self.done)
+            for batch in self.feed.epoch(self.epoch, self.done):
+                self._one_step(batch)
+                known = self.tally.known()
+                shown.update(task, advance=1, description=self._title(known))
+                self._check(known)
+                if self._is_due(saved):
+                    self.seconds = time.perf_counter() - start
+                    self._save_within()
+                    saved = time.monotonic()
 
-    def _order(self, of: Faces | Voices | None, size: int) -> Tensor | None:
-        """Which faces, or voices of the target, each step of an epoch sees, (steps, size)."""
-        if of is None:
-            return None
-        return _cycled(len(of.labels), self.steps * size).view(self.steps, -1)
+    def _one_step(self, batch: Batch) -> None:
+        time_in_epochs = self.epoch + self.done / self.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["share"] * learning_rate(self.config, time_in_epochs)
+        torch.manual_seed(seed(self.config.seed, self.epoch, self.done, world.rank()))  # of dropout
+        self.tally.add(self.step(batch, time_in_epochs / self.config.epochs))
+        self.done += 1
 
-    def _describe(self, sums: Tensor, steps: int) -> str:
+    def _check(self, known: Sums) -> None:
+        if known.in_a_row >= self.config.bad_steps:
+            raise self._diverged(
+                f"epoch {self.epoch + 1}, step {self.done}: no loss or gradient of the last "
+                f"{known.in_a_row} steps was finite"
+            )
+
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what}: the training diverged; lower lr = {self.config.lr:g}, alpha = {self.config.alpha:g} or "
+            f"transfer_weight = {self.config.transfer_weight:g}. What earlier epochs left in {self.folder} stays"
+        )
+
+    def _title(self, known: Sums | None = None) -> str:
         text = f"epoch {self.epoch + 1}/{self.config.epochs}"
-        if not console.is_terminal:  # reading the loss waits for the device
+        if not console.is_terminal or not known or not known.means:
             return text
         uar = f"  best UAR {100 * self.best().val_uar:.1f} %" if self.history else ""
-        return f"{text}  loss {float(sums[0]) / steps:.3f}{uar}"
-
-    def _step(self, batch: Batch, progress: float) -> Tensor:
-        """One step of the optimiser; the terms' values and the accuracy, (7,)."""
-        outputs = forward(self.model, batch)
-        made = terms(
-            outputs,
-            batch,
-            self.config,
-            progress=progress,
-            class_weight=self.class_weight,
-            domain=self.model.domain,
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        made.total.backward()  # type: ignore[no-untyped-call]
-        if self.config.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.model)
-        logits = outputs.logits[: len(batch.labels)].detach()
-        right = (logits.argmax(1) == batch.labels).float().mean()
-        return torch.cat([made.values(), right[None]])
-
-    def _batch(self, voices: Tensor, faces: Tensor | None, target: Tensor | None) -> Batch:
-        variant, decibel = self._decibel(self.train_voices, voices)
-        labels = self.train_voices.labels[voices].to(self.device)
-        lessons = [self.lessons.voices[variant, voices]] if self.lessons else []
-        others = None
-        if self.target is not None and target is not None:
-            variant, others = self._decibel(self.target, target)
-            lessons += (
-                [self.lessons.target[variant, target]] if self.lessons and self.lessons.target is not None else []
-            )
-        teacher = torch.cat(lessons).to(self.device) if lessons else None
-        if self.faces is None or faces is None:
-            return Batch(decibel, labels, others, teacher=teacher)
-        images = augment.warp_faces(self._pixels(faces))
-        return Batch(decibel, labels, others, images, self.faces.labels[faces].to(self.device), teacher)
-
-    def _decibel(self, voices: Voices, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Which speed each of these voices has now, and its augmented log-mels.
-
-        What a frozen backbone made of them stays as it is.
-        """
-        config = self.config
-        variant = torch.randint(len(voices.decibel), (len(index),))
-        decibel = voices.read(variant, index, self.device)
-        if decibel.ndim == 2:
-            return variant, decibel
-        decibel = augment.time_shift(decibel)
-        return variant, augment.spec_augment(decibel, config.masks, config.time_mask, config.freq_mask)
-
-    def _pixels(self, index: Tensor) -> Tensor:
-        assert self.faces is not None
-        return self.faces.pixels[index].to(self.device).float() / 255
+        return f"{text}  loss {known.means['loss']:.3f}{uar}"
 
     def _fill_bank(self) -> None:
         model = self.final_model
@@ -264,35 +241,58 @@ class Trainer:
         per_class = self.config.bank_per_class
         faces = spread(self.faces.labels, per_class, len(self.classes))
         voices = spread(self.train_voices.labels, per_class, len(self.classes))
-        model.fill_bank(self.train_voices.read(0, voices, self.device), self._pixels(faces))
+        images = self.faces.pixels[faces].to(self.device).float() / 255
+        model.fill_bank(self.train_voices.read(0, voices, self.device), images)
 
     @torch.no_grad()
-    def logits(self, model: Fdan, voices: Voices) -> Tensor:
-        """Logits of all windows of some voices, (windows, C), on the CPU."""
+    def logits(self, model: Fdan, voices: Voices, windows: Tensor | None = None) -> Tensor:
+        """Logits of all windows of some voices, or of those that are named, (windows, C), on the CPU."""
         model.to(self.device).eval()
-        batches = torch.split(torch.arange(len(voices.labels)), 64)
-        return torch.cat([model.acoustic_logits(voices.read(0, index, self.device)).cpu() for index in batches])
+        chosen = torch.arange(len(voices.labels)) if windows is None else windows
+        made = [
+            model.acoustic_logits(voices.read(0, index, self.device)).cpu() for index in torch.split(chosen, 64)
+        ]
+        return torch.cat(made) if made else torch.zeros(0, len(self.classes))
 
-    @torch.no_grad()
     def _validate(self) -> tuple[float, metrics.Scores]:
         """Loss and scores of whole recordings: probabilities are averaged over their windows."""
         voices = self.val_voices
-        mean = by_recording(self.logits(self.final_model, voices).softmax(1), voices.owner)
+        mean = by_recording(self._shared_logits(voices).softmax(1), voices.owner)
         labels = torch.zeros(len(mean), dtype=torch.long).scatter_(0, voices.owner, voices.labels)
         loss = functional.nll_loss(mean.clamp_min(1e-9).log(), labels)
         return float(loss), metrics.score(labels.tolist(), mean.argmax(1).tolist(), self.classes)
+
+    def _shared_logits(self, voices: Voices) -> Tensor:
+        """Logits of all windows; each process computes those of its part of the recordings."""
+        mine = (voices.owner % world.size() == world.rank()).nonzero().flatten()
+        made = torch.zeros(len(voices.labels), len(self.classes), device=self.device)
+        made[mine.to(self.device)] = self.logits(self.final_model, voices, mine).to(self.device)
+        return world.summed(made).cpu()
 
     def _save_best(self) -> None:
         state = {"epoch": self.epoch, "faces": self.faces is not None}
         path = self.folder / "checkpoint.safetensors"
         checkpoint.save_tensors(path, dict(self.final_model.state_dict()), state)
 
+    def _is_due(self, saved: float) -> bool:
+        minutes = self.config.save_minutes
+        return world.is_main() and bool(minutes) and time.monotonic() - saved > 60 * minutes
+
+    def _save_within(self) -> None:
+        """Save what an epoch has done so far; where that cannot be, the training goes on and tries again later."""
+        try:
+            self._save_last()
+        except OSError as error:
+            say(f"{self.folder}: cannot be saved now: {error.strerror or one_line(error)}; going on")
+
     def _save_last(self) -> None:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        state: dict[str, Any] = {"epoch": self.epoch, "done": self.done, "seconds": self.seconds}
         if self.averaged is not None:
-            tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
-        tensors |= checkpoint.optimizer_tensors(self.optimizer)
-        state: dict[str, Any] = {"epoch": self.epoch, "history": [asdict(e) for e in self.history]}
+            tensors |= {f"averaged.{k}": v for k, v in self.averaged.module.state_dict().items()}
+            state["updates"] = self.averaged.updates
+        tensors |= checkpoint.optimizer_tensors(self.optimizer) | {"tally": self.tally.state}
+        state |= {"scaler": self.step.scaler.state_dict(), "history": [asdict(e) for e in self.history]}
         checkpoint.save_tensors(self.folder / "last.safetensors", tensors, state)
         lines = "".join(json.dumps(asdict(e)) + "\n" for e in self.history)
         write_text(self.folder / "epochs.jsonl", lines)
@@ -311,12 +311,6 @@ def _class_weight(labels: Tensor, classes: int) -> Tensor:
     return len(labels) / (count.clamp_min(1) * (count > 0).sum())
 
 
-def _cycled(n: int, wanted: int) -> Tensor:
-    """`wanted` indices below n: whole random permutations, one after another."""
-    rounds = -(-wanted // n)
-    return torch.cat([torch.randperm(n) for _ in range(rounds)])[:wanted]
-
-
 def spread(labels: Tensor, count: int, num_classes: int) -> Tensor:
     """`count` indices of each class, evenly over its items, with repetition where it has fewer."""
     chosen = []
@@ -329,6 +323,30 @@ def spread(labels: Tensor, count: int, num_classes: int) -> Tensor:
     return found.repeat(-(-count * num_classes // len(found)))[: count * num_classes]
 
 
+def build_model(config: Config, classes: int, *, faces: bool, pretrained: bool = True) -> Fdan:
+    """The networks of a training as it begins.
+
+    Raises:
+        ConfigError: the weights cannot be found, downloaded or read.
+    """
+    torch.manual_seed(config.seed)
+    return Fdan(config, classes, faces=faces, pretrained=pretrained)
+
+
+def _batch_size(config: Config, recordings: int) -> int:
+    """Voices of a step, of all processes together."""
+    processes = world.size()
+    for name in ("batch_size", "face_batch_size"):
+        if (rows := getattr(config, name)) % processes:
+            raise ConfigError(
+                f"{name} = {rows} cannot be shared by {processes} processes; valid: {processes}, "
+                f"{2 * processes}, {3 * processes}, ..."
+            )
+    if recordings < processes:
+        raise DataError(f"{recordings} recordings to train on, for {processes} processes")
+    return min(config.batch_size, shared(recordings))
+
+
 def _unprefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
 
@@ -337,8 +355,9 @@ def _epoch_line(e: Epoch, epochs: int, *, best: bool) -> str:
     mark = "  *" if best else ""
     between = f"  transfer {e.transfer:.3f}" if e.transfer else ""
     between += f"  teacher {e.distilled:.3f}" if e.distilled else ""
+    skipped = f"  {e.skipped} steps skipped" if e.skipped else ""
     return (
         f"epoch {e.epoch:>3}/{epochs}  loss {e.loss:.3f}  voice {e.acoustic:.3f}  face {e.visual:.3f}"
         f"  LMMD {e.alignment:.3f}{between}  val loss {e.val_loss:.3f} UAR {100 * e.val_uar:.1f} %"
-        f"  {e.seconds:.0f} s{mark}"
+        f"  {e.seconds:.0f} s{skipped}{mark}"
     )

@@ -21,9 +21,11 @@ from fdan_edge.corpora import Item, Source
 from fdan_edge.distillation import Lessons, Teacher, check_teacher, lessons, load_teacher
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, FdanEdgeError
 from fdan_edge.evaluate import read_speech
+from fdan_edge.feed import Feed
 from fdan_edge.fit import fit
 from fdan_edge.losses import distillation
-from fdan_edge.objective import Batch, Outputs, terms
+from fdan_edge.models.fdan import Output
+from fdan_edge.objective import Batch, terms
 from fdan_edge.splits import Split, split
 from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import Trainer
@@ -61,11 +63,11 @@ def test_labels_and_teacher_share_the_loss(share: float) -> None:
     settings = config(distill_weight=share, distill_temperature=3)
     own, taught, labels = logits(6, 0), logits(6, 1), torch.tensor([0, 1, 2, 0])
     batch = Batch(torch.zeros(4, 1, 8, 8), labels, torch.zeros(2, 1, 8, 8), teacher=taught)
-    made = terms(Outputs(own, [own]), batch, settings, progress=0.5)
+    made = terms(Output(own, [own]), batch, settings, progress=0.5)
     hard = functional.cross_entropy(own[:4], labels, label_smoothing=0.1)
     torch.testing.assert_close(made.total, (1 - share) * hard + share * distillation(own, taught, 3.0))
     assert made.values()[5] == made.distilled
-    without = terms(Outputs(own, [own]), replace(batch, teacher=None), settings, progress=0.5)
+    without = terms(Output(own, [own]), replace(batch, teacher=None), settings, progress=0.5)
     assert torch.equal(without.total, hard)
     assert not without.distilled
 
@@ -88,15 +90,15 @@ def test_a_student_learns_what_its_teacher_says_and_not_the_labels(tmp_path: Pat
     assert float((heard == wrong[0].argmax(1)).float().mean()) > 0.8
 
 
-def test_each_crop_has_the_teacher_s_words_for_it(tmp_path: Path) -> None:
+def test_each_crop_has_the_teacher_s_words_for_it() -> None:
     """Variant and recording of the log-mel and of the lesson are the same ones, of the target too."""
     both, other = (torch.stack([v.decibel[0], v.decibel[0] - 1]) for v in (voices(12, 0), voices(9, 3)))
     train, target = replace(voices(12, 0), decibel=both), replace(voices(9, 3), decibel=other)
     marks = [torch.arange(2 * n * 3).view(2, n, 3).float() for n in (12, 9)]
     settings = config(masks=0, method="mmd")
-    made = Trainer(settings, CLASSES, train, voices(6, 1), None, tmp_path, target=target, lessons=Lessons(*marks))
     chosen, others = torch.tensor([7, 2, 11]), torch.tensor([8, 0])
-    batch = made._batch(chosen, None, others)
+    feed = Feed(settings, train, None, target, Lessons(*marks), 3, torch.device("cpu"))
+    batch = feed._batch(feed._read(0, 0, chosen, None, others))
     assert batch.teacher is not None
     assert batch.target is not None
     for heard, said, index, of, mark in (

@@ -13,8 +13,8 @@ from fdan_edge import losses, objective
 from fdan_edge.alignment import coral, ida, mmd
 from fdan_edge.config import Config, load_config
 from fdan_edge.losses import faces_alignment, label_loss
-from fdan_edge.models.fdan import Fdan
-from fdan_edge.objective import Batch, Outputs, Terms, forward, terms, transfer
+from fdan_edge.models.fdan import Fdan, Output
+from fdan_edge.objective import Batch, Terms, forward, terms, transfer
 from fdan_edge.ops import lmmd
 
 CLASSES, N, TARGETS, FACES = 3, 6, 4, 5
@@ -36,7 +36,7 @@ def batch(*, target: bool = True, faces: bool = False) -> Batch:
     return Batch(decibel, Y, others if target else None, images, Y_FACES if faces else None)
 
 
-def outputs(given: Batch, layers: int = 2) -> Outputs:
+def outputs(given: Batch, layers: int = 2) -> Output:
     rows = N + (0 if given.target is None else TARGETS)
     made = chance(3)
     logits, hidden = torch.randn(rows, CLASSES, generator=made), torch.randn(2, rows, 8, generator=made)
@@ -44,8 +44,8 @@ def outputs(given: Batch, layers: int = 2) -> Outputs:
         (torch.randn(FACES, 8, generator=made), torch.randn(rows, 8, generator=made)) for _ in range(layers)
     )
     if given.images is None:
-        return Outputs(logits, list(hidden))
-    return Outputs(logits, list(hidden), torch.randn(FACES, CLASSES, generator=made), aligned)
+        return Output(logits, list(hidden))
+    return Output(logits, list(hidden), torch.randn(FACES, CLASSES, generator=made), aligned)
 
 
 def loss(given: Batch, progress: float = 1.0, **changes: object) -> Terms:
@@ -56,7 +56,7 @@ def test_faces_and_voices_make_equation_9() -> None:
     given = batch(target=False, faces=True)
     made, settings, out = loss(given), config(), outputs(given)
     assert out.logits_visual is not None
-    voice = label_loss(out.logits, Y, label_smoothing=settings.label_smoothing)
+    voice = label_loss(out.logits_acoustic, Y, label_smoothing=settings.label_smoothing)
     face = label_loss(out.logits_visual, Y_FACES, label_smoothing=settings.label_smoothing)
     between = faces_alignment(list(out.aligned), Y_FACES, Y, CLASSES, "all")
     torch.testing.assert_close(
@@ -79,7 +79,7 @@ def test_alpha_0_does_not_compute_lmmd(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_both_corpora_are_pulled_towards_the_same_faces() -> None:
     given = batch(faces=True)
     out = outputs(given)
-    guess = out.logits[N:].softmax(1)
+    guess = out.logits_acoustic[N:].softmax(1)
     own = faces_alignment([(v, a[:N]) for v, a in out.aligned], Y_FACES, Y, CLASSES, "all")
     others = faces_alignment([(v, a[N:]) for v, a in out.aligned], Y_FACES, guess, CLASSES, "all")
     torch.testing.assert_close(loss(given).alignment, own + others)
@@ -92,12 +92,12 @@ def test_a_method_is_its_term_summed_over_the_aligned_layers(method: str, layers
     given = batch()
     out = outputs(given)
     settings = config(method=method, fc_layers=2, aligned_layers=",".join(layers))
-    features = {"1": out.hidden[0], "2": out.hidden[1], "output": out.logits}
+    features = {"1": out.hidden[0], "2": out.hidden[1], "output": out.logits_acoustic}
     plain: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "didan": lambda s, t: ida(s, t, settings.tau, settings.ida_iterations),
         "mmd": mmd,
         "coral": coral,
-        "lmmd": lambda s, t: lmmd(s, t, Y, out.logits[N:].softmax(1), CLASSES),
+        "lmmd": lambda s, t: lmmd(s, t, Y, out.logits_acoustic[N:].softmax(1), CLASSES),
     }
     each = [plain[method](features[name][:N], features[name][N:]) for name in layers or ("2",)]
     expected = torch.stack(each).sum()
@@ -144,7 +144,7 @@ def test_danns_features_hear_of_its_classifier_more_and_more() -> None:
     z = torch.randn(N + TARGETS, 8, generator=chance()).requires_grad_()
     heard = []
     for progress in (0.0, 0.1, 1.0):
-        out = Outputs(torch.randn(N + TARGETS, CLASSES, generator=chance()), [z])
+        out = Output(torch.randn(N + TARGETS, CLASSES, generator=chance()), [z])
         value = transfer(out, given, settings, progress, made.domain)
         features, first = torch.autograd.grad(value, [z, next(made.domain.parameters())])
         heard.append((float(features.norm()), float(first.norm())))
@@ -157,15 +157,15 @@ def test_both_corpora_pass_the_network_together() -> None:
     """Their norms share statistics, as the exported network has but one set of them."""
     made, given = model(method="didan").train(), batch()
     together = forward(made, given)
-    assert together.logits.shape == (N + TARGETS, CLASSES)
+    assert together.logits_acoustic.shape == (N + TARGETS, CLASSES)
     assert together.hidden[-1].shape == (N + TARGETS, 8)
     alone = forward(made, batch(target=False))
-    assert not torch.allclose(together.logits[:N], alone.logits)
+    assert not torch.allclose(together.logits_acoustic[:N], alone.logits_acoustic)
 
 
 def test_regression_serves_as_loss_of_voices_and_faces() -> None:
     given = batch(target=False, faces=True)
     out, made = outputs(given), loss(given, source_loss="regression", alpha=0.0)
     assert out.logits_visual is not None
-    torch.testing.assert_close(made.acoustic, label_loss(out.logits, Y, "regression"))
+    torch.testing.assert_close(made.acoustic, label_loss(out.logits_acoustic, Y, "regression"))
     torch.testing.assert_close(made.visual, label_loss(out.logits_visual, Y_FACES, "regression"))

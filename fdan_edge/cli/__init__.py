@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
+import time
 from typing import NoReturn
 
 from fdan_edge.errors import FdanEdgeError, one_line, printable
@@ -42,6 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _fail(message: str) -> NoReturn:
     line = printable(re.sub(r"\s*\n\s*", " ", message.strip()))
+    if (rank := os.environ.get("RANK", "0")) != "0":  # of torchrun's processes the first says what all would say
+        time.sleep(2)
+        line = f"process {rank}: {line}"
     print(f"error: {line}", file=sys.stderr)  # noqa: T201
     sys.exit(USER_ERROR)
 

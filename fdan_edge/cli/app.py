@@ -90,17 +90,24 @@ def train(
     from fdan_edge.cli import show
     from fdan_edge.config import load_config
     from fdan_edge.fit import fit
+    from fdan_edge.world import is_main, joined, restarts
 
-    if resume:
-        if config or set_ or speech or faces or target or method:
-            raise ConfigError("--resume takes settings and corpora from the run folder; give only --out")
-        settings, info = load_run(out)
-        speech, faces, target = info.speech, info.faces, info.target
-    else:
-        chosen = [f"method={method}"] if method else []
-        settings = load_config(config, [*set_, *chosen], **({"method": "didan"} if target else {}))
-    fitted = fit(settings, parsed(speech, "--speech"), parsed(faces), out, target=parsed(target), resume=resume)
-    print_json(fitted.metrics) if as_json else show.fitted(fitted.folder, fitted.metrics)
+    if resume and (config or set_ or speech or faces or target or method):
+        raise ConfigError("--resume takes settings and corpora from the run folder; give only --out")
+    # torchrun that lost a process starts all of them anew with the same words.
+    resume = resume or (restarts() > 0 and (out / "run.toml").exists())
+    with joined():
+        if resume:
+            settings, info = load_run(out)
+            speech, faces, target = info.speech, info.faces, info.target
+        else:
+            chosen = [f"method={method}"] if method else []
+            settings = load_config(config, [*set_, *chosen], **({"method": "didan"} if target else {}))
+        fitted = fit(
+            settings, parsed(speech, "--speech"), parsed(faces), out, target=parsed(target), resume=resume
+        )
+        if is_main():
+            print_json(fitted.metrics) if as_json else show.fitted(fitted.folder, fitted.metrics)
 
 
 @app.command()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +20,20 @@ from fdan_edge.models.backbones import build_backbone, build_voice_backbone, loa
 class Output:
     """What one step of FDAN computes."""
 
-    logits_visual: Tensor  # (n_v, C)
     logits_acoustic: Tensor  # (n_a, C)
-    aligned: list[tuple[Tensor, Tensor]]  # (Z_v, Z_a) after each layer, for LMMD
     hidden: list[Tensor]  # of the voices after each fully connected layer, (n_a, d), for DIDAN's IDA
+    logits_visual: Tensor | None = None  # (n_v, C); None without faces, as the next
+    aligned: tuple[tuple[Tensor, Tensor], ...] = ()  # (Z_v, Z_a) after each layer, for LMMD
+
+    def float(self) -> Output:
+        """The same in float32: losses need more than autocast's formats have."""
+        visual = None if self.logits_visual is None else self.logits_visual.float()
+        aligned = tuple((z_v.float(), z_a.float()) for z_v, z_a in self.aligned)
+        return Output(self.logits_acoustic.float(), [z.float() for z in self.hidden], visual, aligned)
+
+
+#: Features of one process's rows, (n, d), to those of all processes' rows.
+Gather: TypeAlias = Callable[[Tensor], Tensor]
 
 
 #: What outputs that were regressed to 0 and 1 are multiplied by to serve as logits: softmax of 0 and 1 is flat.
@@ -37,6 +49,7 @@ class AcousticBranch(nn.Module):
     def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
         super().__init__()
         self.backbone, width = build_voice_backbone(config, state)
+        self.gather: Gather = _alone
         self.bottleneck = _bottleneck(width, config.feature_size)
         self.further = nn.ModuleList(_further(config.feature_size) for _ in range(config.fc_layers - 1))
 
@@ -45,7 +58,8 @@ class AcousticBranch(nn.Module):
 
     def fully_connected(self, decibel: Tensor) -> list[Tensor]:
         """What each fully connected layer gives, (n, d); the last one is Z_a."""
-        made = [self.bottleneck(self.backbone(decibel if decibel.ndim == 2 else scaled(decibel)))]
+        features = self.backbone(decibel if decibel.ndim == 2 else scaled(decibel))
+        made = [self.bottleneck(self.gather(features) if self.training else features)]
         for layer in self.further:
             made.append(layer(made[-1]))
         return made
@@ -60,12 +74,14 @@ class VisualBranch(nn.Module):
     def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
         super().__init__()
         self.backbone, width = build_backbone(config.face_backbone or config.backbone, state)
+        self.gather: Gather = _alone
         self.bottleneck = _bottleneck(width, config.feature_size)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.bottleneck(self.backbone((images - self.mean) / self.std))  # type: ignore[no-any-return]
+        features = self.backbone((images - self.mean) / self.std)
+        return self.bottleneck(self.gather(features) if self.training else features)  # type: ignore[no-any-return]
 
 
 class Fdan(nn.Module):
@@ -89,7 +105,6 @@ class Fdan(nn.Module):
         layers = config.attention_layers if faces else 0
         self.num_classes = num_classes
         self.scale = REGRESSION_SCALE if config.source_loss == "regression" else 1.0
-        self.visual_dropout = config.visual_dropout
         self.use_bank = config.acoustic_path == "bank"
         self.acoustic = AcousticBranch(config, state)
         self.visual = VisualBranch(config, face_state) if faces else None
@@ -102,29 +117,27 @@ class Fdan(nn.Module):
         self.register_buffer("bank_keys", torch.zeros(layers, bank, config.feature_size))
         self.register_buffer("bank_values", torch.zeros(layers, bank, config.feature_size))
 
-    def forward(self, decibel: Tensor, images: Tensor) -> Output:
+    def forward(self, decibel: Tensor, images: Tensor | None = None, keep: Tensor | None = None) -> Output:
         """One training step's forward pass.
 
         Args:
             decibel: log-mels of voices, (n_a, 1, mels, frames).
-            images: faces in 0..1, (n_v, 3, size, size); of other people than the voices.
+            images: faces in 0..1, (n_v, 3, size, size); of other people than the voices. None: no faces.
+            keep: 1 for the voices that get the faces' term, else 0, (n_a, 1); None: all do.
         """
+        if images is None:
+            hidden = self.acoustic.fully_connected(decibel)
+            return Output(self._logits(hidden[-1]), hidden)
         if self.visual is None:
             raise ValueError("this model was made without faces; use acoustic_logits")
         # In this order: both networks may hold dropout, and another order would be another training.
         z_visual, hidden = self.visual(images), self.acoustic.fully_connected(decibel)
         z_acoustic = hidden[-1]
         aligned = [] if self.layers else [(z_visual, z_acoustic)]
-        keep = self._keep(len(z_acoustic), z_acoustic.device)
         for layer in self.layers:
             z_visual, z_acoustic = layer(z_visual, z_acoustic, keep)
             aligned.append((z_visual, z_acoustic))
-        return Output(self._logits(z_visual), self._logits(z_acoustic), aligned, hidden)
-
-    def voices(self, decibel: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits (n, C), and what each fully connected layer gives, of a model without faces."""
-        hidden = self.acoustic.fully_connected(decibel)
-        return self._logits(hidden[-1]), hidden
+        return Output(self._logits(z_acoustic), hidden, self._logits(z_visual), tuple(aligned))
 
     def acoustic_logits(self, decibel: Tensor) -> Tensor:
         """What inference computes, without faces: (n, 1, mels, frames) -> (n, C)."""
@@ -168,11 +181,6 @@ class Fdan(nn.Module):
         made: Tensor = self.classifier(z)
         return made if self.scale == 1 else made * self.scale
 
-    def _keep(self, n: int, device: torch.device) -> Tensor | None:
-        if not self.training or not self.visual_dropout:
-            return None
-        return (torch.rand(n, 1, device=device) >= self.visual_dropout).float()
-
 
 class AcousticPath(nn.Module):
     """Waveform to probabilities, the part that is exported: (n, samples) -> (n, C).
@@ -200,6 +208,10 @@ def build_frontend(config: Config, *, exact: bool = True) -> LogMel:
 def aligned_layers(config: Config) -> tuple[str, ...]:
     """The names of the layers at which corpora are aligned: numbers of fully connected layers, or output."""
     return config.aligned_layers or (str(config.fc_layers),)
+
+
+def _alone(features: Tensor) -> Tensor:
+    return features
 
 
 def _bottleneck(width: int, size: int) -> nn.Module:

@@ -1,0 +1,128 @@
+"""One step of a training, without waiting for the device."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fdan_edge import world
+from fdan_edge.config import Config
+from fdan_edge.device import number_format
+from fdan_edge.models.fdan import Fdan
+from fdan_edge.objective import Batch, forward, terms
+from fdan_edge.optimisation import Average
+
+
+class Step:
+    """Forward, backward, clipping, the optimiser and the averaged weights.
+
+    A step whose loss or gradient is not finite changes nothing: neither weights nor moments nor the norms' running
+    statistics. Whether that is so the device decides, so nobody waits for it.
+
+    Args:
+        model: on its device.
+        optimizer: a fused one: those can be told on the device to leave everything as it is.
+        average: of the weights; None: there is none.
+        class_weight: of each class in the voices' loss, (C,).
+        rows: of this process in each batch: labelled voices, the target's, faces.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: Fdan,
+        optimizer: torch.optim.Optimizer,
+        average: Average | None,
+        class_weight: Tensor | None,
+        rows: tuple[int, ...],
+    ) -> None:
+        self.config, self.model, self.optimizer, self.average = config, model, optimizer, average
+        self.class_weight = class_weight
+        self.device = next(model.parameters()).device
+        self.format = number_format(config, self.device)
+        # float16's gradients would vanish unless they are scaled; for the others the scale stays 1, and the scaler
+        # keeps the optimiser from steps that are not finite.
+        self.scaling = self.format == torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, init_scale=2.0**14 if self.scaling else 1.0)
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        buffers = model.named_buffers()
+        self.statistics = [b for name, b in buffers if name.endswith(("running_mean", "running_var"))]
+        _gather(model, rows)
+        self.network = _compiled(model, config)
+
+    def __call__(self, batch: Batch, progress: float) -> Tensor:
+        """One step; `fdan_edge.tally.VALUES`, (8,), zeros but the last of a step that was skipped."""
+        before = _flat(self.statistics)
+        values = self._gradients(batch, progress)
+        bad = ~(self._norm().isfinite() & values[0].isfinite())
+        if self.config.clip_norm:
+            nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update(None if self.scaling else 1.0)
+        self._restore(before, bad)
+        if self.average is not None:
+            self.average.update()
+        return torch.cat([torch.where(bad, 0, values), bad[None]])
+
+    def _gradients(self, batch: Batch, progress: float) -> Tensor:
+        """Forward and backward; the terms' values and the accuracy, (7,)."""
+        with torch.autocast(self.device.type, self.format, enabled=self.format != torch.float32):
+            outputs = forward(self.network, batch)
+        outputs = outputs.float()
+        made = terms(
+            outputs,
+            batch,
+            self.config,
+            progress=progress,
+            class_weight=self.class_weight,
+            domain=self.model.domain,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(made.total).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        logits = outputs.logits_acoustic[: len(batch.labels)].detach()
+        right = (logits.argmax(1) == batch.labels).float().mean()
+        return torch.cat([made.values(), right[None]])
+
+    def _norm(self) -> Tensor:
+        """The largest entry of the gradient: not finite where any of it is not."""
+        return nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None], torch.inf)
+
+    def _restore(self, before: Tensor, bad: Tensor) -> None:
+        """Running statistics that a bad batch went into are lost for good."""
+        if len(before):
+            kept = torch.where(bad, before, _flat(self.statistics))
+            parts = torch.split(kept, [b.numel() for b in self.statistics])
+            shaped = [part.view_as(b) for part, b in zip(parts, self.statistics, strict=True)]
+            torch._foreach_copy_(self.statistics, shaped)
+
+
+def _gather(model: Fdan, rows: tuple[int, ...]) -> None:
+    """Let attention, LMMD and the losses see the rows of all processes."""
+    if world.size() == 1:
+        return
+    voices, others, faces = rows
+    model.acoustic.gather = lambda features: world.gathered(features.float(), [voices, others])
+    if model.visual is not None:
+        model.visual.gather = lambda features: world.gathered(features.float(), [faces])
+
+
+def _compiled(model: Fdan, config: Config) -> nn.Module:
+    """The model as the steps call it."""
+    if config.torch_compile != "none":
+        for branch in (model.acoustic, model.visual):
+            if branch is not None:
+                branch.backbone.compile(mode=config.torch_compile)
+    if world.size() == 1:
+        return model
+    # Each process computes the norms' statistics of all rows: there is nothing to broadcast.
+    with warnings.catch_warnings():  # 2.14 has another name for it, which older ones do not know
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def _flat(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([t.flatten() for t in tensors]) if tensors else torch.zeros(0)

@@ -1,0 +1,80 @@
+"""Several processes train as one does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_parts import train_in_processes, trainer
+
+from fdan_edge import checkpoint, world
+from fdan_edge.errors import ConfigError
+
+#: With moments near 0 AdamW makes whole steps of a last bit's difference; SGD's are as small as the difference.
+STEADY = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.5, "epochs": 2, "alpha": 0.5, "threads": 1}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attention_layers": 2, "visual_dropout": 0.5},
+        {"method": "mmd", "with_target": True, "balanced": "true"},
+        {"backbone": "resnet18", "face_backbone": "vgg8", "with_faces": True},
+    ],
+    ids=["faces", "faces and a target", "other networks"],
+)
+def test_two_processes_with_half_the_batch_are_one_with_all_of_it(tmp_path: Path, changes: dict[str, Any]) -> None:
+    trainer(tmp_path / "one", **STEADY, **changes).run()
+    train_in_processes(2, tmp_path / "two", **STEADY, **changes)
+    (one, state), (two, other) = (
+        checkpoint.load_tensors(tmp_path / folder / "last.safetensors") for folder in ("one", "two/0")
+    )
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        torch.testing.assert_close(
+            two[name], values, rtol=1e-5, atol=1e-5, msg=lambda text, name=name: name + text
+        )
+    for mine, theirs in zip(state["history"], other["history"], strict=True):
+        same = mine.keys() - {"seconds", "rate"}
+        assert [theirs[key] for key in same] == pytest.approx([mine[key] for key in same], abs=1e-4)
+    assert not (tmp_path / "two" / "1").exists()  # only the first one writes
+    assert json.loads((tmp_path / "two/0/epochs.jsonl").read_text().splitlines()[1])["epoch"] == 2
+
+
+@dataclass(frozen=True)
+class _Item:
+    key: str
+    speaker_key: str | None
+
+
+def test_a_speaker_belongs_to_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [_Item(str(i), f"speaker {i % 5}" if i % 7 else None) for i in range(50)]
+    shares = []
+    monkeypatch.setattr(world, "size", lambda: 3)
+    for rank in range(3):
+        monkeypatch.setattr(world, "rank", lambda rank=rank: rank)
+        shares.append(world.of_speakers(items))
+    assert sorted(item.key for share in shares for item in share) == sorted(item.key for item in items)
+    speakers = [{item.speaker_key for item in share} - {None} for share in shares]
+    assert not (speakers[0] & speakers[1] or speakers[1] & speakers[2] or speakers[0] & speakers[2])
+    assert all(speakers)
+
+
+def test_a_batch_must_be_shared_equally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "size", lambda: 4)
+    with pytest.raises(
+        ConfigError, match=r"batch_size = 6 cannot be shared by 4 processes; valid: 4, 8, 12, \.\.\."
+    ):
+        trainer(tmp_path)
+
+
+def test_alone_nothing_changes() -> None:
+    rows = torch.randn(3, 2)
+    assert world.gathered(rows, [1, 2]) is rows
+    assert world.summed(rows) is rows
+    assert (world.rank(), world.size(), world.own(7)) == (0, 1, slice(0, 7))
+    world.wait()
