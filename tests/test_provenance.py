@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TINY
+
+pytest.importorskip("torch")
 
 from fdan_edge import provenance
-from fdan_edge.config import Config
-from fdan_edge.corpora import Item
+from fdan_edge.config import Config, load_config
+from fdan_edge.corpora import Item, Source
+from fdan_edge.fit import fit
 from fdan_edge.provenance import changed, gather, load, record
+from fdan_edge.train import Trainer
 
 GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=m")
 
@@ -178,3 +183,36 @@ def test_without_git_or_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert provenance._checkout(tmp_path) == {"commit": None, "dirty": None}
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
     assert provenance._checkout(tmp_path) == {"commit": None, "dirty": None}
+
+
+def interrupt(_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("target", [False, True])
+def test_a_training_writes_it_and_a_resumed_one_finds_it_unchanged(
+    target: bool,
+    tmp_path: Path,
+    ravdess_tree: Path,
+    fer_tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Trainer, "run", interrupt)
+    tree = Path(shutil.copytree(ravdess_tree, tmp_path / "ravdess"))
+    faces = [] if target else [Source("fer2013", fer_tree)]
+    config = load_config(None, [*TINY, *(["method=mmd"] if target else [])])
+    others = [Source("synthetic", None)] if target else []
+    for resume in (False, True, True):
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, [Source("ravdess", tree)], faces, tmp_path / "run", target=others, resume=resume)
+        if resume:
+            wrote = capsys.readouterr().err
+            sessions = json.loads((tmp_path / "run" / provenance.FILE).read_text())["sessions"]
+            assert ("undisturbed" in wrote) == ("data" in sessions[-1]) == (len(sessions) == 3)
+            first = next(tree.rglob("*.wav"))
+            shutil.copy(next(path for path in tree.rglob("*.wav") if path != first), first)
+    values = load(tmp_path / "run")
+    assert values
+    assert set(values["data"]) == ({"speech", "target"} if target else {"speech", "faces"})
+    assert values["complete"]
