@@ -117,6 +117,11 @@ def folder() -> Path:
     return Path(os.environ.get("FDAN_EDGE_CACHE") or cache_home() / "features")
 
 
+def contents_table() -> Contents:
+    """What is known of files that were read before."""
+    return Contents(folder() / _CONTENTS)
+
+
 def clear() -> None:
     """Remove the features, and nothing else that may lie in their folder.
 
@@ -163,7 +168,7 @@ class _Keeper:
 
     def __init__(self, items: list[Item], store: Store | None, what: str) -> None:
         self._items, self._store, self._what = items, store, what
-        self._contents = Contents(folder() / _CONTENTS)
+        self._contents = contents_table()
         self._keys: list[str | None] = [None] * len(items)
         self._waiting: list[int] = []
         self._bytes = self._kept = 0

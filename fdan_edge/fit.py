@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -10,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torchvision
 
-from fdan_edge import __version__, calibration, checkpoint, features, metrics, pictures, predictions, world
+from fdan_edge import calibration, checkpoint, features, metrics, pictures, predictions, provenance, world
 from fdan_edge.audit import NOT_AUDITED, Audit, audit
 from fdan_edge.channel import Match, batches, mean_spectrum
 from fdan_edge.config import Config
@@ -24,6 +21,7 @@ from fdan_edge.emotions import merged
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.evaluate import evaluate, read_speech
 from fdan_edge.files import write_json
+from fdan_edge.methods import method_name
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.progress import say
 from fdan_edge.splits import Split, allowed_faces, restore, split
@@ -40,14 +38,6 @@ from fdan_edge.target import (
 from fdan_edge.torch_runner import TorchRunner
 from fdan_edge.train import Epoch, OnEpoch, Trainer, build_model, by_recording
 
-METHOD_NAMES = {
-    "source": "source only",
-    "mmd": "MMD",
-    "lmmd": "LMMD with pseudo-labels",
-    "coral": "CORAL",
-    "dann": "DANN",
-    "didan": "DIDAN",
-}
 _NO_CLASS = -1
 
 
@@ -113,6 +103,8 @@ def fit(
             say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
         elif not resume and world.is_main():
             _save_start(config, given, corpora, folder, teacher)
+        if world.is_main():
+            _record(config, corpora, folder, resume=resume)
         best = _run(trainer, corpora, folder)
         if not world.is_main():
             return Fitted(folder, {})
@@ -259,9 +251,19 @@ def _save_start(config: Config, given: Given, corpora: _Corpora, folder: Path, t
     write_json(folder / "split.json", parts.keys() | target_keys)
     taught = teacher.info() if teacher else {}
     info = checkpoint.RunInfo(
-        corpora.classes, voices, images, parts.description, versions(), verdict, target, taught
+        corpora.classes, voices, images, parts.description, provenance.versions(), verdict, target, taught
     )
     checkpoint.save_run(folder, config, info)
+
+
+def _record(config: Config, corpora: _Corpora, folder: Path, *, resume: bool) -> None:
+    """Write down what the run is made from and with; say what a resumed one has other than it had."""
+    parts = corpora.parts
+    speech = [*parts.train, *parts.val, *parts.test]
+    data = {"speech": speech, "faces": corpora.faces, "target": corpora.target}
+    now = provenance.gather(config, data, processes=world.size())
+    for line in provenance.record(folder, now, resume=resume):
+        say(line)
 
 
 def _run(trainer: Trainer, corpora: _Corpora, folder: Path) -> Epoch:
@@ -309,7 +311,7 @@ def _allowed(faces: list[Item], task: CrossCorpus, protocol: str) -> list[Item]:
 def _validated(best: Epoch, corpora: _Corpora, trainer: Trainer) -> dict[str, Any]:
     """What metrics.json holds before the test is looked at."""
     return {
-        "method": _method(trainer.config, trainer.faces is not None),
+        "method": method_name(trainer.config, faces=trainer.faces is not None),
         "protocol": corpora.parts.description,
         "audit": corpora.audit.to_dict(),
         "best_epoch": best.epoch,
@@ -362,27 +364,6 @@ def _information(folder: Path, corpora: _Corpora, trainer: Trainer) -> dict[str,
         windows = trainer.logits(runner.path.model, voices).softmax(1)
     made = metrics.information(by_recording(windows, voices.owner).numpy())
     return {"target": {"information": made, "n": int(voices.owner.max()) + 1}}
-
-
-def _method(config: Config, faces: bool) -> str:
-    """The name of what a configuration trains, in the papers' words where they have one."""
-    if config.method != "fdan":
-        return METHOD_NAMES[config.method] + (" + FDAN" if faces else "")
-    if not faces:
-        return "plain backbone"
-    if not config.attention_layers:
-        return "FDAN_1 (no cross-attention)" if config.alpha else "two backbones, neither attention nor LMMD"
-    return "FDAN" if config.alpha else "FDAN_2 (no LMMD)"
-
-
-def versions() -> dict[str, str]:
-    """The versions that a run was made with."""
-    return {
-        "fdan_edge": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
 
 
 def _indices(items: list[Item], classes: list[str]) -> list[int]:

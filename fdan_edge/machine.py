@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,10 @@ def instructions() -> list[str]:
     return [name for name in _INSTRUCTIONS if name in flags]
 
 
-def versions() -> dict[str, str]:
-    """Versions of the installed packages that compute."""
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """Versions of those of some packages that are installed: of those that compute, unless others are named."""
     found = {}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -18,7 +18,8 @@ from fdan_edge.checkpoint import load_run, load_split, load_tensors, save_run
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Item, Source
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError
-from fdan_edge.fit import _method, fit
+from fdan_edge.fit import fit
+from fdan_edge.methods import method_name
 from fdan_edge.predictions import load_predictions
 from fdan_edge.scoring import score_target
 from fdan_edge.splits import Split, split
@@ -35,6 +36,7 @@ FILES = {
     "last.safetensors",
     "metrics.json",
     "predictions.json",
+    "provenance.json",
     "reliability.png",
     "reliability.svg",
     "run.toml",
@@ -259,4 +261,4 @@ def test_faces_of_no_class_of_the_speech(tmp_path: Path, ravdess_tree: Path, fer
     ],
 )
 def test_the_papers_names(changes: dict[str, float], faces: bool, name: str) -> None:
-    assert _method(Config(**changes), faces) == name  # type: ignore[arg-type]
+    assert method_name(Config(**changes), faces=faces) == name  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from fdan_edge.cli.options import (
     parsed,
     print_json,
 )
+from fdan_edge.cli.runs import runs
 from fdan_edge.cli.serve import serve
 from fdan_edge.cli.stream import stream
 from fdan_edge.errors import ConfigError
@@ -170,6 +171,7 @@ def evaluate(
     raise typer.Exit(1 if done.broken else 0)
 
 
+app.command()(runs)
 app.command()(deploy.export)
 app.command()(deploy.infer)
 app.command()(deploy.bench)

@@ -1,0 +1,25 @@
+"""What a training's method is called."""
+
+from __future__ import annotations
+
+from fdan_edge.config import Config
+
+METHOD_NAMES = {
+    "source": "source only",
+    "mmd": "MMD",
+    "lmmd": "LMMD with pseudo-labels",
+    "coral": "CORAL",
+    "dann": "DANN",
+    "didan": "DIDAN",
+}
+
+
+def method_name(config: Config, *, faces: bool) -> str:
+    """The name of what a configuration trains, in the papers' words where they have one."""
+    if config.method != "fdan":
+        return METHOD_NAMES[config.method] + (" + FDAN" if faces else "")
+    if not faces:
+        return "plain backbone"
+    if not config.attention_layers:
+        return "FDAN_1 (no cross-attention)" if config.alpha else "two backbones, neither attention nor LMMD"
+    return "FDAN" if config.alpha else "FDAN_2 (no LMMD)"
