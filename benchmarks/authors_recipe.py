@@ -1,16 +1,16 @@
-"""A training step as FDAN's authors describe and publish it, in plain PyTorch: what training.py compares ours with.
+"""A training step as FDAN's authors describe and publish it, in plain PyTorch: training.py compares ours with it.
 
-The layers and their sizes are those of `fdan_edge.models.fdan.Fdan`, so that only the way of computing differs, with
-one exception: the spectrogram comes in as a picture of three equal channels, since the authors give it to an
-unchanged torchvision network (ours sums the stem's weights over the channels; 1 % of MobileNetV2's work). What
-each choice rests on:
+The layers and their sizes are those of `fdan_edge.models.fdan.Fdan`, so that only the way of computing differs,
+with one exception: the spectrogram comes in as a picture of three equal channels, since the authors give it to an
+unchanged torchvision network (ours sums the stem's weights over the channels; some 2 % of the voices' backbone).
+What each choice rests on:
 
 - two torchvision backbones at 224x224, SGD with momentum 0.99 and decay 1e-3, batch 32, cross-entropy of both
   modalities + 1e-3 LMMD: the paper, section 3.2 and eq. 9;
 - LMMD by N x N x d differences, five exponentials and weights made in numpy; one-hot targets of the voices, the
-  target domain, by a Python loop over the label tensor: the authors' published code and that of their source, DSAN;
-- `DataLoader` as it is by default (no workers, no pinned memory), `loss.item()` at each step, float32, NCHW, SGD as
-  PyTorch chooses its implementation: no setting of theirs says otherwise;
+  target domain, by a Python loop over the label tensor: the authors' published code, and DSAN's, their source;
+- `DataLoader` as it is by default (no workers, no pinned memory), `loss.item()` at each step, float32, NCHW, SGD
+  as PyTorch chooses its implementation: no setting of theirs says otherwise;
 - each file is read whenever its item comes up: librosa to a mel spectrogram to a picture for voices, PIL and
   torchvision's transforms for faces. The paper says what is extracted and not when; with `pictures` the
   spectrograms have been saved as PNG files before, as `ImageFolder` would read them.
@@ -72,7 +72,9 @@ class Network(nn.Module):
 class Pictures(Dataset[tuple[Tensor, int]]):
     """Files, as a picture each, normalised as ImageNet's; the label beside it."""
 
-    def __init__(self, paths: list[Path], labels: list[int], opened: Callable[[Path], Image.Image], size: int) -> None:
+    def __init__(
+        self, paths: list[Path], labels: list[int], opened: Callable[[Path], Image.Image], size: int
+    ) -> None:
         self.paths, self.labels, self.opened = paths, labels, opened
         mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
         steps = [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize(mean, std)]
@@ -96,7 +98,7 @@ def spectrogram(path: Path) -> Image.Image:
 
     heard, rate = librosa.load(path, sr=SAMPLE_RATE, duration=SECONDS)
     decibel = librosa.power_to_db(librosa.feature.melspectrogram(y=heard, sr=rate), ref=np.max)
-    grey: NDArray[np.uint8] = np.uint8(255 * (decibel + 80) / 80)
+    grey: NDArray[np.uint8] = (255 * (decibel + 80) / 80).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")
 
 

@@ -1,8 +1,8 @@
-"""One way of training, timed in a process of its own: `python benchmarks/training_steps.py WORDS.json`, of training.py.
+"""One way of training, timed in a process of its own, which training.py starts: training_steps.py MEASURE.json.
 
-Ways: `recipe` is the authors' with its data loading, `pictures` the same with spectrograms saved as PNG files before,
-`memory` the same fed from memory; `ours` is the training loop of fdan_edge; `ceiling` is forward and backward of our
-two backbones alone, on the same batch again and again, in our memory layout and precision.
+Ways: `recipe` is the authors' with its data loading, `pictures` the same with spectrograms saved as PNG files
+before, `memory` the same fed from memory; `ours` is the training loop of fdan_edge; `ceiling` is forward and
+backward of our two backbones alone, on the same batch again and again, in our memory layout and precision.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -99,18 +99,17 @@ def timed(run: Run, steps: int, device: torch.device) -> tuple[float, float | No
     before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     torch.cuda.synchronize()
     start = time.perf_counter()
-    before.record()  # type: ignore[no-untyped-call]
+    before.record()
     run(steps)
-    after.record()  # type: ignore[no-untyped-call]
+    after.record()
     torch.cuda.synchronize()
-    return time.perf_counter() - start, before.elapsed_time(after)  # type: ignore[no-untyped-call]
+    return time.perf_counter() - start, before.elapsed_time(after)
 
 
 def prepared(measure: Measure, device: torch.device, folder: Path) -> Run:
     """A way of training, ready to run."""
     config = measure.config()
-    voices, faces = items(measure)
-    classes = sorted({item.emotion for item in voices})
+    voices, faces, classes = items(measure)
     if measure.way in ("ours", "ceiling"):
         read_voices = features.training_voices(voices, labels(voices, classes), config)
         read_faces = features.load_faces(faces, labels(faces, classes), config)
@@ -127,9 +126,13 @@ def prepared(measure: Measure, device: torch.device, folder: Path) -> Run:
     recipe = Recipe(config, len(classes), device)
     given = recipe_steps(of_faces, of_voices, measure.batch, device)
     if measure.way == "memory":
-        kept = list(islice(given, min(measure.steps, 8)))
-        return lambda steps: [recipe.step(kept[i % len(kept)]) for i in range(steps)] and None
-    return lambda steps: [recipe.step(one) for one in islice(given, steps)] and None
+        given = cycle(list(islice(given, min(measure.steps, 8))))
+
+    def run(steps: int) -> None:
+        for one in islice(given, steps):
+            recipe.step(one)
+
+    return run
 
 
 def our_step(trainer: Trainer, steps: int) -> None:
@@ -145,7 +148,7 @@ def ceiling(config: Config, classes: int, voices: Voices, faces: Faces, device: 
     keep_freed_memory()
     torch.manual_seed(config.seed)
     model = Fdan(config, classes, faces=True, pretrained=False).to(device).train()
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     assert model.visual is not None
     index = torch.arange(config.batch_size)
     heard = scaled(voices.read(0, index, device)).contiguous(memory_format=torch.channels_last)
@@ -177,15 +180,15 @@ def autocast_type(config: Config, device: torch.device) -> torch.dtype | None:
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
 
 
-def items(measure: Measure) -> tuple[list[Item], list[Item]]:
-    """As many voices, and as many faces of their classes, as an epoch needs; always the same ones."""
+def items(measure: Measure) -> tuple[list[Item], list[Item], list[str]]:
+    """As many voices and faces as an epoch needs, always the same ones; and the classes of the speech."""
     voices = read_speech([parse_source(measure.speech)], calm_as_neutral=True)
-    classes = {item.emotion for item in voices}
+    classes = features.class_names(voices)
     faces = [item for item in read(parse_source(measure.faces), "faces") if item.emotion in classes]
     count = measure.batch * min(EPOCH, max(measure.steps, measure.warm_up))
     for found in (voices, faces):
         random.Random(0).shuffle(found)
-    return voices[: min(count, len(voices))], faces[: min(count, len(faces))]
+    return voices[:count], faces[:count], classes
 
 
 def labels(found: list[Item], classes: list[str]) -> list[int]:
