@@ -23,7 +23,7 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 NATIVE = ["backbone=mobilenet_v2", "face_size=48"]
 SYNTHETIC = ["--speech", "synthetic:", "--faces", "synthetic:"]
 TINY = [
-    *("backbone=mobilenet_v2", "weights=none", "epochs=6", "n_mels=32", "hop=512", "window_seconds=1.0"),
+    *("backbone=mobilenet_v2", "weights=none", "epochs=4", "n_mels=32", "hop=512", "window_seconds=1.0"),
     *("window_hop_seconds=0.5", "face_size=32", "feature_size=16", "speed_perturbation=0", "threads=1"),
 ]
 START_TARGET, EPOCH_TARGET = 5.0, 15.0  # seconds
@@ -50,7 +50,9 @@ def resume(kills: int, say: Say) -> dict[str, Any]:
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _train([*words, "--out", str(folder / "warm")])  # else the first would be slowed by an empty cache
+        _train(
+            [*words, "--set", "epochs=1", "--out", str(folder / "warm")]
+        )  # else the first would be slowed by an empty cache
         seconds = _train([*words, "--out", str(folder / "whole")])
         killed = []
         for turn in range(kills):
