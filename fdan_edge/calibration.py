@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 Array: TypeAlias = NDArray[np.floating[Any]]
 Indices: TypeAlias = NDArray[np.integer[Any]]
@@ -116,6 +115,7 @@ def fit_temperature(logits: Array, owner: Indices, true: Indices) -> Temperature
         owner: which recording each window is from, (m,), 0 to n - 1.
         true: class of each recording, (n,).
     """
+    from scipy.optimize import minimize_scalar  # half a second, which a training would wait before its first step
 
     def cost(log_t: float) -> float:
         likelihood = negative_log_likelihood(soften(logits, owner, math.exp(log_t)), true)

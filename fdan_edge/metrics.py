@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import entropy
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,9 @@ class Scores:
 
 def score(true: list[int], predicted: list[int], labels: list[str]) -> Scores:
     """Scores of predicted class indices against the true ones."""
+    # A second to import, which a training would wait before its first step.
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+
     present = sorted(set(true))
     recalls = recall_score(true, predicted, labels=present, average=None, zero_division=0.0)
     return Scores(
@@ -59,5 +60,7 @@ def information(probabilities: NDArray[np.floating[Any]]) -> float:
     Args:
         probabilities: (n, C), rows that sum to 1.
     """
+    from scipy.stats import entropy  # late, as sklearn is above
+
     made = float(entropy(probabilities.mean(axis=0)) - entropy(probabilities, axis=1).mean())
     return max(0.0, made)  # rounding may leave less

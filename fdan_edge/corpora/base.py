@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -157,10 +160,17 @@ def files_below(root: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]
 
     Hidden files and folders, and what macOS adds to archives, are passed over.
     """
-    found = []
-    for path in root.rglob("*"):
-        below = path.relative_to(root)
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in below.parts)
-        if path.suffix.lower() in suffixes and not hidden and path.is_file():
-            found.append((below.as_posix(), path))
-    return found
+    found = ((below, root / below) for below in _below(root, ""))
+    return [(below, path) for below, path in found if path.suffix.lower() in suffixes]
+
+
+def _below(root: Path, start: str) -> Iterator[str]:
+    """Paths of files below root; by scandir, which asks nothing of each file, where Path.rglob does thrice."""
+    with contextlib.suppress(PermissionError), os.scandir(root / start) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(root, f"{start}{entry.name}/")
+            elif entry.is_file():
+                yield start + entry.name

@@ -6,7 +6,8 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 
 from fdan_edge import audio
@@ -42,9 +43,11 @@ def same_sound(items: Iterable[Item]) -> list[list[Item]]:
     """
     alike = list(items)
     others = same_content(item for item in alike if not _of_file(_length, item))
-    for look in (_length, _start, _sound):
-        found = _groups((seen, item) for item in alike if (seen := _of_file(look, item)))
-        alike = [item for group in found for item in group]
+    with ThreadPoolExecutor() as pool:  # reading and decoding leave Python's lock
+        for look in (_length, _start, _sound):
+            seen = pool.map(partial(_of_file, look), alike)
+            found = _groups((sound, item) for sound, item in zip(seen, alike, strict=True) if sound)
+            alike = [item for group in found for item in group]
     return sorted([*found, *others], key=lambda group: group[0].key)
 
 
