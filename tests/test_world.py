@@ -14,28 +14,34 @@ from training_parts import train_in_processes, trainer
 from fdan_edge import checkpoint, world
 from fdan_edge.errors import ConfigError
 
-#: With moments near 0 AdamW makes whole steps of a last bit's difference; SGD's are as small as the difference.
-STEADY: dict[str, Any] = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.5, "epochs": 2, "alpha": 0.5, "threads": 1}
+#: With moments near 0 AdamW makes whole steps of a last bit's difference; SGD's are as small as the difference. An
+#: untrained MobileNetV2 makes 1 of a difference of 1e-6 in its input: these networks do not.
+STEADY: dict[str, Any] = {
+    **{"optimizer": "sgd", "lr": 0.01, "momentum": 0.5, "epochs": 2, "alpha": 0.5, "threads": 1},
+    **{"backbone": "vgg8", "face_backbone": "vgg8"},
+}
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"attention_layers": 2, "visual_dropout": 0.5},
-        {"method": "mmd", "with_target": True, "balanced": "true"},
-        {"backbone": "resnet18", "face_backbone": "vgg8", "with_faces": True},
+        {"attention_layers": 2, "visual_dropout": 0.5, "backbone": "resnet18"},
+        {"method": "mmd", "with_target": True, "balanced": "true", "fc_layers": 2},
+        {"with_faces": False, "clip_norm": 0.1},
     ],
-    ids=["faces", "faces and a target", "other networks"],
+    ids=["faces", "faces and a target", "voices alone"],
 )
 def test_two_processes_with_half_the_batch_are_one_with_all_of_it(tmp_path: Path, changes: dict[str, Any]) -> None:
-    trainer(tmp_path / "one", **STEADY, **changes).run()
-    train_in_processes(2, tmp_path / "two", **STEADY, **changes)
+    changes = STEADY | changes
+    trainer(tmp_path / "one", **changes).run()
+    train_in_processes(2, tmp_path / "two", **changes)
     (one, state), (two, other) = (
         checkpoint.load_tensors(tmp_path / folder / "last.safetensors") for folder in ("one", "two/0")
     )
     assert one.keys() == two.keys()
     for name, values in one.items():
-        torch.testing.assert_close(two[name], values, rtol=1e-5, atol=1e-5, msg=name)
+        most = 1e-4 if name.startswith("optimizer.") else 1e-5  # gradients are larger than what they do
+        torch.testing.assert_close(two[name], values, rtol=1e-5, atol=most, msg=name)
     for mine, theirs in zip(state["history"], other["history"], strict=True):
         same = mine.keys() - {"seconds", "rate"}
         assert [theirs[key] for key in same] == pytest.approx([mine[key] for key in same], abs=1e-4)
