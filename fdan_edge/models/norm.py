@@ -30,9 +30,9 @@ NATIVE = native_status().cpu and hasattr(torch.ops.fdan_edge, "norm_moments")
 class BatchNormAct(nn.BatchNorm2d):
     """`nn.BatchNorm2d` with an activation after it, of (n, c, h, w) or (n, c).
 
-    Parameters, buffers and values are those of `nn.BatchNorm2d`; running statistics do not depend on the activation.
-    In eval mode it is `functional.batch_norm` and the activation. `nn.SyncBatchNorm.convert_sync_batchnorm`
-    would lose the activation: `group_wide` does its work, on every device.
+    Parameters, buffers and running statistics are those of `nn.BatchNorm2d`. In eval mode it is
+    `functional.batch_norm` and the activation. `nn.SyncBatchNorm.convert_sync_batchnorm` would lose the activation:
+    `group_wide` does its work, on every device.
 
     Args:
         width: channels.
@@ -109,8 +109,8 @@ def _order(x: Tensor) -> torch.memory_format:
 class _Normalise(torch.autograd.Function):
     """y = act((x - mean) / deviation * weight + bias), mean and deviation being functions of x.
 
-    With `shared` they are functions of the x of all processes, and the gradient is that of the sum of all processes'
-    losses. Those of weight and bias are each process's own, which DistributedDataParallel adds up.
+    With `shared` they are functions of the x of all processes, and the gradient is that of the sum of all their
+    losses. Those of weight and bias are each process's own, for DistributedDataParallel to average.
     """
 
     @staticmethod
@@ -232,7 +232,7 @@ REFERENCE = Reference()
 
 
 def fuse(network: nn.Module) -> nn.Module:
-    """Replace, in place, every normalisation by a `BatchNormAct` with the ReLU or ReLU6 that follows it in a Sequential.
+    """Make every normalisation a `BatchNormAct`, in place, with the ReLU or ReLU6 that follows it in a Sequential.
 
     Parameters, buffers and their names are the same. An `nn.Identity` takes the activation's place.
     """
@@ -252,7 +252,7 @@ def fuse(network: nn.Module) -> nn.Module:
 
 
 def unfuse(network: nn.Module) -> nn.Module:
-    """Give back, in place, the activations that `fuse` took: an exported graph names its nodes by their modules."""
+    """Give back, in place, the activations that `fuse` took: exported graphs name nodes by their modules."""
     for parent in list(network.modules()):
         children = list(parent.named_children())
         for number, (name, child) in enumerate(children):
