@@ -251,7 +251,7 @@ NETWORKS = {
 def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
     """A network as it is, and a fused copy."""
     torch.manual_seed(0)
-    network = unfuse(NETWORKS[request.param]()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = unfuse(NETWORKS[request.param]()).to(memory_format=torch.channels_last)
     return network, pad_small_inputs(fuse(copy.deepcopy(network)))
 
 
