@@ -10,8 +10,8 @@ from torch.nn import functional
 class DepthwiseConv2d(nn.Conv2d):
     """A 3x3 convolution of each channel by itself that pads inputs of two places or fewer by hand, in training.
 
-    oneDNN's gradient of the weights, with padding 1 on 2x2 places, takes 18 ms instead of 0.2 (960 channels, a batch
-    of 32, two cores). Padded before, the convolution has none of its own. Everything else is `nn.Conv2d`.
+    oneDNN's gradient of the weights, with padding 1 on 2x2 places, takes 18 ms instead of 0.2 (960 channels, a
+    batch of 32, two cores). Padded before, the convolution has none of its own. Everything else is `nn.Conv2d`.
     """
 
     def forward(self, x: Tensor) -> Tensor:

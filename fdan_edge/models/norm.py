@@ -30,9 +30,9 @@ NATIVE = native_status().cpu and hasattr(torch.ops.fdan_edge, "norm_moments")
 class BatchNormAct(nn.BatchNorm2d):
     """`nn.BatchNorm2d` with an activation after it, of (n, c, h, w) or (n, c).
 
-    Parameters, buffers and values are those of `nn.BatchNorm2d`; running statistics do not depend on the activation.
-    In eval mode it is `functional.batch_norm` and the activation. `nn.SyncBatchNorm.convert_sync_batchnorm`
-    would lose the activation: `group_wide` does its work, on every device.
+    Parameters, buffers and running statistics are those of `nn.BatchNorm2d`. In eval mode it is
+    `functional.batch_norm` and the activation. `nn.SyncBatchNorm.convert_sync_batchnorm` would lose the
+    activation: `group_wide` does its work, on every device.
 
     Args:
         width: channels.
@@ -82,10 +82,10 @@ class BatchNormAct(nn.BatchNorm2d):
             raise ValueError(f"expected 2D or 4D input (got {input.dim()}D input)")
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, act={self.act}, group_wide={self.group_wide}"
+        return f"{self.num_features}, eps={self.eps}, act={self.act}, group_wide={self.group_wide}"
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _uncompiled(norm: BatchNormAct, x: Tensor) -> Tensor:
     """torch.compile does not look into the exchange between processes."""
     return norm.normalise(x, shared=True)
@@ -109,8 +109,8 @@ def _order(x: Tensor) -> torch.memory_format:
 class _Normalise(torch.autograd.Function):
     """y = act((x - mean) / deviation * weight + bias), mean and deviation being functions of x.
 
-    With `shared` they are functions of the x of all processes, and the gradient is that of the sum of all processes'
-    losses. Those of weight and bias are each process's own, which DistributedDataParallel adds up.
+    With `shared` they are functions of the x of all processes, and the gradient is that of the sum of all their
+    losses. Those of weight and bias are each process's own, for DistributedDataParallel to average.
     """
 
     @staticmethod
@@ -148,7 +148,7 @@ def _moments(x: Tensor, shared: bool) -> tuple[Tensor, int]:
     gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(gathered, own)
     of_all = torch.stack(gathered)
-    counts, (means, squares) = of_all[:, -1:], of_all[:, :-1].unflatten(1, (2, -1)).unbind(1)
+    means, squares, counts = torch.split(of_all, [x.shape[1], x.shape[1], 1], dim=1)
     mean = (means * counts).sum(0) / counts.sum()
     square = (squares + (means - mean).square() * counts).sum(0)
     return torch.stack([mean, square]), int(counts.sum())
@@ -232,7 +232,7 @@ REFERENCE = Reference()
 
 
 def fuse(network: nn.Module) -> nn.Module:
-    """Replace, in place, every normalisation by a `BatchNormAct` with the ReLU or ReLU6 that follows it in a Sequential.
+    """Make every normalisation a `BatchNormAct`, in place, with the ReLU or ReLU6 that follows it in a Sequential.
 
     Parameters, buffers and their names are the same. An `nn.Identity` takes the activation's place.
     """
@@ -243,8 +243,8 @@ def fuse(network: nn.Module) -> nn.Module:
             if type(child) not in (nn.BatchNorm1d, nn.BatchNorm2d):
                 continue
             after = following[number] if number < len(following) else None
-            act = {nn.ReLU: "relu", nn.ReLU6: "relu6"}.get(type(after), "none")
-            act = act if isinstance(child, nn.BatchNorm2d) else "none"
+            known = {nn.ReLU: "relu", nn.ReLU6: "relu6"} if isinstance(child, nn.BatchNorm2d) else {}
+            act = known.get(type(after), "none") if after is not None else "none"
             setattr(parent, name, _moved(child, BatchNormAct, act=act))
             if act != "none":
                 setattr(parent, children[number + 1][0], nn.Identity())
@@ -252,7 +252,7 @@ def fuse(network: nn.Module) -> nn.Module:
 
 
 def unfuse(network: nn.Module) -> nn.Module:
-    """Give back, in place, the activations that `fuse` took: an exported graph names its nodes by their modules."""
+    """Give back, in place, the activations that `fuse` took: exported graphs name nodes by their modules."""
     for parent in list(network.modules()):
         children = list(parent.named_children())
         for number, (name, child) in enumerate(children):
