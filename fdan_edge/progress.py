@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -11,11 +12,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 T = TypeVar("T")
 
 console = Console(stderr=True, highlight=False)
+_of: list[str] = []  # what bars are parts of; nothing is said of their insides
+
+
+@contextlib.contextmanager
+def part(name: str) -> Iterator[None]:
+    """Within, bars stand behind this name, and nothing is said: for one of many trainings."""
+    _of.append(name)
+    try:
+        yield
+    finally:
+        _of.pop()
 
 
 def bar() -> Progress:
     """A progress display that shows only on a terminal."""
     return Progress(
+        *(TextColumn(name, markup=False) for name in _of),
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
@@ -35,4 +48,6 @@ def track(items: Sequence[T] | Iterable[T], description: str, total: int | None 
 
 def say(message: str) -> None:
     """One plain line for the person who waits; standard output is kept for results."""
+    if _of:
+        return
     console.print(message, soft_wrap=True, markup=False)
