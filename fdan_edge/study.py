@@ -64,12 +64,12 @@ class Terms:
     def options(self) -> dict[str, Any]:
         """All but the settings, as study.toml and messages name it."""
         return {
+            "--speech": list(self.speech),
+            "--faces": list(self.faces),
             "--space": [str(one) for one in self.space],
             "--folds": self.folds,
             "--sampler": self.sampler,
             "--pruner": self.pruner,
-            "--speech": list(self.speech),
-            "--faces": list(self.faces),
             "recordings": self.recordings,
         }
 
