@@ -28,6 +28,7 @@ from fdan_edge.tune import Search, fold_configs, tune
 from fdan_edge.tune_results import Tuned, markdown
 
 FACES = [Source("synthetic", None)]
+TWO = ("trial 1/2", "trial 2/2")
 ALPHA = ("alpha=1e-5..0.1",)
 
 
@@ -389,11 +390,13 @@ def test_what_cannot_be_tuned(
 
 
 @pytest.mark.slow
-def test_a_real_training(ravdess_tree: Path, tmp_path: Path) -> None:
+def test_a_real_training(ravdess_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*TINY, "backbone=mobilenet_v2_tiny", "epochs=1"]
     source, wanted = [Source("ravdess", ravdess_tree)], Search(("lr=1e-3,1e-2",), 2, 2, "grid")
     done = tune(load_config(None, words), source, [], tmp_path, wanted)
     assert [one.state for one in done.trials] == ["complete"] * 2
+    said = capsys.readouterr().err.splitlines()  # a line each, nothing of the four trainings
+    assert [line.split("  ")[0] for line in said] == ["2 trials on 2 validation folds: lr=0.001,0.01", *TWO]
     for one in done.trials:
         folds = [tmp_path / "trials" / one.name / f"fold-{n}" for n in (1, 2)]
         made = [json.loads((fold / "metrics.json").read_text()) for fold in folds]
