@@ -267,6 +267,7 @@ def tuning(done: Tuning, title: str, path: Path) -> None:
     _draw_best_so_far(upper, done)
     upper.xaxis.set_major_locator(MaxNLocator(integer=True))
     upper.set(xlabel="trial", ylabel="UAR in validation in %")
+    upper.margins(y=0.1)  # room for the star in the low panels too
     upper.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9, frameon=False)
     upper.set_title(_wrapped(title, figure), fontsize=10)
     for row, first in zip(lower, range(0, count, across), strict=True):
