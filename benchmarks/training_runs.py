@@ -32,13 +32,13 @@ WEIGHTS = ("checkpoint.safetensors", "last.safetensors")
 UNTIL_FIRST_STEP = """
 import json, os, sys, time
 from fdan_edge import cli, train
-step = train.Trainer._step
+step = train.Trainer._one_step
 def stop(*given, **named):
     begun = time.time() - float(sys.argv[1])
     step(*given, **named)
     print(json.dumps({"begun": begun, "ended": time.time() - float(sys.argv[1])}), flush=True)
     os._exit(0)
-train.Trainer._step = stop
+train.Trainer._one_step = stop
 cli.main(sys.argv[2:])
 """
 

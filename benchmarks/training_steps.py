@@ -29,6 +29,7 @@ from torch import nn
 from fdan_edge import features
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Item, parse_source, read
+from fdan_edge.device import number_format
 from fdan_edge.evaluate import read_speech
 from fdan_edge.features import Faces, Voices
 from fdan_edge.models.backbones import scaled
@@ -137,10 +138,12 @@ def prepared(measure: Measure, device: torch.device, folder: Path) -> Run:
 
 def our_step(trainer: Trainer, steps: int) -> None:
     """So many steps of the training loop, as `train` runs them; the one place that knows the loop's insides."""
-    epoch = len(trainer.train_voices.labels) // trainer.batch
-    for begun in range(0, steps, epoch):
-        trainer.steps = min(epoch, steps - begun)
-        trainer._train_steps()
+    trainer.model.train()
+    for begun in range(0, steps, trainer.steps):
+        for batch in islice(trainer.feed.epoch(trainer.epoch), steps - begun):
+            trainer._one_step(batch)
+            trainer.tally.known()
+        trainer.done = 0
 
 
 def ceiling(config: Config, classes: int, voices: Voices, faces: Faces, device: torch.device) -> Run:
@@ -174,10 +177,9 @@ def compiled(network: nn.Module, config: Config) -> Callable[[torch.Tensor], tor
 
 
 def autocast_type(config: Config, device: torch.device) -> torch.dtype | None:
-    """What the ceiling computes in: None for float32. `auto` is what the training takes it to be."""
-    if config.precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
+    """What the ceiling computes in, the same as the training does: None for float32."""
+    asked = number_format(config, device)
+    return None if asked == torch.float32 else asked
 
 
 def items(measure: Measure) -> tuple[list[Item], list[Item], list[str]]:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 #: How to get what training needs; for MissingDependencyError.
 INSTALL_TRAINING = "pip install '.[train,cpu]' in a checkout of fdan-edge"
+#: How to get what tunes, beside what trains.
+INSTALL_TUNE = "pip install '.[train,tune,cpu]' in a checkout of fdan-edge"
 #: How to get what reads the sound of videos, where nothing is trained.
 INSTALL_VIDEO = "pip install '.[video]' in a checkout of fdan-edge"
 #: How to get live streams, and their server.

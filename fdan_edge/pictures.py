@@ -226,6 +226,121 @@ def _along(points: NDArray[np.float64], step: float = 6.0) -> list[Bbox]:
     return made
 
 
+@dataclass(frozen=True)
+class Point:
+    """A trial of a search over settings."""
+
+    number: int
+    uar: float | None  # share of 1; a failed one has none
+    state: str  # complete, pruned or failed
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a search varies."""
+
+    name: str
+    ends: tuple[float, float] | None  # of a range of numbers; None: some values to choose from
+    logarithmic: bool
+    importance: float | None  # share of 1, where it is known
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Trials of a search over settings."""
+
+    points: list[Point]
+    best: int  # number of the best one; 0: none is finished
+    settings: list[Setting]
+
+
+def tuning(done: Tuning, title: str, path: Path) -> None:
+    """Draw each trial's UAR, and below it over each setting's values, to `path` with .png and .svg."""
+    from matplotlib.ticker import MaxNLocator
+
+    count = len(done.settings)
+    across = min(count, 2 if count in (2, 4) else 3)
+    rows = -(-count // across)
+    figure, (upper, *lower) = _figure(8.6, 3.2 + 2.5 * rows, rows=(13, *[10] * rows))
+    _draw_trials(upper, done, [one.number for one in done.points])
+    _draw_best_so_far(upper, done)
+    upper.xaxis.set_major_locator(MaxNLocator(integer=True))
+    upper.set(xlabel="trial", ylabel="UAR in validation in %")
+    upper.margins(y=0.1)  # room for the star in the low panels too
+    upper.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9, frameon=False)
+    upper.set_title(_wrapped(title, figure), fontsize=10)
+    for row, first in zip(lower, range(0, count, across), strict=True):
+        row.remove()
+        inner = row.get_subplotspec().subgridspec(1, across)
+        for column, setting in enumerate(done.settings[first : first + across]):
+            axes = figure.add_subplot(inner[column], sharey=upper)
+            _draw_setting(axes, done, setting)
+            axes.tick_params(labelleft=column == 0)
+            if column == 0:
+                axes.set_ylabel("UAR in %")
+    _save(figure, path)
+
+
+def _draw_trials(axes: Any, done: Tuning, places: Sequence[float]) -> None:
+    """Each trial at its place along x; failed ones on the lower edge."""
+    looks = {
+        "complete": ("o", COLOURS[0], COLOURS[0], "finished"),
+        "pruned": ("v", "none", "0.5", "pruned"),
+        "failed": ("x", "0.2", "0.2", "failed"),
+    }
+    for state, (mark, face, edge, label) in looks.items():
+        of_it = [(x, one.uar) for x, one in zip(places, done.points, strict=True) if one.state == state]
+        if not of_it:
+            continue
+        x, on_edge = [place for place, _ in of_it], all(uar is None for _, uar in of_it)
+        y = [0.03 if on_edge else 100 * (uar or 0.0) for _, uar in of_it]
+        transform = axes.get_xaxis_transform() if on_edge else axes.transData
+        colours = {"c": edge} if mark == "x" else {"facecolors": face, "edgecolors": edge}
+        axes.scatter(x, y, marker=mark, s=34, label=label, transform=transform, zorder=3, **colours)
+    for place, one in zip(places, done.points, strict=True):
+        if one.number == done.best:
+            star = {"marker": "*", "s": 170, "c": COLOURS[1], "zorder": 4}
+            axes.scatter(place, 100 * (one.uar or 0.0), label=f"best: trial {one.number}", **star)
+    axes.grid(color="0.93", lw=0.6, zorder=0)
+
+
+def _draw_best_so_far(axes: Any, done: Tuning) -> None:
+    finished = [one for one in done.points if one.state == "complete" and one.uar is not None]
+    if not finished:
+        return
+    x = [one.number for one in finished] + [max(one.number for one in done.points)]
+    y = np.maximum.accumulate([100 * (one.uar or 0.0) for one in finished])
+    axes.step(x, [*y, y[-1]], where="post", color=COLOURS[1], lw=1.2, label="best so far", zorder=2)
+
+
+def _draw_setting(axes: Any, done: Tuning, setting: Setting) -> None:
+    """UAR over a setting's values: numbers along a scale, others side by side."""
+    from matplotlib.ticker import MaxNLocator
+
+    values = [one.settings.get(setting.name) for one in done.points]
+    if setting.ends is not None:
+        places = [math.nan if value is None else float(value) for value in values]
+        low, high = setting.ends
+        if setting.logarithmic:
+            axes.set_xscale("log")
+            axes.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.06)
+        else:
+            axes.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+        if isinstance(low, int) and not setting.logarithmic:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        known = sorted({value for value in values if value is not None})
+        places = [math.nan if value is None else float(known.index(value)) for value in values]
+        names = [f"{one:g}" if isinstance(one, float) else str(one) for one in known]
+        slant = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if len("".join(names)) > 24 else {}
+        axes.set_xticks(range(len(known)), names, **slant)
+        axes.set_xlim(-0.5, len(known) - 0.5)
+    _draw_trials(axes, done, places)
+    share = "" if setting.importance is None else f", importance {setting.importance:.2f}"
+    axes.set_xlabel(f"{setting.name}{share}")
+
+
 def _figure(width: float, height: float, rows: tuple[int, ...] = (1,)) -> tuple[Figure, Any]:
     """A figure that belongs to no window, and its axes (an array of them where there are several rows)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

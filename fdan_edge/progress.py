@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,11 +19,23 @@ T = TypeVar("T")
 console = Console(stderr=True, highlight=False)
 _SECONDS = 1 / 8  # between two drawings of a line
 _SHORTEST_BAR, _LONGEST_BAR = 5, 20  # cells
+_of: list[str] = []  # what bars are parts of; nothing is said of their insides
+
+
+@contextlib.contextmanager
+def part(name: str) -> Iterator[None]:
+    """Within, bars stand behind this name, and nothing is said: for one of many trainings."""
+    _of.append(name)
+    try:
+        yield
+    finally:
+        _of.pop()
 
 
 def bar() -> Progress:
     """A progress display that shows only on a terminal."""
     return Progress(
+        *(TextColumn(name, markup=False) for name in _of),
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
@@ -42,6 +55,8 @@ def track(items: Sequence[T] | Iterable[T], description: str, total: int | None 
 
 def say(message: str) -> None:
     """One plain line for the person who waits; standard output is kept for results."""
+    if _of:
+        return
     console.print(message, soft_wrap=True, markup=False)
 
 

@@ -76,7 +76,7 @@ def _by_fold(items: list[Item], config: Config) -> tuple[Parts, str]:
     if config.fold > folds:
         raise DataError(f"fold = {config.fold} is out of range; valid: 1 to {folds} (one for each speaker)")
     speakers = _every_speaker(items, config.protocol)
-    test = _groups(speakers, folds)[config.fold - 1]
+    test = speaker_groups(speakers, folds)[config.fold - 1]
     if len(speakers) - len(test) < 2:
         raise DataError(f"fold {config.fold} of {folds} leaves 1 speaker to train and validate; raise folds")
     parts = _held_out(items, set(_before(speakers, test, (config.fold - 1) / folds)), set(test))
@@ -85,7 +85,7 @@ def _by_fold(items: list[Item], config: Config) -> tuple[Parts, str]:
     return parts, f"{how} fold {config.fold} of {folds}, {'speaker' if loso else 'speakers'} {names} held out"
 
 
-def _groups(speakers: list[str], folds: int) -> list[list[str]]:
+def speaker_groups(speakers: list[str], folds: int) -> list[list[str]]:
     """Each corpus's speakers in neighbouring groups, one for each fold, as equal in size as can be.
 
     What is over goes to the next folds in turn, corpus after corpus, so that none gets much more than others.

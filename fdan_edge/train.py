@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fdan_edge import checkpoint, metrics, world
+from fdan_edge.board import Board, open_board
 from fdan_edge.config import Config
 from fdan_edge.device import prepare
 from fdan_edge.distillation import Lessons
@@ -26,7 +27,7 @@ from fdan_edge.fitting import is_out_of_memory, too_large
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.objective import Batch
 from fdan_edge.optimisation import build_average, build_optimizer, keep_freed_memory, learning_rate
-from fdan_edge.progress import bar, console, say
+from fdan_edge.progress import TrainingLine, say
 from fdan_edge.step import Step
 from fdan_edge.tally import Sums, Tally
 
@@ -51,6 +52,17 @@ class Epoch:
     skipped: int = 0  # steps whose loss or gradient was not finite; the means are of the others
     rate: float = 0.0  # voices per second while training, without validation
 
+
+#: Terms of the loss, and how they are called on the line.
+_NAMES = {
+    "loss": "loss",
+    "acoustic": "voice",
+    "visual": "face",
+    "alignment": "LMMD",
+    "transfer": "transfer",
+    "distilled": "teacher",
+}
+_STEPS_SHOWN = 10  # of a training's curves: every so many steps
 
 #: Told of each epoch when it is on disk.
 OnEpoch: TypeAlias = Callable[[Epoch], None]
@@ -107,6 +119,7 @@ class Trainer:
         self.epoch = self.done = 0  # whole epochs, and steps of the next one
         self.seconds = 0.0  # that those steps took
         self.history: list[Epoch] = []
+        self.line, self.board = TrainingLine(config.epochs, self.steps, 0), Board(None)
         self.on_epoch: OnEpoch | None = None
 
     def resume(self) -> None:
@@ -133,17 +146,27 @@ class Trainer:
 
     def run(self) -> Epoch:
         """Train the remaining epochs; the record of the best one."""
-        while self.epoch < self.config.epochs:
-            record = self._one_epoch()
-            self.history.append(record)
-            if world.is_main():
-                if record == self.best():
-                    self._save_best()
-                self._save_last()
-            say(_epoch_line(record, self.config.epochs, best=record == self.best()))
-            if self.on_epoch:
-                self.on_epoch(record)
+        self.line = TrainingLine(self.config.epochs, self.steps, self.epoch)
+        with self._board() as self.board, self.line:
+            while self.epoch < self.config.epochs:
+                record = self._one_epoch()
+                self.history.append(record)
+                self.line.best_uar = self.best().val_uar
+                if world.is_main():
+                    if record == self.best():
+                        self._save_best()
+                    self._save_last()
+                self.board.epoch(record.epoch, asdict(record))
+                say(_epoch_line(record, self.config.epochs, best=record == self.best()))
+                if self.on_epoch:
+                    self.on_epoch(record)
         return self.best()
+
+    def _board(self) -> Board:
+        """Curves, of the process that writes; a training that is over has none to add."""
+        if not world.is_main() or self.epoch >= self.config.epochs:
+            return Board(None)
+        return open_board(self.folder, first_step=self.epoch * self.steps + self.done + 1)
 
     def best(self) -> Epoch:
         """The epoch whose weights are kept: the lowest validation loss.
@@ -193,18 +216,20 @@ class Trainer:
     def _train_steps(self, start: float) -> None:
         """What is left of the steps of an epoch that began at `start`."""
         self.model.train()
-        saved = time.monotonic()
-        with bar() as shown:
-            task = shown.add_task(self._title(), total=self.steps, completed=self.done)
-            for batch in self.feed.epoch(self.epoch, self.done):
-                self._one_step(batch)
-                known = self.tally.known()
-                shown.update(task, advance=1, description=self._title(known))
-                self._check(known)
-                if self._is_due(saved):
-                    self.seconds = time.perf_counter() - start
-                    self._save_within()
-                    saved = time.monotonic()
+        saved, begun, before = time.monotonic(), time.monotonic(), self.done
+        for batch in self.feed.epoch(self.epoch, self.done):
+            self._one_step(batch)
+            known = self.tally.known()
+            self._check(known)
+            now = time.monotonic()
+            rate = (self.done - before) * self.batch / (now - begun)
+            self.line.advance(self.epoch + 1, self.done, _shown(known), rate)
+            if self.done % _STEPS_SHOWN == 0:
+                self.board.step(self.epoch * self.steps + self.done, known.means | {"voices per second": rate})
+            if self._is_due(now - saved):
+                self.seconds = time.perf_counter() - start
+                self._save_within()
+                saved = now
 
     def _one_step(self, batch: Batch) -> None:
         time_in_epochs = self.epoch + self.done / self.steps
@@ -234,13 +259,6 @@ class Trainer:
             f"{what}: the training diverged; lower lr = {self.config.lr:g}, alpha = {self.config.alpha:g} or "
             f"transfer_weight = {self.config.transfer_weight:g}. What earlier epochs left in {self.folder} stays"
         )
-
-    def _title(self, known: Sums | None = None) -> str:
-        text = f"epoch {self.epoch + 1}/{self.config.epochs}"
-        if not console.is_terminal or not known or not known.means:
-            return text
-        uar = f"  best UAR {100 * self.best().val_uar:.1f} %" if self.history else ""
-        return f"{text}  loss {known.means['loss']:.3f}{uar}"
 
     def _fill_bank(self) -> None:
         model = self.final_model
@@ -283,9 +301,10 @@ class Trainer:
         path = self.folder / "checkpoint.safetensors"
         checkpoint.save_tensors(path, dict(self.final_model.state_dict()), state)
 
-    def _is_due(self, saved: float) -> bool:
+    def _is_due(self, seconds: float) -> bool:
+        """Whether to save, so long after the last time; at an epoch's end it is saved anyway."""
         minutes = self.config.save_minutes
-        return world.is_main() and bool(minutes) and time.monotonic() - saved > 60 * minutes
+        return world.is_main() and bool(minutes) and seconds > 60 * minutes and self.done < self.steps
 
     def _save_within(self) -> None:
         """Save what an epoch has done so far; where that cannot be, the training goes on and tries again later."""
@@ -358,6 +377,11 @@ def _batch_size(config: Config, recordings: int) -> int:
 
 def _unprefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _shown(known: Sums) -> dict[str, float]:
+    """The terms on the line, the most important first; those that are not trained with are 0."""
+    return {name: known.means[key] for key, name in _NAMES.items() if known.means.get(key)}
 
 
 def _epoch_line(e: Epoch, epochs: int, *, best: bool) -> str:

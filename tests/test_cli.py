@@ -51,7 +51,19 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_help_names_every_verb(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    verbs = ("train", "crossval", "evaluate", "export", "infer", "bench", "reproduce", "demo", "doctor", "data")
+    verbs = (
+        "train",
+        "crossval",
+        "tune",
+        "evaluate",
+        "export",
+        "infer",
+        "bench",
+        "reproduce",
+        "demo",
+        "doctor",
+        "data",
+    )
     for verb in verbs:
         assert f" {verb} " in out
     assert max(map(len, out.splitlines())) <= 80
@@ -62,6 +74,7 @@ def test_help_names_every_verb(run: Run) -> None:
     [
         ["train"],
         ["crossval"],
+        ["tune"],
         ["evaluate"],
         ["export"],
         ["infer"],

@@ -38,7 +38,39 @@ def features(path: Path) -> None:
     pictures.features(points, TRUE, [i % 2 == 0 for i in range(800)], list(NAMES), TITLE, path)
 
 
-@pytest.mark.parametrize("draw", [confusion, reliability, features])
+def tuning(path: Path) -> None:
+    pictures.tuning(SEARCH, TITLE, path)
+
+
+def _searched() -> pictures.Tuning:
+    chance = np.random.default_rng(0)
+    points = []
+    for number in range(1, 25):
+        state = "pruned" if number % 5 == 4 else "failed" if number in (7, 20) else "complete"
+        settings = {
+            "alpha": 10 ** chance.uniform(-5, 0),
+            "attention_layers": number % 4,
+            "lr": chance.uniform(1e-3, 1e-2),
+            "balanced": number % 3 == 0,
+            "backbone": ("mobilenet_v2", "mobilenet_v2_tiny", "resnet18")[number % 3],
+        }
+        uar = None if state == "failed" else float(chance.uniform(0.4, 0.6))
+        points.append(pictures.Point(number, uar, state, settings))
+    best = max((one for one in points if one.state == "complete"), key=lambda one: one.uar or 0)
+    settings_ = [
+        pictures.Setting("alpha", (1e-5, 1.0), True, 0.5),
+        pictures.Setting("attention_layers", (0, 3), False, 0.3),
+        pictures.Setting("lr", (1e-3, 1e-2), False, 0.1),
+        pictures.Setting("balanced", None, False, None),
+        pictures.Setting("backbone", None, False, 0.1),
+    ]
+    return pictures.Tuning(points, best.number, settings_)
+
+
+SEARCH = _searched()
+
+
+@pytest.mark.parametrize("draw", [confusion, reliability, features, tuning])
 def test_written_and_not_blank(
     draw: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +122,32 @@ def test_the_reliability_diagram_counts_its_bins(tmp_path: Path, monkeypatch: py
 def test_the_features_name_classes_and_modalities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = words(monkeypatch, features, tmp_path)
     assert {*NAMES, "voice (400)", "face (400)"} <= set(said)
+
+
+def test_the_search_shows_every_trial_over_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Figure] = []
+    monkeypatch.setattr(pictures, "_save", lambda figure, _: made.append(figure))
+    tuning(tmp_path)
+    said = [text.get_text() for text in made[0].findobj(Text)]
+    assert {"finished", "pruned", "failed", "best so far", f"best: trial {SEARCH.best}"} <= set(said)
+    assert {"trial", "alpha, importance 0.50", "balanced", "False", "True", "resnet18"} <= set(said)
+    for axes in made[0].axes:
+        drawn = [np.asarray(dots.get_offsets()) for dots in axes.collections]
+        assert sum(map(len, drawn)) == len(SEARCH.points) + 1  # and the star
+        low, high = axes.get_xlim()
+        assert all(low <= x <= high for dots in drawn for x in dots[:, 0])
+    [line] = made[0].axes[0].lines
+    heights = np.asarray(line.get_ydata())
+    assert (np.diff(heights) >= 0).all()
+    assert heights[-1] == max(100 * (one.uar or 0) for one in SEARCH.points if one.state == "complete")
+
+
+def test_a_search_without_a_finished_trial(tmp_path: Path) -> None:
+    points = [pictures.Point(1, 0.2, "pruned", {"lr": 1e-3}), pictures.Point(2, None, "failed", {})]
+    pictures.tuning(
+        pictures.Tuning(points, 0, [pictures.Setting("lr", (1e-4, 1e-2), True, None)]), "t", tmp_path / "s"
+    )
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_one_modality_and_one_bin(tmp_path: Path) -> None:

@@ -17,8 +17,14 @@ from fdan_edge.errors import ConfigError
 #: With moments near 0 AdamW makes whole steps of a last bit's difference; SGD's are as small as the difference. An
 #: untrained MobileNetV2 makes 1 of a difference of 1e-6 in its input: these networks do not.
 STEADY: dict[str, Any] = {
-    **{"optimizer": "sgd", "lr": 0.01, "momentum": 0.5, "epochs": 2, "alpha": 0.5, "threads": 1},
-    **{"backbone": "vgg8", "face_backbone": "vgg8"},
+    "optimizer": "sgd",
+    "lr": 0.01,
+    "momentum": 0.5,
+    "epochs": 2,
+    "alpha": 0.5,
+    "threads": 1,
+    "backbone": "vgg8",
+    "face_backbone": "vgg8",
 }
 
 

@@ -26,6 +26,7 @@ from fdan_edge.cli.options import (
 from fdan_edge.cli.runs import runs
 from fdan_edge.cli.serve import serve
 from fdan_edge.cli.stream import stream
+from fdan_edge.cli.tune import tune
 from fdan_edge.errors import ConfigError
 
 app = typer.Typer(
@@ -131,6 +132,9 @@ def crossval(
     settings = load_config(config, set_, protocol="kfold")
     done = run_folds(settings, parsed(speech, "--speech"), parsed(faces), out)
     print_json(done.to_dict()) if as_json else show.crossvalidated(done)
+
+
+app.command()(tune)
 
 
 @app.command()
