@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 
 from fdan_edge.contents import Contents
 from fdan_edge.corpora import Item
+from fdan_edge.corpora.copies import SOUNDS
 from fdan_edge.errors import DataError, one_line
-from fdan_edge.files import cache_home
+from fdan_edge.files import feature_folder
 from fdan_edge.parallel import in_parallel
 from fdan_edge.progress import say
 from fdan_edge.rows import Part
@@ -113,8 +114,8 @@ class Store:
 
 
 def folder() -> Path:
-    """Where all features are kept: $FDAN_EDGE_CACHE, or `features` in the folder of what can be made anew."""
-    return Path(os.environ.get("FDAN_EDGE_CACHE") or cache_home() / "features")
+    """Where all features are kept."""
+    return feature_folder()
 
 
 def contents_table() -> Contents:
@@ -130,7 +131,7 @@ def clear() -> None:
     """
     for store in _stores():
         shutil.rmtree(store)
-    for table in (folder() / _CONTENTS, *folder().glob(f".{Path(_CONTENTS).stem}-*")):
+    for table in (folder() / _CONTENTS, folder() / SOUNDS, *folder().glob(f".{Path(_CONTENTS).stem}-*")):
         table.unlink(missing_ok=True)
 
 

@@ -75,6 +75,11 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def feature_folder() -> Path:
+    """Where what is computed from corpora is kept: $FDAN_EDGE_CACHE, or `features` below `cache_home`."""
+    return Path(os.environ.get("FDAN_EDGE_CACHE") or cache_home() / "features")
+
+
 def cache_home() -> Path:
     """The folder below which everything lies that can be made anew."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fdan-edge"

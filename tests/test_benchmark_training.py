@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from fdan_edge.config import load_config
-from fdan_edge.models.fdan import Fdan
-from fdan_edge.objective import Batch, Output, terms
+from fdan_edge.models.fdan import Fdan, Output
+from fdan_edge.objective import Batch, terms
 from fdan_edge.ops import lmmd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))

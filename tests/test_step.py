@@ -175,3 +175,29 @@ def test_nothing_in_the_loop_waits_for_the_device(
         batch.decibel.sum().item()
         batch.decibel[batch.decibel > 0]
     assert syncs.found == ["_local_scalar_dense", "index"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_no_step_waits_for_a_gpu(tmp_path: Path, precision: str) -> None:
+    """As CUDA itself sees it."""
+    made = trainer(tmp_path, epochs=2, precision=precision, **EVERYTHING)
+    made.model.train()
+    batches = made.feed.epoch(0)
+    made._one_step(next(batches))  # the first one builds what is kept
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        made._one_step(next(batches))
+        made.tally.known()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert made.tally.exact().steps + made.tally.exact().skipped == 2
+
+
+@pytest.mark.gpu
+def test_the_same_training_on_a_gpu_is_the_same_bit_for_bit(tmp_path: Path) -> None:
+    both = [trainer(tmp_path / name, epochs=2) for name in ("one", "other")]
+    for made in both:
+        made.run()
+    states = [made.model.state_dict() for made in both]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())

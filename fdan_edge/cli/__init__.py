@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import re
@@ -19,6 +20,7 @@ _OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory", re.IGNORECASE
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake is one line on standard error and exit code 2."""
+    gc.set_threshold(100_000, 50, 50)  # importing PyTorch makes a million objects, and looks for garbage in vain
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # never fail on what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from fdan_edge import audio
 from fdan_edge.corpora.base import Item, preference, recording
 from fdan_edge.errors import AudioError
-from fdan_edge.files import sha256
+from fdan_edge.files import feature_folder, sha256, write_text
 
+SOUNDS = "sounds.json"
 _STARTING = 8192  # samples
+_FRESH = 2_500_000_000  # nanoseconds; file systems count time in steps of up to 2 s
 
 
 def same_name(items: Iterable[Item]) -> list[list[Item]]:
@@ -42,22 +48,55 @@ def same_sound(items: Iterable[Item]) -> list[list[Item]]:
     they are equal byte for byte.
     """
     alike = list(items)
-    others = same_content(item for item in alike if not _of_file(_length, item))
+    known = _Known(feature_folder() / SOUNDS)
+    others = same_content(item for item in alike if not _of_file(_length, known, item))
     with ThreadPoolExecutor() as pool:  # reading and decoding leave Python's lock
         for look in (_length, _start, _sound):
-            seen = pool.map(partial(_of_file, look), alike)
+            seen = pool.map(partial(_of_file, look, known), alike)
             found = _groups((sound, item) for sound, item in zip(seen, alike, strict=True) if sound)
             alike = [item for group in found for item in group]
+    known.save()
     return sorted([*found, *others], key=lambda group: group[0].key)
 
 
-def _of_file(function: Callable[[Path, int, int], str], item: Item) -> str:
+class _Known:
+    """What was heard in files, kept on disk with their time stamps and sizes: to open a thousand takes a second.
+
+    A table that is missing or damaged, or that cannot be written, only costs that time.
+    """
+
+    def __init__(self, table: Path) -> None:
+        self._table, self._new = table, False
+        try:
+            self._said: dict[str, list[Any]] = dict(json.loads(table.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            self._said = {}
+
+    def ask(self, function: Callable[[Path, int, int], str], path: Path, changed: int, size: int) -> str:
+        """What a function says of a file in this state."""
+        name, state = f"{function.__name__} {path.absolute()}", [changed, size]
+        entry = self._said.get(name)
+        if isinstance(entry, list) and entry[:2] == state and isinstance(entry[-1], str):
+            return entry[-1]
+        said = function(path, changed, size)
+        if changed < time.time_ns() - _FRESH:  # else it could change again under the same time stamp
+            self._said[name], self._new = [*state, said], True
+        return said
+
+    def save(self) -> None:
+        """Keep what was asked."""
+        if self._new:
+            with contextlib.suppress(OSError):
+                write_text(self._table, json.dumps(self._said))
+
+
+def _of_file(function: Callable[[Path, int, int], str], known: _Known, item: Item) -> str:
     """What a function says of a file, which it is asked again only where the file has changed."""
     try:
         stat = item.path.stat()
     except OSError:
         return ""
-    return function(item.path, stat.st_mtime_ns, stat.st_size)
+    return known.ask(function, item.path, stat.st_mtime_ns, stat.st_size)
 
 
 @cache
