@@ -68,22 +68,32 @@ def main() -> None:
 
 
 def by_turns(calls: dict[str, Callable[[], object]], turns: int) -> dict[str, dict[str, float]]:
-    """Median and least milliseconds of each call, and the median of PyTorch's time over its own, turn by turn."""
+    """Median and least milliseconds of each call, and the median of PyTorch's time over its own, turn by turn.
+
+    `cpu_ratio` is that of processor time: of one thread it counts no waiting for other programs.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
+    busy: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(turns + 2):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start, started = time.perf_counter(), time.process_time()
             call()
             if turn >= 2:  # the first two warm up
                 seconds[name].append(time.perf_counter() - start)
+                busy[name].append(time.process_time() - started)
     return {
         name: {
             "ms": round(1000 * statistics.median(own), 2),
             "least_ms": round(1000 * min(own), 2),
-            "ratio": round(statistics.median(a / b for a, b in zip(seconds[PLAIN], own, strict=True)), 3),
+            "ratio": _ratio(seconds[PLAIN], own),
+            "cpu_ratio": _ratio(busy[PLAIN], busy[name]),
         }
         for name, own in seconds.items()
     }
+
+
+def _ratio(others: list[float], own: list[float]) -> float:
+    return round(statistics.median(a / b for a, b in zip(others, own, strict=True)), 3)
 
 
 def layers(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
