@@ -162,6 +162,7 @@ TRAINING_ONLY = {
     "PIL",
     "av",
     "cv2",
+    "optuna",
 }
 
 
