@@ -76,7 +76,7 @@ def tune(config: Config, speech: list[Source], faces: list[Source], folder: Path
         done = write(study)
     others = sum(one.state == "running" for one in done.trials)
     if others:
-        say(f"{others} trials are being trained by other processes; this is what is known till now")
+        say(f"of other processes, {others} still train; this is what is known till now")
     return done
 
 
@@ -161,7 +161,7 @@ def _greet(study: Study, trials: int) -> None:
     space = "  ".join(map(str, study.terms.space))
     began = f", {known} of them begun" if known else ""
     folds = "the validation part" if study.terms.folds == 1 else f"{study.terms.folds} validation folds"
-    say(f"{trials} trials on {folds}{began}: {space}")
+    say(f"{trials} trial{'s' if trials > 1 else ''} on {folds}{began}: {space}")
 
 
 def _one_trial(study: Study, job: _Job) -> bool:

@@ -94,7 +94,8 @@ def write(study: Study) -> Tuned:
 def markdown(done: Tuned) -> str:
     """All trials as a table, best first."""
     names = [one.name for one in done.terms.space]
-    rows = [["trial", "UAR", "folds", *names, "state"], ["---:", "---:", "---", *["---:"] * len(names), "---"]]
+    rows = [["trial", "UAR %", "each fold", *names, "state"]]
+    rows.append(["---:", "---:", "---", *["---:"] * len(names), "---"])
     for one in ranked(done.trials):
         folds = " ".join(f"{100 * uar:.1f}" for uar in one.folds)
         values = [shown(one.settings[name]) if name in one.settings else "" for name in names]

@@ -178,6 +178,7 @@ TRAINING_ONLY = {
     "PIL",
     "av",
     "cv2",
+    "optuna",
 }
 
 
