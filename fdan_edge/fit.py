@@ -100,12 +100,13 @@ def fit(
         trainer.on_epoch = on_epoch
         if started:
             trainer.resume()
-            say(f"resuming after epoch {trainer.epoch} of {config.epochs}")
+            step = f", step {trainer.done} of {trainer.steps} of the next" if trainer.done else ""
+            say(f"resuming after epoch {trainer.epoch} of {config.epochs}{step}")
         elif not resume and world.is_main():
             _save_start(config, given, corpora, folder, teacher)
         if world.is_main():
             _record(config, corpora, folder, resume=resume)
-        best = _run(trainer, corpora, folder)
+        best = _run(trainer, corpora, folder, score=score)
         if not world.is_main():
             return Fitted(folder, {})
         if score:
@@ -266,12 +267,12 @@ def _record(config: Config, corpora: _Corpora, folder: Path, *, resume: bool) ->
         say(line)
 
 
-def _run(trainer: Trainer, corpora: _Corpora, folder: Path) -> Epoch:
+def _run(trainer: Trainer, corpora: _Corpora, folder: Path, *, score: bool) -> Epoch:
     """Train; what was reached before an interruption stays, and the user hears how to go on."""
     try:
         return trainer.run()
     except TrainingError:
-        if trainer.history and world.is_main():
+        if score and trainer.history and world.is_main():
             _score(folder, trainer.best(), corpora, trainer)
         raise
     except (KeyboardInterrupt, OSError):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from training_parts import trainer
 
 from fdan_edge.config import load_config
 from fdan_edge.models.fdan import Fdan, Output
@@ -159,19 +160,12 @@ def test_ways_run(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert made["samples_per_second"] == pytest.approx(2 * 2 / made["ms"] * 1000)
 
 
-def test_our_steps_are_counted() -> None:
+def test_our_steps_are_counted(tmp_path: Path) -> None:
     """More steps than an epoch has: several epochs, the last one short."""
-
-    class Loop:
-        batch, steps, ran = 4, 2, 0
-        train_voices = type("Voices", (), {"labels": torch.zeros(8)})
-
-        def _train_steps(self) -> None:
-            self.ran += self.steps
-
-    loop = Loop()
-    timing.our_step(loop, 5)  # type: ignore[arg-type]
-    assert loop.ran == 5
+    made = trainer(tmp_path, with_faces=False, epochs=9)
+    timing.our_step(made, 2 * made.steps + 1)
+    assert made.tally.exact().steps == 2 * made.steps + 1 == 5
+    assert made.done == 0
 
 
 def test_weights_of_two_runs(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ FILES = {
     "reliability.svg",
     "run.toml",
     "split.json",
+    "tensorboard",
 }
 
 

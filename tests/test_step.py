@@ -17,7 +17,13 @@ from fdan_edge.errors import TrainingError
 from fdan_edge.objective import Batch
 from fdan_edge.train import Trainer
 
-EVERYTHING = {"attention_layers": 2, "alpha": 0.5, "alpha_ramp": 0, "visual_dropout": 0.5, "balanced": "true"}
+EVERYTHING: dict[str, Any] = {
+    "attention_layers": 2,
+    "alpha": 0.5,
+    "alpha_ramp": 0,
+    "visual_dropout": 0.5,
+    "balanced": "true",
+}
 
 
 def state(made: Trainer) -> list[Tensor]:

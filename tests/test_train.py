@@ -148,6 +148,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
         "checkpoint.safetensors",
         "epochs.jsonl",
         "last.safetensors",
+        "tensorboard",
     ]
     lines = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
