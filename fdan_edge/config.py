@@ -58,7 +58,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 #: setting -> (lowest, highest) value that makes sense
 _RANGES: dict[str, tuple[float, float]] = {
     "encoder_layers": (1, 4),
-    "frozen_stages": (0, 5),
+    "frozen_stages": (0, 19),
     "dropout": (0, 0.9),
     "backbone_lr": (0, 100),
     "attention_layers": (0, 12),
@@ -122,7 +122,9 @@ class Config:
     weights: str = "pretrained"  # pretrained, none, or the path of a state dict (.pth, .safetensors)
     face_backbone: str = ""  # the faces' network; "": the same kind as the voices'
     encoder_layers: int = 2  # of whisper_tiny's four
-    frozen_stages: int = 0  # of whisper_tiny, from the input on: 1 its stem, 2 its first layer too; not trained
+    # of the voices' network, from the input on, not trained: of whisper_tiny 1 is its stem, 2 its first layer too;
+    # of a mobilenet_v2 each counts one of 19 blocks, of a resnet one of 5 groups
+    frozen_stages: int = 0
     dropout: float = 0.0  # in whisper_tiny's layers
     feature_size: int = 256  # d, the width of Z_v and Z_a
     fc_layers: int = 1  # fully connected layers of that width after the backbone

@@ -235,7 +235,8 @@ class Trainer:
         time_in_epochs = self.epoch + self.done / self.steps
         for group in self.optimizer.param_groups:
             group["lr"] = group["share"] * learning_rate(self.config, time_in_epochs)
-        torch.manual_seed(seed(self.config.seed, self.epoch, self.done, world.rank()))  # of dropout
+        # Of dropout. The same for all processes: they draw it for the rows of all of them.
+        torch.manual_seed(seed(self.config.seed, self.epoch, self.done))
         try:
             values = self.step(batch, time_in_epochs / self.config.epochs)
         except (RuntimeError, MemoryError) as error:

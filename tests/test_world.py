@@ -14,8 +14,7 @@ from training_parts import train_in_processes, trainer
 from fdan_edge import checkpoint, world
 from fdan_edge.errors import ConfigError
 
-#: With moments near 0 AdamW makes whole steps of a last bit's difference; SGD's are as small as the difference. An
-#: untrained MobileNetV2 makes 1 of a difference of 1e-6 in its input: these networks do not.
+#: With moments near 0 AdamW makes whole steps of a last bit's difference; SGD's are as small as the difference.
 STEADY: dict[str, Any] = {
     "optimizer": "sgd",
     "lr": 0.01,

@@ -13,7 +13,7 @@ from fdan_edge.alignment import DomainClassifier
 from fdan_edge.config import Config
 from fdan_edge.frontend import LogMel
 from fdan_edge.models.attention import CrossAttention
-from fdan_edge.models.backbones import build_backbone, build_voice_backbone, load_weights, scaled
+from fdan_edge.models.backbones import build_backbone, build_voice_backbone, load_weights, scaled, take_dropout
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class AcousticBranch(nn.Module):
     def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
         super().__init__()
         self.backbone, width = build_voice_backbone(config, state)
+        self.dropout = take_dropout(self.backbone)
         self.gather: Gather = _alone
         self.bottleneck = _bottleneck(width, config.feature_size)
         self.further = nn.ModuleList(_further(config.feature_size) for _ in range(config.fc_layers - 1))
@@ -59,7 +60,7 @@ class AcousticBranch(nn.Module):
     def fully_connected(self, decibel: Tensor) -> list[Tensor]:
         """What each fully connected layer gives, (n, d); the last one is Z_a."""
         features = self.backbone(decibel if decibel.ndim == 2 else scaled(decibel))
-        made = [self.bottleneck(self.gather(features) if self.training else features)]
+        made = [self.bottleneck(self.dropout(self.gather(features)) if self.training else features)]
         for layer in self.further:
             made.append(layer(made[-1]))
         return made
@@ -74,6 +75,7 @@ class VisualBranch(nn.Module):
     def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
         super().__init__()
         self.backbone, width = build_backbone(config.face_backbone or config.backbone, state)
+        self.dropout = take_dropout(self.backbone)
         self.gather: Gather = _alone
         self.bottleneck = _bottleneck(width, config.feature_size)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
@@ -81,7 +83,9 @@ class VisualBranch(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.backbone((images - self.mean) / self.std)
-        return self.bottleneck(self.gather(features) if self.training else features)  # type: ignore[no-any-return]
+        return self.bottleneck(  # type: ignore[no-any-return]
+            self.dropout(self.gather(features)) if self.training else features
+        )
 
 
 class Fdan(nn.Module):

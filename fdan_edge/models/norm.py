@@ -45,9 +45,12 @@ class BatchNormAct(nn.BatchNorm2d):
     def __init__(self, width: int, act: str = "none", *, group_wide: bool = False, **settings: Any) -> None:
         super().__init__(width, **settings)
         self.act, self.group_wide = act, group_wide
+        self.frozen = False  # in training too, the running statistics are what is normalised with, and they stay
 
     def forward(self, x: Tensor) -> Tensor:
         """Raises ValueError in training if there is one value for a channel, as `nn.BatchNorm2d` does."""
+        if self.frozen and self.training:
+            return self._as_it_is(x)
         shared = self.group_wide and self.training and dist.is_initialized() and dist.get_world_size() > 1
         if shared:
             return cast("Tensor", _uncompiled(self, x))
@@ -68,6 +71,18 @@ class BatchNormAct(nn.BatchNorm2d):
         weight = torch.ones_like(moments[0], dtype=torch.float32) if self.weight is None else self.weight
         bias = torch.zeros_like(moments[0], dtype=torch.float32) if self.bias is None else self.bias
         return cast("Tensor", _Normalise.apply(x, weight, bias, moments, (rows, self.eps, self.act, shared)))
+
+    def _as_it_is(self, x: Tensor) -> Tensor:
+        mean, variance = self.running_mean, self.running_var
+        assert mean is not None
+        assert variance is not None
+        if served(x) and not x.requires_grad and self.affine:
+            moments, act = torch.stack([mean, variance]).double(), list(ACTIVATIONS).index(self.act)
+            made: Tensor = torch.ops.fdan_edge.norm_apply(x, moments, 1, self.weight, self.bias, self.eps, act)
+            return made
+        return ACTIVATIONS[self.act](
+            functional.batch_norm(x, mean, variance, self.weight, self.bias, training=False, eps=self.eps)
+        )
 
     def _track(self, moments: Tensor, rows: int) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
