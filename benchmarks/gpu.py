@@ -4,9 +4,9 @@
 
 Builds the ops for this machine's GPU in place, runs the tests marked `gpu`, memcheck and racecheck of
 compute-sanitizer, and the GPU benchmarks; writes benchmarks/results/<gpu-name>.json after every step, and prints
-short tables last. From a plain checkout: only torch, numpy, pytest and setuptools need be installed, and for the
-training step torchvision and librosa. What cannot run is listed with the reason. The exit code is 1 if anything
-failed.
+short tables last. From a plain checkout: only torch, numpy, pytest and setuptools need be installed, for the
+adaptation step torchvision and librosa too, and for the training loop what `LOOP` names. What cannot run is listed
+with the reason. The exit code is 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -59,8 +59,10 @@ TESTS = (  # that need no conftest.py
     "tests/test_alignment.py",
     "tests/test_trt_runner_gpu.py",
 )
-#: What a training step imports beyond what all steps need.
+#: What a training step imports beyond what all steps need, and what the loop around it does.
 TRAINING = ("torchvision", "librosa")
+LOOP_TESTS = ("tests/test_step.py",)
+LOOP = (*TRAINING, "PIL", "rich", "safetensors", "soundfile", "soxr", "tomli_w")
 
 
 @dataclass
@@ -105,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/<gpu-name>.json")
-    parser.add_argument("--minutes", type=float, default=7.5, help="for all steps together (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=9, help="for all steps together (default: %(default)s)")
     return parser.parse_args(argv)
 
 
@@ -140,6 +142,8 @@ def steps(out: Path) -> list[Step]:
         Step("racecheck", [*check, "--tool=racecheck", python, "-c", EXERCISE], 90, no_sanitizer),
         _benchmark("ida", out, 60, "--budget-seconds", "1"),
         _benchmark("adaptation_step", out, 60, "--steps", "50", missing=_not_installed(TRAINING)),
+        Step("training tests", [*pytest, *LOOP_TESTS], 90, _not_installed(LOOP)),
+        _training(out),
         _benchmark("lmmd", out, 240, "--budget-seconds", "1"),
     ]
 
@@ -148,6 +152,24 @@ def _benchmark(name: str, out: Path, seconds: float, *words: str, missing: str =
     writes = out.with_name(f"{out.stem}-{name}.json")
     command = [sys.executable, f"benchmarks/{name}.py", "--device", "cuda", *words, "--out", str(writes)]
     return Step(name, command, seconds, missing, writes)
+
+
+def _training(out: Path) -> Step:
+    writes = out.with_name(f"{out.stem}-training.json")
+    words = [
+        "--only",
+        "steps",
+        "--backbones",
+        "mobilenet_v2",
+        "--steps",
+        "10",
+        "--rounds",
+        "2",
+        "--out",
+        str(writes),
+    ]
+    command = [sys.executable, "benchmarks/training.py", *words]
+    return Step("training", command, 150, _not_installed(LOOP), writes)
 
 
 def _not_installed(modules: Sequence[str]) -> str:
