@@ -61,7 +61,7 @@ TESTS = (  # that need no conftest.py
 )
 #: What a training step imports beyond what all steps need, and what the loop around it does.
 TRAINING = ("torchvision", "librosa")
-LOOP_TESTS = ("tests/test_step.py",)
+LOOP_TESTS = ("tests/test_step.py", "tests/test_tally.py")
 LOOP = (*TRAINING, "PIL", "rich", "safetensors", "soundfile", "soxr", "tomli_w")
 
 

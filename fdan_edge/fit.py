@@ -18,6 +18,7 @@ from fdan_edge.corpora import Item, Source, read_visual, recording
 from fdan_edge.device import prepare
 from fdan_edge.distillation import Teacher, check_teacher, lessons, load_teacher
 from fdan_edge.emotions import merged
+from fdan_edge.epoch import Epoch
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.evaluate import evaluate, read_speech
 from fdan_edge.files import write_json
@@ -36,7 +37,7 @@ from fdan_edge.target import (
     without_labels,
 )
 from fdan_edge.torch_runner import TorchRunner
-from fdan_edge.train import Epoch, OnEpoch, Trainer, build_model, by_recording
+from fdan_edge.train import OnEpoch, Trainer, build_model, by_recording
 
 _NO_CLASS = -1
 

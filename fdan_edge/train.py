@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from fdan_edge.board import Board, open_board
 from fdan_edge.config import Config
 from fdan_edge.device import prepare
 from fdan_edge.distillation import Lessons
+from fdan_edge.epoch import Epoch, epoch_line, shown
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError, one_line
 from fdan_edge.features import Faces, Voices
 from fdan_edge.feed import Feed, seed, shared
@@ -31,37 +32,6 @@ from fdan_edge.progress import TrainingLine, say
 from fdan_edge.step import Step
 from fdan_edge.tally import Sums, Tally
 
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of epochs.jsonl."""
-
-    epoch: int  # from 1
-    loss: float  # mean over the epoch's steps, as are the next three
-    acoustic: float
-    visual: float
-    alignment: float  # sum of LMMD over the layers, before alpha
-    train_war: float  # of augmented voices, during training
-    val_uar: float
-    val_war: float
-    val_loss: float
-    lr: float
-    seconds: float
-    transfer: float = 0.0  # between source and target, before its weight; mean over the steps
-    distilled: float = 0.0  # divergence from the teacher, before its weight; likewise
-    skipped: int = 0  # steps whose loss or gradient was not finite; the means are of the others
-    rate: float = 0.0  # voices per second while training, without validation
-
-
-#: Terms of the loss, and how they are called on the line.
-_NAMES = {
-    "loss": "loss",
-    "acoustic": "voice",
-    "visual": "face",
-    "alignment": "LMMD",
-    "transfer": "transfer",
-    "distilled": "teacher",
-}
 _STEPS_SHOWN = 10  # of a training's curves: every so many steps
 
 #: Told of each epoch when it is on disk.
@@ -130,6 +100,11 @@ class Trainer:
         """
         path = self.folder / "last.safetensors"
         tensors, state = checkpoint.load_tensors(path)
+        if "scaler" not in state:
+            raise CheckpointError(
+                f"{path}: of an older fdan-edge, whose trainings cannot be taken up; its settings can: "
+                f"fdan-edge train {self.folder / 'config.toml'} --out NAME ..."
+            )
         try:
             self.model.load_state_dict(_unprefixed(tensors, "model."))
             if self.averaged is not None:
@@ -157,7 +132,7 @@ class Trainer:
                         self._save_best()
                     self._save_last()
                 self.board.epoch(record.epoch, asdict(record))
-                say(_epoch_line(record, self.config.epochs, best=record == self.best()))
+                say(epoch_line(record, self.config.epochs, best=record == self.best()))
                 if self.on_epoch:
                     self.on_epoch(record)
         return self.best()
@@ -223,7 +198,7 @@ class Trainer:
             self._check(known)
             now = time.monotonic()
             rate = (self.done - before) * self.batch / (now - begun)
-            self.line.advance(self.epoch + 1, self.done, _shown(known), rate)
+            self.line.advance(self.epoch + 1, self.done, shown(known), rate)
             if self.done % _STEPS_SHOWN == 0:
                 self.board.step(self.epoch * self.steps + self.done, known.means | {"voices per second": rate})
             if self._is_due(now - saved):
@@ -378,20 +353,3 @@ def _batch_size(config: Config, recordings: int) -> int:
 
 def _unprefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _shown(known: Sums) -> dict[str, float]:
-    """The terms on the line, the most important first; those that are not trained with are 0."""
-    return {name: known.means[key] for key, name in _NAMES.items() if known.means.get(key)}
-
-
-def _epoch_line(e: Epoch, epochs: int, *, best: bool) -> str:
-    mark = "  *" if best else ""
-    between = f"  transfer {e.transfer:.3f}" if e.transfer else ""
-    between += f"  teacher {e.distilled:.3f}" if e.distilled else ""
-    skipped = f"  {e.skipped} step{'s' if e.skipped > 1 else ''} skipped" if e.skipped else ""
-    return (
-        f"epoch {e.epoch:>3}/{epochs}  loss {e.loss:.3f}  voice {e.acoustic:.3f}  face {e.visual:.3f}"
-        f"  LMMD {e.alignment:.3f}{between}  val loss {e.val_loss:.3f} UAR {100 * e.val_uar:.1f} %"
-        f"  {e.seconds:.0f} s{skipped}{mark}"
-    )

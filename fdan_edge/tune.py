@@ -24,6 +24,7 @@ from optuna.trial import Trial, TrialState
 
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source
+from fdan_edge.epoch import Epoch
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError, choose, one_line
 from fdan_edge.evaluate import read_speech
 from fdan_edge.fit import absolute, fit
@@ -33,7 +34,6 @@ from fdan_edge.space import parse, with_values
 from fdan_edge.splits import split
 from fdan_edge.study import PRUNERS, SAMPLERS, Study, Terms, TrialGivenUpError, Tried, count
 from fdan_edge.target import check_target
-from fdan_edge.train import Epoch
 from fdan_edge.tune_results import Tuned, best_of, shown, write
 
 _OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory", re.IGNORECASE)

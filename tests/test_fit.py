@@ -17,6 +17,7 @@ from conftest import TINY
 from fdan_edge.checkpoint import load_run, load_split, load_tensors, save_run
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Item, Source
+from fdan_edge.epoch import Epoch
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError
 from fdan_edge.fit import fit
 from fdan_edge.methods import method_name
@@ -24,7 +25,7 @@ from fdan_edge.predictions import load_predictions
 from fdan_edge.scoring import score_target
 from fdan_edge.splits import Split, split
 from fdan_edge.torch_runner import TorchRunner
-from fdan_edge.train import Epoch, Trainer
+from fdan_edge.train import Trainer
 
 FILES = {
     "calibration.json",

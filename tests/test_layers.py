@@ -74,6 +74,7 @@ LAYERS = [
         "fdan_edge.feed",
         "fdan_edge.step",
         "fdan_edge.tally",
+        "fdan_edge.epoch",
         "fdan_edge.fitting",
         "fdan_edge.train",
     ],

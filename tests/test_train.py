@@ -16,13 +16,14 @@ from training_parts import CLASSES, config, faces, trainer, voices
 
 from fdan_edge import checkpoint
 from fdan_edge.config import load_config
+from fdan_edge.epoch import Epoch
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.features import Faces, Voices
 from fdan_edge.models.whisper import WIDTH, WhisperEncoder
 from fdan_edge.objective import ramp
 from fdan_edge.optimisation import learning_rate
 from fdan_edge.rows import Rows
-from fdan_edge.train import Epoch, Trainer, spread
+from fdan_edge.train import Trainer, spread
 
 
 def without_time(history: list[Epoch]) -> list[Epoch]:
@@ -229,6 +230,14 @@ def test_resuming_from_a_damaged_state(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="cut short"):
         made.resume()
+
+
+def test_resuming_a_run_of_before(tmp_path: Path) -> None:
+    checkpoint.save_tensors(
+        tmp_path / "last.safetensors", {"model.x": torch.zeros(1)}, {"epoch": 1, "history": []}
+    )
+    with pytest.raises(CheckpointError, match=r"of an older fdan-edge, whose trainings cannot be taken up"):
+        trainer(tmp_path, with_faces=False, epochs=1).resume()
 
 
 def test_resuming_with_other_settings(tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ from tune_fake import EPOCHS, fake_fit, uar
 
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Source
+from fdan_edge.epoch import Epoch
 from fdan_edge.errors import CheckpointError, ConfigError, DataError
 from fdan_edge.evaluate import read_speech
 from fdan_edge.fit import Fitted
-from fdan_edge.train import Epoch, OnEpoch
+from fdan_edge.train import OnEpoch
 from fdan_edge.tune import Search, fold_configs, tune
 from fdan_edge.tune_results import Tuned, markdown
 

@@ -20,9 +20,10 @@ import pytest
 from fdan_edge.checkpoint import sole_writer
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Source
+from fdan_edge.epoch import Epoch
 from fdan_edge.errors import TrainingError
 from fdan_edge.fit import Fitted
-from fdan_edge.train import Epoch, OnEpoch
+from fdan_edge.train import OnEpoch
 
 EPOCHS = 3
 DIVERGES = 0.5  # alpha from which on the loss is nan

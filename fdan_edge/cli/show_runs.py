@@ -47,7 +47,9 @@ def compare(rows: Sequence[RunRow]) -> None:
     if not rows:
         errors.print("no run folders there; `fdan-edge train --out runs/NAME` makes one", markup=False)
         return
-    width = out.width if out.is_terminal or "COLUMNS" in os.environ else _WIDE
+    if not out.is_terminal and "COLUMNS" not in os.environ:
+        out.width = _WIDE  # a file or another program has room for all
+    width = out.width
     columns = [column for column in _columns(rows) if any(column.cells)]
     whole = [number for number, row in enumerate(rows) if row.state != DAMAGED]
     common = [c for c in columns if c.setting and len(whole) > 1 and len({c.cells[n] for n in whole}) == 1]
