@@ -93,7 +93,7 @@ class Feed:
 
         steps = range(first, self.steps)
         # On the CPU there is nothing to wait for: reading takes 2 ms, and a thread beside those that compute more.
-        for raw in _ahead(read, steps) if self.device.type == "cuda" else map(read, steps):
+        for raw in _ahead(read, steps, self.device) if self.device.type == "cuda" else map(read, steps):
             yield self._batch(raw.each(lambda tensor: tensor.to(self.device, non_blocking=True)))
 
     def _read(self, epoch: int, step: int, voices: Tensor, faces: Tensor | None, target: Tensor | None) -> _Raw:
@@ -170,11 +170,17 @@ def shared(rows: int) -> int:
     return rows // world.size() * world.size()
 
 
-def _ahead(read: Callable[[int], R], steps: range) -> Iterator[R]:
+def _ahead(read: Callable[[int], R], steps: range, device: torch.device) -> Iterator[R]:
     """What `read` gives for each step, read in another thread meanwhile."""
+
+    def begin() -> None:
+        torch.set_num_threads(1)
+        if device.type == "cuda":  # else pinning would open the first GPU for every process
+            torch.cuda.set_device(device)
+
     threads = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(1, initializer=begin) as pool:
             waiting: deque[Future[R]] = deque()
             for step in steps:
                 waiting.append(pool.submit(read, step))

@@ -12,6 +12,8 @@ from training_parts import trainer
 from fdan_edge import feed, world
 from fdan_edge.objective import Batch
 
+CPU = torch.device("cpu")
+
 
 def tensors(batch: Batch) -> list[Tensor]:
     return [value for value in vars(batch).values() if value is not None]
@@ -42,9 +44,9 @@ def test_an_epoch_is_the_same_again_and_from_its_middle(tmp_path: Path) -> None:
 
 def test_what_is_read_ahead_is_the_same(tmp_path: Path) -> None:
     made, threads = trainer(tmp_path).feed, torch.get_num_threads()
-    assert list(feed._ahead(lambda step: 10 * step, range(2, 9))) == [20, 30, 40, 50, 60, 70, 80]
+    assert list(feed._ahead(lambda step: 10 * step, range(2, 9), CPU)) == [20, 30, 40, 50, 60, 70, 80]
     assert torch.get_num_threads() == threads
-    ahead = feed._ahead(lambda _: next(iter(made.epoch(0))), range(3))
+    ahead = feed._ahead(lambda _: next(iter(made.epoch(0))), range(3), CPU)
     assert same([next(ahead)], [next(iter(made.epoch(0)))])
     ahead.close()  # type: ignore[attr-defined]
 
@@ -55,7 +57,7 @@ def test_errors_of_reading_come_through() -> None:
             raise OSError("a disk is gone")
         return step
 
-    steps = feed._ahead(read, range(9))
+    steps = feed._ahead(read, range(9), CPU)
     assert [next(steps), next(steps), next(steps)] == [0, 1, 2]
     with pytest.raises(OSError, match="a disk is gone"):
         next(steps)

@@ -358,8 +358,39 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
             assert torch.allclose(ours[5], cast("Tensor", one.running_var), rtol=1e-6)
 
 
-def test_sharing_is_told_to_every_norm() -> None:
-    network = share_statistics(build_backbone("mobilenet_v2_tiny", None)[0])
-    assert {m.group_wide for m in network.modules() if isinstance(m, BatchNormAct)} == {True}
-    share_statistics(network, False)
-    assert not any(m.group_wide for m in network.modules() if isinstance(m, BatchNormAct))
+def test_sharing_is_told_to_every_norm_but_frozen_ones() -> None:
+    network = build_backbone("mobilenet_v2_tiny", None)[0]
+    first = next(m for m in network.modules() if isinstance(m, BatchNormAct))
+    first.frozen = True
+    share_statistics(network)
+    shared = [m for m in network.modules() if isinstance(m, BatchNormAct) and m.group_wide]
+    assert first not in shared
+    assert len(shared) == sum(isinstance(m, BatchNormAct) for m in network.modules()) - 1
+
+
+def test_on_a_gpu_they_become_pytorch_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build_backbone("mobilenet_v2_tiny", None)[0]
+    plain, names = copy.deepcopy(unfuse(copy.deepcopy(network))), set(network.state_dict())
+    kept = dict(network.named_parameters())
+    monkeypatch.setattr(Tensor, "is_cuda", property(lambda _: True))
+    share_statistics(network)
+    monkeypatch.undo()
+    assert not any(isinstance(m, BatchNormAct) for m in network.modules())
+    synced = sum(isinstance(m, nn.SyncBatchNorm) for m in network.modules())
+    assert synced == sum(isinstance(m, nn.BatchNorm2d) for m in plain.modules())
+    assert sum(isinstance(m, nn.ReLU6) for m in network.modules()) == sum(
+        isinstance(m, nn.ReLU6) for m in plain.modules()
+    )
+    assert set(network.state_dict()) == names
+    assert all(kept[name] is parameter for name, parameter in network.named_parameters())
+
+
+def test_a_frozen_norm_keeps_its_statistics() -> None:
+    torch.manual_seed(0)
+    made, x = BatchNormAct(8, "relu6"), torch.randn(4, 8, 5, 5).contiguous(memory_format=torch.channels_last)
+    made(x)
+    made.frozen, before = True, {name: value.clone() for name, value in made.state_dict().items()}
+    y, through = made(x), made(x.clone().requires_grad_())
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+    torch.testing.assert_close(y, made.eval()(x))
+    torch.testing.assert_close(through, y)

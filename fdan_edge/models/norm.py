@@ -268,13 +268,28 @@ def fuse(network: nn.Module) -> nn.Module:
 
 def unfuse(network: nn.Module) -> nn.Module:
     """Give back, in place, the activations that `fuse` took: exported graphs name nodes by their modules."""
-    for parent in list(network.modules()):
-        children = list(parent.named_children())
-        for number, (name, child) in enumerate(children):
-            if isinstance(child, BatchNormAct) and child.act != "none":
-                setattr(parent, name, _moved(child, nn.BatchNorm2d))
-                setattr(parent, children[number + 1][0], nn.ReLU() if child.act == "relu" else nn.ReLU6())
+    for parent, name, norm, after in _fused(network):
+        if norm.act != "none":
+            _give_back(parent, name, _moved(norm, nn.BatchNorm2d), norm.act, after)
     return network
+
+
+def _fused(network: nn.Module) -> list[tuple[nn.Module, str, BatchNormAct, str]]:
+    """Every `BatchNormAct`, with its parent, its name there, and the name of what comes next."""
+    found = []
+    for parent in network.modules():
+        names = [name for name, _ in parent.named_children()]
+        for name, after in zip(names, [*names, ""][1:], strict=True):
+            child = getattr(parent, name)
+            if isinstance(child, BatchNormAct):
+                found.append((parent, name, child, after))
+    return found
+
+
+def _give_back(parent: nn.Module, name: str, norm: nn.Module, act: str, after: str) -> None:
+    setattr(parent, name, norm)
+    if act != "none":
+        setattr(parent, after, nn.ReLU() if act == "relu" else nn.ReLU6())
 
 
 def _moved(norm: nn.Module, kind: type[nn.BatchNorm2d], **settings: Any) -> nn.BatchNorm2d:
@@ -286,9 +301,18 @@ def _moved(norm: nn.Module, kind: type[nn.BatchNorm2d], **settings: Any) -> nn.B
     return made.train(norm.training)
 
 
-def share_statistics(network: nn.Module, group_wide: bool = True) -> nn.Module:
-    """Let every `BatchNormAct` of a network take its statistics over all processes, or over its own again."""
-    for module in network.modules():
-        if isinstance(module, BatchNormAct):
-            module.group_wide = group_wide
+def share_statistics(network: nn.Module) -> nn.Module:
+    """Let the norms of a network, in place, take their statistics over all processes in training; not frozen ones.
+
+    On a GPU they become PyTorch's SyncBatchNorm, which is for CUDA only, with the same parameters and buffers.
+    """
+    for parent, name, norm, after in _fused(network):
+        if norm.frozen:
+            continue
+        if norm.running_mean is None or not norm.running_mean.is_cuda:
+            norm.group_wide = True
+        else:
+            plain = _moved(norm, nn.BatchNorm2d)
+            made = nn.SyncBatchNorm.convert_sync_batchnorm(plain)  # type: ignore[no-untyped-call]
+            _give_back(parent, name, made, norm.act, after)
     return network
