@@ -18,7 +18,9 @@ CLASSES = ["angry", "happy", "sad"]
 
 def config(**changes: object) -> Config:
     words = (f"{name}={value}" for name, value in changes.items())
-    return load_config(None, [*TINY, "batch_size=6", "face_batch_size=4", "feature_size=8", *words])
+    return load_config(
+        None, [*TINY, "backbone=vgg8", "batch_size=6", "face_batch_size=4", "feature_size=8", *words]
+    )
 
 
 def voices(n: int, seed: int, windows: int = 1) -> Voices:
