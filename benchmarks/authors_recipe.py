@@ -38,6 +38,7 @@ from torchvision import transforms
 from fdan_edge.config import Config
 from fdan_edge.models.backbones import build_backbone
 from fdan_edge.models.fdan import Fdan
+from fdan_edge.models.norm import unfuse
 
 SAMPLE_RATE = 16000  # of the corpora at hand: librosa has nothing to resample
 SECONDS = 3.0  # heard of a recording, as our windows are
@@ -58,6 +59,9 @@ class Network(nn.Module):
         self.acoustic = nn.Sequential(build_backbone(config.backbone, None)[0], whole.acoustic.bottleneck)
         self.layers = whole.layers
         self.classifier = whole.classifier
+        for module in unfuse(self).modules():  # as torchvision has them
+            if isinstance(module, (nn.ReLU, nn.ReLU6)):
+                module.inplace = True
 
     def forward(self, faces: Tensor, voices: Tensor) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
         """Logits of faces and of voices, (n, C), and (Z_v, Z_a) after each layer."""

@@ -32,6 +32,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fdan_edge import world
 from fdan_edge.audit import NOT_AUDITED
 from fdan_edge.config import Config, config_from_dict, config_to_dict, read_toml
 from fdan_edge.errors import CheckpointError, ConfigError, one_line
@@ -39,6 +40,7 @@ from fdan_edge.files import atomic_path, write_json, write_text
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 
 FORMAT = "fdan-edge run 1"
+_LAUNCHER = ".launcher"
 #: Of the files that are written while training; a temporary one is left where that is cut short.
 _LARGE = ("checkpoint", "last", "epochs")
 
@@ -81,6 +83,31 @@ def sole_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def save_launcher(folder: Path) -> None:
+    """Remember which torchrun trains here, for `is_restarted`."""
+    if world.is_launched():
+        write_text(folder / _LAUNCHER, world.launcher())
+
+
+def is_restarted(folder: Path) -> bool:
+    """Whether this process is one of those that torchrun starts again, of the very launch that trained here."""
+    if not world.restarts() or not (folder / "run.toml").exists():
+        return False
+    try:
+        return (folder / _LAUNCHER).read_text(encoding="utf-8") == world.launcher()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The metadata of a file of `save_tensors`, without its tensors; {} where it cannot be read."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return dict(json.loads((file.metadata() or {})["state"]))
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def save_run(folder: Path, config: Config, info: RunInfo) -> None:

@@ -223,6 +223,10 @@ class Config:
         self._check_layers()
         if self.backbone == "whisper_tiny":
             self._check_whisper()
+        if self.frozen_stages and self.backbone.startswith("vgg"):
+            raise ConfigError(
+                f"frozen_stages goes with whisper_tiny, mobilenet_v2 and resnets, not {self.backbone}"
+            )
         if self.teacher and self.source_loss != "cross_entropy":
             raise ConfigError(
                 f"a teacher's probabilities go with source_loss = cross_entropy, not {self.source_loss}"

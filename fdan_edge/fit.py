@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from fdan_edge.target import (
     without_labels,
 )
 from fdan_edge.torch_runner import TorchRunner
-from fdan_edge.train import OnEpoch, Trainer, build_model, by_recording
+from fdan_edge.train import OnEpoch, Trainer, build_model, by_recording, check_state
 
 _NO_CLASS = -1
 
@@ -92,6 +92,8 @@ def fit(
     check_target(config, given.target, faces)
     prepare(config)
     started = resume and (folder / "last.safetensors").exists()
+    if started:
+        check_state(folder, config)
     corpora = _resumed(config, given, folder) if resume else _fresh(config, given)
     # What can fail at once fails before minutes of decoding.
     teacher = _teacher(config, corpora, folder, resume=resume)
@@ -106,6 +108,7 @@ def fit(
         elif not resume and world.is_main():
             _save_start(config, given, corpora, folder, teacher)
         if world.is_main():
+            checkpoint.save_launcher(folder)
             _record(config, corpora, folder, resume=resume)
         best = _run(trainer, corpora, folder, score=score)
         if not world.is_main():
@@ -157,7 +160,7 @@ def _resumed(config: Config, given: Given, folder: Path) -> _Corpora:
     task = CrossCorpus(info.classes, parts, target, any(recording(item.key) in test for item in labelled))
     images = _faces(given.faces, task, config)
     audited = _audited(parts, images, task)
-    if info.audit == NOT_AUDITED:  # a run of before
+    if info.audit == NOT_AUDITED and world.is_main():  # a run of before
         checkpoint.save_run(folder, config, replace(info, audit=audited.line()))
     return _Corpora(given, info.classes, parts, audited, images, target, task.of_target)
 
@@ -219,12 +222,15 @@ def _divide(corpora: _Corpora, config: Config, match: Match | None) -> None:
         (features.training_voices, world.of_speakers(parts.train)),
         (features.evaluation_voices, world.of_speakers(parts.val)),
     ):
-        if items:
-            make(items, [_NO_CLASS] * len(items), config, match=match, match_key=key)
-    if target := world.of_speakers(corpora.target if heard else []):
-        _unlabelled_voices(target, config)
-    if faces := world.of_speakers(corpora.faces):
-        features.load_faces(faces, [_NO_CLASS] * len(faces), config)
+        with suppress(DataError):  # no usable file among a share of them says nothing of all
+            if items:
+                make(items, [_NO_CLASS] * len(items), config, match=match, match_key=key)
+    with suppress(DataError):
+        if target := world.of_speakers(corpora.target if heard else []):
+            _unlabelled_voices(target, config)
+    with suppress(DataError):
+        if faces := world.of_speakers(corpora.faces):
+            features.load_faces(faces, [_NO_CLASS] * len(faces), config)
     world.wait()
 
 
@@ -275,11 +281,11 @@ def _run(trainer: Trainer, corpora: _Corpora, folder: Path, *, score: bool) -> E
     except TrainingError:
         if score and trainer.history and world.is_main():
             _score(folder, trainer.best(), corpora, trainer)
+        world.wait()  # torchrun ends all processes when the first of them ends
         raise
     except (KeyboardInterrupt, OSError):
-        if trainer.history:
-            whole = trainer.history[-1].epoch
-            say(f"{whole} whole epochs are kept; `fdan-edge train --resume --out {folder}` continues")
+        if trainer.saved:
+            say(f"{trainer.saved} whole epochs are kept; `fdan-edge train --resume --out {folder}` continues")
         raise
 
 

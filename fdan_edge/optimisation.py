@@ -25,7 +25,11 @@ def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     """AdamW or SGD over what is trained; every group holds its `share` of the learning rate."""
     groups = _groups(model, config)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, config.lr, config.momentum, weight_decay=config.weight_decay, fused=True)
+        made = torch.optim.SGD(groups, config.lr, config.momentum, weight_decay=config.weight_decay, fused=True)
+        if config.momentum:  # else they are memory as it is until a first step that is not skipped
+            for parameter in (p for group in made.param_groups for p in group["params"]):
+                made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return made
     return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay, fused=True)
 
 
@@ -53,12 +57,14 @@ class Average:
         self._others = _pairs(self.module, model, floats=False)
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Take in what the weights are now."""
+    def update(self, skipped: Tensor) -> None:
+        """Take in what the weights are now, unless the step was skipped, which the device knows."""
         own, current = self._floats
         # A short memory at first, or a short training would keep its random beginning.
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
-        torch._foreach_lerp_(own, current, 1 - decay)
+        change = torch._foreach_sub(current, own)
+        torch._foreach_mul_(change, torch.where(skipped, 0.0, 1 - decay))
+        torch._foreach_add_(own, change)
         if self._others[0]:
             torch._foreach_copy_(*self._others)
         self.updates += 1

@@ -59,6 +59,7 @@ class Step:
         """One step; `fdan_edge.tally.VALUES`, (8,), zeros but the last of a step that was skipped."""
         before = _flat(self.statistics)
         values = self._gradients(batch, progress)
+        self.scaler.unscale_(self.optimizer)
         bad = ~(self._norm().isfinite() & values[0].isfinite())
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)
@@ -66,7 +67,7 @@ class Step:
         self.scaler.update(None if self.scaling else 1.0)
         self._restore(before, bad)
         if self.average is not None:
-            self.average.update()
+            self.average.update(bad)
         return torch.cat([torch.where(bad, 0, values), bad[None]])
 
     def trial(self, batch: Batch) -> None:
@@ -87,8 +88,9 @@ class Step:
             domain=self.model.domain,
         )
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(made.total).backward()  # type: ignore[no-untyped-call]
-        self.scaler.unscale_(self.optimizer)
+        # A loss that is not finite may have a gradient that is: then that is spoilt, and the optimiser sees it.
+        whole = torch.where(made.total.detach().isfinite(), 1.0, torch.nan)
+        self.scaler.scale(made.total * whole).backward()  # type: ignore[no-untyped-call]
         logits = outputs.logits_acoustic[: len(batch.labels)].detach()
         right = (logits.argmax(1) == batch.labels).float().mean()
         return torch.cat([made.values(), right[None]])

@@ -87,6 +87,7 @@ class Trainer:
         self.step = Step(config, self.model, self.optimizer, self.averaged, weight, self.feed.own)
         self.tally = Tally(self.device)
         self.epoch = self.done = 0  # whole epochs, and steps of the next one
+        self.saved = 0  # whole epochs that are on disk
         self.seconds = 0.0  # that those steps took
         self.history: list[Epoch] = []
         self.line, self.board = TrainingLine(config.epochs, self.steps, 0), Board(None)
@@ -100,12 +101,12 @@ class Trainer:
         """
         path = self.folder / "last.safetensors"
         tensors, state = checkpoint.load_tensors(path)
-        if "scaler" not in state:
-            raise CheckpointError(
-                f"{path}: of an older fdan-edge, whose trainings cannot be taken up; its settings can: "
-                f"fdan-edge train {self.folder / 'config.toml'} --out NAME ..."
-            )
+        check_state(self.folder, self.config)
         try:
+            self.history = [Epoch(**values) for values in state["history"]]
+            self.epoch = self.saved = int(state["epoch"])
+            if self.epoch >= self.config.epochs:
+                return  # only scores are left to do
             self.model.load_state_dict(_unprefixed(tensors, "model."))
             if self.averaged is not None:
                 self.averaged.module.load_state_dict(_unprefixed(tensors, "averaged."))
@@ -113,8 +114,7 @@ class Trainer:
             checkpoint.restore_optimizer(self.optimizer, tensors)
             self.step.scaler.load_state_dict(state["scaler"])
             self.tally = Tally(self.device, tensors["tally"])
-            self.epoch, self.done, self.seconds = int(state["epoch"]), int(state["done"]), float(state["seconds"])
-            self.history = [Epoch(**values) for values in state["history"]]
+            self.done, self.seconds = int(state["done"]), float(state["seconds"])
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             detail = one_line(RuntimeError(" ".join(str(error).split())))
             raise CheckpointError(f"{path}: does not fit the run's config.toml: {detail}") from None
@@ -122,6 +122,8 @@ class Trainer:
     def run(self) -> Epoch:
         """Train the remaining epochs; the record of the best one."""
         self.line = TrainingLine(self.config.epochs, self.steps, self.epoch)
+        if self.history and world.is_main():  # one that was killed may have left it an epoch behind
+            self._save_history()
         with self._board() as self.board, self.line:
             while self.epoch < self.config.epochs:
                 record = self._one_epoch()
@@ -131,6 +133,7 @@ class Trainer:
                     if record == self.best():
                         self._save_best()
                     self._save_last()
+                self.saved = self.epoch
                 self.board.epoch(record.epoch, asdict(record))
                 say(epoch_line(record, self.config.epochs, best=record == self.best()))
                 if self.on_epoch:
@@ -194,7 +197,7 @@ class Trainer:
         saved, begun, before = time.monotonic(), time.monotonic(), self.done
         for batch in self.feed.epoch(self.epoch, self.done):
             self._one_step(batch)
-            known = self.tally.known()
+            known = self._known()
             self._check(known)
             now = time.monotonic()
             rate = (self.done - before) * self.batch / (now - begun)
@@ -205,6 +208,11 @@ class Trainer:
                 self.seconds = time.perf_counter() - start
                 self._save_within()
                 saved = now
+
+    def _known(self) -> Sums:
+        """What the host knows of the steps. Processes that end must all do so at the same step."""
+        together = world.size() > 1 and self.done % _STEPS_SHOWN == 0
+        return self.tally.exact() if together else self.tally.known()
 
     def _one_step(self, batch: Batch) -> None:
         time_in_epochs = self.epoch + self.done / self.steps
@@ -224,6 +232,8 @@ class Trainer:
         self.done += 1
 
     def _check(self, known: Sums) -> None:
+        if world.size() > 1 and self.done % _STEPS_SHOWN:
+            return
         if known.in_a_row >= self.config.bad_steps:
             raise self._diverged(
                 f"epoch {self.epoch + 1}, step {self.done}: no loss or gradient of the last "
@@ -298,6 +308,9 @@ class Trainer:
         tensors |= checkpoint.optimizer_tensors(self.optimizer) | {"tally": self.tally.state}
         state |= {"scaler": self.step.scaler.state_dict(), "history": [asdict(e) for e in self.history]}
         checkpoint.save_tensors(self.folder / "last.safetensors", tensors, state)
+        self._save_history()
+
+    def _save_history(self) -> None:
         lines = "".join(json.dumps(asdict(e)) + "\n" for e in self.history)
         write_text(self.folder / "epochs.jsonl", lines)
 
@@ -335,6 +348,21 @@ def build_model(config: Config, classes: int, *, faces: bool, pretrained: bool =
     """
     torch.manual_seed(config.seed)
     return Fdan(config, classes, faces=faces, pretrained=pretrained)
+
+
+def check_state(folder: Path, config: Config) -> None:
+    """Whether last.safetensors is one that a training can be taken up from.
+
+    Raises:
+        CheckpointError: an older fdan-edge made it, and the training is not over.
+    """
+    path = folder / "last.safetensors"
+    state = checkpoint.load_state(path)
+    if state and "scaler" not in state and state.get("epoch", 0) < config.epochs:
+        raise CheckpointError(
+            f"{path}: of an older fdan-edge, whose trainings cannot be taken up; its settings can: "
+            f"fdan-edge train {folder / 'config.toml'} --out NAME ..."
+        )
 
 
 def _batch_size(config: Config, recordings: int) -> int:

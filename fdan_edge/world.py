@@ -6,16 +6,20 @@ attention between voices and faces, LMMD and the losses, every process computes 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fdan_edge.errors import ConfigError
 from fdan_edge.progress import console
 
 #: While one process decodes a corpus or scores, the others wait.
@@ -59,6 +63,23 @@ def restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
+def launcher() -> str:
+    """Which torchrun started this process: the same for what it starts again, another for every other launch."""
+    parent, begun = os.getppid(), ""
+    with contextlib.suppress(OSError):
+        begun = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{socket.gethostname()} {parent} {begun}"
+
+
+def agreed(value: bool) -> bool:
+    """What the first process says, for all of them."""
+    if size() == 1:
+        return value
+    told = [value]
+    dist.broadcast_object_list(told)
+    return told[0]
+
+
 @contextmanager
 def joined() -> Iterator[None]:
     """Join the other processes of this training, where there are any; only the first one speaks."""
@@ -67,6 +88,8 @@ def joined() -> Iterator[None]:
         return
     cuda = torch.cuda.is_available()
     if cuda:
+        if local_rank() >= (there := torch.cuda.device_count()):
+            raise ConfigError(f"--nproc-per-node {local_rank() + 1} or more: this machine has {there} GPUs")
         torch.cuda.set_device(local_rank())
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     console.quiet = not is_main()

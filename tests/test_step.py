@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_parts import trainer
 
+import fdan_edge.step
 from fdan_edge import ops
 from fdan_edge.errors import TrainingError
-from fdan_edge.objective import Batch
+from fdan_edge.objective import Batch, terms
 from fdan_edge.train import Trainer
 
 EVERYTHING: dict[str, Any] = {
@@ -52,16 +54,51 @@ def poisoned(batch: Batch, what: float) -> Batch:
 def test_a_step_that_is_not_finite_changes_nothing(tmp_path: Path, changes: dict[str, Any], what: float) -> None:
     made = trainer(tmp_path, epochs=2, **changes)
     batch = first_batch(made)
-    made._one_step(batch)
+    for _ in range(3):  # until the averages are others than the weights
+        made._one_step(batch)
     before = state(made)
     made._one_step(poisoned(batch, what))
     assert all(torch.equal(one, other) for one, other in zip(before, state(made), strict=True))
     assert made.tally.known().skipped == made.tally.known().in_a_row == 1
     made._one_step(batch)
     assert made.tally.known().in_a_row == 0
-    assert made.tally.exact().steps == 2
+    assert made.tally.exact().steps == 4
     assert all(map(math.isfinite, made.tally.exact().means.values()))
     assert not all(torch.equal(one, other) for one, other in zip(before, state(made), strict=True))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_very_first_step_may_be_skipped(tmp_path: Path, optimizer: str) -> None:
+    """PyTorch's fused SGD makes its moments of memory as it is, and fills them in its first step."""
+    made, same = (trainer(tmp_path, epochs=2, optimizer=optimizer, ema_decay=0) for _ in range(2))
+    batch = first_batch(made)
+    spare = [torch.full((10_000,), math.nan) for _ in range(50)]  # memory as it may be
+    del spare
+    made._one_step(poisoned(batch, math.nan))
+    made.done = 0
+    for one in (made, same):
+        one.model.train()
+        one._one_step(batch)
+    weights = zip(made.model.parameters(), same.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in weights)
+
+
+def test_a_loss_that_is_not_finite_is_skipped_though_its_gradient_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer(tmp_path, epochs=2)
+    batch = first_batch(made)
+    made._one_step(batch)
+    before, real = state(made), terms
+
+    def infinite(*words: Any, **named: Any) -> Any:
+        found = real(*words, **named)
+        return replace(found, total=found.total + math.inf)
+
+    monkeypatch.setattr(fdan_edge.step, "terms", infinite)
+    made._one_step(batch)
+    assert made.tally.known().skipped == 1
+    assert all(torch.equal(one, other) for one, other in zip(before, state(made), strict=True))
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_too(tmp_path: Path) -> None:

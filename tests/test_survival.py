@@ -133,6 +133,7 @@ def test_a_full_disk_loses_nothing_that_was_there(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.errno == errno.EFBIG
+    assert (made.saved, len(made.history)) == (1, 2)
     assert not list((tmp_path / "left").glob(".*"))
     again = trainer(tmp_path / "left", **SETTINGS)
     again.resume()
@@ -176,6 +177,28 @@ def test_out_of_memory_says_what_fits(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(TrainingError, match=expected):
         made.run()
     assert tried == [6, 3]
+
+
+def test_out_of_memory_in_the_optimiser_says_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = trainer(tmp_path, epochs=1)
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+
+    monkeypatch.setattr(made.optimizer, "step", full)
+    with pytest.raises(TrainingError, match="these fit: --set batch_size=3"):
+        made.run()
+
+
+def test_killed_between_two_files_of_an_epoch(tmp_path: Path) -> None:
+    made = trainer(tmp_path, **SETTINGS)
+    made.run()
+    history = (tmp_path / "epochs.jsonl").read_text()
+    (tmp_path / "epochs.jsonl").write_text("".join(history.splitlines(keepends=True)[:-1]))
+    again = trainer(tmp_path, **SETTINGS)
+    again.resume()
+    again.run()
+    assert (tmp_path / "epochs.jsonl").read_text() == history
 
 
 def test_a_real_allocation_that_fails_is_known() -> None:

@@ -237,13 +237,13 @@ def test_resuming_a_run_of_before(tmp_path: Path) -> None:
         tmp_path / "last.safetensors", {"model.x": torch.zeros(1)}, {"epoch": 1, "history": []}
     )
     with pytest.raises(CheckpointError, match=r"of an older fdan-edge, whose trainings cannot be taken up"):
-        trainer(tmp_path, with_faces=False, epochs=1).resume()
+        trainer(tmp_path, with_faces=False, epochs=2).resume()
 
 
 def test_resuming_with_other_settings(tmp_path: Path) -> None:
     trainer(tmp_path, with_faces=False, epochs=1).run()
     with pytest.raises(CheckpointError, match=r"last\.safetensors: does not fit the run's config\.toml"):
-        trainer(tmp_path, with_faces=False, epochs=1, feature_size=16).resume()
+        trainer(tmp_path, with_faces=False, epochs=2, feature_size=16).resume()
 
 
 def test_resuming_what_another_optimiser_left(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from fdan_edge.cli.options import (
     Set,
     Speech,
     Threads,
+    needs_one_process,
     needs_training,
     parsed,
     print_json,
@@ -87,17 +88,17 @@ def train(
 ) -> None:
     """Train on speech, guided by faces or towards another corpus; leaves a run folder with scores and pictures."""
     needs_training()
-    from fdan_edge.checkpoint import load_run
+    from fdan_edge.checkpoint import is_restarted, load_run
     from fdan_edge.cli import show
     from fdan_edge.config import load_config
     from fdan_edge.fit import fit
-    from fdan_edge.world import is_main, joined, restarts
+    from fdan_edge.world import agreed, is_main, joined
 
     if resume and (config or set_ or speech or faces or target or method):
         raise ConfigError("--resume takes settings and corpora from the run folder; give only --out")
-    # torchrun that lost a process starts all of them anew with the same words.
-    resume = resume or (restarts() > 0 and (out / "run.toml").exists())
     with joined():
+        # torchrun that lost a process starts all of them anew with the same words.
+        resume = agreed(resume or is_restarted(out))
         if resume:
             settings, info = load_run(out)
             speech, faces, target = info.speech, info.faces, info.target
@@ -124,6 +125,7 @@ def crossval(
 
     The same command again goes on where it was stopped.
     """
+    needs_one_process("crossval")
     needs_training()
     from fdan_edge.cli import show
     from fdan_edge.config import load_config
@@ -222,6 +224,7 @@ def reproduce(
     didan: every corpus is recognised by what was trained on each other one, with methods that align the two.
     The same command goes on where it was stopped. Exit code 1: some rows could not be run.
     """
+    needs_one_process("reproduce")
     needs_training()
     from fdan_edge.cli.reproduce import Output, Words, run
 
@@ -236,6 +239,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where the run and the bundle go.")] = Path("demo"),
 ) -> None:
     """Everything on a small synthetic corpus, in minutes, on a CPU: train, score, export, run, time."""
+    needs_one_process("demo")
     needs_training()
     from fdan_edge.cli.demo import run_demo
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError
+from fdan_edge.errors import INSTALL_TRAINING, ConfigError, DataError, MissingDependencyError
 
 if TYPE_CHECKING:
     from fdan_edge.corpora import Source
@@ -62,6 +63,12 @@ def parsed(words: list[str], required: str = "") -> list[Source]:
     if required and not words:
         raise DataError(f"no speech given; write {required} corpus:path, e.g. {required} synthetic:")
     return [parse_source(word) for word in words]
+
+
+def needs_one_process(verb: str) -> None:
+    """ConfigError where torchrun started several: what trains many runs would train each of them many times."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"{verb} does not share its trainings between torchrun's processes; valid: train")
 
 
 def needs_training() -> None:

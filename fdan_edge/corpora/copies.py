@@ -21,6 +21,7 @@ from fdan_edge.files import feature_folder, sha256, write_text
 
 SOUNDS = "sounds.json"
 _STARTING = 8192  # samples
+_VERSION = 1  # of how files are read and hashed here
 _FRESH = 2_500_000_000  # nanoseconds; file systems count time in steps of up to 2 s
 
 
@@ -72,14 +73,16 @@ class _Known:
         except (OSError, ValueError, TypeError):
             self._said = {}
 
-    def ask(self, function: Callable[[Path, int, int], str], path: Path, changed: int, size: int) -> str:
+    def ask(self, function: Callable[[Path, int, int], str], path: Path, stat: os.stat_result) -> str:
         """What a function says of a file in this state."""
-        name, state = f"{function.__name__} {path.absolute()}", [changed, size]
+        # As in `contents`: copying tools set the time of change, and nothing but the clock sets ctime.
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        name = f"{_VERSION} {function.__name__} {path.absolute()}"
         entry = self._said.get(name)
-        if isinstance(entry, list) and entry[:2] == state and isinstance(entry[-1], str):
+        if isinstance(entry, list) and entry[:-1] == state and isinstance(entry[-1], str):
             return entry[-1]
-        said = function(path, changed, size)
-        if changed < time.time_ns() - _FRESH:  # else it could change again under the same time stamp
+        said = function(path, stat.st_mtime_ns, stat.st_size)
+        if max(state[1:3]) < time.time_ns() - _FRESH:  # else it could change again under the same time stamp
             self._said[name], self._new = [*state, said], True
         return said
 
@@ -96,7 +99,7 @@ def _of_file(function: Callable[[Path, int, int], str], known: _Known, item: Ite
         stat = item.path.stat()
     except OSError:
         return ""
-    return known.ask(function, item.path, stat.st_mtime_ns, stat.st_size)
+    return known.ask(function, item.path, stat)
 
 
 @cache
