@@ -1,11 +1,13 @@
-"""The run folder: what a training leaves behind, written so that a crash loses one epoch at most.
+"""The run folder: what a training leaves behind, written so that a crash loses some minutes at most.
 
 config.toml               the settings, usable as CONFIG.toml of another run
 run.toml                  classes, sources, protocol, the leak audit's verdict, versions
 split.json                which recordings were in train, val and test
 checkpoint.safetensors    weights of the best epoch (chosen on validation; towards a target the last one)
-last.safetensors          everything that --resume needs
+last.safetensors          everything that --resume needs, of the last step that was saved
 epochs.jsonl              one line per epoch
+provenance.json           hashes of the data, seeds, and each session's machine, versions, commit and command
+tensorboard/              curves
 calibration.json          the temperature of the probabilities, fitted on validation; an older run has none
 metrics.json              scores on validation and test, the leak audit
 predictions.json          what the model says of each recording of the test

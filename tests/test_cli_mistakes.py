@@ -212,3 +212,12 @@ def test_demo_makes_room_for_its_own_run_only(tmp_path: Path, run_folder: Path) 
     (tmp_path / "run" / "run.toml").write_text(changed)
     _remove_earlier(tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", ["crossval", "reproduce", "demo"])
+def test_torchrun_shares_one_training_and_not_many(
+    fails: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = {"crossval": ["--out", tmp_path], "reproduce": ["table4"], "demo": ["--out", tmp_path]}[verb]
+    assert fails(verb, *words) == f"{verb} does not share its trainings between torchrun's processes; valid: train"

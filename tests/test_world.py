@@ -85,3 +85,25 @@ def test_alone_nothing_changes() -> None:
     assert world.summed(rows) is rows
     assert (world.rank(), world.size(), world.own(7)) == (0, 1, slice(0, 7))
     world.wait()
+
+
+def test_only_its_own_launch_takes_up_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second torchrun on the same folder, restarted for its own errors, must leave it alone."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    (tmp_path / "run.toml").touch()
+    checkpoint.save_launcher(tmp_path)
+    assert not checkpoint.is_restarted(tmp_path)  # the first start
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert checkpoint.is_restarted(tmp_path)
+    monkeypatch.setattr(world, "launcher", lambda: "another")
+    assert not checkpoint.is_restarted(tmp_path)
+
+
+def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="--nproc-per-node 3 or more: this machine has 2 GPUs"), world.joined():
+        pass
