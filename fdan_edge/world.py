@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from fdan_edge.errors import ConfigError
 from fdan_edge.progress import console
@@ -91,7 +92,12 @@ def joined() -> Iterator[None]:
         if local_rank() >= (there := torch.cuda.device_count()):
             raise ConfigError(f"--nproc-per-node {local_rank() + 1} or more: this machine has {there} GPUs")
         torch.cuda.set_device(local_rank())
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+    store, own, count = next(iter(rendezvous("env://", timeout=_PATIENCE)))
+    store.set_timeout(_PATIENCE)
+    # Processes that were started again must not find the addresses of those before them.
+    fresh = dist.PrefixStore(f"start {restarts()}", store)  # type: ignore[attr-defined]
+    backend = "nccl" if cuda else "gloo"
+    dist.init_process_group(backend, store=fresh, rank=own, world_size=count, timeout=_PATIENCE)
     console.quiet = not is_main()
     try:
         yield

@@ -30,7 +30,7 @@ STEADY: dict[str, Any] = {
 @pytest.mark.parametrize(
     "changes",
     [
-        {"attention_layers": 2, "visual_dropout": 0.5, "backbone": "resnet18"},
+        {"attention_layers": 2, "visual_dropout": 0.5},
         {"method": "mmd", "with_target": True, "balanced": "true", "fc_layers": 2},
         {"with_faces": False, "clip_norm": 0.1},
     ],
