@@ -7,9 +7,8 @@ have, and is drawn for the rows of all processes, so that it does not depend on 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from fdan_edge.config import Config
 from fdan_edge.distillation import Lessons
 from fdan_edge.features import Faces, Voices
 from fdan_edge.objective import Batch
+from fdan_edge.parallel import in_order
 
 _AHEAD = 2  # steps that are read before they are wanted
 
@@ -104,9 +104,9 @@ class Feed:
         raw = _Raw(
             decibel=_own_rows(self.train, variants[0], voices),
             labels=self.train.labels[voices],
-            draws=torch.cat([drawn[world.own(len(drawn))] for drawn in draws if drawn is not None]),
+            draws=torch.cat([own for drawn in draws if (own := _of_own(drawn)) is not None]),
             target=None if target is None or not self.target else _own_rows(self.target, variants[1], target),
-            pixels=None if faces is None or not self.faces else self.faces.pixels[faces[world.own(len(faces))]],
+            pixels=None if faces is None or not self.faces else self.faces.pixels[_of_own(faces)],
             faces=None if faces is None or not self.faces else self.faces.labels[faces],
             face_draws=_of_own(_draws(faces, augment.FACE_DRAWS, chance)),
             teacher=self._taught(variants, voices, target),
@@ -181,13 +181,7 @@ def _ahead(read: Callable[[int], R], steps: range, device: torch.device) -> Iter
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(1, initializer=begin) as pool:
-            waiting: deque[Future[R]] = deque()
-            for step in steps:
-                waiting.append(pool.submit(read, step))
-                if len(waiting) > _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from in_order(pool, read, steps, _AHEAD)
     finally:
         torch.set_num_threads(threads)  # the pool's setting is what later threads would begin with
 

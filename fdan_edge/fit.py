@@ -91,9 +91,10 @@ def fit(
     given = Given(speech, faces, list(target))
     check_target(config, given.target, faces)
     prepare(config)
-    started = resume and (folder / "last.safetensors").exists()
+    last = folder / "last.safetensors"
+    started = resume and last.exists()
     if started:
-        check_state(folder, config)
+        check_state(last, checkpoint.load_state(last), config)
     corpora = _resumed(config, given, folder) if resume else _fresh(config, given)
     # What can fail at once fails before minutes of decoding.
     teacher = _teacher(config, corpora, folder, resume=resume)

@@ -29,13 +29,14 @@ def in_parallel(function: Callable[[T], R], items: Sequence[T], description: str
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield from track(_in_order(pool, function, items, threads * _AHEAD), description, total=len(items))
+        yield from track(in_order(pool, function, items, threads * _AHEAD), description, total=len(items))
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # the pool's setting is what later threads would begin with
 
 
-def _in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Sequence[T], ahead: int) -> Iterator[R]:
+def in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Sequence[T], ahead: int) -> Iterator[R]:
+    """Results in the order of the items, of which the pool may be `ahead`."""
     waiting: deque[Future[R]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))

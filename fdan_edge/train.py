@@ -101,7 +101,7 @@ class Trainer:
         """
         path = self.folder / "last.safetensors"
         tensors, state = checkpoint.load_tensors(path)
-        check_state(self.folder, self.config)
+        check_state(path, state, self.config)
         try:
             self.history = [Epoch(**values) for values in state["history"]]
             self.epoch = self.saved = int(state["epoch"])
@@ -350,18 +350,16 @@ def build_model(config: Config, classes: int, *, faces: bool, pretrained: bool =
     return Fdan(config, classes, faces=faces, pretrained=pretrained)
 
 
-def check_state(folder: Path, config: Config) -> None:
-    """Whether last.safetensors is one that a training can be taken up from.
+def check_state(path: Path, state: dict[str, Any], config: Config) -> None:
+    """Whether a training can be taken up from what `path`, its last.safetensors, says of itself.
 
     Raises:
         CheckpointError: an older fdan-edge made it, and the training is not over.
     """
-    path = folder / "last.safetensors"
-    state = checkpoint.load_state(path)
     if state and "scaler" not in state and state.get("epoch", 0) < config.epochs:
         raise CheckpointError(
             f"{path}: of an older fdan-edge, whose trainings cannot be taken up; its settings can: "
-            f"fdan-edge train {folder / 'config.toml'} --out NAME ..."
+            f"fdan-edge train {path.with_name('config.toml')} --out NAME ..."
         )
 
 
