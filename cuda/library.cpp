@@ -30,6 +30,14 @@ STABLE_TORCH_LIBRARY(fdan_edge, m) {
   m.def(
       "norm_slopes(Tensor dy, Tensor x, Tensor moments, Tensor sums, int rows, Tensor weight, Tensor bias, "
       "float eps, int act) -> Tensor");
+  // Both halves in one call, for one process: calls are most of what a small layer takes. Running statistics move by
+  // `share`; forward gives y and the moments, backward the slopes of x, weight and bias.
+  m.def(
+      "norm_forward(Tensor x, Tensor weight, Tensor bias, Tensor(a!) running_mean, Tensor(b!) running_var, "
+      "float share, float eps, int act) -> (Tensor, Tensor)");
+  m.def(
+      "norm_backward(Tensor dy, Tensor x, Tensor moments, Tensor weight, Tensor bias, float eps, int act) -> "
+      "(Tensor, Tensor, Tensor)");
   m.def("cpu_level(int limit) -> int");
   m.def("cuda_architectures() -> str");
 }

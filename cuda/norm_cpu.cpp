@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
@@ -268,6 +269,39 @@ Tensor norm_slopes(const Tensor& dy, const Tensor& x, const Tensor& moments, con
   return dx;
 }
 
+int64_t rows_of(const Tensor& x) { return x.numel() / std::max<int64_t>(x.size(1), 1); }
+
+std::tuple<Tensor, Tensor> norm_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor running_mean,
+                                        Tensor running_var, double share, double eps, int64_t act) {
+  const Tensor moments = norm_moments(x);
+  const int64_t channels = x.size(1), rows = rows_of(x);
+  expect(rows > 1, "there must be two rows");
+  checked<float>(running_mean, channels, "running_mean must be float32 (c,)");
+  checked<float>(running_var, channels, "running_var must be float32 (c,)");
+  const double *mean = moments.const_data_ptr<double>(), *square = mean + channels;
+  float *means = running_mean.mutable_data_ptr<float>(), *variances = running_var.mutable_data_ptr<float>();
+  for (int64_t c = 0; c < channels; ++c) {
+    means[c] = float(means[c] + share * (mean[c] - means[c]));
+    variances[c] = float(variances[c] + share * (square[c] / double(rows - 1) - variances[c]));
+  }
+  return {norm_apply(x, moments, rows, weight, bias, eps, act), moments};
+}
+
+std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& dy, const Tensor& x, const Tensor& moments,
+                                                 const Tensor& weight, const Tensor& bias, double eps, int64_t act) {
+  const int64_t channels = x.size(1), rows = rows_of(x);
+  const Tensor sums = norm_slope_sums(dy, x, moments, rows, weight, bias, eps, act);
+  const Tensor dx = norm_slopes(dy, x, moments, sums, rows, weight, bias, eps, act);
+  const Tensor d_weight = torch::stable::empty_like(weight), d_bias = torch::stable::empty_like(bias);
+  const double *sum = sums.const_data_ptr<double>(), *square = moments.const_data_ptr<double>() + channels;
+  float *of_weight = d_weight.mutable_data_ptr<float>(), *of_bias = d_bias.mutable_data_ptr<float>();
+  for (int64_t c = 0; c < channels; ++c) {
+    of_weight[c] = float(sum[channels + c] / std::sqrt(square[c] / double(rows) + eps));
+    of_bias[c] = float(sum[c]);
+  }
+  return {dx, d_weight, d_bias};
+}
+
 }  // namespace
 }  // namespace fdan_edge
 
@@ -276,4 +310,6 @@ STABLE_TORCH_LIBRARY_IMPL(fdan_edge, CPU, m) {
   m.impl("norm_apply", TORCH_BOX(&fdan_edge::norm_apply));
   m.impl("norm_slope_sums", TORCH_BOX(&fdan_edge::norm_slope_sums));
   m.impl("norm_slopes", TORCH_BOX(&fdan_edge::norm_slopes));
+  m.impl("norm_forward", TORCH_BOX(&fdan_edge::norm_forward));
+  m.impl("norm_backward", TORCH_BOX(&fdan_edge::norm_backward));
 }

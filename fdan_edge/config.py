@@ -59,6 +59,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _RANGES: dict[str, tuple[float, float]] = {
     "encoder_layers": (1, 4),
     "frozen_stages": (0, 19),
+    "frozen_face_stages": (0, 19),
     "dropout": (0, 0.9),
     "backbone_lr": (0, 100),
     "attention_layers": (0, 12),
@@ -125,6 +126,7 @@ class Config:
     # of the voices' network, from the input on, not trained: of whisper_tiny 1 is its stem, 2 its first layer too;
     # of a mobilenet_v2 each counts one of 19 blocks, of a resnet one of 5 groups
     frozen_stages: int = 0
+    frozen_face_stages: int = 0  # the same of the faces' network
     dropout: float = 0.0  # in whisper_tiny's layers
     feature_size: int = 256  # d, the width of Z_v and Z_a
     fc_layers: int = 1  # fully connected layers of that width after the backbone
@@ -227,6 +229,9 @@ class Config:
             raise ConfigError(
                 f"frozen_stages goes with whisper_tiny, mobilenet_v2 and resnets, not {self.backbone}"
             )
+        seen = self.face_backbone or self.backbone
+        if self.frozen_face_stages and seen.startswith("vgg"):
+            raise ConfigError(f"frozen_face_stages goes with mobilenet_v2 and resnets, not {seen}")
         if self.teacher and self.source_loss != "cross_entropy":
             raise ConfigError(
                 f"a teacher's probabilities go with source_loss = cross_entropy, not {self.source_loss}"

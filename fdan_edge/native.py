@@ -99,7 +99,7 @@ def _register() -> None:
     torch.library.register_fake("fdan_edge::lmmd", _fake)
     torch.library.register_fake("fdan_edge::lmmd_forward", _fake)
     torch.library.register_autograd("fdan_edge::lmmd", _backward, setup_context=_save)
-    if hasattr(torch.ops.fdan_edge, "norm_moments"):  # a build of before has none
+    if hasattr(torch.ops.fdan_edge, "norm_forward"):  # a build of before has none
         _register_norm()
 
 
@@ -110,6 +110,14 @@ def _register_norm() -> None:
     fake("fdan_edge::norm_apply", lambda x, *_: torch.empty_like(x))
     fake("fdan_edge::norm_slope_sums", lambda _dy, _x, moments, *_: torch.empty_like(moments))
     fake("fdan_edge::norm_slopes", lambda _dy, x, *_: torch.empty_like(x))
+    fake(
+        "fdan_edge::norm_forward",
+        lambda x, *_: (torch.empty_like(x), x.new_empty((2, x.shape[1]), dtype=torch.float64)),
+    )
+    fake(
+        "fdan_edge::norm_backward",
+        lambda _dy, x, _m, w, b, *_: (torch.empty_like(x), torch.empty_like(w), torch.empty_like(b)),
+    )
 
 
 def _fake(z_visual: Tensor, z_acoustic: Tensor, *others: Any) -> tuple[Tensor, Tensor]:

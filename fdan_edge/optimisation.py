@@ -62,9 +62,13 @@ class Average:
         own, current = self._floats
         # A short memory at first, or a short training would keep its random beginning.
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
-        change = torch._foreach_sub(current, own)
-        torch._foreach_mul_(change, torch.where(skipped, 0.0, 1 - decay))
-        torch._foreach_add_(own, change)
+        share = torch.where(skipped, 0.0, 1 - decay)
+        if skipped.is_cuda:  # where a list of shares would be a launch for each tensor
+            change = torch._foreach_sub(current, own)
+            torch._foreach_mul_(change, share)
+            torch._foreach_add_(own, change)
+        else:  # in a third of the time
+            torch._foreach_lerp_(own, current, [share] * len(own))
         if self._others[0]:
             torch._foreach_copy_(*self._others)
         self.updates += 1

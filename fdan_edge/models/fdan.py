@@ -13,7 +13,13 @@ from fdan_edge.alignment import DomainClassifier
 from fdan_edge.config import Config
 from fdan_edge.frontend import LogMel
 from fdan_edge.models.attention import CrossAttention
-from fdan_edge.models.backbones import build_backbone, build_voice_backbone, load_weights, scaled, take_dropout
+from fdan_edge.models.backbones import (
+    build_face_backbone,
+    build_voice_backbone,
+    load_weights,
+    scaled,
+    take_dropout,
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class VisualBranch(nn.Module):
 
     def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
         super().__init__()
-        self.backbone, width = build_backbone(config.face_backbone or config.backbone, state)
+        self.backbone, width = build_face_backbone(config, state)
         self.dropout = take_dropout(self.backbone)
         self.gather: Gather = _alone
         self.bottleneck = _bottleneck(width, config.feature_size)

@@ -23,8 +23,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "relu6": functional.relu6,
 }
+_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": torch.relu_,
+    "relu6": lambda x: functional.relu6(x, inplace=True),
+}
 #: Whether the compiled ops are there: those of an older build have no normalisation.
-NATIVE = native_status().cpu and hasattr(torch.ops.fdan_edge, "norm_moments")
+NATIVE = native_status().cpu and hasattr(torch.ops.fdan_edge, "norm_forward")
 
 
 class BatchNormAct(nn.BatchNorm2d):
@@ -46,9 +51,12 @@ class BatchNormAct(nn.BatchNorm2d):
         super().__init__(width, **settings)
         self.act, self.group_wide = act, group_wide
         self.frozen = False  # in training too, the running statistics are what is normalised with, and they stay
+        self.folded = False  # the convolution before does this, where `stands_aside` says so
 
     def forward(self, x: Tensor) -> Tensor:
         """Raises ValueError in training if there is one value for a channel, as `nn.BatchNorm2d` does."""
+        if self.stands_aside(x):
+            return _IN_PLACE[self.act](x)
         if self.frozen and self.training:
             return self._as_it_is(x)
         shared = self.group_wide and self.training and dist.is_initialized() and dist.get_world_size() > 1
@@ -58,16 +66,28 @@ class BatchNormAct(nn.BatchNorm2d):
             return self.normalise(x, shared=False)
         return ACTIVATIONS[self.act](super().forward(x))
 
+    def stands_aside(self, x: Tensor) -> bool:
+        """Whether only the activation is left to do, of x that the convolution before has made (or is given)."""
+        return self.folded and self.training and not x.requires_grad
+
     def normalise(self, x: Tensor, *, shared: bool) -> Tensor:
         """What training computes, by the compiled ops or their reference: statistics of these rows, and y."""
         self._check_input_dim(x)
+        if (
+            not shared
+            and x.numel() > x.shape[1]
+            and self.affine
+            and self.track_running_stats
+            and _ops(x) is not REFERENCE
+        ):
+            return cast("Tensor", _NormaliseAlone.apply(x, self.weight, self.bias, self))
         with torch.no_grad():
             moments, rows = _moments(x, shared)
             if rows < 2:
                 raise ValueError(
                     f"Expected more than 1 value per channel when training, got input size {x.size()}"
                 )
-            self._track(moments, rows)
+            self._track(moments, rows, self._share())
         weight = torch.ones_like(moments[0], dtype=torch.float32) if self.weight is None else self.weight
         bias = torch.zeros_like(moments[0], dtype=torch.float32) if self.bias is None else self.bias
         return cast("Tensor", _Normalise.apply(x, weight, bias, moments, (rows, self.eps, self.act, shared)))
@@ -84,11 +104,16 @@ class BatchNormAct(nn.BatchNorm2d):
             functional.batch_norm(x, mean, variance, self.weight, self.bias, training=False, eps=self.eps)
         )
 
-    def _track(self, moments: Tensor, rows: int) -> None:
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return
+    def _share(self) -> float:
+        """How far running statistics go towards those of the next batch."""
+        if self.num_batches_tracked is None:
+            return 0.0
         self.num_batches_tracked.add_(1)
-        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        return 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+
+    def _track(self, moments: Tensor, rows: int, share: float) -> None:
+        if self.running_mean is None or self.running_var is None:
+            return
         self.running_mean.lerp_(moments[0].to(self.running_mean.dtype), share)
         self.running_var.lerp_((moments[1] / (rows - 1)).to(self.running_var.dtype), share)
 
@@ -151,6 +176,28 @@ class _Normalise(torch.autograd.Function):
         dx = ops.norm_slopes(slopes, x, moments, sums, *tail) if ctx.needs_input_grad[0] else None
         d_weight = own[1] / (moments[1] / ctx.rows + ctx.tail[0]).sqrt()
         return dx, d_weight.to(weight.dtype), own[0].to(bias.dtype), None, None
+
+
+class _NormaliseAlone(torch.autograd.Function):
+    """The same of one process's x, running statistics included.
+
+    One op each way: of a small layer calls are most of the time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNormAct) -> Tensor:
+        ctx.tail = (norm.eps, list(ACTIVATIONS).index(norm.act))
+        running = (norm.running_mean, norm.running_var, norm._share())
+        y, moments = torch.ops.fdan_edge.norm_forward(x, weight, bias, *running, *ctx.tail)
+        ctx.save_for_backward(x, moments, weight, bias)
+        return cast("Tensor", y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
+        x, moments, weight, bias = ctx.saved_tensors
+        slopes = slopes.contiguous(memory_format=_order(x))
+        return (*torch.ops.fdan_edge.norm_backward(slopes, x, moments, weight, bias, *ctx.tail), None)
 
 
 def _moments(x: Tensor, shared: bool) -> tuple[Tensor, int]:
@@ -271,6 +318,7 @@ def unfuse(network: nn.Module) -> nn.Module:
     for parent, name, norm, after in _fused(network):
         if norm.act != "none":
             _give_back(parent, name, _moved(norm, nn.BatchNorm2d), norm.act, after)
+            norm.folded = False  # the one in its place does not stand aside
     return network
 
 
