@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from pathlib import Path
 
-from fdan_edge.files import sha256, write_text
+from fdan_edge.files import FileState, file_state, is_settled, sha256, write_text
 from fdan_edge.parallel import in_parallel
-
-#: Size, mtime and ctime in nanoseconds, inode number. A write that leaves all four as they were is not seen;
-#: no ordinary program can do that, since nothing but the clock sets ctime.
-Stat = tuple[int, int, int, int]
-
-_FRESH = 2_500_000_000  # nanoseconds; file systems count time in steps of up to 2 s
 
 
 class Contents:
@@ -27,11 +19,11 @@ class Contents:
     def __init__(self, table: Path) -> None:
         self._table = table
         self._known = _read(table)
-        self._new: dict[str, tuple[Stat, str]] = {}
+        self._new: dict[str, tuple[FileState, str]] = {}
 
     def digests(self, paths: list[Path], what: str) -> list[str | None]:
         """Hexadecimal SHA-256 of each file, read only where its state is new; None where it cannot be read."""
-        states = [_stat(path) for path in paths]
+        states = [file_state(path) for path in paths]
         stale = [p for p, state in zip(paths, states, strict=True) if state and self._digest(p, state) is None]
         for path, entry in zip(stale, in_parallel(_hashed, stale, f"check {what}"), strict=True):
             if entry:
@@ -40,10 +32,10 @@ class Contents:
 
     def unchanged(self, path: Path) -> bool:
         """Whether the file is still in the state that its hash was made of."""
-        state = _stat(path)
+        state = file_state(path)
         return state is not None and self._digest(path, state) is not None
 
-    def _digest(self, path: Path, state: Stat) -> str | None:
+    def _digest(self, path: Path, state: FileState) -> str | None:
         known, digest = self._known.get(str(path.absolute()), (None, None))
         return digest if known == state else None
 
@@ -53,15 +45,13 @@ class Contents:
         Raises:
             OSError: the table cannot be written.
         """
-        # A file that changed just now could change again without another time stamp: hashed again next time.
-        settled = time.time_ns() - _FRESH
-        kept = {path: entry for path, entry in self._new.items() if max(entry[0][1:3]) < settled}
+        kept = {path: entry for path, entry in self._new.items() if is_settled(entry[0])}
         if kept:
             merged = _read(self._table) | kept  # another process may have written meanwhile
             write_text(self._table, json.dumps({path: [*state, d] for path, (state, d) in merged.items()}))
 
 
-def _read(table: Path) -> dict[str, tuple[Stat, str]]:
+def _read(table: Path) -> dict[str, tuple[FileState, str]]:
     try:
         values = json.loads(table.read_text(encoding="utf-8"))
         return {path: ((v[0], v[1], v[2], v[3]), v[4]) for path, v in values.items()}
@@ -69,18 +59,10 @@ def _read(table: Path) -> dict[str, tuple[Stat, str]]:
         return {}
 
 
-def _stat(path: Path) -> Stat | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 -- twice as fast as Path.stat, and called for every file
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-
-
-def _hashed(path: Path) -> tuple[Stat, str] | None:
-    before = _stat(path)
+def _hashed(path: Path) -> tuple[FileState, str] | None:
+    before = file_state(path)
     try:
         digest = sha256(path)
     except OSError:
         return None
-    return (before, digest) if before and _stat(path) == before else None
+    return (before, digest) if before and file_state(path) == before else None

@@ -13,6 +13,8 @@ FdanEdgeError
 
 from __future__ import annotations
 
+import re
+
 #: How to get what training needs; for MissingDependencyError.
 INSTALL_TRAINING = "pip install '.[train,cpu]' in a checkout of fdan-edge"
 #: How to get what tunes, beside what trains.
@@ -22,6 +24,9 @@ INSTALL_VIDEO = "pip install '.[video]' in a checkout of fdan-edge"
 #: How to get live streams, and their server.
 INSTALL_STREAM = "pip install '.[stream]' in a checkout of fdan-edge"
 INSTALL_SERVE = "pip install '.[serve]' in a checkout of fdan-edge"
+
+#: How PyTorch says that memory is out: the first on CUDA, the second on the CPU.
+_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 
 
 class FdanEdgeError(Exception):
@@ -65,6 +70,11 @@ class MissingDependencyError(FdanEdgeError):
     def __str__(self) -> str:
         package, purpose, command = self.args
         return f"{purpose} needs {package}, which is not installed: {command}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that there is no memory left, on whatever device."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_MEMORY.search(str(error))))
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

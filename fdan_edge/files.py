@@ -8,9 +8,16 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+#: Size, mtime and ctime in nanoseconds, inode number. A write that leaves all four as they were is not seen;
+#: no ordinary program can do that, since nothing but the clock sets ctime.
+FileState: TypeAlias = tuple[int, int, int, int]
+
+_FRESH = 2_500_000_000  # nanoseconds; file systems count time in steps of up to 2 s
 
 
 @contextlib.contextmanager
@@ -73,6 +80,20 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def file_state(path: Path) -> FileState | None:
+    """The state that a file is in; None where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 -- twice as fast as Path.stat, and called for every file
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def is_settled(state: FileState) -> bool:
+    """Whether the file could not change again without another state: not so of one that was written just now."""
+    return max(state[1:3]) < time.time_ns() - _FRESH
 
 
 def feature_folder() -> Path:

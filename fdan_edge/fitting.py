@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import gc
-import re
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from fdan_edge.errors import TrainingError, one_line
+from fdan_edge.errors import TrainingError, is_out_of_memory, one_line
 from fdan_edge.objective import Batch
 from fdan_edge.step import Step
-
-#: How PyTorch says it: the first on CUDA, the second on the CPU.
-_WORDS = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that there is no memory left."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and bool(_WORDS.search(str(error)))
-    )
 
 
 def too_large(step: Step, batch: Batch, error: BaseException) -> TrainingError:

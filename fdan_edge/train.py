@@ -20,11 +20,11 @@ from fdan_edge.config import Config
 from fdan_edge.device import prepare
 from fdan_edge.distillation import Lessons
 from fdan_edge.epoch import Epoch, epoch_line, shown
-from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError, one_line
+from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError, is_out_of_memory, one_line
 from fdan_edge.features import Faces, Voices
 from fdan_edge.feed import Feed, seed, shared
 from fdan_edge.files import write_text
-from fdan_edge.fitting import is_out_of_memory, too_large
+from fdan_edge.fitting import too_large
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.objective import Batch
 from fdan_edge.optimisation import build_average, build_optimizer, keep_freed_memory, learning_rate
@@ -198,7 +198,6 @@ class Trainer:
         for batch in self.feed.epoch(self.epoch, self.done):
             self._one_step(batch)
             known = self._known()
-            self._check(known)
             now = time.monotonic()
             rate = (self.done - before) * self.batch / (now - begun)
             self.line.advance(self.epoch + 1, self.done, shown(known), rate)
@@ -210,9 +209,20 @@ class Trainer:
                 saved = now
 
     def _known(self) -> Sums:
-        """What the host knows of the steps. Processes that end must all do so at the same step."""
-        together = world.size() > 1 and self.done % _STEPS_SHOWN == 0
-        return self.tally.exact() if together else self.tally.known()
+        """What the host knows of the steps; several processes, which must all end at the same one, ask together.
+
+        Raises:
+            TrainingError: too many steps in a row were not finite.
+        """
+        if world.size() > 1 and self.done % _STEPS_SHOWN:
+            return self.tally.known()
+        known = self.tally.known() if world.size() == 1 else self.tally.exact()
+        if known.in_a_row >= self.config.bad_steps:
+            raise self._diverged(
+                f"epoch {self.epoch + 1}, step {self.done}: no loss or gradient of the last "
+                f"{known.in_a_row} steps was finite"
+            )
+        return known
 
     def _one_step(self, batch: Batch) -> None:
         time_in_epochs = self.epoch + self.done / self.steps
@@ -230,15 +240,6 @@ class Trainer:
             raise too_large(self.step, batch, failed)
         self.tally.add(values)
         self.done += 1
-
-    def _check(self, known: Sums) -> None:
-        if world.size() > 1 and self.done % _STEPS_SHOWN:
-            return
-        if known.in_a_row >= self.config.bad_steps:
-            raise self._diverged(
-                f"epoch {self.epoch + 1}, step {self.done}: no loss or gradient of the last "
-                f"{known.in_a_row} steps was finite"
-            )
 
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(

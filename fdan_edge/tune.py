@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,15 @@ from optuna.trial import Trial, TrialState
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source
 from fdan_edge.epoch import Epoch
-from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError, choose, one_line
+from fdan_edge.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    TrainingError,
+    choose,
+    is_out_of_memory,
+    one_line,
+)
 from fdan_edge.evaluate import read_speech
 from fdan_edge.fit import absolute, fit
 from fdan_edge.progress import part, say
@@ -35,8 +42,6 @@ from fdan_edge.splits import split
 from fdan_edge.study import PRUNERS, SAMPLERS, Study, Terms, TrialGivenUpError, Tried, count
 from fdan_edge.target import check_target
 from fdan_edge.tune_results import Tuned, best_of, shown, write
-
-_OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -188,8 +193,7 @@ def _one_trial(study: Study, job: _Job) -> bool:
 
 def _fail(study: Study, trial: Trial, error: Exception) -> None:
     """Count a trial as failed, if it is its settings that failed."""
-    ours = isinstance(error, (TrainingError, TrialGivenUpError, MemoryError, torch.OutOfMemoryError))
-    if not ours and not _OUT_OF_MEMORY.search(str(error)):
+    if not isinstance(error, (TrainingError, TrialGivenUpError)) and not is_out_of_memory(error):
         raise error
     trial.set_user_attr("reason", one_line(error))
     study.optuna.tell(trial, state=TrialState.FAIL)

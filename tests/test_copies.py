@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from fdan_edge import files
 from fdan_edge.corpora import Item, copies
 from fdan_edge.files import feature_folder
 
@@ -22,7 +23,7 @@ def item(path: Path) -> Item:
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Item]:
     """Two recordings of equal length, of an hour ago, which differ."""
     monkeypatch.setenv("FDAN_EDGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(copies, "_FRESH", 0)
+    monkeypatch.setattr(files, "_FRESH", 0)
     for number, name in enumerate("ab"):
         sound = np.random.default_rng(number).normal(size=16000).astype(np.float32) / 9
         soundfile.write(tmp_path / f"{name}.wav", sound, 16000, "FLOAT")

@@ -144,6 +144,28 @@ def test_what_is_not_finite_stays_visible(act: str, wrong: float) -> None:
     assert not y[:, :3].isnan().any()
 
 
+@acts
+@shapes
+def test_one_call_is_both_halves(shape: tuple[int, ...], act: str) -> None:
+    """Bit for bit, what processes compute with sums of their own is what one process computes."""
+    made, x = layer(shape[1], act), numbers(shape)
+    both = copy.deepcopy(made)
+    running = (both.running_mean, both.running_var, 0.1)
+    code = list(ACTIVATIONS).index(act)
+    y, moments = torch.ops.fdan_edge.norm_forward(x, both.weight, both.bias, *running, both.eps, code)
+    found = torch.ops.fdan_edge.norm_backward(x, x, moments, both.weight, both.bias, both.eps, code)
+    rows = x.numel() // x.shape[1]
+    tail = (rows, made.weight, made.bias, made.eps, code)
+    sums = torch.ops.fdan_edge.norm_slope_sums(x, x, moments, *tail)
+    assert torch.equal(moments, torch.ops.fdan_edge.norm_moments(x))
+    assert torch.equal(y, torch.ops.fdan_edge.norm_apply(x, moments, *tail))
+    assert torch.equal(found[0], torch.ops.fdan_edge.norm_slopes(x, x, moments, sums, *tail))
+    assert torch.equal(found[2], sums[0].float())
+    made._track(moments, rows, 0.1)
+    for one, other in zip(made.buffers(), both.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_no_slope_at_the_corners() -> None:
     """As PyTorch: with weight 0 everything is the bias, 0 or 6."""
     for bias, act, some in ((0.0, "relu", False), (6.0, "relu6", False), (6.0, "relu", True), (0.0, "none", True)):
@@ -226,6 +248,10 @@ def test_what_the_ops_refuse(change: Callable[[Tensor], tuple[Tensor, Tensor]], 
         torch.ops.fdan_edge.norm_apply(x, moments, 60, width, width, 1e-5, 3)
     with pytest.raises(ValueError, match=r"^norm: weight must be float32"):
         torch.ops.fdan_edge.norm_apply(x, moments, 60, width[:5], width, 1e-5, 0)
+    with pytest.raises(ValueError, match=r"^norm: running_var must be float32"):
+        torch.ops.fdan_edge.norm_forward(x, width, width, width, moments, 0.1, 1e-5, 0)
+    with pytest.raises(ValueError, match=r"^norm: there must be two rows"):
+        torch.ops.fdan_edge.norm_forward(x[:1, :, :1, :1], width, width, width, width, 0.1, 1e-5, 0)
 
 
 def test_the_ops_tell_their_shapes() -> None:
@@ -238,6 +264,9 @@ def test_the_ops_tell_their_shapes() -> None:
     torch.library.opcheck(ops.norm_apply.default, (x, moments, *tail), test_utils=check)
     torch.library.opcheck(ops.norm_slope_sums.default, (x, x, moments, *tail), test_utils=check)
     torch.library.opcheck(ops.norm_slopes.default, (x, x, moments, moments, *tail), test_utils=check)
+    running = (torch.zeros(24), torch.ones(24), 0.1)
+    torch.library.opcheck(ops.norm_forward.default, (x, *tail[1:3], *running, *tail[3:]), test_utils=check)
+    torch.library.opcheck(ops.norm_backward.default, (x, x, moments, *tail[1:]), test_utils=check)
 
 
 NETWORKS = {
@@ -383,14 +412,3 @@ def test_on_a_gpu_they_become_pytorch_s_own(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert set(network.state_dict()) == names
     assert all(kept[name] is parameter for name, parameter in network.named_parameters())
-
-
-def test_a_frozen_norm_keeps_its_statistics() -> None:
-    torch.manual_seed(0)
-    made, x = BatchNormAct(8, "relu6"), torch.randn(4, 8, 5, 5).contiguous(memory_format=torch.channels_last)
-    made(x)
-    made.frozen, before = True, {name: value.clone() for name, value in made.state_dict().items()}
-    y, through = made(x), made(x.clone().requires_grad_())
-    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
-    torch.testing.assert_close(y, made.eval()(x))
-    torch.testing.assert_close(through, y)

@@ -76,7 +76,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
     first = hashes(items)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FDAN_EDGE_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr("fdan_edge.contents._FRESH", 0)
+    monkeypatch.setattr("fdan_edge.files._FRESH", 0)
     assert hashes(items) == first
 
 

@@ -19,8 +19,8 @@ import pytest
 import torch
 from training_parts import trainer
 
-from fdan_edge import checkpoint, fitting
-from fdan_edge.errors import TrainingError
+from fdan_edge import checkpoint
+from fdan_edge.errors import TrainingError, is_out_of_memory
 from fdan_edge.objective import Batch
 from fdan_edge.step import Step
 
@@ -204,5 +204,5 @@ def test_killed_between_two_files_of_an_epoch(tmp_path: Path) -> None:
 def test_a_real_allocation_that_fails_is_known() -> None:
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         torch.empty(2**62, dtype=torch.uint8)
-    assert fitting.is_out_of_memory(caught.value)
-    assert not fitting.is_out_of_memory(RuntimeError("shapes do not fit"))
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shapes do not fit"))

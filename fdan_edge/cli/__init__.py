@@ -10,12 +10,10 @@ import sys
 import time
 from typing import NoReturn
 
-from fdan_edge.errors import FdanEdgeError, one_line, printable
+from fdan_edge.errors import FdanEdgeError, is_out_of_memory, one_line, printable
 
 USER_ERROR = 2
 INTERRUPTED = 130
-#: How PyTorch says it: the first on CUDA, the second on the CPU.
-_OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory", re.IGNORECASE)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (OSError, MemoryError) as error:
         _fail(_system_error(error))
     except RuntimeError as error:
-        if not _OUT_OF_MEMORY.search(str(error)):
+        if not is_out_of_memory(error):
             raise
         _fail(f"{one_line(error)}; smaller batches need less: --set batch_size=... when training")
     except KeyboardInterrupt:

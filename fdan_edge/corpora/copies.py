@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,11 @@ from typing import Any
 from fdan_edge import audio
 from fdan_edge.corpora.base import Item, preference, recording
 from fdan_edge.errors import AudioError
-from fdan_edge.files import feature_folder, sha256, write_text
+from fdan_edge.files import feature_folder, file_state, is_settled, sha256, write_text
 
 SOUNDS = "sounds.json"
 _STARTING = 8192  # samples
 _VERSION = 1  # of how files are read and hashed here
-_FRESH = 2_500_000_000  # nanoseconds; file systems count time in steps of up to 2 s
 
 
 def same_name(items: Iterable[Item]) -> list[list[Item]]:
@@ -50,10 +48,10 @@ def same_sound(items: Iterable[Item]) -> list[list[Item]]:
     """
     alike = list(items)
     known = _Known(feature_folder() / SOUNDS)
-    others = same_content(item for item in alike if not _of_file(_length, known, item))
+    others = same_content(item for item in alike if not known.ask(_length, item.path))
     with ThreadPoolExecutor() as pool:  # reading and decoding leave Python's lock
         for look in (_length, _start, _sound):
-            seen = pool.map(partial(_of_file, look, known), alike)
+            seen = pool.map(partial(known.ask, look), [item.path for item in alike])
             found = _groups((sound, item) for sound, item in zip(seen, alike, strict=True) if sound)
             alike = [item for group in found for item in group]
     known.save()
@@ -61,7 +59,7 @@ def same_sound(items: Iterable[Item]) -> list[list[Item]]:
 
 
 class _Known:
-    """What was heard in files, kept on disk with their time stamps and sizes: to open a thousand takes a second.
+    """What was heard in files, kept on disk with the files' states: to open a thousand takes a second.
 
     A table that is missing or damaged, or that cannot be written, only costs that time.
     """
@@ -73,16 +71,18 @@ class _Known:
         except (OSError, ValueError, TypeError):
             self._said = {}
 
-    def ask(self, function: Callable[[Path, int, int], str], path: Path, stat: os.stat_result) -> str:
-        """What a function says of a file in this state."""
-        # As in `contents`: copying tools set the time of change, and nothing but the clock sets ctime.
-        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    def ask(self, function: Callable[[Path, int, int], str], path: Path) -> str:
+        """What a function says of a file, which it is asked again only where the file has changed."""
+        state = file_state(path)
+        if state is None:
+            return ""
         name = f"{_VERSION} {function.__name__} {path.absolute()}"
         entry = self._said.get(name)
-        if isinstance(entry, list) and entry[:-1] == state and isinstance(entry[-1], str):
+        if isinstance(entry, list) and entry[:-1] == [*state] and isinstance(entry[-1], str):
             return entry[-1]
-        said = function(path, stat.st_mtime_ns, stat.st_size)
-        if max(state[1:3]) < time.time_ns() - _FRESH:  # else it could change again under the same time stamp
+        size, changed, *_ = state
+        said = function(path, changed, size)
+        if is_settled(state):
             self._said[name], self._new = [*state, said], True
         return said
 
@@ -91,15 +91,6 @@ class _Known:
         if self._new:
             with contextlib.suppress(OSError):
                 write_text(self._table, json.dumps(self._said))
-
-
-def _of_file(function: Callable[[Path, int, int], str], known: _Known, item: Item) -> str:
-    """What a function says of a file, which it is asked again only where the file has changed."""
-    try:
-        stat = item.path.stat()
-    except OSError:
-        return ""
-    return known.ask(function, item.path, stat)
 
 
 @cache

@@ -12,7 +12,7 @@ from fdan_edge.models.norm import BatchNormAct
 
 
 class FrozenConv2d(nn.Conv2d):
-    """A frozen convolution that has the work of the frozen norm after it done by its weights, in training.
+    """A frozen convolution whose weights do the work of the frozen norm after it too, in training.
 
     Parameters, buffers and their names are those of before. Where the input wants a gradient, and in eval mode, it
     is `nn.Conv2d`.
@@ -60,4 +60,4 @@ def _freeze_pair(conv: nn.Conv2d, norm: BatchNormAct) -> None:
     conv.__class__ = FrozenConv2d
     assert isinstance(conv, FrozenConv2d)
     conv.norm = (norm,)
-    norm.frozen = norm.folded = True
+    norm.frozen = True
