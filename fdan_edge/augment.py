@@ -27,7 +27,7 @@ def spec_augment(
     """SpecAugment (Park et al. 2019): mask bands of time and of frequency with each voice's mean.
 
     Args:
-        decibel: (n, 1, mels, frames).
+        decibel: (n, 1, mels, frames), or (n, channels, height, width) that a network made of them.
         masks: how many of each kind.
         time_mask: widest time mask as a share of the frames.
         freq_mask: widest frequency mask as a share of the mel bands.
@@ -57,10 +57,10 @@ def time_shift(decibel: Tensor, most: float = 0.1, draws: Tensor | None = None) 
 
     `draws` is (n, 1).
     """
-    n, _, mels, frames = decibel.shape
+    n, channels, mels, frames = decibel.shape
     shift = (_symmetric(_given(draws, decibel, SHIFT_DRAWS)) * most * frames).long()
     index = (torch.arange(frames, device=decibel.device) - shift) % frames
-    return decibel.gather(3, index[:, None, None, :].expand(n, 1, mels, frames))
+    return decibel.gather(3, index[:, None, None, :].expand(n, channels, mels, frames))
 
 
 def warp_faces(

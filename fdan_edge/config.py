@@ -124,7 +124,7 @@ class Config:
     face_backbone: str = ""  # the faces' network; "": the same kind as the voices'
     encoder_layers: int = 2  # of whisper_tiny's four
     # of the voices' network, from the input on, not trained: of whisper_tiny 1 is its stem, 2 its first layer too;
-    # of a mobilenet_v2 each counts one of 19 blocks, of a resnet one of 5 groups
+    # of a mobilenet_v2 each counts one of 19 blocks, of a resnet one of 5 groups; what they give is computed once
     frozen_stages: int = 0
     frozen_face_stages: int = 0  # the same of the faces' network
     dropout: float = 0.0  # in whisper_tiny's layers

@@ -26,6 +26,7 @@ from fdan_edge.errors import DataError, one_line
 from fdan_edge.frontend import LogMel
 from fdan_edge.models.backbones import is_encoded, load_encoder, scaled
 from fdan_edge.models.fdan import build_frontend
+from fdan_edge.models.frozen import Frozen
 from fdan_edge.models.whisper import WhisperEncoder
 from fdan_edge.progress import say
 from fdan_edge.rows import Part, Rows, joined
@@ -53,7 +54,8 @@ class Voices:
     """Log-mels of a list of recordings, or what a frozen encoder gives of them.
 
     decibel: float16, (variants, n, 1, mels, frames); variants are the same voices at other speeds. Where the
-        configuration `is_encoded`: float32, (variants, n, width).
+        configuration `is_encoded`: what its frozen stages give, float16, (variants, n, channels, height, width),
+        or of whisper_tiny float32, (variants, n, width).
     labels: class indices, (n,).
     owner: which recording each of the n windows is from, (n,).
     match: what log-mels pass when they are read; encodings have passed it before.
@@ -65,7 +67,7 @@ class Voices:
     match: Match | None = None
 
     def read(self, variant: int | Tensor, index: Tensor, device: torch.device | str = "cpu") -> Tensor:
-        """Windows as a network gets them, float32: (n, 1, mels, frames) or (n, width)."""
+        """Windows as a network gets them, float32: (n, 1, mels, frames), or what frozen stages made of them."""
         return self.heard(self.decibel[variant, index].to(device))
 
     def heard(self, rows: Tensor) -> Tensor:
@@ -203,9 +205,9 @@ def _picture(item: Item, size: int | None = None) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class _Encoding:
-    """What a frozen encoder makes of log-mels; made once for all recordings."""
+    """What frozen stages make of log-mels; made once for all recordings."""
 
-    encoder: WhisperEncoder
+    encoder: Frozen | WhisperEncoder
     match: Match | None
     key: dict[str, Any]  # all that the encodings depend on beside the log-mels' settings
 
@@ -217,11 +219,13 @@ class _Encoding:
         if not is_encoded(config):
             return None
         encoder = load_encoder(config)
-        key = {"encoder_layers": config.encoder_layers, "weights": encoder.digest(), "match": match_key}
-        return cls(encoder, match, key)
+        stages = {"encoder_layers": config.encoder_layers}
+        if isinstance(encoder, Frozen):
+            stages = {"frozen_stages": encoder.frozen_stages}
+        return cls(encoder, match, {**stages, "weights": encoder.digest(), "match": match_key})
 
     def __call__(self, decibel: Tensor) -> Tensor:
-        """(n, 1, mels, frames) -> (n, width)."""
+        """(n, 1, mels, frames) -> (n, channels, height, width) or (n, width)."""
         return self.encoder.encode(scaled(self.match(decibel) if self.match else decibel))
 
 
@@ -251,8 +255,9 @@ def _heard(item: Item, cut: _Cut, frontend: LogMel, config: Config, encoding: _E
     waveform = audio.load_speech(item.path, config.sample_rate, config.trim_db)
     with torch.inference_mode():
         decibel = frontend(torch.from_numpy(cut(waveform, item, config)))
-        # Encodings stay float32: the normalisation makes float16's steps up to 4 % of a feature's deviation.
-        return Made((encoding(decibel) if encoding else decibel.half()).numpy())
+        made = encoding(decibel) if encoding else decibel
+        # Whisper's stay float32: the normalisation makes float16's steps up to 4 % of a feature's deviation.
+        return Made((made if made.ndim == 2 else made.half()).numpy())
 
 
 def _training_windows(waveform: audio.Waveform, item: Item, config: Config) -> audio.Waveform:

@@ -145,7 +145,7 @@ class Feed:
         return Batch(decibel, raw.labels, others, images, raw.faces, raw.teacher, raw.keep)
 
     def _heard(self, of: Voices | None, rows: Tensor, draws: Tensor) -> Tensor:
-        """Augmented log-mels; what a frozen backbone made of them stays as it is."""
+        """Augmented log-mels, or maps that frozen stages made of them; features of a frozen backbone stay."""
         assert of is not None
         decibel, config = of.heard(rows), self.config
         if decibel.ndim == 2:

@@ -70,6 +70,21 @@ def test_shifted_voices_are_whole() -> None:
     assert torch.equal(made.long(), expected[:, None, None].expand(300, 1, 3, 50))
 
 
+def test_maps_of_many_channels_are_shifted_and_masked_as_one_picture() -> None:
+    maps = torch.randn(4, 6, 8, 24, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    shifted = time_shift(maps)
+    torch.manual_seed(0)
+    assert torch.equal(shifted[:, 2:3], time_shift(maps[:, 2:3]))
+    assert not torch.equal(shifted, maps)
+    hidden = spec_augment(maps, 2, 0.3, 0.3) != maps
+    assert hidden.any()
+    assert torch.equal(hidden, hidden[:, :1].expand_as(hidden))
+    masked = spec_augment(maps, 2, 0.3, 0.3)
+    place = (masked != maps).nonzero()[0].tolist()
+    torch.testing.assert_close(masked[tuple(place)], maps[place[0], place[1]].mean())
+
+
 def test_no_shift() -> None:
     decibel = voices()
     assert torch.equal(time_shift(decibel, most=0.0), decibel)

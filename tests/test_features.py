@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import torchvision
 from conftest import TINY
 from PIL import Image
 from torch import Tensor
@@ -20,6 +21,7 @@ from fdan_edge.corpora import Item, Source, read
 from fdan_edge.errors import DataError
 from fdan_edge.models.backbones import is_encoded, load_encoder, scaled
 from fdan_edge.models.fdan import AcousticBranch, build_frontend
+from fdan_edge.models.frozen import Frozen
 from fdan_edge.models.whisper import WhisperEncoder
 
 RATE = 16000
@@ -229,6 +231,34 @@ def test_voices_are_matched_before_they_are_encoded(frozen: Config, tmp_path: Pa
         features.training_voices(items, [0], frozen, match=match)
 
 
+def test_maps_of_frozen_stages_are_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feature_cache: Path
+) -> None:
+    torch.manual_seed(0)
+    torch.save(torchvision.models.mobilenet_v2().state_dict(), tmp_path / "w.pth")
+    words = ("backbone=mobilenet_v2_tiny", f"weights={tmp_path / 'w.pth'}", "frozen_stages=4", "masks=2")
+    config = load_config(None, [*words, "window_seconds=0.5", "window_hop_seconds=0.5", "n_mels=32"])
+    items = recordings(tmp_path, noise(0.3), noise(1.2, 1))
+    made, valid = (
+        features.training_voices(items, [4, 5], config),
+        features.evaluation_voices(items, [4, 5], config),
+    )
+    heard = features.training_voices(items, [4, 5], config, encoded=False).decibel[...]
+    encoder = load_encoder(config)
+    with torch.inference_mode():
+        expected = torch.stack([encoder.encode(scaled(variant.float())) for variant in heard])
+    assert made.decibel.shape == expected.shape == (3, 2, 24, 8, 8)
+    assert valid.decibel.shape[2:] == (24, 8, 8)
+    assert made.decibel[...].dtype == torch.float16
+    torch.testing.assert_close(made.decibel[...].float(), expected, rtol=0.01, atol=0.01)
+    monkeypatch.setattr(Frozen, "encode", None)
+    again = features.training_voices(items, [4, 5], config)
+    assert torch.equal(again.decibel[...], made.decibel[...])
+    with pytest.raises(TypeError):
+        features.training_voices(items, [4, 5], replace(config, frozen_stages=3))
+    assert any(path.name.startswith("encodedtraining") for path in feature_cache.iterdir())
+
+
 def test_what_is_trained_or_changed_by_chance_is_not_encoded(frozen: Config) -> None:
     assert is_encoded(frozen)
     assert is_encoded(replace(frozen, weights="pretrained", frozen_stages=5))
@@ -238,7 +268,7 @@ def test_what_is_trained_or_changed_by_chance_is_not_encoded(frozen: Config) -> 
         {"encoder_layers": 2},
         {"masks": 1},
         {"dropout": 0.1},
-        {"backbone": "mobilenet_v2"},
+        {"backbone": "mobilenet_v2", "frozen_stages": 0},
     )
     for change in changes:
         assert not is_encoded(replace(frozen, **change)), change  # type: ignore[arg-type]

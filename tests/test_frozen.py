@@ -1,9 +1,9 @@
-"""Frozen stages give what they gave, and stay what they were."""
+"""Frozen stages stay what they were, and what they give once is what they would give every time."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,18 +12,20 @@ from torch import Tensor, nn
 from fdan_edge.config import load_config
 from fdan_edge.errors import ConfigError
 from fdan_edge.models import backbones
-from fdan_edge.models.backbones import build_backbone, build_face_backbone, build_voice_backbone
-from fdan_edge.models.frozen import FrozenConv2d, freeze
-from fdan_edge.models.norm import BatchNormAct, share_statistics, unfuse
+from fdan_edge.models.backbones import build_backbone, build_face_backbone, build_voice_backbone, is_encoded
+from fdan_edge.models.fdan import AcousticBranch
+from fdan_edge.models.frozen import Frozen, freeze
+from fdan_edge.models.norm import BatchNormAct, share_statistics
 
-#: Backbone -> frozen stages, and how many convolutions those have.
-CASES = {"mobilenet_v2": (3, 6), "mobilenet_v2_tiny": (11, 30), "resnet18": (2, 5), "resnet50": (3, 24)}
+#: Backbone -> frozen stages, and how many norms those have. A count may be larger than there are stages.
+CASES = {"mobilenet_v2": (3, 6), "mobilenet_v2_tiny": (19, 30), "resnet18": (2, 5), "resnet50": (3, 24)}
+cases = pytest.mark.parametrize("name", CASES)
 
 
-def build(name: str) -> nn.Module:
+def build(name: str, channels: int) -> nn.Module:
     """A network whose running statistics are not those of a new one, without dropout."""
     torch.manual_seed(0)
-    network, _ = build_backbone(name, None)
+    network, _ = build_backbone(name, None, channels)
     for norm in norms(network):
         nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[arg-type]
         nn.init.uniform_(norm.running_var, 0.5, 2)  # type: ignore[arg-type]
@@ -35,55 +37,46 @@ def norms(network: nn.Module) -> list[BatchNormAct]:
     return [m for m in network.modules() if isinstance(m, BatchNormAct)]
 
 
-def train(network: nn.Module) -> nn.Module:
-    """In training mode, but for the norms that are not frozen: what they give depends on the batch."""
-    network.train()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train(getattr(module, "frozen", False))
-    return network
-
-
-def images(seed: int = 0) -> Tensor:
-    made = torch.randn(2, 3, 40, 56, generator=torch.Generator().manual_seed(seed))
+def pictures(channels: int) -> Tensor:
+    made = torch.randn(2, channels, 40, 56, generator=torch.Generator().manual_seed(0))
     return made.contiguous(memory_format=torch.channels_last)
 
 
-def same(network: nn.Module) -> nn.Module:
-    return network
-
-
-@pytest.mark.parametrize("way", [same, copy.deepcopy, unfuse], ids=["itself", "a copy", "unfused"])
-@pytest.mark.parametrize("name", CASES)
-def test_frozen_stages_give_what_they_gave(name: str, way: Callable[[nn.Module], nn.Module]) -> None:
-    own, x = build(name), images()
-    wanted = copy.deepcopy(own).eval()(x)
-    names = list(own.state_dict())
-    freeze(own, CASES[name][0])
-    assert sum(isinstance(m, FrozenConv2d) for m in own.modules()) == CASES[name][1]
+@cases
+@pytest.mark.parametrize("channels", [1, 3])
+def test_they_stay_what_they_were(name: str, channels: int) -> None:
+    own, x, (count, frozen) = build(name, channels), pictures(channels), CASES[name]
+    wanted, names = copy.deepcopy(own).eval()(x), list(own.state_dict())
+    freeze(own, count)
+    assert isinstance(own, Frozen) is (channels == 1)
     assert list(own.state_dict()) == names
-    made = train(way(own))
-    before = {key: value.clone() for key, value in made.state_dict().items()}
-    torch.testing.assert_close(made(x), wanted, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(made(x.clone().requires_grad_()), wanted, rtol=1e-4, atol=1e-5)
-    assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())
+    assert sum(norm.frozen for norm in norms(own)) == frozen
+    own.train()
+    for norm in norms(own):  # what the others give depends on the batch
+        norm.train(norm.frozen)
+    before = {key: value.clone() for key, value in own.state_dict().items()}
+    torch.testing.assert_close(own(x), wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(own(x.clone().requires_grad_()), wanted, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(value, before[key]) for key, value in own.state_dict().items())
 
 
-def test_a_copy_reads_its_own_statistics() -> None:
-    own, x = build("mobilenet_v2"), images()
-    freeze(own, 3)
-    other = train(copy.deepcopy(own))
-    before = other(x)
-    for norm in norms(own):
-        nn.init.constant_(norm.running_var, 100.0)  # type: ignore[arg-type]
-    assert torch.equal(other(x), before)
+@cases
+def test_what_they_give_stands_for_the_voice(name: str) -> None:
+    own, x = build(name, 1).eval(), pictures(1)
+    freeze(own, CASES[name][0])
+    assert isinstance(own, Frozen)
+    wanted, maps = own(x), own.encode(x)
+    assert maps.shape[1] > 1
+    assert maps.shape[2] < x.shape[2]
+    torch.testing.assert_close(own(maps), wanted)
+    torch.testing.assert_close(copy.deepcopy(own)(maps), wanted)
 
 
 def test_only_the_rest_is_trained() -> None:
-    network = build("mobilenet_v2_tiny").train()
+    network = build("mobilenet_v2_tiny", 1).train()
     freeze(network, 7)
     share_statistics(network)  # of many processes: those of frozen norms are nobody's
-    network(images()).sum().backward()
+    network(pictures(1)).sum().backward()
     trained = {name for name, p in network.named_parameters() if p.grad is not None}
     assert {name.split(".")[1] for name in trained} == {str(number) for number in range(7, 11)}
     assert [norm.group_wide for norm in norms(network)] == [not norm.frozen for norm in norms(network)]
@@ -93,6 +86,16 @@ def test_only_the_rest_is_trained() -> None:
     assert all(norm.num_batches_tracked == 1 for norm in norms(network) if not norm.frozen)
 
 
+def test_the_hash_is_of_the_frozen_weights_alone() -> None:
+    networks = [build("mobilenet_v2_tiny", 1) for _ in range(3)]
+    for network in networks:
+        freeze(network, 3)
+    nn.init.ones_(networks[1].features[3].conv[0][0].weight)  # type: ignore[index, union-attr]
+    nn.init.ones_(networks[2].features[2].conv[0][1].running_mean)  # type: ignore[index, union-attr]
+    first, same, other = (network.digest() for network in networks)  # type: ignore[operator]
+    assert first == same != other
+
+
 def test_voices_and_faces_are_frozen_each_by_its_setting() -> None:
     words = ("backbone=mobilenet_v2_tiny", "face_backbone=resnet18", "frozen_stages=3", "frozen_face_stages=1")
     for weights, voices, faces in (("pretrained", 6, 1), ("none", 0, 0)):
@@ -100,11 +103,24 @@ def test_voices_and_faces_are_frozen_each_by_its_setting() -> None:
         heard, seen = build_voice_backbone(config, None)[0], build_face_backbone(config, None)[0]
         assert sum(norm.frozen for norm in norms(heard)) == voices
         assert sum(norm.frozen for norm in norms(seen)) == faces
+        assert is_encoded(config) is (weights == "pretrained")
+    assert not is_encoded(load_config(None, ["backbone=mobilenet_v2"]))
 
 
-def test_a_network_without_stages_cannot_be_frozen() -> None:
+def test_a_branch_takes_log_mels_and_maps() -> None:
+    settings = ("backbone=mobilenet_v2_tiny", "frozen_stages=4", "feature_size=8", "fc_layers=2")
+    branch = AcousticBranch(load_config(None, [*settings, "weights=pretrained"]), None).eval()
+    decibel = -80 * torch.rand(2, 1, 64, 48, generator=torch.Generator().manual_seed(0))
+    assert isinstance(branch.backbone, Frozen)
+    maps = branch.backbone.encode(backbones.scaled(decibel))
+    assert maps.shape == (2, 24, 16, 12)
+    torch.testing.assert_close(branch(maps), branch(decibel))
+
+
+def test_a_network_without_stages_cannot_be_frozen(tmp_path: Path) -> None:
+    weights = f"weights={tmp_path / 'w.pth'}"
     for words, message in (
-        (["backbone=vgg8", "frozen_stages=1"], "frozen_stages goes with .* not vgg8"),
+        (["backbone=vgg8", "frozen_stages=1", weights], "frozen_stages goes with .* not vgg8"),
         (["face_backbone=vgg8", "frozen_face_stages=1"], "frozen_face_stages goes with .* not vgg8"),
         (["frozen_face_stages=20"], "frozen_face_stages = 20 is out of range; valid: 0 to 19"),
     ):

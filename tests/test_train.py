@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from training_parts import CLASSES, config, faces, trainer, voices
@@ -19,6 +20,7 @@ from fdan_edge.config import load_config
 from fdan_edge.epoch import Epoch
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.features import Faces, Voices
+from fdan_edge.models.backbones import load_encoder, scaled
 from fdan_edge.models.whisper import WIDTH, WhisperEncoder
 from fdan_edge.objective import ramp
 from fdan_edge.optimisation import learning_rate
@@ -196,15 +198,13 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
 
 def test_clipping_bounds_the_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     norms = []
-    clip = nn.utils.clip_grad_norm_
+    clip = nn.utils.clip_grads_with_norm_
 
-    def watched(parameters: object, most: float) -> Tensor:
-        found = list(parameters)  # type: ignore[call-overload]
-        clip(found, most)
-        norms.append(float(torch.stack([p.grad.norm() for p in found if p.grad is not None]).norm()))
-        return torch.zeros(())
+    def watched(parameters: list[nn.Parameter], most: float, total: Tensor) -> None:
+        clip(parameters, most, total)
+        norms.append(float(torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()))
 
-    monkeypatch.setattr(nn.utils, "clip_grad_norm_", watched)
+    monkeypatch.setattr(nn.utils, "clip_grads_with_norm_", watched)
     trainer(tmp_path, with_faces=False, epochs=1, clip_norm=0.01).run()
     assert norms
     assert max(norms) <= 0.0101
@@ -285,6 +285,45 @@ def test_frozen_stages_are_frozen_when_resumed_too(tmp_path: Path) -> None:
     again.run()
     assert all(torch.equal(stripped(whole)[name], value) for name, value in stripped(again).items())
     assert torch.equal(stripped(again)["acoustic.backbone.conv1.weight"], state["conv1.weight"])
+
+
+def test_a_training_on_maps_of_frozen_stages(tmp_path: Path) -> None:
+    """They are what the network would make of the voices; the stages before stay, and resuming changes nothing."""
+    torch.manual_seed(0)
+    state = torchvision.models.mobilenet_v2().state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    words = ["backbone=mobilenet_v2_tiny", f"weights={tmp_path / 'w.pth'}", "frozen_stages=9", "batch_size=6"]
+    settings = load_config(
+        None, [*words, "epochs=2", "feature_size=8", "frozen_face_stages=3", "face_batch_size=6"]
+    )
+    decibel = -80 * torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        maps = load_encoder(settings).encode(scaled(decibel)).half()
+    labels = torch.arange(6) % 3
+    heard, owner = Voices(maps[None], labels, torch.arange(6)), torch.arange(6)
+    seen = Faces((255 * torch.rand(6, 3, 32, 32)).byte(), labels)
+
+    def made(name: str, *, pretrained: bool = True) -> Trainer:
+        return Trainer(settings, CLASSES, heard, heard, seen, tmp_path / name, pretrained=pretrained)
+
+    whole, left = made("whole"), made("left")
+    whole.run()
+    left.history.append(left._one_epoch())
+    left._save_last()
+    again = made("left", pretrained=False)
+    again.resume()
+    again.run()
+    ended = stripped(whole)
+    assert all(torch.equal(ended[name], value) for name, value in stripped(again).items())
+    assert torch.equal(ended["visual.backbone.features.2.conv.0.0.weight"], state["features.2.conv.0.0.weight"])
+    assert not torch.equal(
+        ended["visual.backbone.features.3.conv.0.0.weight"], state["features.3.conv.0.0.weight"]
+    )
+    assert torch.equal(ended["acoustic.backbone.features.8.conv.0.1.running_var"], torch.ones(384))
+    plain = Voices(decibel[None], labels, owner)
+    torch.testing.assert_close(
+        whole.logits(whole.model, heard), whole.logits(whole.model, plain), rtol=0.01, atol=0.01
+    )
 
 
 def test_a_training_that_diverges_stops_and_keeps_what_it_has(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fdan_edge.config import FACE_BACKBONES, Config
 from fdan_edge.errors import ConfigError, choose, one_line
 from fdan_edge.models import whisper
 from fdan_edge.models.depthwise import pad_small_inputs
-from fdan_edge.models.frozen import freeze
+from fdan_edge.models.frozen import Frozen, freeze
 from fdan_edge.models.norm import fuse
 from fdan_edge.models.vgg8 import Vgg8
 
@@ -80,24 +80,25 @@ def build_face_backbone(config: Config, state: dict[str, Tensor] | None) -> tupl
 
 
 def is_encoded(config: Config) -> bool:
-    """Whether the encoder gives the same of a window in every epoch, so that training can take it from the cache.
+    """Whether training takes what frozen stages give of a voice from the cache: it is the same in every epoch.
 
-    Every layer before its normalisation is frozen, without dropout, and no SpecAugment is wanted. Such a training
-    does without the random time shifts of others.
+    Of MobileNetV2 and ResNets always: voices are shifted and masked after those stages. Of whisper_tiny if every
+    layer before its normalisation is frozen, without dropout, and no SpecAugment is wanted; such a training does
+    without the random time shifts of others.
     """
-    frozen = config.weights != "none" and config.frozen_stages > config.encoder_layers
-    chance = config.masks or config.dropout
-    return config.backbone == "whisper_tiny" and frozen and not chance
+    if config.weights == "none" or config.backbone != "whisper_tiny":
+        return config.weights != "none" and config.frozen_stages > 0
+    return config.frozen_stages > config.encoder_layers and not (config.masks or config.dropout)
 
 
-def load_encoder(config: Config) -> whisper.WhisperEncoder:
-    """The encoder of a configuration that `is_encoded`, for `encode`.
+def load_encoder(config: Config) -> Frozen | whisper.WhisperEncoder:
+    """The frozen stages of a configuration that `is_encoded`, for `encode`.
 
     Raises:
         ConfigError: its weights cannot be found or read.
     """
     encoder, _ = build_voice_backbone(config, load_weights(config.backbone, config.weights))
-    assert isinstance(encoder, whisper.WhisperEncoder)
+    assert isinstance(encoder, (Frozen, whisper.WhisperEncoder))
     return encoder.eval()
 
 

@@ -49,7 +49,7 @@ REGRESSION_SCALE = 10.0
 class AcousticBranch(nn.Module):
     """Log-mel in dB to acoustic features Z_a: (n, 1, mels, frames) -> (n, d).
 
-    A backbone that is wholly frozen may have been run before: then (n, features) comes in.
+    What a backbone's frozen stages give of it may come in too: (n, channels, height, width), or (n, features).
     """
 
     def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
@@ -65,7 +65,8 @@ class AcousticBranch(nn.Module):
 
     def fully_connected(self, decibel: Tensor) -> list[Tensor]:
         """What each fully connected layer gives, (n, d); the last one is Z_a."""
-        features = self.backbone(decibel if decibel.ndim == 2 else scaled(decibel))
+        is_heard = decibel.ndim == 4 and decibel.shape[1] == 1
+        features = self.backbone(scaled(decibel) if is_heard else decibel)
         made = [self.bottleneck(self.dropout(self.gather(features)) if self.training else features)]
         for layer in self.further:
             made.append(layer(made[-1]))

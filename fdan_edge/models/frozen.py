@@ -1,63 +1,90 @@
-"""The first stages of a pretrained network, left as they are: no gradients, no statistics, one pass less."""
+"""The first stages of a pretrained network, left as they are: no gradients, no statistics, computed only once."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+import hashlib
+from collections.abc import Iterable
 
+import torch
 import torchvision
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from fdan_edge.models.norm import BatchNormAct
 
 
-class FrozenConv2d(nn.Conv2d):
-    """A frozen convolution whose weights do the work of the frozen norm after it too, in training.
+class Frozen(nn.Module):
+    """What a network of images that has frozen stages can do more: take in what these give, in place of an image.
 
-    Parameters, buffers and their names are those of before. Where the input wants a gradient, and in eval mode, it
-    is `nn.Conv2d`.
+    It is for one input channel: everything with more is from `encode`. Mixed into torchvision's classes.
     """
 
-    norm: tuple[BatchNormAct]  # not a submodule of this one
+    frozen_stages: int
+
+    def encode(self, images: Tensor) -> Tensor:
+        """What the frozen stages give: (n, 1, height, width) -> (n, channels, height, width), both less."""
+        x = images.contiguous(memory_format=torch.channels_last)
+        for stage in stages(self)[: self.frozen_stages]:
+            x = stage(x)
+        return x
+
+    def digest(self) -> str:
+        """A hash of the weights that `encode` reads."""
+        parts = enumerate(stages(self)[: self.frozen_stages])
+        return digest((f"{i}.{name}", t) for i, part in parts for name, t in part.state_dict().items())
 
     def forward(self, x: Tensor) -> Tensor:
-        (norm,) = self.norm
-        if not norm.stands_aside(x):
-            return super().forward(x)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        moments = (norm.running_mean, norm.running_var)
-        weight, bias = fuse_conv_bn_weights(self.weight, self.bias, *moments, norm.eps, norm.weight, norm.bias)
-        made: Tensor = self._conv_forward(x, weight, bias)
-        return made
+        if x.shape[1] == 1:
+            return super().forward(x)  # type: ignore[no-any-return]
+        for stage in stages(self)[self.frozen_stages :]:
+            x = stage(x)
+        head = self.fc if isinstance(self, torchvision.models.ResNet) else self.classifier
+        return head(x.mean(dim=(2, 3)))  # type: ignore[no-any-return, operator]
 
 
-def freeze(network: nn.Module, stages: int) -> None:
+class _MobileNetV2(Frozen, torchvision.models.MobileNetV2):  # type: ignore[misc]
+    pass
+
+
+class _ResNet(Frozen, torchvision.models.ResNet):  # type: ignore[misc]
+    pass
+
+
+def freeze(network: nn.Module, count: int) -> None:
     """Keep the first stages of a MobileNetV2 or ResNet as they are, their norms' statistics too.
 
-    There the pictures are largest: what is frozen needs no backward pass. Of other networks nothing is frozen.
+    There the pictures are largest: what is frozen needs no backward pass. A network of one channel is then a
+    `Frozen` one.
 
     Args:
-        stages: of a MobileNetV2 how many of its 19 blocks; of a ResNet how many of its 5 groups.
+        count: of a MobileNetV2 how many of its 19 blocks; of a ResNet how many of its 5 groups.
     """
-    for part in _stages(network)[:stages]:
+    if not count:
+        return
+    frozen = stages(network)[:count]
+    for part in frozen:
         part.requires_grad_(False)
-        for parent in part.modules():
-            for first, second in pairwise(parent.children()):
-                if isinstance(first, nn.Conv2d) and isinstance(second, BatchNormAct):
-                    _freeze_pair(first, second)
+        for module in part.modules():
+            if isinstance(module, BatchNormAct):
+                module.frozen = True
+    if next(frozen[0].parameters()).shape[1] == 1:
+        network.__class__ = _ResNet if isinstance(network, torchvision.models.ResNet) else _MobileNetV2
+        assert isinstance(network, Frozen)
+        network.frozen_stages = len(frozen)
 
 
-def _stages(network: nn.Module) -> list[nn.Module]:
-    if isinstance(network, torchvision.models.MobileNetV2):
-        return list(network.features)
+def stages(network: nn.Module) -> list[nn.Module]:
+    """All of a MobileNetV2 or ResNet that comes before its pooling, in order."""
     if isinstance(network, torchvision.models.ResNet):
-        return [nn.Sequential(network.conv1, network.bn1), *(getattr(network, f"layer{i}") for i in range(1, 5))]
-    return []
+        stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+        return [stem, *(getattr(network, f"layer{i}") for i in range(1, 5))]
+    assert isinstance(network, torchvision.models.MobileNetV2)
+    return list(network.features)
 
 
-def _freeze_pair(conv: nn.Conv2d, norm: BatchNormAct) -> None:
-    conv.__class__ = FrozenConv2d
-    assert isinstance(conv, FrozenConv2d)
-    conv.norm = (norm,)
-    norm.frozen = True
+def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """A hash of named tensors."""
+    found = hashlib.sha256()
+    for name, value in tensors:
+        found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        found.update(value.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

@@ -23,11 +23,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "relu6": functional.relu6,
 }
-_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x,
-    "relu": torch.relu_,
-    "relu6": lambda x: functional.relu6(x, inplace=True),
-}
 #: Whether the compiled ops are there: those of an older build have no normalisation.
 NATIVE = native_status().cpu and hasattr(torch.ops.fdan_edge, "norm_forward")
 
@@ -50,26 +45,18 @@ class BatchNormAct(nn.BatchNorm2d):
     def __init__(self, width: int, act: str = "none", *, group_wide: bool = False, **settings: Any) -> None:
         super().__init__(width, **settings)
         self.act, self.group_wide = act, group_wide
-        #: In training too, the running statistics are what is normalised with, and they stay: the convolution
-        #: before does it (`fdan_edge.models.frozen`), where this one `stands_aside`.
-        self.frozen = False
+        self.frozen = False  # in training too, the running statistics are what is normalised with, and they stay
 
     def forward(self, x: Tensor) -> Tensor:
         """Raises ValueError in training if there is one value for a channel, as `nn.BatchNorm2d` does."""
-        if self.stands_aside(x):
-            return _IN_PLACE[self.act](x)
         if self.frozen and self.training:
-            return self._frozen(x)
+            return self._as_it_is(x)
         shared = self.group_wide and self.training and dist.is_initialized() and dist.get_world_size() > 1
         if shared:
             return cast("Tensor", _uncompiled(self, x))
         if self.training and served(x) and not torch.compiler.is_compiling():
             return self.normalise(x, shared=False)
         return ACTIVATIONS[self.act](super().forward(x))
-
-    def stands_aside(self, x: Tensor) -> bool:
-        """Whether only the activation is left to do, of x that the convolution before has made (or is given)."""
-        return self.frozen and self.training and not x.requires_grad
 
     def normalise(self, x: Tensor, *, shared: bool) -> Tensor:
         """What training computes, by the compiled ops or their reference: statistics of these rows, and y."""
@@ -93,9 +80,17 @@ class BatchNormAct(nn.BatchNorm2d):
         bias = torch.zeros_like(moments[0], dtype=torch.float32) if self.bias is None else self.bias
         return cast("Tensor", _Normalise.apply(x, weight, bias, moments, (rows, self.eps, self.act, shared)))
 
-    def _frozen(self, x: Tensor) -> Tensor:
-        tail = (self.weight, self.bias, False, 0.0, self.eps)
-        return ACTIVATIONS[self.act](functional.batch_norm(x, self.running_mean, self.running_var, *tail))
+    def _as_it_is(self, x: Tensor) -> Tensor:
+        mean, variance = self.running_mean, self.running_var
+        assert mean is not None
+        assert variance is not None
+        if served(x) and not x.requires_grad and self.affine:
+            moments, act = torch.stack([mean, variance]).double(), list(ACTIVATIONS).index(self.act)
+            made: Tensor = torch.ops.fdan_edge.norm_apply(x, moments, 1, self.weight, self.bias, self.eps, act)
+            return made
+        return ACTIVATIONS[self.act](
+            functional.batch_norm(x, mean, variance, self.weight, self.bias, training=False, eps=self.eps)
+        )
 
     def _share(self) -> float:
         """How far running statistics go towards those of the next batch."""
@@ -311,7 +306,6 @@ def unfuse(network: nn.Module) -> nn.Module:
     for parent, name, norm, after in _fused(network):
         if norm.act != "none":
             _give_back(parent, name, _moved(norm, nn.BatchNorm2d), norm.act, after)
-            norm.frozen = False  # the one in its place does not stand aside
     return network
 
 

@@ -7,7 +7,6 @@ ImageNet weights that is trained whole. Later layers hear the words more and the
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fdan_edge.errors import INSTALL_TRAINING, ConfigError, MissingDependencyError, one_line
+from fdan_edge.models.frozen import digest
 
 if TYPE_CHECKING:
     import onnx
@@ -92,12 +92,7 @@ class WhisperEncoder(nn.Module):
 
     def digest(self) -> str:
         """A hash of the weights that `encode` reads."""
-        found = hashlib.sha256()
-        for name, value in self.state_dict().items():
-            if not name.startswith("norm."):
-                found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-                found.update(value.cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+        return digest((name, value) for name, value in self.state_dict().items() if not name.startswith("norm."))
 
 
 class _Layer(nn.Module):
