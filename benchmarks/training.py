@@ -10,7 +10,7 @@ Sections, of which `--only` chooses some; what an earlier run wrote of the other
              On a GPU ours and the backbones in several precisions and modes of torch.compile.
     resume   a small training killed at random moments with SIGKILL, against one that was left alone
     start    seconds from the command to the first step, with a warm cache
-    epoch    seconds of an epoch of mobilenet_v2, faces at 48x48
+    epoch    seconds of an epoch of mobilenet_v2, faces at 48x48: all trained, and the first stages frozen
     scaling  seconds of an epoch with 1 and with 2 processes of one thread
 
 Without `--speech` and `--faces` the project's own synthetic corpus is used.

@@ -63,6 +63,8 @@ def find_runs(folders: Sequence[Path]) -> list[RunRow]:
     rows, base = [], _base(folders)
     for top in folders:
         if not top.is_dir():
+            if top.exists():
+                raise CheckpointError(f"{top}: not a folder of runs")
             raise CheckpointError(f"{top}: no such folder; `fdan-edge train --out {top}/NAME` makes a run in it")
         for folder in _below(top, seen):
             name = os.path.relpath(folder, base) if base else str(folder)

@@ -86,8 +86,10 @@ def is_encoded(config: Config) -> bool:
     layer before its normalisation is frozen, without dropout, and no SpecAugment is wanted; such a training does
     without the random time shifts of others.
     """
-    if config.weights == "none" or config.backbone != "whisper_tiny":
-        return config.weights != "none" and config.frozen_stages > 0
+    if config.weights == "none":
+        return False
+    if config.backbone != "whisper_tiny":
+        return config.frozen_stages > 0
     return config.frozen_stages > config.encoder_layers and not (config.masks or config.dropout)
 
 

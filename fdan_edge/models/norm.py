@@ -61,13 +61,8 @@ class BatchNormAct(nn.BatchNorm2d):
     def normalise(self, x: Tensor, *, shared: bool) -> Tensor:
         """What training computes, by the compiled ops or their reference: statistics of these rows, and y."""
         self._check_input_dim(x)
-        if (
-            not shared
-            and x.numel() > x.shape[1]
-            and self.affine
-            and self.track_running_stats
-            and _ops(x) is not REFERENCE
-        ):
+        usual = self.affine and self.track_running_stats and x.numel() > x.shape[1]
+        if usual and not shared and _ops(x) is not REFERENCE:
             return cast("Tensor", _NormaliseAlone.apply(x, self.weight, self.bias, self))
         with torch.no_grad():
             moments, rows = _moments(x, shared)
