@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from fdan_edge.models import norm
 from fdan_edge.models.backbones import build_backbone
-from fdan_edge.models.depthwise import DepthwiseConv2d, pad_small_inputs
 from fdan_edge.models.norm import ACTIVATIONS, BatchNormAct, fuse, share_statistics, unfuse
+from fdan_edge.models.small_maps import suit_small_maps
 
 SHAPES = [
     (2, 1, 3, 5),
@@ -281,7 +281,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
     """A network as it is, and a fused copy."""
     torch.manual_seed(0)
     network = unfuse(NETWORKS[request.param]()).to(memory_format=torch.channels_last)
-    return network, pad_small_inputs(fuse(copy.deepcopy(network)))
+    return network, suit_small_maps(fuse(copy.deepcopy(network)))
 
 
 def test_a_fused_network_is_the_same_network(pair: tuple[nn.Module, nn.Module]) -> None:
@@ -313,7 +313,7 @@ def test_copies_of_a_fused_network_are_their_own(pair: tuple[nn.Module, nn.Modul
 
 def test_unfusing_gives_the_modules_back(pair: tuple[nn.Module, nn.Module]) -> None:
     def kinds(network: nn.Module) -> list[tuple[str, str]]:
-        names = {"BatchNormAct": "BatchNorm2d", "DepthwiseConv2d": "Conv2d"}
+        names = {"BatchNormAct": "BatchNorm2d", "DepthwiseConv2d": "Conv2d", "PointwiseConv2d": "Conv2d"}
         return [(name, names.get(type(m).__name__, type(m).__name__)) for name, m in network.named_modules()]
 
     own, fused = pair
@@ -328,25 +328,6 @@ def test_the_backbones_are_fused() -> None:
     assert {type(m) for m in norms} == {BatchNormAct}
     assert [m.act for m in norms if isinstance(m, BatchNormAct)].count("relu6") == 35
     assert not any(isinstance(m, nn.ReLU6) for m in network.modules())
-
-
-@pytest.mark.parametrize("places", [(2, 2), (1, 1), (2, 5), (4, 6)])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_padding_by_hand_changes_nothing(places: tuple[int, int], stride: int) -> None:
-    own = nn.Conv2d(24, 24, 3, stride, padding=1, groups=24, bias=False)
-    padded = pad_small_inputs(nn.Sequential(copy.deepcopy(own)))[0]  # type: ignore[index]
-    assert type(padded) is DepthwiseConv2d
-    x = numbers((3, 24, *places))
-    for a, b in zip(
-        *(_convolved(conv, x.clone().requires_grad_()) for conv in (own, padded)),
-        strict=True,
-    ):
-        assert torch.allclose(a, b, rtol=1e-5, atol=1e-5)
-
-
-def _convolved(conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, ...]:
-    y = conv(x)
-    return (y, *torch.autograd.grad(y.square().sum(), [x, conv.weight]))
 
 
 ROWS = (5, 3)  # of the two processes

@@ -1,0 +1,95 @@
+"""Convolutions of small maps: the same numbers, by another way, in training on the CPU only."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from fdan_edge.models import small_maps
+from fdan_edge.models.small_maps import DepthwiseConv2d, PointwiseConv2d, suit_small_maps
+
+KINDS: dict[type[nn.Conv2d], dict[str, Any]] = {
+    DepthwiseConv2d: {"out_channels": 24, "kernel_size": 3, "padding": 1, "groups": 24},
+    PointwiseConv2d: {"out_channels": 40, "kernel_size": 1},
+}
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def pair(kind: type[nn.Conv2d], **settings: Any) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """PyTorch's convolution, and ours with the same weights."""
+    torch.manual_seed(0)
+    own = nn.Conv2d(24, **(KINDS[kind] | settings))
+    made = copy.deepcopy(own)
+    suit_small_maps(nn.Sequential(made))
+    return own.to(memory_format=torch.channels_last), made.to(memory_format=torch.channels_last)
+
+
+def maps(*places: int) -> Tensor:
+    made = torch.randn(3, 24, *places, generator=torch.Generator().manual_seed(1))
+    return made.contiguous(memory_format=torch.channels_last)
+
+
+def convolved(conv: nn.Conv2d, x: Tensor) -> list[Tensor]:
+    x = x.detach().clone().requires_grad_()
+    y = conv(x)
+    parameters = [p for p in conv.parameters() if p is not None]
+    return [y, *torch.autograd.grad(y.square().sum(), [x, *parameters])]
+
+
+@kinds
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("places", [(2, 2), (1, 1), (2, 5), (4, 6), (9, 12)], ids=str)
+def test_the_numbers_are_the_same(kind: type[nn.Conv2d], places: tuple[int, int], stride: int, bias: bool) -> None:
+    own, made = pair(kind, stride=stride, bias=bias)
+    x = maps(*places)
+    assert type(made) is (nn.Conv2d if kind is PointwiseConv2d and stride == 2 else kind)
+    wanted, found = convolved(own, x), convolved(made, x)
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@kinds
+@pytest.mark.parametrize("why", ["eval", "compiling", "large", "another order in memory"])
+def test_elsewhere_they_are_pytorch_s_own(
+    kind: type[nn.Conv2d], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, made = pair(kind)
+    x = maps(2, 2)
+    if why == "eval":
+        made.eval()
+    if why == "compiling":
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    if why == "large":
+        x = maps(16, 16)
+    if why == "another order in memory":
+        x = x.contiguous()
+    wanted = own(x)
+    if kind is not DepthwiseConv2d or why != "another order in memory":  # which those take in any order
+        monkeypatch.setattr(nn.functional, "pad", None)
+        monkeypatch.setattr(nn.functional, "linear", None)
+    torch.testing.assert_close(made(x), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_is_autocast_as_convolutions_are() -> None:
+    own, made = pair(PointwiseConv2d)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, wanted = made(maps(4, 6)), own(maps(4, 6))
+    assert found.dtype == wanted.dtype == torch.bfloat16
+    torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02)
+
+
+def test_which_convolutions_they_are() -> None:
+    network = suit_small_maps(torchvision.models.mobilenet_v2())
+    found = [type(m) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    assert found.count(nn.Conv2d) == 1  # the stem
+    assert found.count(DepthwiseConv2d) == 17
+    assert found.count(PointwiseConv2d) == 34
+    assert small_maps._SMALL >= 8 * 12, "of 3 s in MobileNetV2's later stages"
