@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _say(f"{name} ... {busy()}")
         made = sections[name]()
         origin = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine()}
-        result[name] = {**made, **origin, "speech": arguments.speech, "faces": arguments.faces}
+        corpora = {name: getattr(arguments, name).partition(":")[0] for name in ("speech", "faces")}
+        result[name] = {**made, **origin, **corpora}
         write_json(out, result)  # after every section: a run that is stopped leaves what it has
     print("\n".join(["", *table(result)]))
 
