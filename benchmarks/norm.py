@@ -115,9 +115,9 @@ def layers(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
 
 
 def steps() -> dict[str, Callable[[], object]]:
-    """Whole steps: PyTorch's own modules, with fused normalisation, and with padding by hand as well."""
+    """Whole steps: PyTorch's own modules, with fused normalisation, and with `small_maps` as well."""
     made = {}
-    left_out = {PLAIN: ("fuse", "pad_small_inputs"), "fused": ("pad_small_inputs",), "fused, padded": ()}
+    left_out = {PLAIN: ("fuse", "suit_small_maps"), "fused": ("suit_small_maps",), "fused, small maps": ()}
     for name, functions in left_out.items():
         with contextlib.ExitStack() as stack:
             for function in functions:

@@ -278,13 +278,14 @@ std::tuple<Tensor, Tensor> norm_forward(const Tensor& x, const Tensor& weight, c
   expect(rows > 1, "there must be two rows");
   checked<float>(running_mean, channels, "running_mean must be float32 (c,)");
   checked<float>(running_var, channels, "running_var must be float32 (c,)");
+  const Tensor y = norm_apply(x, moments, rows, weight, bias, eps, act);  // it refuses before anything is changed
   const double *mean = moments.const_data_ptr<double>(), *square = mean + channels;
   float *means = running_mean.mutable_data_ptr<float>(), *variances = running_var.mutable_data_ptr<float>();
   for (int64_t c = 0; c < channels; ++c) {
     means[c] = float(means[c] + share * (mean[c] - means[c]));
     variances[c] = float(variances[c] + share * (square[c] / double(rows - 1) - variances[c]));
   }
-  return {norm_apply(x, moments, rows, weight, bias, eps, act), moments};
+  return {y, moments};
 }
 
 std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& dy, const Tensor& x, const Tensor& moments,

@@ -27,7 +27,8 @@ def spec_augment(
     """SpecAugment (Park et al. 2019): mask bands of time and of frequency with each voice's mean.
 
     Args:
-        decibel: (n, 1, mels, frames), or (n, channels, height, width) that a network made of them.
+        decibel: (n, 1, mels, frames), or (n, channels, height, width) that a network made of them; of those every
+            channel is masked alike, with its own mean, and padding is not known from sound.
         masks: how many of each kind.
         time_mask: widest time mask as a share of the frames.
         freq_mask: widest frequency mask as a share of the mel bands.
@@ -39,9 +40,11 @@ def spec_augment(
     for chance in torch.split(_given(draws, decibel, mask_draws(masks)), 4, dim=1) if masks else ():
         hidden |= _bands(chance[:, :2], frames, time_mask)[:, None, None, :]
         hidden |= _bands(chance[:, 2:], mels, freq_mask)[:, None, :, None]
-    # Frames of nothing but the floor are padding and stay so: a mask would turn them into sound.
-    floor = decibel.amin(dim=(2, 3), keepdim=True)
-    return torch.where(hidden & (decibel.amax(dim=2, keepdim=True) > floor), fill, decibel)
+    if decibel.shape[1] == 1:
+        # Frames of nothing but the floor are padding and stay so: a mask would turn them into sound.
+        floor = decibel.amin(dim=(2, 3), keepdim=True)
+        hidden &= decibel.amax(dim=2, keepdim=True) > floor
+    return torch.where(hidden, fill, decibel)
 
 
 def _bands(chance: Tensor, length: int, widest: float) -> Tensor:
@@ -55,10 +58,13 @@ def _bands(chance: Tensor, length: int, widest: float) -> Tensor:
 def time_shift(decibel: Tensor, most: float = 0.1, draws: Tensor | None = None) -> Tensor:
     """Shift each voice in its window by up to `most` of the frames; what leaves enters at the other end.
 
-    `draws` is (n, 1).
+    Args:
+        decibel: (n, 1, mels, frames), or (n, channels, height, width) that a network made of them.
+        most: as a share of the frames, rounded to whole ones.
+        draws: (n, 1).
     """
     n, channels, mels, frames = decibel.shape
-    shift = (_symmetric(_given(draws, decibel, SHIFT_DRAWS)) * most * frames).long()
+    shift = (_symmetric(_given(draws, decibel, SHIFT_DRAWS)) * most * frames).round().long()
     index = (torch.arange(frames, device=decibel.device) - shift) % frames
     return decibel.gather(3, index[:, None, None, :].expand(n, channels, mels, frames))
 

@@ -124,9 +124,9 @@ class Config:
     face_backbone: str = ""  # the faces' network; "": the same kind as the voices'
     encoder_layers: int = 2  # of whisper_tiny's four
     # of the voices' network, from the input on, not trained: of whisper_tiny 1 is its stem, 2 its first layer too;
-    # of a mobilenet_v2 each counts one of 19 blocks, of a resnet one of 5 groups; what they give is computed once
+    # of a mobilenet_v2 each counts one of 19 blocks, of a resnet one of 5 groups. Random weights are not frozen
     frozen_stages: int = 0
-    frozen_face_stages: int = 0  # the same of the faces' network
+    frozen_face_stages: int = 0  # of the faces' mobilenet_v2 or resnet
     dropout: float = 0.0  # in whisper_tiny's layers
     feature_size: int = 256  # d, the width of Z_v and Z_a
     fc_layers: int = 1  # fully connected layers of that width after the backbone
@@ -229,8 +229,7 @@ class Config:
             raise ConfigError(
                 f"frozen_stages goes with whisper_tiny, mobilenet_v2 and resnets, not {self.backbone}"
             )
-        seen = self.face_backbone or self.backbone
-        if self.frozen_face_stages and seen.startswith("vgg"):
+        if self.frozen_face_stages and (seen := self.face_backbone or self.backbone).startswith("vgg"):
             raise ConfigError(f"frozen_face_stages goes with mobilenet_v2 and resnets, not {seen}")
         if self.teacher and self.source_loss != "cross_entropy":
             raise ConfigError(

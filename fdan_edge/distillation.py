@@ -59,7 +59,7 @@ class Teacher:
         """
         same = {name: getattr(student, name) for name in ("seed", "speed_perturbation", "cache")}
         heard = features.training_voices(
-            items, [0] * len(items), replace(self.config, **same), f"the teacher, {what}", encoded=False
+            items, [0] * len(items), replace(self.config, **same), f"the teacher, {what}"
         )
         return torch.stack([self._of_variant(heard, variant, what) for variant in range(len(heard.decibel))])
 

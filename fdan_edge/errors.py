@@ -25,7 +25,7 @@ INSTALL_VIDEO = "pip install '.[video]' in a checkout of fdan-edge"
 INSTALL_STREAM = "pip install '.[stream]' in a checkout of fdan-edge"
 INSTALL_SERVE = "pip install '.[serve]' in a checkout of fdan-edge"
 
-#: How PyTorch says that memory is out: the first on CUDA, the second on the CPU.
+#: How PyTorch says that memory is out: the first on CUDA, the others on the CPU.
 _MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 
 

@@ -24,10 +24,9 @@ from fdan_edge.container import is_video
 from fdan_edge.corpora import Item
 from fdan_edge.errors import DataError, one_line
 from fdan_edge.frontend import LogMel
-from fdan_edge.models.backbones import is_encoded, load_encoder, scaled
+from fdan_edge.models.backbones import Encoder, scaled
 from fdan_edge.models.fdan import build_frontend
 from fdan_edge.models.frozen import Frozen
-from fdan_edge.models.whisper import WhisperEncoder
 from fdan_edge.progress import say
 from fdan_edge.rows import Part, Rows, joined
 
@@ -99,8 +98,7 @@ def training_voices(
     what: str = "training",
     match: Match | None = None,
     match_key: str = "",
-    *,
-    encoded: bool = True,
+    encoder: Encoder | None = None,
 ) -> Voices:
     """One random window of every recording at every speed of `speed_perturbation`.
 
@@ -110,17 +108,16 @@ def training_voices(
     Args:
         items: the recordings.
         labels: their class indices.
-        config: says too whether log-mels or encodings are wanted.
+        config: the settings.
         what: for people.
         match: applied to the log-mels before they are encoded, or when they are read.
         match_key: what `match` depends on, for the cache of encodings.
-        encoded: False gives log-mels whatever the configuration says, e.g. for a mean spectrum.
+        encoder: of `frozen_encoder`; None: log-mels are wanted.
 
     Raises:
-        ConfigError: the encoder's weights cannot be found or read.
         DataError: no recording is usable.
     """
-    encoding = _Encoding.of(config, match, match_key) if encoded else None
+    encoding = _Encoding.of(encoder, match, match_key)
     parts, kept = _recordings("training", _training_windows, items, labels, config, what, encoding)
     decibel = joined(parts).grouped(parts[0].count)
     return Voices(decibel, torch.tensor(kept), torch.arange(len(kept)), None if encoding else match)
@@ -133,9 +130,10 @@ def evaluation_voices(
     what: str = "validation",
     match: Match | None = None,
     match_key: str = "",
+    encoder: Encoder | None = None,
 ) -> Voices:
     """All windows of every recording, cut as inference cuts them. Else as `training_voices`."""
-    encoding = _Encoding.of(config, match, match_key)
+    encoding = _Encoding.of(encoder, match, match_key)
     parts, kept = _recordings("evaluation", _all_windows, items, labels, config, what, encoding)
     owner = _owner(parts)
     return Voices(joined(parts).grouped(1), torch.tensor(kept)[owner], owner, None if encoding else match)
@@ -207,26 +205,27 @@ def _picture(item: Item, size: int | None = None) -> NDArray[np.uint8]:
 class _Encoding:
     """What frozen stages make of log-mels; made once for all recordings."""
 
-    encoder: Frozen | WhisperEncoder
+    encoder: Encoder
     match: Match | None
     key: dict[str, Any]  # all that the encodings depend on beside the log-mels' settings
 
     @classmethod
-    def of(cls, config: Config, match: Match | None, match_key: str) -> _Encoding | None:
+    def of(cls, encoder: Encoder | None, match: Match | None, match_key: str) -> _Encoding | None:
         """None where the log-mels themselves are wanted."""
         if bool(match) != bool(match_key):
             raise ValueError("match and match_key go together: the key tells the cache which match it was")
-        if not is_encoded(config):
+        if encoder is None:
             return None
-        encoder = load_encoder(config)
-        stages = {"encoder_layers": config.encoder_layers}
         if isinstance(encoder, Frozen):
             stages = {"frozen_stages": encoder.frozen_stages}
+        else:
+            stages = {"encoder_layers": len(encoder.layers)}
         return cls(encoder, match, {**stages, "weights": encoder.digest(), "match": match_key})
 
     def __call__(self, decibel: Tensor) -> Tensor:
         """(n, 1, mels, frames) -> (n, channels, height, width) or (n, width)."""
-        return self.encoder.encode(scaled(self.match(decibel) if self.match else decibel))
+        device = next(self.encoder.parameters()).device
+        return self.encoder.encode(scaled(self.match(decibel) if self.match else decibel).to(device)).cpu()
 
 
 def _recordings(

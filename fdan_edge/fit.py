@@ -23,6 +23,7 @@ from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.evaluate import evaluate, read_speech
 from fdan_edge.files import write_json
 from fdan_edge.methods import method_name
+from fdan_edge.models.backbones import Encoder, frozen_encoder, is_encoded
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.progress import say
 from fdan_edge.splits import Split, allowed_faces, restore, split
@@ -37,7 +38,7 @@ from fdan_edge.target import (
     without_labels,
 )
 from fdan_edge.torch_runner import TorchRunner
-from fdan_edge.train import OnEpoch, Trainer, build_model, by_recording, check_state
+from fdan_edge.train import OnEpoch, Trainer, build_model, by_recording, check_state, restore_model
 
 _NO_CLASS = -1
 
@@ -99,6 +100,8 @@ def fit(
     # What can fail at once fails before minutes of decoding.
     teacher = _teacher(config, corpora, folder, resume=resume)
     model = build_model(config, len(corpora.classes), faces=bool(corpora.faces), pretrained=not started)
+    if started and is_encoded(config):  # its own weights encode: those of the source may be others by now
+        restore_model(last, model)
     with _sole_writer(folder):
         trainer = _trainer(config, corpora, folder, teacher, model)
         trainer.on_epoch = on_epoch
@@ -195,17 +198,15 @@ def _trainer(config: Config, corpora: _Corpora, folder: Path, teacher: Teacher |
         f"{len(parts.train)} voices to train, {len(parts.val)} to validate, {len(parts.test)} to test{heard}; "
         f"{len(corpora.faces)} faces; {len(classes)} classes; {parts.description}"
     )
-    match = _match(corpora, config)
+    match, encoder = _match(corpora, config), frozen_encoder(model.acoustic.backbone, config)
     if world.size() > 1 and config.cache:
-        _divide(corpora, config, match)
-    key = match.key if match else ""
-    train = features.training_voices(
-        parts.train, _indices(parts.train, classes), config, match=match, match_key=key
-    )
-    val = features.evaluation_voices(parts.val, _indices(parts.val, classes), config, match=match, match_key=key)
+        _divide(corpora, config, match, encoder)
+    how = _hearing(match, encoder)
+    train = features.training_voices(parts.train, _indices(parts.train, classes), config, **how)
+    val = features.evaluation_voices(parts.val, _indices(parts.val, classes), config, **how)
     target = None
     if corpora.target and config.method != "source":
-        target = _unlabelled_voices(corpora.target, config)
+        target = _unlabelled_voices(corpora.target, config, encoder=encoder)
     labels = _indices(corpora.faces, classes)
     pixels = features.load_faces(corpora.faces, labels, config) if corpora.faces else None
     taught = None
@@ -215,9 +216,9 @@ def _trainer(config: Config, corpora: _Corpora, folder: Path, teacher: Teacher |
     return Trainer(config, classes, train, val, pixels, folder, target=target, lessons=taught, model=model)
 
 
-def _divide(corpora: _Corpora, config: Config, match: Match | None) -> None:
+def _divide(corpora: _Corpora, config: Config, match: Match | None, encoder: Encoder | None) -> None:
     """Let each process decode its part of the speakers; then all of it is in the cache for every one of them."""
-    parts, key = corpora.parts, match.key if match else ""
+    parts, how = corpora.parts, _hearing(match, encoder)
     heard = config.method != "source"
     for make, items in (
         (features.training_voices, world.of_speakers(parts.train)),
@@ -225,14 +226,19 @@ def _divide(corpora: _Corpora, config: Config, match: Match | None) -> None:
     ):
         with suppress(DataError):  # no usable file among a share of them says nothing of all
             if items:
-                make(items, [_NO_CLASS] * len(items), config, match=match, match_key=key)
+                make(items, [_NO_CLASS] * len(items), config, **how)
     with suppress(DataError):
         if target := world.of_speakers(corpora.target if heard else []):
-            _unlabelled_voices(target, config)
+            _unlabelled_voices(target, config, encoder=encoder)
     with suppress(DataError):
         if faces := world.of_speakers(corpora.faces):
             features.load_faces(faces, [_NO_CLASS] * len(faces), config)
     world.wait()
+
+
+def _hearing(match: Match | None, encoder: Encoder | None) -> dict[str, Any]:
+    """What features of the labelled voices are made with, beside the settings."""
+    return {"match": match, "match_key": match.key if match else "", "encoder": encoder}
 
 
 def _match(corpora: _Corpora, config: Config) -> Match | None:
@@ -240,16 +246,16 @@ def _match(corpora: _Corpora, config: Config) -> Match | None:
     if config.channel != "match":
         return None
     both = {"the source's spectrum": corpora.parts.train, "the target's spectrum": corpora.target}
-    heard = (_unlabelled_voices(items, config, what, encoded=False) for what, items in both.items())
+    heard = (_unlabelled_voices(items, config, what) for what, items in both.items())
     source, target = (mean_spectrum(batches(voices.decibel), config) for voices in heard)
     return Match(source, target, config)
 
 
 def _unlabelled_voices(
-    items: list[Item], config: Config, what: str = "the target", *, encoded: bool = True
+    items: list[Item], config: Config, what: str = "the target", encoder: Encoder | None = None
 ) -> features.Voices:
     """Training features without labels; a loss that took -1 for a class would fail."""
-    return features.training_voices(items, [_NO_CLASS] * len(items), config, what, encoded=encoded)
+    return features.training_voices(items, [_NO_CLASS] * len(items), config, what, encoder=encoder)
 
 
 def _save_start(config: Config, given: Given, corpora: _Corpora, folder: Path, teacher: Teacher | None) -> None:
@@ -368,8 +374,10 @@ def _information(folder: Path, corpora: _Corpora, trainer: Trainer) -> dict[str,
     if not corpora.target:
         return {}
     items, config = corpora.target, trainer.config
-    voices = features.evaluation_voices(items, [_NO_CLASS] * len(items), config, "the target's scores")
     with TorchRunner(folder) as runner:
+        encoder = frozen_encoder(runner.path.model.acoustic.backbone, config)
+        labels, what = [_NO_CLASS] * len(items), "the target's scores"
+        voices = features.evaluation_voices(items, labels, config, what, encoder=encoder)
         windows = trainer.logits(runner.path.model, voices).softmax(1)
     made = metrics.information(by_recording(windows, voices.owner).numpy())
     return {"target": {"information": made, "n": int(voices.owner.max()) + 1}}

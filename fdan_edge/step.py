@@ -61,6 +61,7 @@ class Step:
         values = self._gradients(batch, progress)
         gradients = [p.grad for p in self.trained if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
+        # All processes find the same: gradients are averaged, and each computes the loss of all their rows.
         bad = ~(norm.isfinite() & values[0].isfinite())
         gradients[0].masked_fill_(bad, torch.nan)  # which the scaler looks for, and the optimiser then leaves all
         self.scaler.unscale_(self.optimizer)

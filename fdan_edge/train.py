@@ -351,6 +351,20 @@ def build_model(config: Config, classes: int, *, faces: bool, pretrained: bool =
     return Fdan(config, classes, faces=faces, pretrained=pretrained)
 
 
+def restore_model(path: Path, model: Fdan) -> None:
+    """Take the weights that `path`, a last.safetensors, has of a model.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    tensors, _ = checkpoint.load_tensors(path)
+    try:
+        model.load_state_dict(_unprefixed(tensors, "model."))
+    except RuntimeError as error:
+        detail = one_line(RuntimeError(" ".join(str(error).split())))
+        raise CheckpointError(f"{path}: does not fit the run's config.toml: {detail}") from None
+
+
 def check_state(path: Path, state: dict[str, Any], config: Config) -> None:
     """Whether a training can be taken up from what `path`, its last.safetensors, says of itself.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,14 @@ from fdan_edge import audio, features
 from fdan_edge.config import Config, load_config
 from fdan_edge.corpora import Item, Source, read
 from fdan_edge.errors import DataError
-from fdan_edge.models.backbones import is_encoded, load_encoder, scaled
+from fdan_edge.models.backbones import (
+    Encoder,
+    build_voice_backbone,
+    frozen_encoder,
+    is_encoded,
+    load_weights,
+    scaled,
+)
 from fdan_edge.models.fdan import AcousticBranch, build_frontend
 from fdan_edge.models.frozen import Frozen
 from fdan_edge.models.whisper import WhisperEncoder
@@ -162,15 +170,29 @@ def random_weights(folder: Path, seed: int) -> Path:
     return folder / f"weights{seed}.pth"
 
 
-@pytest.mark.parametrize("make", [features.training_voices, features.evaluation_voices])
+def encoder_of(config: Config) -> Encoder | None:
+    network, _ = build_voice_backbone(config, load_weights(config.backbone, config.weights))
+    return frozen_encoder(network, config)
+
+
+def training(items: list[Item], labels: list[int], config: Config, **how: Any) -> features.Voices:
+    return features.training_voices(items, labels, config, encoder=encoder_of(config), **how)
+
+
+def evaluation(items: list[Item], labels: list[int], config: Config) -> features.Voices:
+    return features.evaluation_voices(items, labels, config, encoder=encoder_of(config))
+
+
+@pytest.mark.parametrize("make", [training, evaluation])
 def test_encoded_voices_are_what_the_encoder_gives_of_the_log_mels(
     make: Callable[..., features.Voices], frozen: Config, tmp_path: Path
 ) -> None:
     items = recordings(tmp_path, noise(0.3), noise(1.2, 1))
     made, trained = make(items, [4, 5], frozen), make(items, [4, 5], replace(frozen, masks=1))
-    plain = features.training_voices(items, [4, 5], frozen, encoded=False)
+    plain = features.training_voices(items, [4, 5], frozen)
     assert plain.decibel.shape == (3, 2, 1, 80, 51)
-    encoder = load_encoder(frozen)
+    encoder = encoder_of(frozen)
+    assert isinstance(encoder, WhisperEncoder)
     with torch.inference_mode():
         expected = [encoder.encode(scaled(variant.float())) for variant in trained.decibel[...]]
     assert made.labels.tolist() == trained.labels.tolist()
@@ -189,19 +211,21 @@ def test_encodings_are_computed_once(
     frozen: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feature_cache: Path
 ) -> None:
     items = recordings(tmp_path, noise(1.0, 2))
-    first = features.evaluation_voices(items, [0], frozen).decibel[...]
+    first = evaluation(items, [0], frozen).decibel[...]
     stores = set(feature_cache.iterdir())
     assert any(store.name.startswith("encodedevaluation-") for store in stores)
+    encoder = encoder_of(frozen)
     with monkeypatch.context() as patch:
         patch.setattr(WhisperEncoder, "encode", None)
-        assert torch.equal(features.evaluation_voices(items, [0], frozen).decibel[...], first)
+        again = features.evaluation_voices(items, [0], frozen, encoder=encoder)
+    assert torch.equal(again.decibel[...], first)
     changes: tuple[dict[str, object], ...] = (
         {"weights": str(random_weights(tmp_path, 1))},
         {"encoder_layers": 2, "frozen_stages": 3},
         {"window_hop_seconds": 0.25},
     )
     for change in changes:
-        other = features.evaluation_voices(items, [0], replace(frozen, **change)).decibel[...]  # type: ignore[arg-type]
+        other = evaluation(items, [0], replace(frozen, **change)).decibel[...]  # type: ignore[arg-type]
         assert other.shape != first.shape or not torch.equal(other, first)
         assert len(set(feature_cache.iterdir()) - stores) == 1
         stores = set(feature_cache.iterdir())
@@ -215,20 +239,20 @@ def test_voices_are_matched_before_they_are_encoded(frozen: Config, tmp_path: Pa
         assert decibel.shape[1:] == (1, 80, 51)
         return decibel + tilt
 
-    plain = features.training_voices(items, [0], frozen).decibel[...]
+    plain = training(items, [0], frozen).decibel[...]
     for cache in (True, True, False):
         config = replace(frozen, cache=cache)
-        made = features.training_voices(items, [0], config, match=match, match_key="tilt").decibel[...]
+        made = training(items, [0], config, match=match, match_key="tilt").decibel[...]
         assert not torch.allclose(made, plain, atol=0.01)
-        other = features.training_voices(items, [0], config, match=lambda d: d, match_key="nothing").decibel[...]
+        other = training(items, [0], config, match=lambda d: d, match_key="nothing").decibel[...]
         assert torch.equal(other, plain)
     trained = replace(frozen, masks=2)
     assert torch.equal(
-        features.training_voices(items, [0], trained, match=match, match_key="tilt").decibel[...],
-        features.training_voices(items, [0], trained).decibel[...],
+        training(items, [0], trained, match=match, match_key="tilt").decibel[...],
+        training(items, [0], trained).decibel[...],
     )
     with pytest.raises(ValueError, match="go together"):
-        features.training_voices(items, [0], frozen, match=match)
+        training(items, [0], frozen, match=match)
 
 
 def test_maps_of_frozen_stages_are_made_once(
@@ -240,23 +264,32 @@ def test_maps_of_frozen_stages_are_made_once(
     config = load_config(None, [*words, "window_seconds=0.5", "window_hop_seconds=0.5", "n_mels=32"])
     items = recordings(tmp_path, noise(0.3), noise(1.2, 1))
     made, valid = (
-        features.training_voices(items, [4, 5], config),
-        features.evaluation_voices(items, [4, 5], config),
+        training(items, [4, 5], config),
+        evaluation(items, [4, 5], config),
     )
-    heard = features.training_voices(items, [4, 5], config, encoded=False).decibel[...]
-    encoder = load_encoder(config)
+    heard = features.training_voices(items, [4, 5], config).decibel[...]
+    encoder = encoder_of(config)
+    assert isinstance(encoder, Frozen)
     with torch.inference_mode():
         expected = torch.stack([encoder.encode(scaled(variant.float())) for variant in heard])
     assert made.decibel.shape == expected.shape == (3, 2, 24, 8, 8)
     assert valid.decibel.shape[2:] == (24, 8, 8)
     assert made.decibel[...].dtype == torch.float16
     torch.testing.assert_close(made.decibel[...].float(), expected, rtol=0.01, atol=0.01)
-    monkeypatch.setattr(Frozen, "encode", None)
-    again = features.training_voices(items, [4, 5], config)
+    with monkeypatch.context() as patch:
+        patch.setattr(Frozen, "encode", None)
+        again = features.training_voices(items, [4, 5], config, encoder=encoder)
     assert torch.equal(again.decibel[...], made.decibel[...])
-    with pytest.raises(TypeError):
-        features.training_voices(items, [4, 5], replace(config, frozen_stages=3))
+    other = training(items, [4, 5], replace(config, frozen_stages=6))
+    assert other.decibel.shape == (3, 2, 32, 4, 4)
     assert any(path.name.startswith("encodedtraining") for path in feature_cache.iterdir())
+
+
+def test_maps_larger_than_log_mels_are_not_kept() -> None:
+    for backbone, stages, kept in (("mobilenet_v2", 1, False), ("mobilenet_v2", 3, True), ("resnet18", 2, False)):
+        config = load_config(None, [f"backbone={backbone}", f"frozen_stages={stages}"])
+        network, _ = build_voice_backbone(config, None)
+        assert (frozen_encoder(network, config) is not None) is kept
 
 
 def test_what_is_trained_or_changed_by_chance_is_not_encoded(frozen: Config) -> None:

@@ -7,12 +7,15 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
 import tomllib
 import torch
+import torchvision
 from conftest import TINY
+from torch import Tensor
 
 from fdan_edge.checkpoint import load_run, load_split, load_tensors, save_run
 from fdan_edge.config import Config, load_config
@@ -192,6 +195,39 @@ def test_an_interrupted_run_is_resumed(
     history = (tmp_path / "run" / "epochs.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in history] == [1, 2]
     assert "resuming after epoch 1 of 2" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("now", ["changed", "gone"])
+def test_a_resumed_run_hears_with_its_own_frozen_stages(
+    tmp_path: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch, now: str
+) -> None:
+    """Not with what the file of weights holds by then."""
+    torch.manual_seed(0)
+    weights = tmp_path / "w.pth"
+    torch.save(torchvision.models.mobilenet_v2().state_dict(), weights)
+    words = [*TINY, "backbone=mobilenet_v2_tiny", f"weights={weights}", "frozen_stages=7"]
+    config, speech = load_config(None, words), [Source("ravdess", ravdess_tree)]
+    heard: list[Tensor] = []
+    made = Trainer.__init__
+
+    def watched(self: Trainer, *given: Any, **named: Any) -> None:
+        made(self, *given, **named)
+        heard.append(self.train_voices.decibel[...])
+        if len(heard) == 1:
+            raise KeyboardInterrupt
+
+    trained = fit(config, speech, [], tmp_path / "trained")
+    monkeypatch.setattr(Trainer, "__init__", watched)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, speech, [], tmp_path / "other")
+    weights.unlink()
+    if now == "changed":
+        torch.save(torchvision.models.mobilenet_v2().state_dict(), weights)
+    monkeypatch.setenv("FDAN_EDGE_CACHE", str(tmp_path / "cache"))  # nothing is known of before
+    resumed = fit(config, speech, [], tmp_path / "trained", resume=True)
+    assert heard[0].shape[2:] == (32, 4, 4)
+    assert torch.equal(heard[1], heard[0])
+    assert resumed.metrics["test"] == trained.metrics["test"]
 
 
 def test_resuming_keeps_the_split_when_files_have_come(

@@ -153,13 +153,15 @@ def test_one_call_is_both_halves(shape: tuple[int, ...], act: str) -> None:
     running = (both.running_mean, both.running_var, 0.1)
     code = list(ACTIVATIONS).index(act)
     y, moments = torch.ops.fdan_edge.norm_forward(x, both.weight, both.bias, *running, both.eps, code)
-    found = torch.ops.fdan_edge.norm_backward(x, x, moments, both.weight, both.bias, both.eps, code)
+    dy = numbers(shape, seed=3)
+    found = torch.ops.fdan_edge.norm_backward(dy, x, moments, both.weight, both.bias, both.eps, code)
     rows = x.numel() // x.shape[1]
     tail = (rows, made.weight, made.bias, made.eps, code)
-    sums = torch.ops.fdan_edge.norm_slope_sums(x, x, moments, *tail)
+    sums = torch.ops.fdan_edge.norm_slope_sums(dy, x, moments, *tail)
     assert torch.equal(moments, torch.ops.fdan_edge.norm_moments(x))
     assert torch.equal(y, torch.ops.fdan_edge.norm_apply(x, moments, *tail))
-    assert torch.equal(found[0], torch.ops.fdan_edge.norm_slopes(x, x, moments, sums, *tail))
+    assert torch.equal(found[0], torch.ops.fdan_edge.norm_slopes(dy, x, moments, sums, *tail))
+    assert torch.equal(found[1], (sums[1] / (moments[1] / rows + made.eps).sqrt()).float())
     assert torch.equal(found[2], sums[0].float())
     made._track(moments, rows, 0.1)
     for one, other in zip(made.buffers(), both.buffers(), strict=True):

@@ -10,7 +10,6 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fdan_edge.models import small_maps
 from fdan_edge.models.small_maps import DepthwiseConv2d, PointwiseConv2d, suit_small_maps
 
 KINDS: dict[type[nn.Conv2d], dict[str, Any]] = {
@@ -57,6 +56,14 @@ def test_the_numbers_are_the_same(kind: type[nn.Conv2d], places: tuple[int, int]
 
 
 @kinds
+def test_gradients_lie_in_memory_as_the_weights_do(kind: type[nn.Conv2d]) -> None:
+    """Else DistributedDataParallel warns, and copies."""
+    _, made = pair(kind, bias=False)
+    (grad,) = torch.autograd.grad(made(maps(2, 2)).sum(), [made.weight])
+    assert grad.stride() == made.weight.stride()
+
+
+@kinds
 @pytest.mark.parametrize("why", ["eval", "compiling", "large", "another order in memory"])
 def test_elsewhere_they_are_pytorch_s_own(
     kind: type[nn.Conv2d], why: str, monkeypatch: pytest.MonkeyPatch
@@ -92,4 +99,3 @@ def test_which_convolutions_they_are() -> None:
     assert found.count(nn.Conv2d) == 1  # the stem
     assert found.count(DepthwiseConv2d) == 17
     assert found.count(PointwiseConv2d) == 34
-    assert small_maps._SMALL >= 8 * 12, "of 3 s in MobileNetV2's later stages"

@@ -15,7 +15,9 @@ from fdan_edge import checkpoint, world
 from fdan_edge.errors import ConfigError
 
 #: With moments near 0 AdamW makes whole steps of a last bit's difference; SGD's are as small as the difference.
+#: With seed 0 a last bit decides which of two places is the larger one for vgg8's pooling; with 1 to 3 none does.
 STEADY: dict[str, Any] = {
+    "seed": 1,
     "optimizer": "sgd",
     "lr": 0.01,
     "momentum": 0.5,

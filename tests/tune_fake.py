@@ -73,7 +73,10 @@ def fake_fit(
 
 
 def main() -> None:
-    """OUT TREE TRIALS KILL: tune, slowly; killed in epoch 2 of fold 2 of trial KILL (0: of none)."""
+    """OUT TREE TRIALS KILL: tune, slowly; killed in epoch 2 of fold 2 of trial KILL.
+
+    0: of none; then it begins when there are two such processes, or one could be done before the other has started.
+    """
     from fdan_edge import pictures, tune
     from fdan_edge.tune import Search
 
@@ -95,6 +98,9 @@ def main() -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr(tune, "fit", fit)
     patch.setattr(pictures, "tuning", lambda *_: None)
+    (out.parent / f"here-{os.getpid()}").touch()
+    while not kill and len(list(out.parent.glob("here-*"))) < 3:  # the one that was killed was here too
+        time.sleep(0.01)
     speech, faces = [Source("ravdess", tree)], [Source("synthetic", None)]
     tune.tune(load_config(None, [f"epochs={EPOCHS}"]), speech, faces, out, Search(("alpha=1e-5..0.1",), trials))
 

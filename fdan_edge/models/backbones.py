@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import sys
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 import torchvision
@@ -79,6 +80,10 @@ def build_face_backbone(config: Config, state: dict[str, Tensor] | None) -> tupl
     return network, width
 
 
+#: What encodes voices once and for all.
+Encoder: TypeAlias = Frozen | whisper.WhisperEncoder
+
+
 def is_encoded(config: Config) -> bool:
     """Whether training takes what frozen stages give of a voice from the cache: it is the same in every epoch.
 
@@ -93,15 +98,19 @@ def is_encoded(config: Config) -> bool:
     return config.frozen_stages > config.encoder_layers and not (config.masks or config.dropout)
 
 
-def load_encoder(config: Config) -> Frozen | whisper.WhisperEncoder:
-    """The frozen stages of a configuration that `is_encoded`, for `encode`.
+def frozen_encoder(backbone: nn.Module, config: Config) -> Encoder | None:
+    """The voices' network in eval mode, to encode them once; None where `is_encoded` says no, or it does not pay.
 
-    Raises:
-        ConfigError: its weights cannot be found or read.
+    The network of the run itself: what a file holds now may be other weights than a run began with. Maps that are
+    more than twice as large as the log-mels would take longer to read than to make.
     """
-    encoder, _ = build_voice_backbone(config, load_weights(config.backbone, config.weights))
-    assert isinstance(encoder, (Frozen, whisper.WhisperEncoder))
-    return encoder.eval()
+    if not is_encoded(config):
+        return None
+    assert isinstance(backbone, (Frozen, whisper.WhisperEncoder))
+    decibel = torch.zeros(1, 1, config.n_mels, 1 + config.window // config.hop)
+    encoder = backbone.eval()
+    with torch.no_grad():
+        return encoder if encoder.encode(decibel).numel() <= 2 * decibel.numel() else None
 
 
 def scaled(decibel: Tensor) -> Tensor:

@@ -33,8 +33,10 @@ class Frozen(nn.Module):
         return digest((f"{i}.{name}", t) for i, part in parts for name, t in part.state_dict().items())
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, 1, height, width), or what `encode` gave of it, to (n, features)."""
         if x.shape[1] == 1:
             return super().forward(x)  # type: ignore[no-any-return]
+        x = x.contiguous(memory_format=torch.channels_last)
         for stage in stages(self)[self.frozen_stages :]:
             x = stage(x)
         head = self.fc if isinstance(self, torchvision.models.ResNet) else self.classifier

@@ -31,10 +31,11 @@ class PointwiseConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        small = x.shape[-2] * x.shape[-1] <= _SMALL
-        if not small or not _in_training(self, x) or not x.is_contiguous(memory_format=torch.channels_last):
+        if not _in_training(self, x) or not _is_small(x):
             return super().forward(x)
-        places = functional.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+        # Permuted, the weights' gradient lies in memory as they do, which DistributedDataParallel asks for.
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
+        places = functional.linear(x.permute(0, 2, 3, 1), weight, self.bias)
         return places.permute(0, 3, 1, 2)
 
 
@@ -50,6 +51,10 @@ def suit_small_maps(network: nn.Module) -> nn.Module:
 
 def _in_training(module: nn.Module, x: Tensor) -> bool:
     return module.training and x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _is_small(x: Tensor) -> bool:
+    return x.shape[-2] * x.shape[-1] <= _SMALL and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _is_depthwise(conv: nn.Conv2d) -> bool:
