@@ -210,7 +210,7 @@ class Config:
     deterministic: bool = True  # bit for bit the same again on a GPU too, at the price of some speed
     bad_steps: int = 20  # so many steps in a row may have a loss or gradient that is not finite; then it ends
     save_minutes: float = 10.0  # time between savings within an epoch; 0: at the ends of epochs only
-    cache: bool = True  # keep log-mels and face crops on disk for the next run
+    cache: bool = True  # keep log-mels, what frozen stages give and face crops on disk
 
     def __post_init__(self) -> None:
         for name, valid in _CHOICES.items():

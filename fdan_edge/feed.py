@@ -31,7 +31,7 @@ R = TypeVar("R")
 class _Raw:
     """One step as it is read: rows of this process, labels of all processes' rows."""
 
-    decibel: Tensor  # float16, (n, 1, mels, frames), or float32 encodings, (n, width)
+    decibel: Tensor  # float16, (n, 1, mels, frames), or what frozen stages gave, as `Voices` has it
     labels: Tensor  # (N,)
     draws: Tensor  # random numbers of the voices, then of the target's, (n + n_t, k)
     target: Tensor | None

@@ -19,7 +19,7 @@ from fdan_edge.ops import lmmd
 class Batch:
     """What one step sees. Of several processes each has its own voices and faces, and the labels of all."""
 
-    decibel: Tensor  # labelled voices, (n, 1, mels, frames), or (n, features) of a frozen backbone
+    decibel: Tensor  # labelled voices, (n, 1, mels, frames), or what frozen stages gave of them, 4 or 2 dimensions
     labels: Tensor  # class indices, (n,)
     target: Tensor | None = None  # voices of the target corpus, as `decibel`; nobody knows their classes
     images: Tensor | None = None  # faces in 0..1, (m, 3, size, size)

@@ -75,7 +75,7 @@ def fake_fit(
 def main() -> None:
     """OUT TREE TRIALS KILL: tune, slowly; killed in epoch 2 of fold 2 of trial KILL.
 
-    0: of none; then it begins when there are two such processes, or one could be done before the other has started.
+    0: of none; then it begins when there are two of them, or one could be done before the other has started.
     """
     from fdan_edge import pictures, tune
     from fdan_edge.tune import Search

@@ -132,7 +132,7 @@ class Fdan(nn.Module):
         """One training step's forward pass.
 
         Args:
-            decibel: log-mels of voices, (n_a, 1, mels, frames).
+            decibel: log-mels of voices, (n_a, 1, mels, frames), or what frozen stages gave of them.
             images: faces in 0..1, (n_v, 3, size, size); of other people than the voices. None: no faces.
             keep: 1 for the voices that get the faces' term, else 0, (n_a, 1); None: all do.
         """
