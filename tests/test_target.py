@@ -161,7 +161,7 @@ def test_a_run_towards_a_target_is_scored_exported_and_resumed_as_others(
 def test_source_only_does_not_hear_the_target(
     tmp_path: Path, ravdess_tree: Path, emodb_tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("heard")
 
     monkeypatch.setattr(fitting, "_unlabelled_voices", refuse)
