@@ -116,8 +116,7 @@ class Trainer:
             self.tally = Tally(self.device, tensors["tally"])
             self.done, self.seconds = int(state["done"]), float(state["seconds"])
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
-            detail = one_line(RuntimeError(" ".join(str(error).split())))
-            raise CheckpointError(f"{path}: does not fit the run's config.toml: {detail}") from None
+            raise _unfit(path, error) from None
 
     def run(self) -> Epoch:
         """Train the remaining epochs; the record of the best one."""
@@ -361,8 +360,12 @@ def restore_model(path: Path, model: Fdan) -> None:
     try:
         model.load_state_dict(_unprefixed(tensors, "model."))
     except RuntimeError as error:
-        detail = one_line(RuntimeError(" ".join(str(error).split())))
-        raise CheckpointError(f"{path}: does not fit the run's config.toml: {detail}") from None
+        raise _unfit(path, error) from None
+
+
+def _unfit(path: Path, error: Exception) -> CheckpointError:
+    detail = one_line(RuntimeError(" ".join(str(error).split())))
+    return CheckpointError(f"{path}: does not fit the run's config.toml: {detail}")
 
 
 def check_state(path: Path, state: dict[str, Any], config: Config) -> None:

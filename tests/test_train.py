@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,19 @@ def test_resuming_what_another_optimiser_left(tmp_path: Path) -> None:
         checkpoint.restore_optimizer(made.optimizer, tensors)
 
 
+def undisturbed_and_resumed(made: Callable[..., Trainer]) -> tuple[Trainer, Trainer]:
+    """Two trainings of two epochs, one resumed after the first without pretrained weights: they end the same."""
+    whole, left = made("whole"), made("left")
+    whole.run()
+    left.history.append(left._one_epoch())
+    left._save_last()
+    again = made("left", pretrained=False)
+    again.resume()
+    again.run()
+    assert all(torch.equal(stripped(whole)[name], value) for name, value in stripped(again).items())
+    return whole, again
+
+
 def test_frozen_stages_are_frozen_when_resumed_too(tmp_path: Path) -> None:
     """Trained on from its weights, two of three stages frozen: the rest's moments must meet the rest."""
     words = ["backbone=whisper_tiny", "window_seconds=0.5", "window_hop_seconds=0.5", "epochs=2", "batch_size=6"]
@@ -278,14 +292,7 @@ def test_frozen_stages_are_frozen_when_resumed_too(tmp_path: Path) -> None:
     def made(name: str, *, pretrained: bool = True) -> Trainer:
         return Trainer(settings, CLASSES, spoken, spoken, None, tmp_path / name, pretrained=pretrained)
 
-    whole, left = made("whole"), made("left")
-    whole.run()
-    left.history.append(left._one_epoch())
-    left._save_last()
-    again = made("left", pretrained=False)
-    again.resume()
-    again.run()
-    assert all(torch.equal(stripped(whole)[name], value) for name, value in stripped(again).items())
+    _, again = undisturbed_and_resumed(made)
     assert torch.equal(stripped(again)["acoustic.backbone.conv1.weight"], state["conv1.weight"])
 
 
@@ -310,15 +317,8 @@ def test_a_training_on_maps_of_frozen_stages(tmp_path: Path) -> None:
     def made(name: str, *, pretrained: bool = True) -> Trainer:
         return Trainer(settings, CLASSES, heard, heard, seen, tmp_path / name, pretrained=pretrained)
 
-    whole, left = made("whole"), made("left")
-    whole.run()
-    left.history.append(left._one_epoch())
-    left._save_last()
-    again = made("left", pretrained=False)
-    again.resume()
-    again.run()
-    ended = stripped(whole)
-    assert all(torch.equal(ended[name], value) for name, value in stripped(again).items())
+    whole, again = undisturbed_and_resumed(made)
+    ended = stripped(again)
     assert torch.equal(ended["visual.backbone.features.2.conv.0.0.weight"], state["features.2.conv.0.0.weight"])
     assert not torch.equal(
         ended["visual.backbone.features.3.conv.0.0.weight"], state["features.3.conv.0.0.weight"]
