@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # Without the compiled ops nothing here goes on: tests would cover only the reference.
 export FDAN_EDGE_REQUIRE_NATIVE = 1
 
-.PHONY: install demo test lint format bench cuda gpu arm64 clean
+.PHONY: install demo test lint format bench cuda gpu gpu-train arm64 clean
 
 install: $(STAMP) $(NATIVE)
 
@@ -66,6 +66,11 @@ cuda: install
 # Everything that needs a GPU, on any CUDA machine with PyTorch and nvcc; needs no .venv.
 gpu:
 	$(PYTHON) benchmarks/gpu.py
+
+# Long trainings on every fold, for a GPU: make gpu-train SPEECH=ravdess:PATH FACES=fer2013:PATH
+FACES ?= synthetic:
+gpu-train:
+	$(PYTHON) benchmarks/gpu_training.py --speech $(SPEECH) --faces $(FACES)
 
 # The slim runtime's wheel in an emulated arm64 Debian: the verbs of a device, the runtime's tests, and the same
 # probabilities as here. BUNDLE and RECORDINGS name others than the tests' own. Root, debootstrap, qemu-user-static.

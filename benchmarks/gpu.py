@@ -1,17 +1,19 @@
 """Everything of this project that needs a GPU, on any CUDA machine with PyTorch 2.11 or later and nvcc.
 
-    make gpu                      or: python3 benchmarks/gpu.py [--out FILE] [--minutes 8]
+    make gpu                      or: python3 benchmarks/gpu.py [--only STEP ...] [--minutes 8]
 
 Builds the ops for this machine's GPU in place, runs the tests marked `gpu`, memcheck and racecheck of
-compute-sanitizer, and the GPU benchmarks; writes benchmarks/results/<gpu-name>.json after every step, and prints
-short tables last. From a plain checkout: only torch, numpy, pytest and setuptools need be installed, for the
-adaptation step torchvision and librosa too, and for the training loop what `LOOP` names. What cannot run is listed
-with the reason. The exit code is 1 if anything failed.
+compute-sanitizer, Nsight Compute on LMMD, and the GPU benchmarks; writes benchmarks/results/<gpu-name>.json after
+every step, and prints short tables last. The same command again goes on with what failed, was not run or has other
+sources by now; `--again` repeats all. From a plain checkout: only torch, numpy, pytest and setuptools need be
+installed; what more some steps need is in `NEEDS`. What cannot run is listed with the reason. The exit code is 1
+if anything failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import os
 import re
@@ -22,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import json  # noqa: E402
+
+from gpu_tables import table  # noqa: E402
 
 from fdan_edge.files import write_json  # noqa: E402
 
@@ -59,10 +64,18 @@ TESTS = (  # that need no conftest.py
     "tests/test_alignment.py",
     "tests/test_trt_runner_gpu.py",
 )
-#: What a training step imports beyond what all steps need, and what the loop around it does.
+LOOP_TESTS = ("tests/test_step.py", "tests/test_tally.py", "tests/test_torch_runner.py")
+#: What steps import beyond what all need: a training step, the loop around it, and the export.
 TRAINING = ("torchvision", "librosa")
-LOOP_TESTS = ("tests/test_step.py", "tests/test_tally.py")
 LOOP = (*TRAINING, "PIL", "rich", "safetensors", "soundfile", "soxr", "tomli_w")
+NEEDS = {
+    "adaptation_step": TRAINING,
+    "training-tests": LOOP,
+    "training": LOOP,
+    "gpu_latency": (*LOOP, "onnx", "onnxscript", "onnxruntime"),
+}
+#: What the outcome of a step depends on.
+SOURCES = ("cuda", "export", "fdan_edge", "benchmarks", "tests", "setup.py")
 
 
 @dataclass
@@ -78,6 +91,8 @@ class Step:
     took: float = 0.0
     log: str = ""  # the last lines
     result: Any = None
+    date: str = ""  # when, and of which `sources`
+    sources: str = ""
 
     @property
     def failed(self) -> bool:
@@ -93,14 +108,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     out: Path = options.out or ROOT / "benchmarks" / "results" / f"{slug(gpu)}.json"
     all_steps = steps(out)
+    names = [step.name for step in all_steps]
+    for name in options.only:
+        if name not in names:
+            print(f"error: no step {name!r}; valid: {', '.join(names)}")
+            return 2
+    recall(all_steps, out)
     deadline = time.monotonic() + 60 * options.minutes
     for step in all_steps:
-        if step.writes:
-            step.writes.unlink(missing_ok=True)  # of a run that was stopped
-        run(step, deadline)
-        take_result(step)
-        write_json(out, report(gpu, all_steps))
-    print("\n".join(table(gpu, all_steps, out)))
+        if step.name in options.only if options.only else options.again or not is_done(step):
+            run(step, deadline)
+            take_result(step)
+            write_json(out, report(gpu, all_steps))
+    print("\n".join(["", f"{gpu}: results in {out}", "", *table(all_steps)]))
     return int(any(step.failed for step in all_steps))
 
 
@@ -108,7 +128,39 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/<gpu-name>.json")
     parser.add_argument("--minutes", type=float, default=9, help="for all steps together (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="STEP", help="run these steps, done or not")
+    parser.add_argument("--again", action="store_true", help="run what is done already, too")
     return parser.parse_args(argv)
+
+
+def recall(all_steps: list[Step], out: Path) -> None:
+    """Take over what an earlier call has left, whatever came of it."""
+    try:
+        before = json.loads(out.read_text())
+        known = {values["name"]: values for values in before["steps"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for step in all_steps:
+        for name in ("outcome", "took", "log", "result", "date", "sources"):
+            setattr(step, name, known.get(step.name, {}).get(name, getattr(step, name)))
+
+
+def is_done(step: Step) -> bool:
+    """Whether it need not be run again; the ops are built where there are none, as on a fresh machine."""
+    built = step.name != "build" or any((ROOT / "fdan_edge").glob("_C.*"))
+    return step.outcome == "ok" and step.sources == sources() and built
+
+
+@cache
+def sources() -> str:
+    """A hash of everything that the steps run."""
+    digest = hashlib.sha256()
+    found = [ROOT / name for name in SOURCES]
+    files = [path for place in found for path in ([place] if place.is_file() else place.rglob("*"))]
+    for path in sorted(set(files)):
+        if path.suffix in (".py", ".cpp", ".cu", ".h", ".inl") and path.is_file():
+            digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def gpu_name() -> str | None:
@@ -135,41 +187,27 @@ def steps(out: Path) -> list[Step]:
     no_sanitizer = "" if sanitizer else "compute-sanitizer is not installed"
     check = [sanitizer or "compute-sanitizer", "--error-exitcode=9", "--print-limit=5"]
     pytest = [python, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-m", "gpu"]
+    ncu = shutil.which("ncu") or shutil.which("ncu", path=str(toolkit))
+    training = ("--only", "steps", "--backbones", "mobilenet_v2", "--steps", "10", "--rounds", "1")
     return [
         Step("build", [python, "setup.py", "--quiet", "build_ext", "--inplace", "--force"], 150),
         Step("tests", [*pytest, *TESTS], 150),
         Step("memcheck", [*check, "--tool=memcheck", python, "-c", EXERCISE], 90, no_sanitizer),
         Step("racecheck", [*check, "--tool=racecheck", python, "-c", EXERCISE], 90, no_sanitizer),
-        _benchmark("ida", out, 60, "--budget-seconds", "1"),
-        _benchmark("adaptation_step", out, 60, "--steps", "50", missing=_not_installed(TRAINING)),
-        Step("training tests", [*pytest, *LOOP_TESTS], 90, _not_installed(LOOP)),
-        _training(out),
-        _benchmark("lmmd", out, 240, "--budget-seconds", "1"),
+        _benchmark("ida", out, 60, "--device", "cuda", "--budget-seconds", "1"),
+        _benchmark("adaptation_step", out, 60, "--device", "cuda", "--steps", "50"),
+        Step("training-tests", [*pytest, *LOOP_TESTS], 90, _not_installed(LOOP)),
+        _benchmark("gpu_latency", out, 150, "--runs", "100"),
+        _benchmark("training", out, 180, *training),
+        _benchmark("lmmd_profile", out, 90, missing="" if ncu else "ncu is not installed"),
+        _benchmark("lmmd", out, 240, "--device", "cuda", "--budget-seconds", "1"),
     ]
 
 
 def _benchmark(name: str, out: Path, seconds: float, *words: str, missing: str = "") -> Step:
     writes = out.with_name(f"{out.stem}-{name}.json")
-    command = [sys.executable, f"benchmarks/{name}.py", "--device", "cuda", *words, "--out", str(writes)]
-    return Step(name, command, seconds, missing, writes)
-
-
-def _training(out: Path) -> Step:
-    writes = out.with_name(f"{out.stem}-training.json")
-    words = [
-        "--only",
-        "steps",
-        "--backbones",
-        "mobilenet_v2",
-        "--steps",
-        "10",
-        "--rounds",
-        "2",
-        "--out",
-        str(writes),
-    ]
-    command = [sys.executable, "benchmarks/training.py", *words]
-    return Step("training", command, 150, _not_installed(LOOP), writes)
+    command = [sys.executable, f"benchmarks/{name}.py", *words, "--out", str(writes)]
+    return Step(name, command, seconds, missing or _not_installed(NEEDS.get(name, ())), writes)
 
 
 def _not_installed(modules: Sequence[str]) -> str:
@@ -197,6 +235,10 @@ def run(step: Step, deadline: float, say: Callable[[str], None] = print) -> None
         say(f"{step.name}: not run: {step.log}")
         return
     say(f"{step.name} ...")
+    step.result, step.sources = None, sources()
+    step.date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    if step.writes:
+        step.writes.unlink(missing_ok=True)  # of a run that was stopped
     start = time.monotonic()
     try:
         done = subprocess.run(
@@ -264,47 +306,6 @@ def _described(step: Step) -> dict[str, Any]:
     made = {**asdict(step), "command": step.command[:4]}
     del made["writes"]
     return made
-
-
-def table(gpu: str, all_steps: list[Step], out: Path) -> list[str]:
-    """The short tables that end a run."""
-    lines = ["", f"{gpu}: results in {out}", ""]
-    lines += [f"  {step.name:<16} {step.outcome:<20} {step.took:6.0f} s  {step.missing}" for step in all_steps]
-    tables = {"ida": ida_table, "adaptation_step": training_table, "lmmd": lmmd_table}
-    for step in all_steps:
-        if step.name in tables and step.result:
-            lines += ["", *(f"  {line}" for line in tables[step.name](step.result))]
-    return lines
-
-
-def ida_table(result: dict[str, Any]) -> list[str]:
-    """Milliseconds of solvers and terms, a column for each size."""
-    sizes: list[dict[str, Any]] = result["sizes"]
-    names = [name for name, value in sizes[0].items() if isinstance(value, dict)]
-    lines = [f"{'IDA and others, ms':<24} " + " ".join(f"{size['rows']:>14}" for size in sizes)]
-    return lines + [f"{name:<24} " + " ".join(f"{size[name]['ms']:>14.3f}" for size in sizes) for name in names]
-
-
-def training_table(result: dict[str, Any]) -> list[str]:
-    """Milliseconds of a training step without alignment, and of what each method adds."""
-    networks: dict[str, dict[str, Any]] = result["networks"]
-    names = list(next(iter(networks.values())))
-    lines = [f"{'training step, ms':<24} " + " ".join(f"{name:>10}" for name in names)]
-    return lines + [
-        f"{network:<24} " + " ".join(f"{made[name]['ms']:>10.3f}" for name in names)
-        for network, made in networks.items()
-    ]
-
-
-def lmmd_table(result: dict[str, Any]) -> list[str]:
-    """Every contender at every size."""
-    lines = [f"{'LMMD forward + backward':<24} {'rows':>14} {'ms':>10} {'times ours':>10} {'MB':>9}"]
-    for row in result["rows"]:
-        if row["ms"] is not None:
-            size = f"{row['faces']}+{row['voices']}"
-            ratio, extra = row["times_fdan_edge"] or float("nan"), row["extra_mb"] or float("nan")
-            lines.append(f"{row['contender']:<24} {size:>14} {row['ms']:>10.3f} {ratio:>10.2f} {extra:>9.1f}")
-    return lines
 
 
 if __name__ == "__main__":

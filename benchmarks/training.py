@@ -52,8 +52,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     out = arguments.out or HERE / "results" / f"training-{'gpu' if device == 'cuda' else 'cpu'}.json"
     result: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
+
+    def keep(name: str, made: dict[str, Any]) -> None:
+        origin = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine()}
+        corpora = {name: getattr(arguments, name).partition(":")[0] for name in ("speech", "faces")}
+        result[name] = {**made, **origin, **corpora}
+        write_json(out, result)
+
     sections: dict[str, Callable[[], dict[str, Any]]] = {
-        "steps": lambda: steps(arguments, device, _say),
+        "steps": lambda: steps(arguments, device, _say, lambda made: keep("steps", made)),
         "resume": lambda: runs.resume(arguments.kills, _say),
         "start": lambda: runs.start(arguments.speech, arguments.faces, arguments.rounds, _say),
         "epoch": lambda: runs.epoch(arguments.speech, arguments.faces, _say),
@@ -61,11 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     for name in arguments.only:
         _say(f"{name} ... {busy()}")
-        made = sections[name]()
-        origin = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine()}
-        corpora = {name: getattr(arguments, name).partition(":")[0] for name in ("speech", "faces")}
-        result[name] = {**made, **origin, **corpora}
-        write_json(out, result)  # after every section: a run that is stopped leaves what it has
+        keep(name, sections[name]())
     print("\n".join(["", *table(result)]))
 
 
@@ -96,8 +99,13 @@ def _say(text: str) -> None:
     print(f"{datetime.now():%H:%M:%S} {text}", flush=True)
 
 
-def steps(arguments: argparse.Namespace, device: str, say: Say) -> dict[str, Any]:
-    """Every way of every backbone, a process each, in rounds; and what that is in ratios."""
+def steps(
+    arguments: argparse.Namespace, device: str, say: Say, keep: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Every way of every backbone, a process each, in rounds; and what that is in ratios.
+
+    `keep` gets what there is after each process: a run that is stopped leaves it.
+    """
     count = arguments.steps or (32 if device == "cuda" else 3)
     made: dict[str, Any] = {"batch": arguments.batch, "steps": count, "device": device, "torch": torch.__version__}
     made |= {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
@@ -123,7 +131,8 @@ def steps(arguments: argparse.Namespace, device: str, say: Say) -> dict[str, Any
                 rounds[name].append(got)
                 told = got.get("error") or f"{got['ms']:.0f} ms, {got['samples_per_second']:.1f} samples/s"
                 say(f"{backbone}, {name}, round {turn + 1} of {arguments.rounds}: {told}")
-        made.setdefault("backbones", {})[backbone] = compared(rounds, device)
+                made.setdefault("backbones", {})[backbone] = compared(rounds, device)
+                keep(made)
     return made
 
 

@@ -130,7 +130,12 @@ def chosen(
 
 
 def _is_meant(variant: Variant) -> bool:
-    """Whether the artifact was made for a target of this runtime; files and run folders do not say."""
+    """Whether the artifact was made for a target of this runtime; files and run folders do not say.
+
+    PyTorch's compiler takes a minute for every size: it runs where it is asked for.
+    """
+    if variant.runtime == "torch-compile":
+        return False
     folder = Path(variant.target)
     if not (folder / bundle.MANIFEST).is_file():
         return True
@@ -249,7 +254,7 @@ def _latency(variant: Variant, runner: Runner, blocks: Blocks, ratio: Ratio | No
     heard = plan.batch * runner.spec.window / runner.spec.sample_rate
     windows = _noise(np.random.default_rng(0), plan.batch, runner.spec.window)
     on_gpu = variant.runtime not in ("torch", "onnxruntime-cpu")
-    start = (variant.target, variant.artifact, variant.runtime, plan.threads, plan.starts)
+    start = (variant.target, variant.wish or "", variant.runtime, plan.threads, plan.starts)
     return Latency(
         target=variant.target,
         artifact=variant.artifact,

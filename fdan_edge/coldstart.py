@@ -27,8 +27,8 @@ import numpy
 bare = peak()
 from fdan_edge import nvml, runners
 used = nvml.used_memory()
-module = {"torch": "fdan_edge.torch_runner", "tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
-__import__(module.get(runtime, "onnxruntime"))
+modules = {"torch": "fdan_edge.torch_runner", "tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
+__import__(modules.get("torch" if runtime.startswith("torch") else runtime, "onnxruntime"))
 imported = time.monotonic()
 with runners.open_runner(target, threads, artifact=artifact or None, runtime=runtime) as runner:
     loaded = time.monotonic()
@@ -59,7 +59,7 @@ def cold_start(target: str, artifact: str, runtime: str, threads: int = 0, times
 
     Args:
         target: a bundle, an .onnx file or a run folder.
-        artifact: of a bundle, the file to run.
+        artifact: of a bundle the file to run, of a run folder the precision; empty: what fits the runtime.
         runtime: of `fdan_edge.runners`.
         threads: of the runtime; 0: all cores.
         times: how many processes are started, one after another.

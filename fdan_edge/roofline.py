@@ -70,8 +70,21 @@ CARDS = {
         # Jetson AGX Orin Series technical brief: 2048 CUDA and 64 tensor cores at 1.3 GHz; 5.3 fp32 TFLOPS, 85
         # dense (170 sparse) int8 TOPS of the GPU, without its DLAs; 204.8 GB/s. fp16 is half of int8.
         _card("agx-orin", "Jetson AGX Orin 64GB, 60 W", (5.3, 42.5, 85), 204.8, _JETSON),
+        # NVIDIA H100 and H200 data sheets, SXM: dense fp16 and int8 are half of the sparse 1979 TFLOPS and 3958
+        # TOPS. They are here to hold estimates against a clock (benchmarks/gpu_latency.py).
+        _card("h100", "H100 80GB HBM3", (67, 989.5, 1979), 3350, _DESKTOP),
+        _card("h200", "H200", (67, 989.5, 1979), 4800, _DESKTOP),
     )
 }
+
+
+def card_of(gpu: str) -> Card | None:
+    """The card that a driver calls so, as in `NVIDIA GeForce RTX 4060`; None where its peaks are not here.
+
+    Drivers name a Jetson by its chip only, which does not say how fast the module may run.
+    """
+    titles = {card.title: card for card in CARDS.values()}
+    return titles.get(gpu.removeprefix("NVIDIA "))
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,11 @@ __all__ = [
     "variants",
 ]
 
-#: The preferred first; `torch` runs run folders and nothing else.
-RUNTIMES = ("tensorrt-rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu", "torch")
+#: Of bundles and files, the preferred first.
+_DEPLOYED = ("tensorrt-rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu")
+#: Of run folders: eager on the CPU unless another one is asked for. For comparison on a GPU, fp16 by autocast.
+_TORCH = {"torch": ("fp32",), "torch-cuda": ("fp32", "fp16"), "torch-compile": ("fp32", "fp16")}
+RUNTIMES = (*_DEPLOYED, *_TORCH)
 _FLAVOURS = {"tensorrt-rtx": "rtx", "tensorrt": "trt"}
 _PROVIDERS = {"onnxruntime-cuda": (CUDA, CPU), "onnxruntime-cpu": (CPU,)}
 
@@ -70,7 +73,12 @@ class Variant:
         Raises:
             BundleError, MissingDependencyError: as of `open_runner`.
         """
-        return open_runner(self.target, threads, artifact=self.artifact or None, runtime=self.runtime)
+        return open_runner(self.target, threads, artifact=self.wish, runtime=self.runtime)
+
+    @property
+    def wish(self) -> str | None:
+        """What `open_runner` takes for `artifact`: a run folder has no files, but precisions."""
+        return self.artifact or (self.precision if self.runtime in _TORCH else None)
 
 
 @dataclass(frozen=True)
@@ -118,8 +126,8 @@ def open_runner(
     Args:
         target: what to run.
         threads: of the CPU's runtimes; 0: all cores.
-        artifact: the bundle's file to run, or a precision, of which the runtime takes the file that fits it;
-            None: what fits the runtime.
+        artifact: the bundle's file to run, or a precision, of which the runtime takes the file that fits it; of a
+            run folder a precision that PyTorch has there; None: what fits the runtime.
         runtime: one of RUNTIMES, and no other; None: the first that can.
         rebuild: where no TensorRT engine fits, build one from the ONNX file and keep it; takes minutes.
 
@@ -166,11 +174,11 @@ def _open_target(
     onnx: _OpenOnnx[_Session],
 ) -> Runner | _Session:
     if runtime not in (None, *RUNTIMES):
-        raise ConfigError(choose("runtime", runtime, RUNTIMES))
+        raise ConfigError(choose("runtime", str(runtime), RUNTIMES))
     if (path / "run.toml").is_file():
         return _open_run(path, threads, artifact, runtime)
-    if runtime == "torch":
-        raise BundleError(f"{path}: PyTorch runs run folders only; runtimes: {', '.join(RUNTIMES[:-1])}")
+    if runtime in _TORCH:
+        raise BundleError(f"{path}: PyTorch runs run folders only; runtimes: {', '.join(_DEPLOYED)}")
     source = _source(path).only(artifact) if artifact else _source(path)
     runtimes = (runtime,) if runtime else _candidates(source, rebuild)
     return _open_first(source, runtimes, threads, rebuild, onnx)
@@ -184,14 +192,24 @@ def variants(target: str | os.PathLike[str]) -> list[Variant]:
     """
     path = Path(target)
     if (path / "run.toml").is_file():
-        return [Variant(str(target), "", "fp32", "torch")]
+        names = _TORCH if find_gpu() else ("torch",)
+        return [Variant(str(target), "", precision, name) for name in names for precision in _TORCH[name]]
     whole = _source(path)
     return [
         Variant(str(target), artifact.file, artifact.precision, runtime)
         for artifact in whole.artifacts
-        for runtime in RUNTIMES[:-1]
+        for runtime in _DEPLOYED
         if _why_not(whole.only(artifact.file), runtime) is None
     ]
+
+
+def why_not(target: str | os.PathLike[str], runtime: str) -> str | None:
+    """One line that says why a runtime cannot run a bundle or an .onnx file here; None where it can.
+
+    Raises:
+        BundleError: the target is neither, or damaged.
+    """
+    return _why_not(_source(Path(target)), runtime)
 
 
 def _source(path: Path) -> _Source:
@@ -231,7 +249,7 @@ def _candidates(source: _Source, rebuild: bool) -> tuple[str, ...]:
     made_for |= {runtime for runtime, flavour in _FLAVOURS.items() if flavour in flavours}
     if _why_not(source, "onnxruntime-cuda") is None:
         made_for.add("onnxruntime-cuda")
-    return tuple(runtime for runtime in RUNTIMES[:-1] if runtime in made_for | {"onnxruntime-cpu"})
+    return tuple(runtime for runtime in _DEPLOYED if runtime in made_for | {"onnxruntime-cpu"})
 
 
 def _why_not(source: _Source, runtime: str) -> str | None:
@@ -344,8 +362,9 @@ def _open_tensorrt(source: _Source, flavour: str, rebuild: bool) -> Runner:
         raise _UnfitError(str(error)) from None
 
 
-def _open_run(path: Path, threads: int, artifact: str | None, runtime: str | None) -> Runner:
-    if runtime not in (None, "torch") or artifact:
+def _open_run(path: Path, threads: int, precision: str | None, runtime: str | None) -> Runner:
+    runtime = runtime or "torch"
+    if runtime not in _TORCH or (precision and precision not in _TORCH[runtime]):
         raise BundleError(
             f"{path}: is a run folder, which PyTorch runs as it is; `fdan-edge export` makes a bundle"
         )
@@ -357,4 +376,8 @@ def _open_run(path: Path, threads: int, artifact: str | None, runtime: str | Non
         raise MissingDependencyError(error.name or "torch", f"the run {path}", INSTALL_TRAINING) from None
     if threads:
         torch.set_num_threads(threads)
-    return TorchRunner(path)
+    if runtime == "torch":
+        return TorchRunner(path)
+    if not torch.cuda.is_available():
+        raise BundleError(f"{path}: {runtime} needs a CUDA GPU that this PyTorch can use, and finds none")
+    return TorchRunner(path, "cuda", precision or "fp32", compiled=runtime == "torch-compile")

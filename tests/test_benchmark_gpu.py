@@ -17,6 +17,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import gpu_tables  # noqa: E402
+
 #: What the project needs elsewhere, and a machine with PyTorch may not have.
 LACKING = ("rich", "safetensors", "scipy", "sklearn", "soundfile", "soxr", "tomli_w", "typer")
 
@@ -100,17 +102,17 @@ def test_a_command_that_cannot_be_started(gpu: ModuleType) -> None:
 def test_the_steps_are_there(gpu: ModuleType, tmp_path: Path) -> None:
     steps = gpu.steps(tmp_path / "h100.json")
     names = [step.name for step in steps]
-    checks = ["build", "tests", "memcheck", "racecheck", "ida", "adaptation_step", "training tests"]
-    assert names == [*checks, "training", "lmmd"]
+    checks = ["build", "tests", "memcheck", "racecheck", "ida", "adaptation_step", "training-tests"]
+    assert names == [*checks, "gpu_latency", "training", "lmmd_profile", "lmmd"]
     for step in steps:
         for word in step.command:
             if word.endswith(".py"):
                 assert (ROOT / word).exists(), word
     written = [step.writes for step in steps if step.writes]
-    assert written == [tmp_path / f"h100-{name}.json" for name in ("ida", "adaptation_step", "training", "lmmd")]
+    assert written == [tmp_path / f"h100-{name}.json" for name in ("ida", "adaptation_step", *names[7:])]
 
 
-@pytest.mark.parametrize("name", ["ida", "adaptation_step", "lmmd"])
+@pytest.mark.parametrize("name", ["ida", "adaptation_step", "gpu_latency", "lmmd_profile", "lmmd"])
 def test_benchmarks_know_the_options_that_they_are_given(
     gpu: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -152,27 +154,103 @@ import adaptation_step
 
 
 def test_a_training_step_says_which_packages_it_lacks(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "TRAINING", ("numpy", "no_such_module", "nor_this"))
+    monkeypatch.setitem(gpu.NEEDS, "adaptation_step", ("numpy", "no_such_module", "nor_this"))
     step = gpu.steps(ROOT / "x.json")[5]
     gpu.run(step, later(), quiet)
     assert (step.outcome, step.log) == ("not run", "not installed: no_such_module, nor_this")
 
 
-def test_tables_show_what_the_benchmarks_write(
-    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_tables_show_what_the_benchmarks_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = importlib.import_module("adaptation_step")
     monkeypatch.setattr(script, "NETWORKS", {"frozen": script.NETWORKS["frozen whisper_tiny"]})
     monkeypatch.setattr(sys, "argv", ["adaptation_step.py", "--steps", "1", "--out", str(tmp_path / "step.json")])
     script.main()
-    header, row = gpu.training_table(json.loads((tmp_path / "step.json").read_text()))
+    header, row = gpu_tables.training_table(json.loads((tmp_path / "step.json").read_text()))
     assert header.split()[-6:] == ["rest", "didan", "mmd", "lmmd", "coral", "dann"]
     assert row.startswith("frozen")
     assert all(float(word) > 0 for word in row.split()[1:])
     solved = json.loads((ROOT / "benchmarks/results/ida.json").read_text())
-    header, first, *_ = gpu.ida_table(solved)
+    header, first, *_ = gpu_tables.ida_table(solved)
     assert header.split() == ["IDA", "and", "others,", "ms", *(size["rows"] for size in solved["sizes"])]
     assert first.split()[0] == "sparse_codes"
+
+
+def test_the_other_tables_show_what_their_benchmarks_write() -> None:
+    """What a run of a part gives, and what failed in it."""
+    row = {
+        "precision": "fp16",
+        "runtime": "tensorrt",
+        "p50": 0.5,
+        "p95": 0.6,
+        "p99": 0.7,
+        "ratio": [0.1, 0.1, 0.1],
+    }
+    models = {"m": {"rows": [row | {"batch": batch} for batch in (1, 4, 64)], "left_out": ["int8: no"]}}
+    head, first, last, note = gpu_tables.latency_table({"models": models})
+    assert (head.split()[0], first.split()[2], last.split()[2], note) == ("m,", "1", "64", "not run: int8: no")
+    measured = json.loads((ROOT / "benchmarks/results/training-cpu.json").read_text())
+    text = "\n".join(gpu_tables.loop_table(measured))
+    assert "recipe" in text
+    assert "ceiling" in text
+    kernel = {"kernel": "Begin(Job<float>)", "seconds": 2e-6, "of_floor": None, "bound": "memory"}
+    _, told, wrong = gpu_tables.profile_table(
+        {"sizes": {"3+4": {"kernels": [kernel]}, "5+6": {"error": "refused"}}}
+    )
+    assert told.split() == ["Begin", "3+4", "2.0", "0.00", "memory"]
+    assert wrong == "5+6: refused"
+
+
+def test_a_second_call_goes_on_where_the_first_one_ended(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is done stays as long as the sources are the same; --only and --again do as they say."""
+    counts = tmp_path / "counts"
+
+    def steps(_out: Path) -> list[object]:
+        code = f"open({str(counts)!r}, 'a').write('NAME '); raise SystemExit('NAME' == 'wrong')"
+        return [
+            gpu.Step(name, [sys.executable, "-c", code.replace("NAME", name)], 60) for name in ("good", "wrong")
+        ]
+
+    def ran(*words: str) -> str:
+        counts.write_text("")
+        gpu.main(["--out", str(tmp_path / "x.json"), *words])
+        return counts.read_text().strip()
+
+    monkeypatch.setattr(gpu, "gpu_name", lambda: "NVIDIA X")
+    monkeypatch.setattr(gpu, "steps", steps)
+    assert ran() == "good wrong"
+    assert ran() == "wrong"
+    assert ran("--only", "good") == "good"
+    assert ran("--again") == "good wrong"
+    monkeypatch.setattr(gpu, "sources", lambda: "others")
+    assert ran() == "good wrong"
+    outcomes = {step["name"]: step["outcome"] for step in json.loads((tmp_path / "x.json").read_text())["steps"]}
+    assert outcomes == {"good": "ok", "wrong": "exit code 1"}
+    assert ran("--minutes", "0") == ""
+    assert gpu.main(["--out", str(tmp_path / "x.json"), "--only", "no-such"]) == 2
+
+
+def test_what_was_measured_stays_where_a_later_call_has_no_time(gpu: ModuleType, tmp_path: Path) -> None:
+    out = tmp_path / "x.json"
+    step = {"name": "lmmd", "outcome": "exit code 1", "took": 3.0, "log": "", "result": {"rows": []}, "date": "d"}
+    out.write_text(json.dumps({"steps": [step]}))
+    later_step = gpu.Step("lmmd", [sys.executable, "-c", ""], 60)
+    gpu.recall([later_step], out)
+    gpu.run(later_step, time.monotonic(), quiet)
+    assert (later_step.outcome, later_step.result) == ("exit code 1", {"rows": []})
+    out.write_text("no JSON")
+    gpu.recall([later_step], out)  # passed over
+
+
+def test_ops_that_are_not_there_are_built_again(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    build = gpu.Step("build", [], 60, outcome="ok", sources=gpu.sources())
+    assert gpu.is_done(build)
+    (tmp_path / "fdan_edge").mkdir()
+    monkeypatch.setattr(gpu, "ROOT", tmp_path)
+    assert not gpu.is_done(build)
 
 
 def test_the_report_is_written_and_the_exit_code_tells(

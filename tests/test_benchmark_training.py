@@ -190,6 +190,24 @@ def test_other_sections_stay(
     assert "epoch: 12.0 s" in capsys.readouterr().out
 
 
+def test_what_a_stopped_run_has_measured_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = iter([row(400), row(100)])
+
+    def until_stopped(_measure: object) -> dict[str, Any]:
+        try:
+            return next(measured)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(script, "_in_a_process", until_stopped)
+    out = tmp_path / "training.json"
+    with pytest.raises(KeyboardInterrupt):
+        script.main(["--only", "steps", "--ways", "recipe", "ours", "ceiling", "--out", str(out)])
+    made = json.loads(out.read_text())["steps"]["backbones"]["mobilenet_v2"]
+    assert made["ratios"] == {"ours": {"times_recipe": 4.0}}
+    assert made["ways"]["ceiling"] == {"error": "not run"}
+
+
 def test_a_failed_process_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "Traceback\nMemoryError: out\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
