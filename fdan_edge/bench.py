@@ -114,7 +114,8 @@ def chosen(
     Raises:
         BundleError: nothing is left.
     """
-    found = variants(target)
+    # PyTorch's compiler takes a minute for every size, and in every cold start.
+    found = [one for one in variants(target) if one.runtime != "torch-compile" or one.runtime in runtimes]
     kept = [
         one
         for one in found
@@ -130,12 +131,7 @@ def chosen(
 
 
 def _is_meant(variant: Variant) -> bool:
-    """Whether the artifact was made for a target of this runtime; files and run folders do not say.
-
-    PyTorch's compiler takes a minute for every size: it runs where it is asked for.
-    """
-    if variant.runtime == "torch-compile":
-        return False
+    """Whether the artifact was made for a target of this runtime; files and run folders do not say."""
     folder = Path(variant.target)
     if not (folder / bundle.MANIFEST).is_file():
         return True

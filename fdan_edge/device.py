@@ -46,6 +46,20 @@ def number_format(config: Config, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def computes_in(config: Config, device: torch.device) -> str:
+    """The name of that format: fp32, bf16 or fp16."""
+    found = number_format(config, device)
+    return next((name for name, known in _FORMATS.items() if known == found), "fp32")
+
+
+def described(device: torch.device) -> str:
+    """The device, for people."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"the CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
 def _has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32: AVX2 and older GPUs only imitate it."""
     if device.type == "cuda":

@@ -15,7 +15,7 @@ from fdan_edge.audit import NOT_AUDITED, Audit, audit
 from fdan_edge.channel import Match, batches, mean_spectrum
 from fdan_edge.config import Config
 from fdan_edge.corpora import Item, Source, read_visual, recording
-from fdan_edge.device import prepare
+from fdan_edge.device import computes_in, described, prepare
 from fdan_edge.distillation import Teacher, check_teacher, lessons, load_teacher
 from fdan_edge.emotions import merged
 from fdan_edge.epoch import Epoch
@@ -104,6 +104,7 @@ def fit(
         restore_model(last, model)
     with _sole_writer(folder):
         trainer = _trainer(config, corpora, folder, teacher, model)
+        say(f"computes in {computes_in(config, trainer.device)} on {described(trainer.device)}")
         trainer.on_epoch = on_epoch
         if started:
             trainer.resume()
@@ -113,7 +114,7 @@ def fit(
             _save_start(config, given, corpora, folder, teacher)
         if world.is_main():
             checkpoint.save_launcher(folder)
-            _record(config, corpora, folder, resume=resume)
+            _record(config, corpora, folder, computes_in(config, trainer.device), resume=resume)
         best = _run(trainer, corpora, folder, score=score)
         if not world.is_main():
             return Fitted(folder, {})
@@ -271,12 +272,12 @@ def _save_start(config: Config, given: Given, corpora: _Corpora, folder: Path, t
     checkpoint.save_run(folder, config, info)
 
 
-def _record(config: Config, corpora: _Corpora, folder: Path, *, resume: bool) -> None:
+def _record(config: Config, corpora: _Corpora, folder: Path, number_format: str, *, resume: bool) -> None:
     """Write down what the run is made from and with; say what a resumed one has other than it had."""
     parts = corpora.parts
     speech = [*parts.train, *parts.val, *parts.test]
     data = {"speech": speech, "faces": corpora.faces, "target": corpora.target}
-    now = provenance.gather(config, data, processes=world.size())
+    now = provenance.gather(config, data, processes=world.size(), computes_in=number_format)
     for line in provenance.record(folder, now, resume=resume):
         say(line)
 

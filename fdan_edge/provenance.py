@@ -38,17 +38,20 @@ FILE = "provenance.json"
 #: Beside PyTorch, what features are computed with.
 _PACKAGES = ("av", "librosa", "numpy", "opencv-python-headless", "pillow", "soundfile", "soxr")
 #: Of a machine: what decides the last bits of a sum.
-_DECISIVE = ("processor", "cores", "instructions", "gpus", "gpu")
+_DECISIVE = ("processor", "cores", "instructions", "gpus", "gpu", "computes_in")
 _GIT_SECONDS = 2.0
 _CONSEQUENCE = "the result will not be bit for bit that of an undisturbed run"
 
 
-def gather(config: Config, data: Mapping[str, Sequence[Item]], *, processes: int = 1) -> dict[str, Any]:
+def gather(
+    config: Config, data: Mapping[str, Sequence[Item]], *, processes: int = 1, computes_in: str = "fp32"
+) -> dict[str, Any]:
     """What a training is made from and with, at this moment, for `record`.
 
     Args:
         data: all items of `speech`, `faces` and `target`; those without items are left out.
         processes: how many train together.
+        computes_in: the number format; with `precision = auto` it is the machine's choice.
     """
     return {
         "data": _data(data),
@@ -59,7 +62,7 @@ def gather(config: Config, data: Mapping[str, Sequence[Item]], *, processes: int
             "processes": processes,
             **_checkout(Path(__file__).parent),
             "versions": {**versions(), **machines.versions(_PACKAGES)},
-            "machine": {**machines.machine(), **_gpu()},
+            "machine": {**machines.machine(), **_gpu(), "computes_in": computes_in},
         },
     }
 
@@ -97,9 +100,11 @@ def changed(folder: Path, now: Mapping[str, Any]) -> list[str]:
         return []
     first, session = begun["sessions"][0], now["session"]
     lines = _of_data(begun["data"], now["data"])
+    # Runs of before do not say what they computed in.
+    known = [name for name in _DECISIVE if name != "computes_in" or name in first["machine"]]
     pairs = {
         "other versions": (first["versions"], session["versions"], list(session["versions"])),
-        "another machine": (first["machine"], session["machine"], list(_DECISIVE)),
+        "another machine": (first["machine"], session["machine"], known),
         "another number of processes": (first, session, ["processes"]),
         "other code": (first, session, ["commit", "dirty"]),
     }

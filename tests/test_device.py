@@ -72,3 +72,12 @@ def test_bf16_is_chosen_where_the_processor_has_it(
     assert device.number_format(load_config(None, []), CPU) == expected
     assert device.number_format(load_config(None, ["precision=fp32"]), CPU) == torch.float32
     assert device.number_format(load_config(None, ["precision=fp16"]), CPU) == torch.float16
+    assert device.computes_in(load_config(None, []), CPU) == ("bf16" if expected == torch.bfloat16 else "fp32")
+    assert device.computes_in(load_config(None, ["precision=fp16"]), CPU) == "fp16"
+
+
+def test_the_device_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert device.described(CPU) == "the CPU, 1 thread"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA X")
+    assert device.described(torch.device("cuda", 0)) == "NVIDIA X"

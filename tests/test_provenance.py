@@ -38,7 +38,9 @@ def hashes(items: list[Item], **others: list[Item]) -> Any:
 def test_a_runs_first_session(tmp_path: Path, items: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/x/fdan-edge", "train", "--out", "my run"])
     monkeypatch.setenv("SECRET", "hunter2")
-    now = gather(Config(seed=3, split_seed=4), {"speech": items, "faces": [], "target": []}, processes=2)
+    now = gather(
+        Config(seed=3, split_seed=4), {"speech": items, "faces": [], "target": []}, processes=2, computes_in="bf16"
+    )
     assert record(tmp_path / "run", now, resume=False) == []
     text = (tmp_path / "run" / provenance.FILE).read_text()
     assert "hunter2" not in text
@@ -52,6 +54,7 @@ def test_a_runs_first_session(tmp_path: Path, items: list[Item], monkeypatch: py
     assert session["date"].endswith("+00:00")
     assert {"torch", "torchvision", "python", "fdan_edge", "numpy", "soxr"} <= session["versions"].keys()
     assert session["machine"]["processor"]
+    assert session["machine"]["computes_in"] == "bf16"
 
 
 def test_the_hash_is_of_names_labels_and_content(tmp_path: Path, items: list[Item]) -> None:
@@ -105,16 +108,24 @@ def test_what_differs_is_named(tmp_path: Path, items: list[Item]) -> None:
     session["machine"] |= {"cores": 2, "load": 0.1, "gpus": [{"name": "A", "driver": "1"}]}
     record(tmp_path, now, resume=False)
     there = {**session["machine"], "cores": 64, "load": 9.0, "gpus": [{"name": "B", "driver": "1"}]}
+    there["computes_in"] = "bf16"
     other = {**session, "commit": "b" * 40, "processes": 4, "machine": there}
     other["versions"] = {**session["versions"], "torch": "0.1"}
     lines = changed(tmp_path, {"data": {**now["data"], "faces": {"count": 7, "sha256": "0"}}, "session": other})
     assert [line.partition(": the result will not be")[0] for line in lines] == [
         "other faces than the run began with (0 then, 7 now)",
         f"other versions (torch {session['versions']['torch']} then, 0.1 now)",
-        "another machine (cores 2 then, 64 now; gpus A then, B now)",
+        "another machine (cores 2 then, 64 now; gpus A then, B now; computes_in fp32 then, bf16 now)",
         "another number of processes (processes 1 then, 4 now)",
         f"other code (commit {'a' * 40} then, {'b' * 40} now)",
     ]
+
+
+def test_runs_of_before_do_not_say_what_they_computed_in(tmp_path: Path, items: list[Item]) -> None:
+    now = gather(Config(), {"speech": items})
+    del now["session"]["machine"]["computes_in"]
+    record(tmp_path, now, resume=False)
+    assert changed(tmp_path, gather(Config(), {"speech": items}, computes_in="bf16")) == []
 
 
 def test_a_new_run_forgets_what_was_in_its_folder(tmp_path: Path, items: list[Item]) -> None:

@@ -67,6 +67,7 @@ def test_a_gpu_brings_more_ways(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
     found = variants(run)
     assert [(v.runtime, v.precision) for v in found] == [("torch", "fp32"), *ON_CUDA]
     assert [v.runtime for v in chosen(str(run))] == ["torch", "torch-cuda", "torch-cuda"]
+    assert [v.runtime for v in chosen(str(run), precisions=["fp16"], foreign=True)] == ["torch-cuda"]
     assert [v.runtime for v in chosen(str(run), ["torch-compile"], ["fp16"])] == ["torch-compile"]
     assert [v.wish for v in found[:3]] == ["fp32", "fp32", "fp16"]
 
