@@ -70,7 +70,7 @@ gpu:
 # Long trainings on every fold, for a GPU: make gpu-train SPEECH=ravdess:PATH FACES=fer2013:PATH
 FACES ?= synthetic:
 gpu-train:
-	$(PYTHON) benchmarks/gpu_training.py --speech $(SPEECH) --faces $(FACES)
+	PYTHONPATH="$(CURDIR):$$PYTHONPATH" $(PYTHON) benchmarks/gpu_training.py --speech $(SPEECH) --faces $(FACES)
 
 # The slim runtime's wheel in an emulated arm64 Debian: the verbs of a device, the runtime's tests, and the same
 # probabilities as here. BUNDLE and RECORDINGS name others than the tests' own. Root, debootstrap, qemu-user-static.

@@ -18,13 +18,13 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ sys.path.insert(0, str(ROOT))
 import json  # noqa: E402
 
 from gpu_tables import table  # noqa: E402
+from lmmd_profile import find_ncu  # noqa: E402
 
 from fdan_edge.files import write_json  # noqa: E402
 
@@ -74,8 +75,8 @@ NEEDS = {
     "training": LOOP,
     "gpu_latency": (*LOOP, "onnx", "onnxscript", "onnxruntime"),
 }
-#: What the outcome of a step depends on.
-SOURCES = ("cuda", "export", "fdan_edge", "benchmarks", "tests", "setup.py")
+#: What the outcome of every step depends on.
+SHARED = ("cuda", "export", "fdan_edge")
 
 
 @dataclass
@@ -120,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run(step, deadline)
             take_result(step)
             write_json(out, report(gpu, all_steps))
-    print("\n".join(["", f"{gpu}: results in {out}", "", *table(all_steps)]))
+    stale = {step.name for step in all_steps if step.sources and step.sources != sources(step)}
+    print("\n".join(["", f"{gpu}: results in {out}", "", *table(all_steps, stale)]))
     return int(any(step.failed for step in all_steps))
 
 
@@ -146,18 +148,33 @@ def recall(all_steps: list[Step], out: Path) -> None:
 
 
 def is_done(step: Step) -> bool:
-    """Whether it need not be run again; the ops are built where there are none, as on a fresh machine."""
-    built = step.name != "build" or any((ROOT / "fdan_edge").glob("_C.*"))
-    return step.outcome == "ok" and step.sources == sources() and built
+    """Whether it need not be run again: it went well with these sources, this PyTorch and this GPU."""
+    return step.outcome == "ok" and step.sources == sources(step) and (step.name != "build" or is_built())
 
 
-@cache
-def sources() -> str:
-    """A hash of everything that the steps run."""
-    digest = hashlib.sha256()
-    found = [ROOT / name for name in SOURCES]
-    files = [path for place in found for path in ([place] if place.is_file() else place.rglob("*"))]
-    for path in sorted(set(files)):
+def is_built() -> bool:
+    """Whether this checkout's ops are there, with CUDA: on a fresh machine they are not."""
+    code = "import sys; from fdan_edge.native import native_status; sys.exit(not native_status().cuda)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment(), check=False, capture_output=True
+    )
+    return done.returncode == 0
+
+
+def sources(step: Step) -> str:
+    """A hash of what a step runs: the package, the files of its command, and what these import beside them."""
+    import torch
+
+    digest = hashlib.sha256(f"{torch.__version__} {gpu_name()} {step.command[1:]}".encode())
+    files = {path for name in SHARED for path in (ROOT / name).rglob("*")} | {ROOT / "setup.py"}
+    named = [ROOT / word for word in step.command if word.endswith(".py")]
+    while named:
+        path = named.pop()
+        if path not in files and path.is_file():
+            files.add(path)
+            found = re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
+            named += [path.with_name(f"{module}.py") for module in found]
+    for path in sorted(files):
         if path.suffix in (".py", ".cpp", ".cu", ".h", ".inl") and path.is_file():
             digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -187,7 +204,6 @@ def steps(out: Path) -> list[Step]:
     no_sanitizer = "" if sanitizer else "compute-sanitizer is not installed"
     check = [sanitizer or "compute-sanitizer", "--error-exitcode=9", "--print-limit=5"]
     pytest = [python, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-m", "gpu"]
-    ncu = shutil.which("ncu") or shutil.which("ncu", path=str(toolkit))
     training = ("--only", "steps", "--backbones", "mobilenet_v2", "--steps", "10", "--rounds", "1")
     return [
         Step("build", [python, "setup.py", "--quiet", "build_ext", "--inplace", "--force"], 150),
@@ -197,9 +213,9 @@ def steps(out: Path) -> list[Step]:
         _benchmark("ida", out, 60, "--device", "cuda", "--budget-seconds", "1"),
         _benchmark("adaptation_step", out, 60, "--device", "cuda", "--steps", "50"),
         Step("training-tests", [*pytest, *LOOP_TESTS], 90, _not_installed(LOOP)),
-        _benchmark("gpu_latency", out, 150, "--runs", "100"),
+        _benchmark("gpu_latency", out, 200, "--runs", "100"),
         _benchmark("training", out, 180, *training),
-        _benchmark("lmmd_profile", out, 90, missing="" if ncu else "ncu is not installed"),
+        _benchmark("lmmd_profile", out, 90, missing="" if find_ncu() else "ncu is not installed"),
         _benchmark("lmmd", out, 240, "--device", "cuda", "--budget-seconds", "1"),
     ]
 
@@ -228,41 +244,50 @@ def environment() -> dict[str, str]:
 
 
 def run(step: Step, deadline: float, say: Callable[[str], None] = print) -> None:
-    """Run one step within its own limit and the common deadline; never raises."""
+    """Run one step within its own limit and the common deadline; never raises but for Ctrl-C."""
     limit = min(step.seconds, deadline - time.monotonic())
     if step.missing or limit < LEAST_SECONDS:
-        step.log = step.missing or "no time was left"
-        say(f"{step.name}: not run: {step.log}")
+        say(f"{step.name}: not run: {step.missing or 'no time was left'}")
         return
     say(f"{step.name} ...")
-    step.result, step.sources = None, sources()
+    step.result, step.sources = None, sources(step)
     step.date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     if step.writes:
         step.writes.unlink(missing_ok=True)  # of a run that was stopped
     start = time.monotonic()
     try:
-        done = subprocess.run(
-            step.command,
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=limit,
-        )
-        step.outcome = "ok" if done.returncode == 0 else f"exit code {done.returncode}"
-        step.log = _tail(done.stdout)
-    except subprocess.TimeoutExpired as error:
-        text = error.stdout or ""
-        step.outcome = f"stopped after {limit:.0f} s"
-        step.log = _tail(text if isinstance(text, str) else text.decode(errors="replace"))
+        step.outcome, step.log = finished(step.command, limit)
     except OSError as error:
-        step.outcome = f"cannot be started: {error}"
+        step.outcome, step.log = f"cannot be started: {error}", ""
     step.took = time.monotonic() - start
     say(f"{step.name}: {step.outcome} ({step.took:.0f} s)")
     if step.failed:
         say(step.log)
+
+
+def finished(command: list[str], limit: float) -> tuple[str, str]:
+    """What came of a command, and its last lines. One that is stopped takes with it all that it has started."""
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=limit)
+            outcome = "ok" if process.returncode == 0 else f"exit code {process.returncode}"
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            said, _ = process.communicate()
+            outcome = f"stopped after {limit:.0f} s"
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return outcome, _tail(said)
 
 
 def take_result(step: Step) -> None:

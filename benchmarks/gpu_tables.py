@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 
@@ -16,9 +16,13 @@ class Outcome(Protocol):
     result: Any
 
 
-def table(all_steps: Sequence[Outcome]) -> list[str]:
-    """Every step with its outcome, and what the benchmarks found."""
-    lines = [f"  {step.name:<16} {step.outcome:<20} {step.took:6.0f} s  {step.missing}" for step in all_steps]
+def table(all_steps: Sequence[Outcome], stale: Collection[str] = ()) -> list[str]:
+    """Every step with its outcome, and what the benchmarks found; `stale` are those of other sources than now."""
+    notes = {step.name: step.missing or ("of other sources" if step.name in stale else "") for step in all_steps}
+    lines = [
+        f"  {step.name:<16} {step.outcome:<20} {step.took:6.0f} s  {notes[step.name]}".rstrip()
+        for step in all_steps
+    ]
     tables = {
         "ida": ida_table,
         "adaptation_step": training_table,
@@ -62,15 +66,19 @@ def latency_table(result: dict[str, Any]) -> list[str]:
             if row["batch"] in (1, largest):
                 times = " ".join(f"{row[key]:>9.3f}" for key in ("p50", "p95", "p99"))
                 way = f"{row['precision']} {row['runtime']}"
-                lines.append(f"{way:<30} {row['batch']:>6} {times} {row['ratio'][0]:>9.3f}")
+                lines.append(f"{way:<30} {row['batch']:>6} {times} {_ratio(row):>9}")
         lines += [f"not run: {line}" for line in made["left_out"]]
     return lines
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    return f"{row['ratio'][0]:.3f}" if row["ratio"] else "-"
 
 
 def loop_table(result: dict[str, Any]) -> list[str]:
     """Samples per second of the recipe, of ours and of the networks alone."""
     lines = []
-    for backbone, made in result["steps"]["backbones"].items():
+    for backbone, made in result.get("steps", result.get("unfinished steps", {}))["backbones"].items():
         lines.append(f"{backbone + ', training':<30} {'ms':>9} {'samples/s':>10} {'recipe':>8} {'ceiling':>8}")
         for name, way in made["ways"].items():
             if "error" in way:

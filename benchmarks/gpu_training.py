@@ -11,7 +11,6 @@ benchmarks/results/folds-<gpu-name>.md and .json, with intervals by speaker; it 
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
 import sys
 import time
@@ -22,9 +21,9 @@ from typing import Any
 
 import torch
 from folds import entry, markdown
-from gpu import gpu_name, slug
+from gpu import environment, gpu_name, slug
+from sources import absolute_source
 
-from fdan_edge.corpora import parse_source
 from fdan_edge.crossval import RESULT
 from fdan_edge.files import write_json, write_text
 from fdan_edge.machine import machine
@@ -43,7 +42,7 @@ class Training:
     teacher: str = ""  # another one's name
 
 
-#: In the order of what is wanted first. `whisper_tiny` overfits in long trainings; its epochs are its recipe's.
+#: In the order of what is wanted first. The epochs of `whisper_tiny` are those of results/README.md.
 TRAININGS = (
     Training("plain", ("backbone=mobilenet_v2",)),
     Training("fdan", ("backbone=mobilenet_v2",), faces=True),
@@ -63,18 +62,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = slug(gpu_name() or "cpu")
     told: dict[str, str] = {}
     for training in TRAININGS:
-        if not arguments.only or training.name in arguments.only:
-            told[training.name] = train(training, arguments, deadline)
-            print(f"{training.name}: {told[training.name]}", flush=True)
-            report(told, arguments, name)
+        wanted = not arguments.only or training.name in arguments.only
+        told[training.name] = train(training, arguments, deadline) if wanted else state(training, arguments)
+        print(f"{training.name}: {told[training.name]}", flush=True)
+        report(told, arguments, name)
     return int(any(what.startswith("failed") for what in told.values()))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--speech", type=_absolute, required=True, help="corpus:path")
-    add("--faces", type=_absolute, required=True, help="corpus:path")
+    add("--speech", type=absolute_source, required=True, help="corpus:path")
+    add("--faces", type=absolute_source, required=True, help="corpus:path")
     add("--out", type=Path, default=Path("runs/gpu"), help="of the run folders (default: %(default)s)")
     add("--results", type=Path, default=Path(__file__).parent / "results")
     add("--minutes", type=float, default=600, help="for all together (default: %(default)s)")
@@ -82,11 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--epochs", type=int, default=60, help="of those that have no number of their own (default: %(default)s)")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="of all")
     return parser
-
-
-def _absolute(words: str) -> str:
-    source = parse_source(words)
-    return f"{source.corpus}:{source.path.resolve() if source.path else ''}"
 
 
 def command(training: Training, arguments: argparse.Namespace) -> list[str]:
@@ -98,24 +92,36 @@ def command(training: Training, arguments: argparse.Namespace) -> list[str]:
     return [*made, "--out", str(arguments.out / training.name), *(w for word in words for w in ("--set", word))]
 
 
+def state(training: Training, arguments: argparse.Namespace) -> str:
+    """How far one is that is not wanted now."""
+    folder = arguments.out / training.name
+    return "done" if (folder / RESULT).exists() else f"not asked for ({progress(folder)})"
+
+
 def train(training: Training, arguments: argparse.Namespace, deadline: float) -> str:
-    """Train one, or go on with it; what came of it, in a line."""
-    if (arguments.out / training.name / RESULT).exists():
+    """Train one, or go on with it; what came of it, in a line. What it says is in a file beside its folder."""
+    folder: Path = arguments.out / training.name
+    if (folder / RESULT).exists():
         return "done"
     if training.teacher and not (arguments.out / training.teacher / RESULT).exists():
         return f"not begun: its teacher {training.teacher} is not done"
     left = deadline - time.monotonic()
     if left < LEAST_SECONDS:
-        return f"no time was left ({progress(arguments.out / training.name)})"
-    process = subprocess.Popen(command(training, arguments), stderr=subprocess.PIPE, text=True)
-    try:
-        said = process.communicate(timeout=left)[1]
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)  # it says how to go on, and leaves the last saved state
-        process.communicate()
-        return f"stopped: time ({progress(arguments.out / training.name)})"
+        return f"no time was left ({progress(folder)})"
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    log = arguments.out / f"{training.name}.log"
+    with log.open("ab") as file:
+        process = subprocess.Popen(command(training, arguments), stderr=file, env=environment())
+        try:
+            process.wait(left)
+        except subprocess.TimeoutExpired:
+            return f"stopped: time ({progress(folder)})"
+        finally:
+            process.kill()  # nothing if it is over; else what it has saved is enough to go on from
+            process.wait()
     if process.returncode:
-        return f"failed: {next((s for s in said.splitlines() if s.startswith('error:')), said[-300:].strip())}"
+        lines = log.read_text(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
+        return f"failed: {lines[-1]}"
     return "done"
 
 

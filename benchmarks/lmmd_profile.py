@@ -59,7 +59,7 @@ _UNITS = {
 }
 CALL = """
 import sys
-sys.path.insert(0, "benchmarks")
+sys.path.insert(0, {folder!r})
 import torch
 from lmmd_contenders import contender, lmmd_step, random_problem
 step = lmmd_step(contender("fdan_edge"), random_problem(({faces}, {voices}), 256, 7, torch.{dtype}, "cuda"))
@@ -72,7 +72,8 @@ torch.cuda.profiler.stop()
 """
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Profile every size; gives the exit code, 1 where none gave anything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--sizes", nargs="+", default=["32+32", "512+512", "16384+16384"], metavar="FACES+VOICES")
@@ -104,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("\n".join(table(size, result["sizes"][size])), flush=True)
         if arguments.out:
             write_json(arguments.out, result)
+    return int(all("error" in made for made in result["sizes"].values()))
 
 
 def find_ncu() -> str | None:
@@ -143,7 +145,7 @@ def profiled(ncu: str, size: str, dtype: str) -> list[dict[str, Any]]:
         FdanEdgeError: ncu failed; many machines let only root read the counters.
     """
     faces, _, voices = size.partition("+")
-    code = CALL.format(faces=int(faces), voices=int(voices), dtype=dtype)
+    code = CALL.format(folder=str(Path(__file__).parent), faces=int(faces), voices=int(voices), dtype=dtype)
     command = [ncu, "--csv", "--page", "raw", "--clock-control", "none", "--profile-from-start", "off"]
     command += ["--print-units", "base", "--metrics", ",".join(METRICS), sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -214,4 +216,4 @@ def _told(value: float | None, form: str, scale: float = 1) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,7 +11,7 @@ Sections, of which `--only` chooses some; what an earlier run wrote of the other
     resume   a small training killed at random moments with SIGKILL, against one that was left alone
     start    seconds from the command to the first step, with a warm cache
     epoch    seconds of an epoch of mobilenet_v2, faces at 48x48: all trained, and the first stages frozen
-    scaling  seconds of an epoch with 1 and with 2 processes of one thread
+    scaling  the same with 1 and with 2 processes of one thread
 
 Without `--speech` and `--faces` the project's own synthetic corpus is used.
 """
@@ -32,9 +32,9 @@ from typing import Any
 
 import torch
 import training_runs as runs
+from sources import absolute_source
 from training_steps import WAYS, Measure
 
-from fdan_edge.corpora import parse_source
 from fdan_edge.files import write_json
 from fdan_edge.machine import busy, machine
 
@@ -53,18 +53,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = arguments.out or HERE / "results" / f"training-{'gpu' if device == 'cuda' else 'cpu'}.json"
     result: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
 
-    def keep(name: str, made: dict[str, Any]) -> None:
+    def keep(name: str, made: dict[str, Any], *, unfinished: bool = False) -> None:
         origin = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine()}
         corpora = {name: getattr(arguments, name).partition(":")[0] for name in ("speech", "faces")}
-        result[name] = {**made, **origin, **corpora}
+        result.pop(f"unfinished {name}", None)
+        result[f"unfinished {name}" if unfinished else name] = {**made, **origin, **corpora}
         write_json(out, result)
 
     sections: dict[str, Callable[[], dict[str, Any]]] = {
-        "steps": lambda: steps(arguments, device, _say, lambda made: keep("steps", made)),
+        "steps": lambda: steps(arguments, device, _say, lambda made: keep("steps", made, unfinished=True)),
         "resume": lambda: runs.resume(arguments.kills, _say),
         "start": lambda: runs.start(arguments.speech, arguments.faces, arguments.rounds, _say),
         "epoch": lambda: runs.epoch(arguments.speech, arguments.faces, _say),
-        "scaling": lambda: runs.scaling(_say),
+        "scaling": lambda: runs.scaling(arguments.speech, arguments.faces, _say),
     }
     for name in arguments.only:
         _say(f"{name} ... {busy()}")
@@ -75,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--speech", type=_absolute, default="synthetic:", help="corpus:path")
-    add("--faces", type=_absolute, default="synthetic:", help="corpus:path")
+    add("--speech", type=absolute_source, default="synthetic:", help="corpus:path")
+    add("--faces", type=absolute_source, default="synthetic:", help="corpus:path")
     add("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     add("--backbones", nargs="+", default=["mobilenet_v2"], help="e.g. mobilenet_v2 resnet34")
     add("--ways", nargs="+", choices=WAYS, default=[way for way in WAYS if way != "pictures"])
@@ -88,11 +89,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--kills", type=int, default=2)
     add("--out", type=Path, help="default: benchmarks/results/training-cpu.json, or -gpu")
     return parser.parse_args(argv)
-
-
-def _absolute(words: str) -> str:
-    source = parse_source(words)
-    return f"{source.corpus}:{source.path.resolve() if source.path else ''}"
 
 
 def _say(text: str) -> None:

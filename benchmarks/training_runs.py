@@ -128,9 +128,9 @@ def epoch(speech: str, faces: str, say: Say, epochs: int = 4) -> dict[str, Any]:
     return {"line": line, "ways": found}
 
 
-def scaling(say: Say, epochs: int = 3) -> dict[str, Any]:
-    """How many times as fast 2 processes are as 1, with the same batch in all."""
-    words = [*SYNTHETIC, *_settings([*TINY, "batch_size=64", "face_batch_size=64", f"epochs={epochs}"])]
+def scaling(speech: str, faces: str, say: Say, epochs: int = 3) -> dict[str, Any]:
+    """How many times as fast 2 processes of one thread are as 1, with the same batch in all."""
+    words = ["--speech", speech, "--faces", faces, *_settings([*NATIVE, "threads=1", f"epochs={epochs}"])]
     found = {}
     for n in (1, 2):
         launch = [word.format(n=n) for word in LAUNCH] + COMMAND[1:]

@@ -29,6 +29,10 @@ _ENERGY_SECONDS = 2.0  # the counter of a card moves a few times a second only
 #: What runs a target's artifacts besides its preferred runtime.
 _ALSO = {"cuda": ("tensorrt",), "rtx": ("onnxruntime-cuda",)}
 
+#: Only where named: the driver does not say whether PyTorch can use its GPU, and its compiler takes a minute for
+#: every batch size and in every cold start.
+_ASKED_FOR = ("torch-cuda", "torch-compile")
+
 #: Seconds of the calls of each block.
 Blocks = list[list[float]]
 
@@ -114,8 +118,7 @@ def chosen(
     Raises:
         BundleError: nothing is left.
     """
-    # PyTorch's compiler takes a minute for every size, and in every cold start.
-    found = [one for one in variants(target) if one.runtime != "torch-compile" or one.runtime in runtimes]
+    found = [one for one in variants(target) if one.runtime not in _ASKED_FOR or one.runtime in runtimes]
     kept = [
         one
         for one in found

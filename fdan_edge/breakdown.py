@@ -1,7 +1,7 @@
 """Where the time of a prediction goes: front end, copies, network, host. Imports no torch.
 
 Each runtime tells in its own way. ONNX Runtime's profiler times every node of the graph, and nodes have the names
-of their modules; TensorRT and ONNX Runtime on CUDA are timed around their copies; PyTorch by hooks.
+of their modules; what runs on a GPU is timed around its copies; PyTorch on the CPU by hooks.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ __all__ = [
     "open_runner",
     "open_stream_runner",
     "variants",
+    "why_not",
 ]
 
 #: Of bundles and files, the preferred first.
@@ -365,8 +366,10 @@ def _open_tensorrt(source: _Source, flavour: str, rebuild: bool) -> Runner:
 def _open_run(path: Path, threads: int, precision: str | None, runtime: str | None) -> Runner:
     runtime = runtime or "torch"
     if runtime not in _TORCH or (precision and precision not in _TORCH[runtime]):
+        valid = ", ".join(f"{name} ({' or '.join(of)})" for name, of in _TORCH.items())
         raise BundleError(
-            f"{path}: is a run folder, which PyTorch runs as it is; `fdan-edge export` makes a bundle"
+            f"{path}: is a run folder, which {runtime} does not run{f' in {precision}' if precision else ''}; "
+            f"valid: {valid}; `fdan-edge export` makes a bundle for other runtimes"
         )
     try:
         import torch

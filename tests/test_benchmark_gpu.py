@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -82,13 +83,25 @@ def test_a_step_that_hangs_is_stopped(gpu: ModuleType) -> None:
     assert (step.log, step.failed) == ("begun", True)
 
 
+def test_what_a_stopped_step_has_started_is_stopped_too(gpu: ModuleType, tmp_path: Path) -> None:
+    """Else it would go on using the GPU that the next step measures."""
+    child = f"import time; time.sleep(3); open({str(tmp_path / 'late')!r}, 'w')"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    step = gpu.Step("training", [sys.executable, "-c", code], 2.2)
+    gpu.run(step, later(), quiet)
+    assert step.outcome.startswith("stopped")
+    time.sleep(3)
+    assert not (tmp_path / "late").exists()
+
+
 def test_what_is_missing_or_too_late_is_passed_over_with_its_reason(gpu: ModuleType) -> None:
+    said: list[str] = []
     absent = gpu.Step("racecheck", ["compute-sanitizer"], 60, "compute-sanitizer is not installed")
-    gpu.run(absent, later(), quiet)
+    gpu.run(absent, later(), said.append)
     late = gpu.Step("lmmd", [sys.executable, "-c", ""], 60)
-    gpu.run(late, time.monotonic() + 1, quiet)
+    gpu.run(late, time.monotonic() + 1, said.append)
     assert [step.outcome for step in (absent, late)] == ["not run", "not run"]
-    assert [step.log for step in (absent, late)] == ["compute-sanitizer is not installed", "no time was left"]
+    assert said == ["racecheck: not run: compute-sanitizer is not installed", "lmmd: not run: no time was left"]
     assert not absent.failed
 
 
@@ -157,7 +170,7 @@ def test_a_training_step_says_which_packages_it_lacks(gpu: ModuleType, monkeypat
     monkeypatch.setitem(gpu.NEEDS, "adaptation_step", ("numpy", "no_such_module", "nor_this"))
     step = gpu.steps(ROOT / "x.json")[5]
     gpu.run(step, later(), quiet)
-    assert (step.outcome, step.log) == ("not run", "not installed: no_such_module, nor_this")
+    assert (step.outcome, step.missing) == ("not run", "not installed: no_such_module, nor_this")
 
 
 def test_tables_show_what_the_benchmarks_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -201,7 +214,7 @@ def test_the_other_tables_show_what_their_benchmarks_write() -> None:
 
 
 def test_a_second_call_goes_on_where_the_first_one_ended(
-    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is done stays as long as the sources are the same; --only and --again do as they say."""
     counts = tmp_path / "counts"
@@ -223,7 +236,9 @@ def test_a_second_call_goes_on_where_the_first_one_ended(
     assert ran() == "wrong"
     assert ran("--only", "good") == "good"
     assert ran("--again") == "good wrong"
-    monkeypatch.setattr(gpu, "sources", lambda: "others")
+    monkeypatch.setattr(gpu, "sources", lambda _step: "others")
+    assert ran("--minutes", "0") == ""
+    assert re.search(r"good +ok +0 s +of other sources\n", capsys.readouterr().out)
     assert ran() == "good wrong"
     outcomes = {step["name"]: step["outcome"] for step in json.loads((tmp_path / "x.json").read_text())["steps"]}
     assert outcomes == {"good": "ok", "wrong": "exit code 1"}
@@ -243,14 +258,37 @@ def test_what_was_measured_stays_where_a_later_call_has_no_time(gpu: ModuleType,
     gpu.recall([later_step], out)  # passed over
 
 
-def test_ops_that_are_not_there_are_built_again(
-    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_ops_are_built_where_there_are_none_for_a_gpu(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = gpu.Step("build", [], 60, outcome="ok", sources=gpu.sources())
-    assert gpu.is_done(build)
-    (tmp_path / "fdan_edge").mkdir()
+    build = gpu.Step("build", ["x"], 60, outcome="ok")
+    build.sources = gpu.sources(build)
+    for there in (True, False):
+        monkeypatch.setattr(gpu, "is_built", lambda there=there: there)
+        assert gpu.is_done(build) is there
+
+
+def test_a_step_depends_on_what_it_runs(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The package, its own script and what that imports beside it; not another step's script."""
+    files = {
+        "fdan_edge/a.py": "1",
+        "setup.py": "1",
+        "benchmarks/one.py": "import json\nfrom two import x\n",
+        "benchmarks/two.py": "x = 1",
+        "benchmarks/three.py": "1",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
     monkeypatch.setattr(gpu, "ROOT", tmp_path)
-    assert not gpu.is_done(build)
+    step = gpu.Step("one", [sys.executable, "benchmarks/one.py", "--steps", "3"], 60)
+    seen = [gpu.sources(step)]
+    for name in files:
+        (tmp_path / name).write_text(files[name] + "\n# changed")
+        seen.append(gpu.sources(step))
+    assert [a != b for a, b in itertools.pairwise(seen)] == [True, True, True, True, False]
+    monkeypatch.setattr(gpu, "gpu_name", lambda: "another")
+    assert gpu.sources(step) != seen[-1]
 
 
 def test_the_report_is_written_and_the_exit_code_tells(

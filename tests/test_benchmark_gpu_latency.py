@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from fdan_edge import bundle
+from fdan_edge import bundle, fingerprint, runners
 from fdan_edge.bench import time_block
 from fdan_edge.roofline import CARDS, card_of
 from fdan_edge.runners import variants, why_not
@@ -44,6 +44,14 @@ def test_everything_of_a_processor(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "best at batch 1" in capsys.readouterr().out
 
 
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine has."""
+    monkeypatch.setattr(runners, "find_gpu", lambda: None)
+    monkeypatch.setattr(fingerprint, "find_gpu", lambda: None)
+
+
+@pytest.mark.usefixtures("no_gpu")
 def test_files_of_a_gpu(tmp_path: Path) -> None:
     """Bundle and run are whole: everything that opens bundles opens them; classic TensorRT builds on its card."""
     run = script.untrained(tmp_path / "run", [*SMALL, "weights=none"])
@@ -85,12 +93,45 @@ def test_one_way_that_fails_leaves_the_others(model: script.Model, monkeypatch: 
 
     monkeypatch.setattr(script, "time_block", fails)
     arguments = script._parser().parse_args(words("--runs", "5", "--batches", "2", "--runtimes", *script.ON_CPU))
-    made = script.measured(model, arguments, None)
+    kept: list[dict[str, Any]] = []
+    script.measured(model, arguments, None, kept.append)
+    (made,) = kept
     assert [row["runtime"] for row in made["rows"]] == ["torch"]
     assert made["left_out"] == ["fp32 by onnxruntime-cpu, batch 2: out of memory"]
     assert (made["best"], made["met"]) == (None, None)
 
 
+def test_without_eager_there_is_no_ratio(model: script.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(runner: Any, heard: Any, calls: int) -> list[float]:
+        if runner.name.startswith("PyTorch"):
+            raise RuntimeError("refused")
+        return time_block(runner, heard, calls)
+
+    monkeypatch.setattr(script, "time_block", fails)
+    arguments = script._parser().parse_args(words("--runs", "5", "--batches", "1", "--runtimes", *script.ON_CPU))
+    kept: list[dict[str, Any]] = []
+    script.measured(model, arguments, None, kept.append)
+    assert [row["ratio"] for row in kept[0]["rows"]] == [None]
+    assert kept[0]["met"] is None
+    assert " - " in script.table("m", kept[0])[1]
+
+
+def test_what_is_compiled_comes_last(model: script.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its own batch sizes, beside eager, which is in the rows once."""
+    names = ("torch-cuda", "torch-compile")
+    eager, compiled = (Variant(str(model.run), "", "fp32", name) for name in names)
+    with TorchRunner(model.run) as runner:
+        ways = [(eager, runner), (compiled, runner)]
+        monkeypatch.setattr(script, "opened", lambda *_: ways)
+        arguments = script._parser().parse_args(words("--runs", "5", "--batches", "1", "2"))
+        kept: list[dict[str, Any]] = []
+        script.measured(model, arguments, None, kept.append)
+    rows = [(row["runtime"], row["batch"]) for row in kept[-1]["rows"]]
+    assert rows == [("torch-cuda", 1), ("torch-cuda", 2), ("torch-compile", 1)]
+    assert [len(made["rows"]) for made in kept] == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("no_gpu")
 def test_what_cannot_run_says_why(model: script.Model) -> None:
     left_out: list[str] = []
     with ExitStack() as stack:

@@ -77,12 +77,13 @@ def test_every_size_has_kernels_or_a_reason(
 
     monkeypatch.setattr(subprocess, "run", started)
     out = tmp_path / "profile.json"
-    script.main(["--sizes", "32+32", "7+9", "--dtype", "bfloat16", "--out", str(out)])
+    assert script.main(["--sizes", "32+32", "7+9", "--dtype", "bfloat16", "--out", str(out)]) == 0
     assert all("torch.bfloat16" in code for code in codes)
     made = json.loads(out.read_text())["sizes"]
     assert [k["kernel"][:5] for k in made["32+32"]["kernels"]] == ["Begin", "void "]
     assert made["7+9"] == {"error": "ncu gave nothing: ==ERROR== ERR_NVGPUCTRPERM"}
     assert "ERR_NVGPUCTRPERM" in capsys.readouterr().out
+    assert script.main(["--sizes", "7+9"]) == 1  # nothing was measured
 
 
 def test_a_program_that_fails_under_ncu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,11 +94,13 @@ def test_a_program_that_fails_under_ncu(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_profiled_program_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run here on the CPU, the profiler's marks standing for nothing."""
-    monkeypatch.syspath_prepend(str(Path(script.__file__).parent))
+    monkeypatch.setattr(sys, "path", [*sys.path])
     calls: list[str] = []
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("wait"))
     monkeypatch.setattr(torch.cuda.profiler, "start", lambda: calls.append("start"))
     monkeypatch.setattr(torch.cuda.profiler, "stop", lambda: calls.append("stop"))
-    code = script.CALL.format(faces=5, voices=6, dtype="float32").replace('"cuda"', '"cpu"')
+    code = script.CALL.format(
+        folder=str(Path(script.__file__).parent), faces=5, voices=6, dtype="float32"
+    ).replace('"cuda"', '"cpu"')
     exec(compile(code, "call", "exec"), {})
     assert calls == ["wait", "start", "wait", "stop"]

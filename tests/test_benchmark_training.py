@@ -201,11 +201,25 @@ def test_what_a_stopped_run_has_measured_stays(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(script, "_in_a_process", until_stopped)
     out = tmp_path / "training.json"
+    out.write_text(json.dumps({"steps": "of before"}))
     with pytest.raises(KeyboardInterrupt):
         script.main(["--only", "steps", "--ways", "recipe", "ours", "ceiling", "--out", str(out)])
-    made = json.loads(out.read_text())["steps"]["backbones"]["mobilenet_v2"]
+    written = json.loads(out.read_text())
+    assert written["steps"] == "of before"
+    made = written["unfinished steps"]["backbones"]["mobilenet_v2"]
     assert made["ratios"] == {"ours": {"times_recipe": 4.0}}
     assert made["ways"]["ceiling"] == {"error": "not run"}
+    monkeypatch.setattr(script, "_in_a_process", lambda _: row(100))
+    script.main(["--only", "steps", "--ways", "ours", "--out", str(out)])
+    written = json.loads(out.read_text())
+    assert written.keys() == {"steps"}
+    assert "mobilenet_v2" in written["steps"]["backbones"]
+
+
+def test_a_corpus_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        script.main(["--speech", "ravdes:/data"])
+    assert "argument --speech: unknown corpus 'ravdes'" in capsys.readouterr().err
 
 
 def test_a_failed_process_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:

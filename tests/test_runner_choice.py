@@ -463,7 +463,7 @@ def test_other_wishes(make: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"no artifact 'int8'; it holds fp32 \(model\.onnx\)$"):
         open_runner(folder, artifact="int8")
     (tmp_path / "run.toml").write_text("")
-    with pytest.raises(BundleError, match="is a run folder, which PyTorch runs as it is"):
+    with pytest.raises(BundleError, match="is a run folder, which onnxruntime-cpu does not run; valid: torch"):
         open_runner(tmp_path, runtime="onnxruntime-cpu")
     with pytest.raises(
         BundleError, match=f"an engine runs as a part of its bundle only; name the folder {folder}"

@@ -12,8 +12,9 @@ import torch
 from training_parts import CLASSES, trainer
 
 from fdan_edge import checkpoint, runners
-from fdan_edge.bench import chosen
+from fdan_edge.bench import Plan, bench, chosen
 from fdan_edge.breakdown import breakdown
+from fdan_edge.cli import show_bench
 from fdan_edge.errors import BundleError
 from fdan_edge.fingerprint import Gpu
 from fdan_edge.runner import COMPUTE, COPY_IN, COPY_OUT
@@ -62,12 +63,13 @@ def test_what_is_compiled_is_all_of_it(run: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_gpu_brings_more_ways(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "find_gpu", lambda: None)
     assert variants(run) == [Variant(str(run), "", "fp32", "torch")]
     monkeypatch.setattr(runners, "find_gpu", lambda: Gpu("9.0", "13.0", 1 << 37))
     found = variants(run)
     assert [(v.runtime, v.precision) for v in found] == [("torch", "fp32"), *ON_CUDA]
-    assert [v.runtime for v in chosen(str(run))] == ["torch", "torch-cuda", "torch-cuda"]
-    assert [v.runtime for v in chosen(str(run), precisions=["fp16"], foreign=True)] == ["torch-cuda"]
+    assert [v.runtime for v in chosen(str(run), foreign=True)] == ["torch"]
+    assert [v.precision for v in chosen(str(run), ["torch-cuda"])] == ["fp32", "fp16"]
     assert [v.runtime for v in chosen(str(run), ["torch-compile"], ["fp16"])] == ["torch-compile"]
     assert [v.wish for v in found[:3]] == ["fp32", "fp32", "fp16"]
 
@@ -79,14 +81,34 @@ def test_a_gpu_that_pytorch_cannot_use(run: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "wish", [{"artifact": "int8"}, {"artifact": "fp16"}, {"runtime": "onnxruntime-cuda"}, {"artifact": "m.onnx"}]
+    ("wish", "told"),
+    [
+        ({"artifact": "fp16"}, "which torch does not run in fp16"),
+        ({"artifact": "m.onnx"}, "which torch does not run in m.onnx"),
+        ({"runtime": "onnxruntime-cuda"}, "which onnxruntime-cuda does not run"),
+        ({"runtime": "torch-cuda", "artifact": "int8"}, "which torch-cuda does not run in int8"),
+    ],
 )
-def test_what_a_run_folder_does_not_have(run: Path, wish: dict[str, str]) -> None:
-    with pytest.raises(BundleError, match="is a run folder, which PyTorch runs as it is; `fdan-edge export`"):
+def test_what_a_run_folder_does_not_have(run: Path, wish: dict[str, str], told: str) -> None:
+    valid = (
+        r"valid: torch \(fp32\), torch-cuda \(fp32 or fp16\), torch-compile \(fp32 or fp16\); `fdan-edge export`"
+    )
+    with pytest.raises(BundleError, match=f"is a run folder, {told}; {valid}"):
         open_runner(run, **wish)  # type: ignore[arg-type]
 
 
+def test_rows_of_two_precisions_have_two_names(run: Path) -> None:
+    """A run folder has no artifacts to tell them apart by."""
+    with TorchRunner(run) as one, TorchRunner(run, precision="fp16") as other:
+        ways = [(Variant(str(run), "", name, "torch-cuda"), r) for name, r in (("fp32", one), ("fp16", other))]
+        rows = [timed.row for timed in bench(ways, Plan(runs=5, starts=0))]
+    text = str(show_bench.latency_table(rows))
+    assert "fp32 torch-cuda" in text
+    assert "fp16 torch-cuda" in text
+
+
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("default")  # PyTorch 2.11's compiler advises TF32
 @pytest.mark.parametrize(("runtime", "precision"), ON_CUDA)
 def test_on_a_gpu(run: Path, runtime: str, precision: str) -> None:
     """Near the CPU's, by TF32 or halves, and the same again; the times of its parts are told."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.text import Text
 
@@ -14,6 +14,9 @@ from fdan_edge.errors import printable
 from fdan_edge.machine import one_line
 from fdan_edge.roofline import CARDS, NOTE, Card, Estimate
 from fdan_edge.versus import Pair
+
+#: Target, artifact, precision and runtime of a row: a run folder has no artifacts, but precisions.
+_Key: TypeAlias = tuple[str, str, str, str]
 
 _NOTES = {
     "RTF": "RTF: p50 over the audio's length",
@@ -137,14 +140,14 @@ def _letters(rows: Sequence[Latency]) -> dict[str, str]:
     return {target: chr(ord("A") + i) if len(targets) > 1 else "" for i, target in enumerate(targets)}
 
 
-def _names(rows: Sequence[Latency]) -> dict[tuple[str, str, str], str]:
+def _names(rows: Sequence[Latency]) -> dict[_Key, str]:
     """What each row is called: its target's letter, precision and runtime."""
     letters = _letters(rows)
     return {_key(row): f"{letters[row.target]} {_kind(row)} {row.runtime}".strip() for row in rows}
 
 
-def _key(row: Latency) -> tuple[str, str, str]:
-    return row.target, row.artifact, row.runtime
+def _key(row: Latency) -> _Key:
+    return row.target, row.artifact, row.precision, row.runtime
 
 
 def _kind(row: Latency) -> str:
@@ -228,7 +231,7 @@ def _estimates(found: Sequence[Estimate]) -> Table:
     return Table(f"{NOTE}: rooflines", head, rows, notes)
 
 
-def _pair(pair: Pair, names: dict[tuple[str, str, str], str]) -> list[str]:
+def _pair(pair: Pair, names: dict[_Key, str]) -> list[str]:
     one, other = (names[_key(row)] for row in (pair.one, pair.other))
     others = [
         f"{name.replace('_', ' ')} {ratio:.2f}" for name, ratio in pair.others().items() if ratio is not None
@@ -240,9 +243,7 @@ def _pair(pair: Pair, names: dict[tuple[str, str, str], str]) -> list[str]:
     ]
 
 
-def _checks(
-    checks: Sequence[tuple[Latency, Estimate]], here: Card | None, names: dict[tuple[str, str, str], str]
-) -> list[str]:
+def _checks(checks: Sequence[tuple[Latency, Estimate]], here: Card | None, names: dict[_Key, str]) -> list[str]:
     """How the same model does where there is a clock."""
     if here is None or not checks:
         return []

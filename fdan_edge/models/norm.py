@@ -66,7 +66,7 @@ class BatchNormAct(nn.BatchNorm2d):
         shared = self.group_wide and self.training and dist.is_initialized() and dist.get_world_size() > 1
         if shared:
             return cast("Tensor", _uncompiled(self, x))
-        if self.training and served(x) and not torch.compiler.is_compiling():
+        if self.training and served(x) and self._is_single and not torch.compiler.is_compiling():
             return self.normalise(x, shared=False)
         return ACTIVATIONS[self.act](super().forward(x))
 
@@ -87,11 +87,16 @@ class BatchNormAct(nn.BatchNorm2d):
         bias = torch.zeros_like(moments[0], dtype=torch.float32) if self.bias is None else self.bias
         return cast("Tensor", _Normalise.apply(x, weight, bias, moments, (rows, self.eps, self.act, shared)))
 
+    @property
+    def _is_single(self) -> bool:
+        """Whether parameters and running statistics are float32, as the compiled ops have them."""
+        return all(t is None or t.dtype == torch.float32 for t in (self.weight, self.running_mean))
+
     def _as_it_is(self, x: Tensor) -> Tensor:
         mean, variance = self.running_mean, self.running_var
         assert mean is not None
         assert variance is not None
-        if served(x) and not x.requires_grad and self.affine:
+        if served(x) and self._is_single and not x.requires_grad and self.affine:
             moments, act = torch.stack([mean, variance]).double(), list(ACTIVATIONS).index(self.act)
             made: Tensor = torch.ops.fdan_edge.norm_apply(x, moments, 1, self.weight, self.bias, self.eps, act)
             return made

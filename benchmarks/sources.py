@@ -1,0 +1,17 @@
+"""Corpora on the command lines of benchmarks."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+
+from fdan_edge.corpora import parse_source
+from fdan_edge.errors import FdanEdgeError
+
+
+def absolute_source(words: str) -> str:
+    """`corpus:path` with an absolute path; a `type` of argparse."""
+    try:
+        source = parse_source(words)
+    except FdanEdgeError as error:
+        raise ArgumentTypeError(str(error)) from None
+    return f"{source.corpus}:{source.path.resolve() if source.path else ''}"
