@@ -1,7 +1,7 @@
 """Batch normalisation with ReLU6 in training on the CPU: PyTorch's two modules against the compiled ops.
 
     python benchmarks/norm.py --out benchmarks/results/norm.json
-    python benchmarks/norm.py --threads 1 --steps 5
+    python benchmarks/norm.py --threads 1 --steps 5 --format bfloat16
 
 First forward and backward of one layer, in channels-last order; then whole training steps of two MobileNetV2, of
 32 log-mels of 128x188 and of 32 faces of 48x48, with AdamW. Contenders take turns call by call; `ratio` is the
@@ -33,6 +33,7 @@ SHAPES = ((32, 96, 64, 94), (32, 144, 32, 47), (32, 32, 64, 94), (32, 960, 4, 6)
 #: Before the ops were written: they should take half of the 248 ms that a step of 750 had for these layers.
 PREDICTION = {"layer": 2.0, "step": 1.2}
 PLAIN = "pytorch"
+FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def main() -> None:
@@ -41,6 +42,7 @@ def main() -> None:
         "--steps", type=int, default=15, help="whole steps timed of each; of a layer four times as many"
     )
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as torch chooses")
+    parser.add_argument("--format", choices=FORMATS, default="float32", help="of numbers; bfloat16 by autocast")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if not NATIVE_TYPES:
@@ -53,14 +55,15 @@ def main() -> None:
         "machine": machine(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "format": arguments.format,
         "predicted_ratio": PREDICTION,
         "layers": {},
     }
     for shape in SHAPES:
         name = "x".join(map(str, shape))
-        result["layers"][name] = by_turns(layers(shape), 4 * arguments.steps)
+        result["layers"][name] = by_turns(layers(shape, FORMATS[arguments.format]), 4 * arguments.steps)
         print(name, result["layers"][name], flush=True)
-    result["steps"] = by_turns(steps(), arguments.steps)
+    result["steps"] = by_turns(steps(FORMATS[arguments.format]), arguments.steps)
     print("step", result["steps"], flush=True)
     result["load_after"] = machine()["load"]
     if arguments.out:
@@ -96,10 +99,10 @@ def _ratio(others: list[float], own: list[float]) -> float:
     return round(statistics.median(a / b for a, b in zip(others, own, strict=True)), 3)
 
 
-def layers(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
+def layers(shape: tuple[int, ...], dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     """Forward and backward of one layer, both ways."""
     torch.manual_seed(0)
-    x, slopes = (torch.randn(shape).to(memory_format=torch.channels_last) for _ in range(2))
+    x, slopes = (torch.randn(shape, dtype=dtype).to(memory_format=torch.channels_last) for _ in range(2))
     x.requires_grad_()
 
     def call(layer: nn.Module) -> Callable[[], object]:
@@ -114,7 +117,7 @@ def layers(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
     return {PLAIN: call(plain), "fused": call(BatchNormAct(shape[1], "relu6"))}
 
 
-def steps() -> dict[str, Callable[[], object]]:
+def steps(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     """Whole steps: PyTorch's own modules, with fused normalisation, and with `convolution` as well."""
     made = {}
     left_out = {PLAIN: ("fuse", "suit_cpu"), "fused": ("suit_cpu",), "fused, convolutions": ()}
@@ -122,7 +125,7 @@ def steps() -> dict[str, Callable[[], object]]:
         with contextlib.ExitStack() as stack:
             for function in functions:
                 stack.enter_context(mock.patch.object(backbones, function, _as_it_is))
-            made[name] = step()
+            made[name] = step(dtype)
     return made
 
 
@@ -130,7 +133,7 @@ def _as_it_is(network: nn.Module) -> nn.Module:
     return network
 
 
-def step() -> Callable[[], object]:
+def step(dtype: torch.dtype) -> Callable[[], object]:
     torch.manual_seed(0)
     sides = [(1, (128, 188)), (3, (48, 48))]
     networks = nn.ModuleList(backbones.build_backbone("mobilenet_v2", None, channels)[0] for channels, _ in sides)
@@ -142,8 +145,9 @@ def step() -> Callable[[], object]:
 
     def run() -> None:
         optimizer.zero_grad(set_to_none=True)
-        made = [head(network(x)) for network, head, x in zip(networks, heads, inputs, strict=True)]
-        loss = sum(nn.functional.cross_entropy(logits, labels) for logits in made)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            made = [head(network(x)) for network, head, x in zip(networks, heads, inputs, strict=True)]
+        loss = sum(nn.functional.cross_entropy(logits.float(), labels) for logits in made)
         assert isinstance(loss, Tensor)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -15,7 +15,8 @@ import torch
 from fdan_edge import bundle, fingerprint, runners
 from fdan_edge.bench import time_block
 from fdan_edge.roofline import CARDS, card_of
-from fdan_edge.runners import variants, why_not
+from fdan_edge.runners import Variant, variants, why_not
+from fdan_edge.torch_runner import TorchRunner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import gpu_latency as script

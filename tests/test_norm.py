@@ -42,7 +42,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return cast("str", request.param)
 
 
-@pytest.fixture(params=[0, 2] if norm.NATIVE_TYPES else [])
+@pytest.fixture(params=[0, 1, 2] if norm.NATIVE_TYPES else [])
 def level(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.ops.fdan_edge.cpu_level(request.param)
     yield
