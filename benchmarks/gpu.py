@@ -105,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     gpu = gpu_name()
     if gpu is None:
-        print("error: no CUDA GPU that this PyTorch can use: python3 -c 'import torch; torch.cuda.init()'")
+        why = f"{sys.executable} -c 'import torch; torch.cuda.init()'"
+        print(f"error: no CUDA GPU that this PyTorch can use; this says why: {why}")
         return 2
     out: Path = options.out or ROOT / "benchmarks" / "results" / f"{slug(gpu)}.json"
     all_steps = steps(out)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("no CUDA GPU that this PyTorch can use")
+        parser.error("no CUDA GPU that this PyTorch can use; --device cpu times the processor")
     card = card_of(torch.cuda.get_device_name()) if arguments.device == "cuda" else calibrate()
     result: dict[str, Any] = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -99,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--targets", nargs=2, metavar=("RUN", "BUNDLE"), help="of one model; else --backbones are made")
     add("--backbones", nargs="+", default=["mobilenet_v2", "resnet34"])
     add("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    add("--runtimes", nargs="+", choices=RUNTIMES, help="default: all of the device")
-    add("--batches", nargs="+", type=int, default=list(BATCHES))
+    add("--runtimes", nargs="+", choices=RUNTIMES, metavar="NAME", help="default: all of the device")
+    add("--batches", nargs="+", type=_batch, default=list(BATCHES), metavar="N")
     add("--runs", type=int, default=200, help="timed calls of each way at each batch size")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="of the networks made")
     add("--out", type=Path, help="JSON")
@@ -285,24 +286,39 @@ def estimated(rows: Sequence[dict[str, Any]], target: Path, card: Card) -> list[
 
 def table(name: str, made: dict[str, Any]) -> list[str]:
     """For the terminal."""
-    lines = [f"{name + ', ms':<34} {'batch':>5} {'p50':>9} {'p95':>9} {'p99':>9} {'of eager':>9} {'estimate':>9}"]
-    shares = {(e["artifact"], e["runtime"], e["batch"]): e["share"] for e in made["estimates"]}
+    head = f"{name + ', ms':<34} {'batch':>5} {'p50':>9} {'p95':>9} {'p99':>9} {'of eager':>9}"
+    lines = [f"{head} {'compute':>9} {'roofline':>9}"]
+    checks = {(e["artifact"], e["runtime"], e["batch"]): e for e in made["estimates"]}
     for one in made["rows"]:
         way = f"{one['precision']} {one['runtime']}"
-        share = shares.get((one["artifact"], one["runtime"], one["batch"]))
-        told = "" if share is None else f"{share:.2f}"
+        check = checks.get((one["artifact"], one["runtime"], one["batch"]))
+        told = [f"{check[key]:.3f}" for key in ("measured", "estimate")] if check else ["", ""]
         ratio = f"{one['ratio'][0]:.3f}" if one["ratio"] else "-"
-        times = " ".join(f"{one[key]:>9.3f}" for key in ("p50", "p95", "p99"))
-        lines.append(f"{way:<34} {one['batch']:>5} {times} {ratio:>9} {told:>9}")
+        cells = [*(f"{one[key]:.3f}" for key in ("p50", "p95", "p99")), ratio, *told]
+        lines.append(f"{way:<34} {one['batch']:>5} " + " ".join(f"{cell:>9}" for cell in cells))
+    if checks:
+        lines.append(
+            "  compute: between the copies, on a processor the fastest call; roofline: estimate of the same"
+        )
     lines += [f"  not run: {line}" for line in made["left_out"]]
     if made["best"]:
-        told = "met" if made["met"] else "not met"
+        told_of = "met" if made["met"] else "not met"
         lines.append(
             f"  best at batch 1: {made['best']['way']}, {made['best']['ratio']:.3f} of PyTorch eager; "
-            f"at most {RATIO_TARGET:g} wanted: {told}"
+            f"at most {RATIO_TARGET:g} wanted: {told_of}"
         )
     return lines
 
 
+def _batch(word: str) -> int:
+    """A `type` of argparse."""
+    if not word.isdecimal() or not int(word):
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of windows; valid: 1 or more")
+    return int(word)
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FdanEdgeError as error:
+        sys.exit(f"error: {one_line(error)}")

@@ -59,7 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train what is not trained yet; gives the exit code, 1 where something failed."""
     arguments = _parser().parse_args(argv)
     deadline = time.monotonic() + 60 * arguments.minutes
-    name = slug(gpu_name() or "cpu")
+    gpu = gpu_name()
+    if gpu is None and not arguments.cpu:
+        print("error: no CUDA GPU that this PyTorch can use; --cpu trains on the processor, for days")
+        return 2
+    name = slug(gpu or "cpu")
     told: dict[str, str] = {}
     for training in TRAININGS:
         wanted = not arguments.only or training.name in arguments.only
@@ -74,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--speech", type=absolute_source, required=True, help="corpus:path")
     add("--faces", type=absolute_source, required=True, help="corpus:path")
+    add("--cpu", action="store_true", help="train without a GPU, for days")
     add("--out", type=Path, default=Path("runs/gpu"), help="of the run folders (default: %(default)s)")
     add("--results", type=Path, default=Path(__file__).parent / "results")
     add("--minutes", type=float, default=600, help="for all together (default: %(default)s)")
@@ -110,6 +115,7 @@ def train(training: Training, arguments: argparse.Namespace, deadline: float) ->
         return f"no time was left ({progress(folder)})"
     arguments.out.mkdir(parents=True, exist_ok=True)
     log = arguments.out / f"{training.name}.log"
+    print(f"{training.name}: its progress is in {log}", flush=True)
     with log.open("ab") as file:
         process = subprocess.Popen(command(training, arguments), stderr=file, env=environment())
         try:
@@ -121,7 +127,7 @@ def train(training: Training, arguments: argparse.Namespace, deadline: float) ->
             process.wait()
     if process.returncode:
         lines = log.read_text(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
-        return f"failed: {lines[-1]}"
+        return f"failed: {lines[-1].removeprefix('error: ')}"
     return "done"
 
 

@@ -14,4 +14,6 @@ def absolute_source(words: str) -> str:
         source = parse_source(words)
     except FdanEdgeError as error:
         raise ArgumentTypeError(str(error)) from None
+    if source.path and source.corpus != "synthetic" and not source.path.exists():  # that one is made there
+        raise ArgumentTypeError(f"{words}: no such folder")
     return f"{source.corpus}:{source.path.resolve() if source.path else ''}"

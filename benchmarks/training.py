@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     result: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
 
     def keep(name: str, made: dict[str, Any], *, unfinished: bool = False) -> None:
+        if unfinished and not arguments.out:  # what is published is not mixed with what may be stopped
+            return
         origin = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine()}
         corpora = {name: getattr(arguments, name).partition(":")[0] for name in ("speech", "faces")}
         result.pop(f"unfinished {name}", None)

@@ -125,12 +125,21 @@ def chosen(
         if (not runtimes or one.runtime in runtimes) and (not precisions or one.precision in precisions)
     ]
     if not kept:
-        there = ", ".join(f"{one.precision or one.artifact} by {one.runtime}" for one in found) or "nothing"
-        wish = " ".join([*precisions, *runtimes])
-        raise BundleError(f"{target}: nothing {f'of {wish} ' if wish else ''}runs on this machine; it has {there}")
+        raise BundleError(_nothing(target, found, runtimes, precisions))
     if foreign or runtimes or precisions:
         return kept
     return [one for one in kept if _is_meant(one)] or kept
+
+
+def _nothing(target: str, found: Sequence[Variant], runtimes: Sequence[str], precisions: Sequence[str]) -> str:
+    """One line that says what was wanted, what there is, and what helps."""
+    there = ", ".join(f"{one.precision or one.artifact} by {one.runtime}" for one in found) or "nothing"
+    wish = " ".join([*precisions, *runtimes])
+    line = f"{target}: nothing {f'of {wish} ' if wish else ''}runs on this machine; it has {there}"
+    if {*runtimes} & {*_ASKED_FOR}:
+        return f"{line}; {' and '.join(_ASKED_FOR)} want a run folder and a CUDA GPU"
+    is_run = (Path(target) / "run.toml").is_file()
+    return f"{line}; `fdan-edge export` makes bundles for more" if is_run else line
 
 
 def _is_meant(variant: Variant) -> bool:

@@ -42,7 +42,11 @@ def test_everything_of_a_processor(tmp_path: Path, capsys: pytest.CaptureFixture
     assert made["best"]["way"].endswith("by onnxruntime-cpu")
     assert [e["precision"] for e in made["estimates"]] == ["fp32", "fp32"]  # int8 peaks of this processor: unknown
     assert made["left_out"] == []
-    assert "best at batch 1" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "best at batch 1" in text
+    estimate = made["estimates"][0]
+    assert f"{estimate['measured']:.3f}" in text  # what the estimate is held against stands beside it
+    assert f"{estimate['estimate']:.3f}" in text
 
 
 @pytest.fixture
@@ -181,4 +185,7 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
         script.main([])
-    assert capsys.readouterr().err.endswith("error: no CUDA GPU that this PyTorch can use\n")
+    assert capsys.readouterr().err.endswith("can use; --device cpu times the processor\n")
+    with pytest.raises(SystemExit):
+        script.main(["--device", "cpu", "--batches", "0"])
+    assert "'0' is not a number of windows; valid: 1 or more" in capsys.readouterr().err

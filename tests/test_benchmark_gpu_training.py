@@ -57,7 +57,7 @@ def test_a_training_is_done_once_and_is_a_row(tmp_path: Path, monkeypatch: pytes
     made = json.loads((tmp_path / "results/folds-nvidia-x.json").read_text())
     assert made["outcomes"]["plain"] == "done"
     assert made["outcomes"]["student"] == "not begun: its teacher teacher is not done"
-    assert "unknown backbone 'none'" in made["outcomes"]["wrong"]
+    assert made["outcomes"]["wrong"].startswith("failed: unknown backbone 'none'")
     (row,) = made["rows"]
     assert row["name"] == "plain"
     assert row["pooled"]["n"] == 504  # every recording, once
@@ -73,6 +73,19 @@ def test_a_training_is_done_once_and_is_a_row(tmp_path: Path, monkeypatch: pytes
     made = json.loads((tmp_path / "results/folds-nvidia-x.json").read_text())
     assert made["outcomes"] == {"plain": "done", "later": "not asked for (0 folds begun, 0 epochs in all)"}
     assert [row["name"] for row in made["rows"]] == ["plain"]
+
+
+def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "gpu_name", lambda: None)
+        assert script.main(arguments(tmp_path)) == 2
+    assert capsys.readouterr().out == (
+        "error: no CUDA GPU that this PyTorch can use; --cpu trains on the processor, for days\n"
+    )
+    with pytest.raises(SystemExit):
+        script.main(["--speech", "ravdess:/no/such", "--faces", "synthetic:"])
+    assert capsys.readouterr().err.endswith("argument --speech: ravdess:/no/such: no such folder\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_time_stops_it_and_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

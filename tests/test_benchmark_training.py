@@ -216,6 +216,20 @@ def test_what_a_stopped_run_has_measured_stays(tmp_path: Path, monkeypatch: pyte
     assert "mobilenet_v2" in written["steps"]["backbones"]
 
 
+def test_what_is_published_is_not_mixed_with_what_may_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_measure: object) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "HERE", tmp_path)
+    monkeypatch.setattr(script, "_in_a_process", stopped)
+    (tmp_path / "results").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        script.main(["--only", "steps"])
+    assert not list((tmp_path / "results").iterdir())
+
+
 def test_a_corpus_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         script.main(["--speech", "ravdes:/data"])

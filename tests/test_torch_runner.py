@@ -74,6 +74,14 @@ def test_a_gpu_brings_more_ways(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [v.wish for v in found[:3]] == ["fp32", "fp32", "fp16"]
 
 
+def test_what_bench_says_where_there_is_no_gpu(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "find_gpu", lambda: None)
+    with pytest.raises(BundleError, match="torch-cuda and torch-compile want a run folder and a CUDA GPU"):
+        chosen(str(run), ["torch-cuda"])
+    with pytest.raises(BundleError, match=r"nothing of int8 .* has fp32 by torch; `fdan-edge export` makes"):
+        chosen(str(run), precisions=["int8"])
+
+
 def test_a_gpu_that_pytorch_cannot_use(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BundleError, match="torch-cuda needs a CUDA GPU that this PyTorch can use, and finds none"):
