@@ -90,35 +90,34 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> script.Model:
     )
 
 
-def test_one_way_that_fails_leaves_the_others(model: script.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def measured_without(model: script.Model, kind: str, why: str, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is measured at batch 1 where runners of a kind fail."""
+
     def fails(runner: Any, heard: Any, calls: int) -> list[float]:
-        if runner.name.startswith("ONNX"):
-            raise RuntimeError("out of memory\nand more")
+        if runner.name.startswith(kind):
+            raise RuntimeError(why)
         return time_block(runner, heard, calls)
 
-    monkeypatch.setattr(script, "time_block", fails)
-    arguments = script._parser().parse_args(words("--runs", "5", "--batches", "2", "--runtimes", *script.ON_CPU))
+    patch.setattr(script, "time_block", fails)
+    arguments = script._parser().parse_args(words("--runs", "5", "--batches", "1", "--runtimes", *script.ON_CPU))
     kept: list[dict[str, Any]] = []
     script.measured(model, arguments, None, kept.append)
     (made,) = kept
+    return made
+
+
+def test_one_way_that_fails_leaves_the_others(model: script.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = measured_without(model, "ONNX", "out of memory\nand more", monkeypatch)
     assert [row["runtime"] for row in made["rows"]] == ["torch"]
-    assert made["left_out"] == ["fp32 by onnxruntime-cpu, batch 2: out of memory"]
+    assert made["left_out"] == ["fp32 by onnxruntime-cpu, batch 1: out of memory"]
     assert (made["best"], made["met"]) == (None, None)
 
 
 def test_without_eager_there_is_no_ratio(model: script.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(runner: Any, heard: Any, calls: int) -> list[float]:
-        if runner.name.startswith("PyTorch"):
-            raise RuntimeError("refused")
-        return time_block(runner, heard, calls)
-
-    monkeypatch.setattr(script, "time_block", fails)
-    arguments = script._parser().parse_args(words("--runs", "5", "--batches", "1", "--runtimes", *script.ON_CPU))
-    kept: list[dict[str, Any]] = []
-    script.measured(model, arguments, None, kept.append)
-    assert [row["ratio"] for row in kept[0]["rows"]] == [None]
-    assert kept[0]["met"] is None
-    assert " - " in script.table("m", kept[0])[1]
+    made = measured_without(model, "PyTorch", "refused", monkeypatch)
+    assert [row["ratio"] for row in made["rows"]] == [None]
+    assert made["met"] is None
+    assert " - " in script.table("m", made)[1]
 
 
 def test_what_is_compiled_comes_last(model: script.Model, monkeypatch: pytest.MonkeyPatch) -> None:
