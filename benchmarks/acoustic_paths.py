@@ -16,17 +16,18 @@ from typing import Any
 
 import torch
 
-from fdan_edge import features
-from fdan_edge.checkpoint import load_run, load_split
 from fdan_edge.config import config_from_dict
-from fdan_edge.corpora import Item, Source, parse_source, read
-from fdan_edge.emotions import canonical
-from fdan_edge.evaluate import evaluate, read_speech
-from fdan_edge.files import write_json, write_text
-from fdan_edge.machine import machine
-from fdan_edge.progress import say
-from fdan_edge.torch_runner import TorchRunner
-from fdan_edge.train import spread
+from fdan_edge.data.corpora import Item, Source, parse_source, read
+from fdan_edge.data.labels import canonical
+from fdan_edge.data.speech import read_speech
+from fdan_edge.evaluation.evaluate import evaluate
+from fdan_edge.features import extract
+from fdan_edge.runs.run_folder import load_run, load_split
+from fdan_edge.runs.torch_runner import TorchRunner
+from fdan_edge.training.trainer import spread
+from fdan_edge.utils.files import write_json, write_text
+from fdan_edge.utils.machine import machine
+from fdan_edge.utils.progress import say
 
 BANK_PER_CLASS = 32
 
@@ -93,11 +94,11 @@ def _use_bank(runner: TorchRunner, train: list[Item], visual: list[Source]) -> N
     labels = torch.tensor([classes.index(item.emotion) for item in train])
     voices = [train[int(i)] for i in spread(labels, BANK_PER_CLASS, len(classes))]
     numbers = [classes.index(item.emotion) for item in voices]
-    made = features.training_voices(voices, numbers, config, "the bank")
+    made = extract.training_voices(voices, numbers, config, "the bank")
     items = [item for source in visual for item in read(source, "faces")]
     face_labels = [classes.index(canonical(item.emotion, calm_as_neutral=True)) for item in items]
     chosen = spread(torch.tensor(face_labels), BANK_PER_CLASS, len(classes)).tolist()
-    faces = features.load_faces([items[i] for i in chosen], [face_labels[i] for i in chosen], config)
+    faces = extract.load_faces([items[i] for i in chosen], [face_labels[i] for i in chosen], config)
     shape = (len(model.layers), len(chosen), config.feature_size)
     model.bank_keys, model.bank_values = torch.zeros(shape), torch.zeros(shape)
     model.use_bank = True

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 
 from fdan_edge.config import Config, load_config
-from fdan_edge.files import write_json
-from fdan_edge.machine import machine
 from fdan_edge.models.fdan import Fdan, Output
-from fdan_edge.objective import Batch, forward, terms, transfer
-from fdan_edge.optimisation import build_optimizer, keep_freed_memory
+from fdan_edge.training.objective import Batch, forward, terms, transfer
+from fdan_edge.training.optimizer import build_optimizer, keep_freed_memory
+from fdan_edge.utils.files import write_json
+from fdan_edge.utils.machine import machine
 
 METHODS = ("didan", "mmd", "lmmd", "coral", "dann")
 #: name -> settings, and the shape of one window as the network gets it

@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fdan_edge.files import cache_home, sha256, write_json
+from fdan_edge.utils.files import cache_home, sha256, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Python 3.11: between that of JetPack 6 (3.10) and of JetPack 7 (3.12), for which pip's resolver is asked.
@@ -258,7 +258,7 @@ def tests_own(cache: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     say("training the tests' tiny run and exporting it")
     environment = {**os.environ, "FDAN_EDGE_TEST_FOLDER": str(folder)}
-    named = "tests/test_infer.py::test_bundle_and_run_name_the_same_emotions"
+    named = "tests/runtime/test_recognition.py::test_bundle_and_run_name_the_same_emotions"
     run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", named, env=environment, cwd=ROOT)
     return folder
 

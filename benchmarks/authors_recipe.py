@@ -36,9 +36,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from fdan_edge.config import Config
-from fdan_edge.models.backbones import build_backbone
+from fdan_edge.models.backbones.registry import build_backbone
 from fdan_edge.models.fdan import Fdan
-from fdan_edge.models.norm import unfuse
+from fdan_edge.models.layers.norm import unfuse
 
 SAMPLE_RATE = 16000  # of the corpora at hand: librosa has nothing to resample
 SECONDS = 3.0  # heard of a recording, as our windows are

@@ -27,14 +27,14 @@ from typing import Any
 
 import torch
 
-from fdan_edge import cache, features
 from fdan_edge.config import Config, load_config
-from fdan_edge.corpora import Item, parse_source, read
-from fdan_edge.evaluate import read_speech
-from fdan_edge.files import write_json
-from fdan_edge.machine import machine
+from fdan_edge.data.corpora import Item, parse_source, read
+from fdan_edge.data.speech import read_speech
+from fdan_edge.features import extract, store
+from fdan_edge.features.parallel import in_parallel
 from fdan_edge.models.fdan import build_frontend
-from fdan_edge.parallel import in_parallel
+from fdan_edge.utils.files import write_json
+from fdan_edge.utils.machine import machine
 
 SETTINGS = ["face_size=64", "backbone=mobilenet_v2"]
 
@@ -66,12 +66,13 @@ print(json.dumps({**values, "peak_mib": peak}))
 #: Seconds from the command to the first step of a training.
 COMMAND = """
 import json, os, sys, time
-from fdan_edge import cli, train
+from fdan_edge import cli
+from fdan_edge.training import trainer
 def stop(*_):
     used = time.process_time()
     print(json.dumps({"seconds": time.time() - float(sys.argv[1]), "cpu_seconds": used}), flush=True)
     os._exit(0)
-train.Trainer._step = stop
+trainer.Trainer._step = stop
 cli.main(sys.argv[2:])
 """
 #: Seconds that were expected on 2 idle cores, from 40 s of the code before on one core; see `one_round`.
@@ -113,7 +114,7 @@ def one_round(arguments: argparse.Namespace, results: dict[str, dict[str, list[A
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FDAN_EDGE_CACHE"] = folder
         for name in ("first", "second"):
-            note("features", name, again(arguments, name) | {"size_mb": cache.size() / 1e6})
+            note("features", name, again(arguments, name) | {"size_mb": store.size() / 1e6})
         (Path(folder) / "contents.json").unlink()
         note("features", "rehashed", again(arguments, "rehashed"))
         if arguments.before:
@@ -177,9 +178,9 @@ def time_features(items: list[Item], images: list[Item], config: Config) -> dict
     """
     start, cpu, at = time.perf_counter(), cpu_seconds(), 5 * len(items) // 6
     kept = [
-        features.training_voices(items[:at], [0] * at, config),
-        features.evaluation_voices(items[at:], [0] * (len(items) - at), config),
-        features.load_faces(images, [0] * len(images), config),
+        extract.training_voices(items[:at], [0] * at, config),
+        extract.evaluation_voices(items[at:], [0] * (len(items) - at), config),
+        extract.load_faces(images, [0] * len(images), config),
     ]
     values = {"seconds": time.perf_counter() - start, "cpu_seconds": cpu_seconds() - cpu}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -195,7 +196,7 @@ def time_voices(items: list[Item], config: Config, name: str, workers: int) -> d
         with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (config,)) as pool:
             made = sum(1 for _ in pool.map(_one, items, chunksize=8))
     else:
-        work = partial(features._heard, cut=features._training_windows, frontend=build_frontend(config))
+        work = partial(extract._heard, cut=extract._training_windows, frontend=build_frontend(config))
         made = sum(1 for _ in in_parallel(partial(work, config=config), items, "log-mels"))
     assert made == len(items)
     return {"seconds": time.perf_counter() - start, "cpu_seconds": cpu_seconds() - cpu}
@@ -210,12 +211,12 @@ def cpu_seconds() -> float:
 def _begin(config: Config) -> None:
     torch.set_num_threads(1)
     globals()["_work"] = partial(
-        features._heard, cut=features._training_windows, frontend=build_frontend(config), config=config
+        extract._heard, cut=extract._training_windows, frontend=build_frontend(config), config=config
     )
 
 
-def _one(item: Item) -> cache.Made:
-    made: cache.Made = globals()["_work"](item)
+def _one(item: Item) -> store.Made:
+    made: store.Made = globals()["_work"](item)
     return made
 
 

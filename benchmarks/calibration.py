@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from fdan_edge import audio
-from fdan_edge.bootstrap import intervals
-from fdan_edge.calibration import Array, Indices, fit_temperature, measure, soften
-from fdan_edge.checkpoint import load_split
-from fdan_edge.corpora import Item, Source, parse_source
-from fdan_edge.evaluate import choose_part, read_speech
-from fdan_edge.files import write_json, write_text
-from fdan_edge.metrics import score
-from fdan_edge.progress import say, track
-from fdan_edge.torch_runner import TorchRunner
+from fdan_edge.audio import decode
+from fdan_edge.data.corpora import Item, Source, parse_source
+from fdan_edge.data.speech import choose_part, read_speech
+from fdan_edge.evaluation.calibration import Array, Indices, fit_temperature, measure, soften
+from fdan_edge.evaluation.confidence_intervals import intervals
+from fdan_edge.evaluation.metrics import score
+from fdan_edge.runs.run_folder import load_split
+from fdan_edge.runs.torch_runner import TorchRunner
+from fdan_edge.utils.files import write_json, write_text
+from fdan_edge.utils.progress import say, track
 
 
 def main() -> None:
@@ -66,8 +66,8 @@ def logits(runner: TorchRunner, items: list[Item]) -> tuple[Array, Indices, Indi
     """Logits of all windows, which recording each is from, and the class of each recording."""
     made, spec = [], runner.spec
     for item in track(items, "logits"):
-        waveform = audio.load_speech(item.path, spec.sample_rate, spec.trim_db)
-        windows = torch.from_numpy(audio.windows(waveform, spec.window, spec.window_hop))
+        waveform = decode.load_speech(item.path, spec.sample_rate, spec.trim_db)
+        windows = torch.from_numpy(decode.windows(waveform, spec.window, spec.window_hop))
         with torch.inference_mode():
             made.append(runner.path.model.acoustic_logits(runner.path.frontend(windows)).numpy())
     owner = np.repeat(np.arange(len(made)), [len(windows) for windows in made])

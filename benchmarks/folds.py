@@ -13,11 +13,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fdan_edge.checkpoint import load_run
 from fdan_edge.config import Config, config_to_dict
-from fdan_edge.files import write_json, write_text
-from fdan_edge.machine import machine
 from fdan_edge.models.fdan import Fdan
+from fdan_edge.runs.run_folder import load_run
+from fdan_edge.utils.files import write_json, write_text
+from fdan_edge.utils.machine import machine
 
 #: UAR of 8 classes in % and parameters in millions, RAVDESS, 6 speaker-disjoint folds, frozen features (EmoBox,
 #: Ma et al. 2024; ../shared/design/facts.md).

@@ -36,12 +36,12 @@ import json  # noqa: E402
 from gpu_tables import table  # noqa: E402
 from lmmd_profile import find_ncu  # noqa: E402
 
-from fdan_edge.files import write_json  # noqa: E402
+from fdan_edge.utils.files import write_json  # noqa: E402
 
 #: Small calls that reach every kernel: hard and soft labels, one and several blocks, both types of sums.
 EXERCISE = """
 import torch
-from fdan_edge.ops import lmmd
+from fdan_edge.models.ops.lmmd import lmmd
 for n_v, n_a, d, soft, dtype in [
     (32, 32, 256, False, torch.float32), (70, 130, 300, False, torch.bfloat16),
     (40, 50, 20, True, torch.float32), (600, 700, 64, False, torch.float32), (30, 40, 33, False, torch.float64),
@@ -60,12 +60,12 @@ print("exercised")
 
 LEAST_SECONDS = 2  # a step with less time left is not begun
 TESTS = (  # that need no conftest.py
-    "tests/test_native_gpu.py",
-    "tests/test_sparse.py",
-    "tests/test_alignment.py",
-    "tests/test_trt_runner_gpu.py",
+    "tests/models/ops/test_native_gpu.py",
+    "tests/training/test_sparse_coding.py",
+    "tests/training/test_domain_alignment.py",
+    "tests/runtime/tensorrt/test_runner_gpu.py",
 )
-LOOP_TESTS = ("tests/test_step.py", "tests/test_tally.py", "tests/test_torch_runner.py")
+LOOP_TESTS = ("tests/training/test_step.py", "tests/training/test_tally.py", "tests/runs/test_torch_runner.py")
 #: What steps import beyond what all need: a training step, the loop around it, and the export.
 TRAINING = ("torchvision", "librosa")
 LOOP = (*TRAINING, "PIL", "rich", "safetensors", "soundfile", "soxr", "tomli_w")
@@ -155,7 +155,7 @@ def is_done(step: Step) -> bool:
 
 def is_built() -> bool:
     """Whether this checkout's ops are there, with CUDA: on a fresh machine they are not."""
-    code = "import sys; from fdan_edge.native import native_status; sys.exit(not native_status().cuda)"
+    code = "import sys; from fdan_edge.models.ops.native import native_status; sys.exit(not native_status().cuda)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment(), check=False, capture_output=True
     )
@@ -306,7 +306,7 @@ def report(gpu: str, all_steps: list[Step]) -> dict[str, Any]:
     """What is written: the machine, and every step with its outcome."""
     import torch
 
-    from fdan_edge.machine import machine
+    from fdan_edge.utils.machine import machine
 
     def first_line(*command: str) -> str:
         try:

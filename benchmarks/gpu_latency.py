@@ -28,22 +28,23 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from fdan_edge import bundle, checkpoint
-from fdan_edge.bench import Blocks, ratio_of, rounded, time_block
-from fdan_edge.breakdown import breakdown
 from fdan_edge.config import load_config
-from fdan_edge.engines import build_for
 from fdan_edge.errors import FdanEdgeError, one_line
-from fdan_edge.export.cost import cost
-from fdan_edge.export.lower import Clips, lower
+from fdan_edge.export.precision import Clips, lower
 from fdan_edge.export.to_onnx import export_graph, with_front_end
-from fdan_edge.files import write_json
-from fdan_edge.machine import machine
 from fdan_edge.models.fdan import Fdan, build_frontend
-from fdan_edge.roofline import Card, calibrate, card_of, costs, estimate, is_fp32
-from fdan_edge.runners import RUNTIMES, Runner, Variant, variants, why_not
-from fdan_edge.targets import PRECISIONS, TARGETS
-from fdan_edge.torch_runner import TorchRunner
+from fdan_edge.profiling.bench import Blocks, ratio_of, rounded, time_block
+from fdan_edge.profiling.breakdown import breakdown
+from fdan_edge.profiling.graph_cost import cost
+from fdan_edge.profiling.roofline import Card, calibrate, card_of, costs, estimate, is_fp32
+from fdan_edge.runs import run_folder
+from fdan_edge.runs.torch_runner import TorchRunner
+from fdan_edge.runtime import bundle
+from fdan_edge.runtime.deploy_targets import PRECISIONS, TARGETS
+from fdan_edge.runtime.opening import RUNTIMES, Runner, Variant, variants, why_not
+from fdan_edge.runtime.tensorrt.engines import build_for
+from fdan_edge.utils.files import write_json
+from fdan_edge.utils.machine import machine
 
 RATIO_TARGET = 0.15  # of PyTorch eager, in fp32, at batch 1
 BATCHES = (1, 4, 16, 64)
@@ -126,10 +127,10 @@ def untrained(folder: Path, words: list[str]) -> Path:
     config = load_config(None, words)
     torch.manual_seed(0)
     model = Fdan(config, len(CLASSES), faces=False, pretrained=False)
-    info = checkpoint.RunInfo(CLASSES, [], [], "not trained", {})
+    info = run_folder.RunInfo(CLASSES, [], [], "not trained", {})
     folder.mkdir()
-    checkpoint.save_run(folder, config, info)
-    checkpoint.save_tensors(folder / "checkpoint.safetensors", model.state_dict(), {"epoch": 0, "faces": False})
+    run_folder.save_run(folder, config, info)
+    run_folder.save_tensors(folder / "checkpoint.safetensors", model.state_dict(), {"epoch": 0, "faces": False})
     return folder
 
 

@@ -24,9 +24,9 @@ from folds import entry, markdown
 from gpu import environment, gpu_name, slug
 from sources import absolute_source
 
-from fdan_edge.crossval import RESULT
-from fdan_edge.files import write_json, write_text
-from fdan_edge.machine import machine
+from fdan_edge.experiments.crossval import RESULT
+from fdan_edge.utils.files import write_json, write_text
+from fdan_edge.utils.machine import machine
 
 LEAST_SECONDS = 20  # a training with less time left is not begun
 _SMALL = ("backbone=mobilenet_v2_small", "n_mels=64", "hop=512")

@@ -31,11 +31,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fdan_edge.alignment import coral, ida, mmd
-from fdan_edge.files import write_json
-from fdan_edge.machine import machine
-from fdan_edge.ops import lmmd
-from fdan_edge.sparse import duality_gap, sparse_codes
+from fdan_edge.models.ops.lmmd import lmmd
+from fdan_edge.training.domain_alignment import coral, ida, mmd
+from fdan_edge.training.sparse_coding import duality_gap, sparse_codes
+from fdan_edge.utils.files import write_json
+from fdan_edge.utils.machine import machine
 
 CLASSES = 7
 KINDS = {"random": (0.0, 0.0), "mean": (1.0, 0.0), "large mean": (7.0, 0.0), "classes": (1.0, 1.0)}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fdan_edge.bootstrap import intervals
-from fdan_edge.files import write_json
+from fdan_edge.evaluation.confidence_intervals import intervals
+from fdan_edge.utils.files import write_json
 
 SPEAKERS = (2, 3, 4, 6, 8, 10, 12, 16, 24)
 TRIALS, CLASSES, EACH, DIFFERENCE = 400, 6, 10, 0.7

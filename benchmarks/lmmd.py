@@ -48,10 +48,10 @@ from lmmd_contenders import (
 )
 from torch import Tensor
 
-from fdan_edge import ops
 from fdan_edge.errors import one_line
-from fdan_edge.files import write_json
-from fdan_edge.machine import machine
+from fdan_edge.models.ops import lmmd
+from fdan_edge.utils.files import write_json
+from fdan_edge.utils.machine import machine
 
 DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16")}
 MATMUL = "matmul"
@@ -59,7 +59,7 @@ SIZES = ((32, 32), (128, 128), (512, 512), (4096, 4096), (16384, 16384))
 
 _CPU_LIMIT = 18 * 2**30  # bytes; a benchmark must not push a 24 GB machine into its last memory
 _BLOCKS = 5
-_REST = 0.3  # seconds before a block: another contender's threads go to sleep (see fdan_edge/bench.py)
+_REST = 0.3  # seconds before a block: another contender's threads go to sleep (see fdan_edge/profiling/bench.py)
 _WARM_UP = 3  # calls before a block's timed ones
 _CHILD_SECONDS = 600
 
@@ -363,7 +363,7 @@ def _line(row: Row) -> str:
 
 def report(rows: list[Row], arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything for JSON."""
-    status = getattr(ops, "native_status", None)
+    status = getattr(lmmd, "native_status", None)
     given = {k: str(v) if isinstance(v, Path) else v for k, v in vars(arguments).items() if k != "peak_of"}
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

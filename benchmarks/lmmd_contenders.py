@@ -1,6 +1,6 @@
 """LMMD written in the ways that people write it, forward and backward; and what it must be, in float64.
 
-Every contender has the signature of `fdan_edge.ops.lmmd` without its options: features z_visual (n_v, d) and
+Every contender has the signature of `models.ops.lmmd.lmmd` without its options: features z_visual (n_v, d) and
 z_acoustic (n_a, d), class indices y_visual (n_v,) and y_acoustic (n_a,), the number of classes C; a scalar
 comes back, divided by all C classes as the paper writes it, with gradients to both z.
 """
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdan_edge.ops import lmmd
+from fdan_edge.models.ops.lmmd import lmmd
 
 Contender = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
 Step = Callable[[], tuple[Tensor, tuple[Tensor, ...]]]  # the value, and gradients like both z

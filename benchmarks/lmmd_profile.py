@@ -26,8 +26,8 @@ from typing import Any
 import torch
 
 from fdan_edge.errors import FdanEdgeError
-from fdan_edge.files import write_json
-from fdan_edge.machine import machine
+from fdan_edge.utils.files import write_json
+from fdan_edge.utils.machine import machine
 
 #: What is asked of ncu -> what it is called here. Seconds, bytes and counts; shares in percent.
 METRICS = {

@@ -15,11 +15,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from fdan_edge import tasks
-from fdan_edge.corpora import parse_source
-from fdan_edge.files import write_json, write_text
-from fdan_edge.machine import machine
-from fdan_edge.reproduce import run_row
+from fdan_edge.data.corpora import parse_source
+from fdan_edge.experiments import cross_corpus
+from fdan_edge.experiments.paper_tables import run_row
+from fdan_edge.utils.files import write_json, write_text
+from fdan_edge.utils.machine import machine
 
 #: title -> what is changed
 CHANGES: dict[str, list[str]] = {
@@ -52,7 +52,7 @@ def main() -> None:
 
 def scores(change: list[str], arguments: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     """UAR in percent of every row, task and seed."""
-    request = tasks.TaskRequest(
+    request = cross_corpus.TaskRequest(
         [parse_source(text) for text in arguments.speech],
         [],
         arguments.out / ("+".join(change) or "default"),
@@ -62,9 +62,9 @@ def scores(change: list[str], arguments: argparse.Namespace) -> dict[str, dict[s
         settings=[*arguments.settings, *change],
         lambdas=[arguments.transfer_weight],
     )
-    lines = tasks.plan(request)
+    lines = cross_corpus.plan(request)
     if not arguments.done_only:
-        lines = tasks.carry_out(lines, lambda _: None)
+        lines = cross_corpus.carry_out(lines, lambda _: None)
     found: dict[str, dict[str, list[float]]] = {row: {} for row in ROWS}
     for line in lines:
         outcomes = [run_row(trial.run) for trial in line.trials if trial.run.finished]

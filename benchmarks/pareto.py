@@ -22,20 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from fdan_edge import bundle, pictures
-from fdan_edge.bench import Latency, Plan, bench
-from fdan_edge.bootstrap import Interval, percentiles, uar_draws
-from fdan_edge.checkpoint import load_model, load_run
-from fdan_edge.corpora import parse_source
+from fdan_edge.data.corpora import parse_source
 from fdan_edge.errors import FdanEdgeError
-from fdan_edge.evaluate import Evaluation
-from fdan_edge.files import sha256, write_json, write_text
-from fdan_edge.machine import machine
-from fdan_edge.predictions import Predictions
-from fdan_edge.progress import say
-from fdan_edge.runners import Variant, variants
-from fdan_edge.scoring import score_target
-from fdan_edge.targets import TARGETS, find_target
+from fdan_edge.evaluation import plots
+from fdan_edge.evaluation.confidence_intervals import Interval, percentiles, uar_draws
+from fdan_edge.evaluation.evaluate import Evaluation
+from fdan_edge.evaluation.predictions import Predictions
+from fdan_edge.evaluation.score_model import score_target
+from fdan_edge.profiling.bench import Latency, Plan, bench
+from fdan_edge.runs.run_folder import load_model, load_run
+from fdan_edge.runtime import bundle
+from fdan_edge.runtime.deploy_targets import TARGETS, find_target
+from fdan_edge.runtime.opening import Variant, variants
+from fdan_edge.utils.files import sha256, write_json, write_text
+from fdan_edge.utils.machine import machine
+from fdan_edge.utils.progress import say
 
 
 @dataclass(frozen=True)
@@ -226,8 +227,8 @@ def write(
         Path(f"{given.out}.md"),
         markdown(rows, differences, refused, f"{where} of {here['processor']}; UAR: {note}"),
     )
-    points = [pictures.Choice(one.name, one.precision, one.milliseconds, one.uar, one.interval) for one in rows]
-    pictures.trade_off(points, f"Waveform to probabilities, one window: {where}", given.out)
+    points = [plots.Choice(one.name, one.precision, one.milliseconds, one.uar, one.interval) for one in rows]
+    plots.trade_off(points, f"Waveform to probabilities, one window: {where}", given.out)
 
 
 def markdown(rows: list[Row], differences: list[dict[str, Any]], refused: list[str], note: str) -> str:

@@ -19,13 +19,13 @@ import numpy as np
 import soundfile
 from browser import Page, browser
 
-from fdan_edge import audio
-from fdan_edge.files import write_bytes
-from fdan_edge.runners import open_stream_runner
-from fdan_edge.serve.access import Access
-from fdan_edge.serve.limits import Limits
-from fdan_edge.serve.run import Place, listen, make_hub, server
-from fdan_edge.stream.settings import Settings
+from fdan_edge.audio import decode
+from fdan_edge.runtime.opening import open_stream_runner
+from fdan_edge.server.access import Access
+from fdan_edge.server.limits import Limits
+from fdan_edge.server.server import Place, listen, make_hub, server
+from fdan_edge.streaming.settings import Settings
+from fdan_edge.utils.files import write_bytes
 
 _RATE = 48_000  # Hz
 _PAUSE = 1.5  # s between recordings
@@ -63,7 +63,7 @@ def main() -> None:
 def join(recordings: list[Path], out: Path) -> float:
     """Write recordings one after another; gives the time at which the last one is being heard, in seconds."""
     pause = np.zeros(round(_PAUSE * _RATE), np.float32)
-    voices = [audio.load(path, _RATE) for path in recordings]
+    voices = [decode.load(path, _RATE) for path in recordings]
     parts = [part for voice in voices for part in (pause, voice)]
     soundfile.write(out, np.concatenate([*parts, pause]), _RATE)
     return float(sum(map(len, parts)) - len(voices[-1]) / 2) / _RATE

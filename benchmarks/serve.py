@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge import audio
-from fdan_edge.files import write_json
-from fdan_edge.machine import machine
+from fdan_edge.audio import decode
+from fdan_edge.utils.files import write_json
+from fdan_edge.utils.machine import machine
 
 RATE = 16000
 BLOCK = 1600  # samples, 100 ms
@@ -82,12 +82,12 @@ def main() -> None:
 
 def _sound(speech: str) -> NDArray[np.float32]:
     """Recordings with pauses."""
-    from fdan_edge.corpora import parse_source, read
+    from fdan_edge.data.corpora import parse_source, read
 
     parts, length = list[NDArray[np.float32]](), 0
     items = list(read(parse_source(speech), "speech"))
     for index in np.random.default_rng(0).permutation(len(items)):
-        parts += [audio.load(items[index].path, RATE), np.zeros(round(PAUSE * RATE), np.float32)]
+        parts += [decode.load(items[index].path, RATE), np.zeros(round(PAUSE * RATE), np.float32)]
         length += len(parts[-2]) + len(parts[-1])
         if length > MINUTES * 60 * RATE:
             break

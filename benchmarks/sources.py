@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 
-from fdan_edge.corpora import parse_source
+from fdan_edge.data.corpora import parse_source
 from fdan_edge.errors import FdanEdgeError
 
 

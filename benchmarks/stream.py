@@ -26,17 +26,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge import audio
-from fdan_edge.files import write_json
-from fdan_edge.machine import machine
-from fdan_edge.metrics import score
-from fdan_edge.progress import bar
-from fdan_edge.runners import open_runner, open_stream_runner
-from fdan_edge.stream import Settings, Stream
-from fdan_edge.stream.events import UNKNOWN, Result, to_dict
+from fdan_edge.audio import decode
+from fdan_edge.evaluation.metrics import score
+from fdan_edge.runtime.opening import open_runner, open_stream_runner
+from fdan_edge.streaming import Settings, Stream
+from fdan_edge.streaming.events import UNKNOWN, Result, to_dict
+from fdan_edge.utils.files import write_json
+from fdan_edge.utils.machine import machine
+from fdan_edge.utils.progress import bar
 
 if TYPE_CHECKING:
-    from fdan_edge.corpora import Item
+    from fdan_edge.data.corpora import Item
 
 SNRS = (None, 20, 10, 5)  # dB; None: as recorded
 PAUSES = (0.8, 3.0)  # s after each recording, beside its own quiet ends
@@ -89,10 +89,10 @@ def main() -> None:
 
 def _items(options: argparse.Namespace, labels: tuple[str, ...]) -> tuple[list[Item], str]:
     """Recordings to play, and what they are."""
-    from fdan_edge.checkpoint import load_split
-    from fdan_edge.corpora import parse_source
-    from fdan_edge.evaluate import choose_part, read_speech
-    from fdan_edge.scoring import run_folder
+    from fdan_edge.data.corpora import parse_source
+    from fdan_edge.data.speech import choose_part, read_speech
+    from fdan_edge.evaluation.score_model import run_folder
+    from fdan_edge.runs.run_folder import load_split
 
     source = parse_source(options.speech)
     items = read_speech([source], calm_as_neutral="calm" not in labels, boredom="boredom" in labels)
@@ -110,7 +110,7 @@ def write_hour(path: Path, items: list[Item], rate: int, seconds: float) -> list
         for number, snr in enumerate(SNRS):
             while at < (number + 1) * seconds / len(SNRS) * rate:
                 item = items[next(order)]
-                clean = audio.load(item.path, rate)
+                clean = decode.load(item.path, rate)
                 first, last = _voiced(clean)
                 truth.append(Utterance(item.emotion, (at + first) / rate, (at + last) / rate, snr))
                 mixed = _with_noise(clean, slice(first, last), rate, snr, random)
@@ -132,7 +132,7 @@ def _with_noise(clean: Samples, voiced: slice, rate: int, snr: int | None, rando
 
 def _voiced(clean: Samples) -> tuple[int, int]:
     """First and last sample of a recording's speech: the ends that training cuts are none."""
-    kept = audio.trim(clean, 40.0)
+    kept = decode.trim(clean, 40.0)
     first = (kept.ctypes.data - clean.ctypes.data) // clean.itemsize
     return first, first + len(kept)
 

@@ -35,8 +35,8 @@ import training_runs as runs
 from sources import absolute_source
 from training_steps import WAYS, Measure
 
-from fdan_edge.files import write_json
-from fdan_edge.machine import busy, machine
+from fdan_edge.utils.files import write_json
+from fdan_edge.utils.machine import busy, machine
 
 HERE = Path(__file__).resolve().parent
 SECTIONS = ("steps", "resume", "start", "epoch", "scaling")

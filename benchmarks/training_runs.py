@@ -35,14 +35,15 @@ WEIGHTS = ("checkpoint.safetensors", "last.safetensors")
 #: Runs the command line until a step ends; argv: when it was started, then its words.
 UNTIL_FIRST_STEP = """
 import json, os, sys, time
-from fdan_edge import cli, train
-step = train.Trainer._one_step
+from fdan_edge import cli
+from fdan_edge.training import trainer
+step = trainer.Trainer._one_step
 def stop(*given, **named):
     begun = time.time() - float(sys.argv[1])
     step(*given, **named)
     print(json.dumps({"begun": begun, "ended": time.time() - float(sys.argv[1])}), flush=True)
     os._exit(0)
-train.Trainer._one_step = stop
+trainer.Trainer._one_step = stop
 cli.main(sys.argv[2:])
 """
 

@@ -26,16 +26,16 @@ from authors_recipe import Pictures, Recipe, picture, saved, spectrogram
 from authors_recipe import steps as recipe_steps
 from torch import nn
 
-from fdan_edge import features
 from fdan_edge.config import Config, load_config
-from fdan_edge.corpora import Item, parse_source, read
-from fdan_edge.device import number_format
-from fdan_edge.evaluate import read_speech
-from fdan_edge.features import Faces, Voices
-from fdan_edge.models.backbones import scaled
+from fdan_edge.data.corpora import Item, parse_source, read
+from fdan_edge.data.speech import class_names, read_speech
+from fdan_edge.features import extract
+from fdan_edge.features.extract import Faces, Voices
+from fdan_edge.models.backbones.registry import scaled
 from fdan_edge.models.fdan import Fdan
-from fdan_edge.optimisation import keep_freed_memory
-from fdan_edge.train import Trainer
+from fdan_edge.training.device import number_format
+from fdan_edge.training.optimizer import keep_freed_memory
+from fdan_edge.training.trainer import Trainer
 
 WAYS = ("recipe", "pictures", "memory", "ours", "ceiling")
 SIZE = 224
@@ -112,8 +112,8 @@ def prepared(measure: Measure, device: torch.device, folder: Path) -> Run:
     config = measure.config()
     voices, faces, classes = items(measure)
     if measure.way in ("ours", "ceiling"):
-        read_voices = features.training_voices(voices, labels(voices, classes), config)
-        read_faces = features.load_faces(faces, labels(faces, classes), config)
+        read_voices = extract.training_voices(voices, labels(voices, classes), config)
+        read_faces = extract.load_faces(faces, labels(faces, classes), config)
         if measure.way == "ceiling":
             return ceiling(config, len(classes), read_voices, read_faces, device)
         trainer = Trainer(config, classes, read_voices, read_voices, read_faces, folder, pretrained=False)
@@ -185,7 +185,7 @@ def autocast_type(config: Config, device: torch.device) -> torch.dtype | None:
 def items(measure: Measure) -> tuple[list[Item], list[Item], list[str]]:
     """As many voices and faces as an epoch needs, always the same ones; and the classes of the speech."""
     voices = read_speech([parse_source(measure.speech)], calm_as_neutral=True)
-    classes = features.class_names(voices)
+    classes = class_names(voices)
     faces = [item for item in read(parse_source(measure.faces), "faces") if item.emotion in classes]
     count = measure.batch * min(EPOCH, max(measure.steps, measure.warm_up))
     for found in (voices, faces):

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge import audio
-from fdan_edge.bootstrap import percentiles, uar_draws
-from fdan_edge.corpora import Item
+from fdan_edge.audio import decode
+from fdan_edge.data.corpora import Item
 from fdan_edge.errors import AudioError, ExportError
-from fdan_edge.infer import probabilities
-from fdan_edge.metrics import score
-from fdan_edge.progress import track
-from fdan_edge.runners import Runner
-from fdan_edge.spec import ModelSpec
+from fdan_edge.evaluation.confidence_intervals import percentiles, uar_draws
+from fdan_edge.evaluation.metrics import score
+from fdan_edge.runtime.model_spec import ModelSpec
+from fdan_edge.runtime.opening import Runner
+from fdan_edge.runtime.recognition import probabilities
+from fdan_edge.utils.progress import track
 
 CLIPS = 512  # at most: more would cost minutes and move the UAR by tenths of a point
 DIFFERENCE = 1e-3  # of a probability, in fp32
@@ -115,21 +115,21 @@ class HeldOut:
         return compare(self, self.probabilities(runner), precision)
 
 
-def load_all(items: list[Item], spec: ModelSpec) -> tuple[list[audio.Waveform], list[Item]]:
+def load_all(items: list[Item], spec: ModelSpec) -> tuple[list[decode.Waveform], list[Item]]:
     """Recordings as `infer` hears them, without those that cannot be used."""
     waveforms, kept = [], []
     for item in items:
         try:
-            waveforms.append(audio.load_speech(item.path, spec.sample_rate, spec.trim_db))
+            waveforms.append(decode.load_speech(item.path, spec.sample_rate, spec.trim_db))
         except AudioError:
             continue  # reported when the corpus was read for training
         kept.append(item)
     return waveforms, kept
 
 
-def first_windows(waveforms: list[audio.Waveform], spec: ModelSpec) -> NDArray[np.float32]:
+def first_windows(waveforms: list[decode.Waveform], spec: ModelSpec) -> NDArray[np.float32]:
     """What a model hears first of each recording, (recordings, window)."""
-    batches = (audio.window_batches(waveform, spec.window, spec.window_hop, 1) for waveform in waveforms)
+    batches = (decode.window_batches(waveform, spec.window, spec.window_hop, 1) for waveform in waveforms)
     return np.concatenate([next(iter(batch)) for batch in batches])
 
 

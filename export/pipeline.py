@@ -13,22 +13,23 @@ import onnx
 import onnxruntime
 import torch
 
-from fdan_edge import __version__, bundle
-from fdan_edge.corpora import Source
-from fdan_edge.engines import build_for, find_tensorrt
+from fdan_edge._version import __version__
+from fdan_edge.data.corpora import Source
 from fdan_edge.errors import ExportError, MissingDependencyError
-from fdan_edge.export.artifacts import Maker, Order
-from fdan_edge.export.card import write_card
-from fdan_edge.export.confidence import unknown_below
+from fdan_edge.export.artifact import Maker, Order
 from fdan_edge.export.gate import Check
-from fdan_edge.export.material import Material
+from fdan_edge.export.model_card import write_card
 from fdan_edge.export.plan import Plan, plan
+from fdan_edge.export.recordings import Material
 from fdan_edge.export.terms import licence
-from fdan_edge.files import sha256
-from fdan_edge.progress import say
-from fdan_edge.spec import ModelSpec
-from fdan_edge.targets import Target
-from fdan_edge.torch_runner import TorchRunner
+from fdan_edge.export.unknown_threshold import unknown_below
+from fdan_edge.runs.torch_runner import TorchRunner
+from fdan_edge.runtime import bundle
+from fdan_edge.runtime.deploy_targets import Target
+from fdan_edge.runtime.model_spec import ModelSpec
+from fdan_edge.runtime.tensorrt.engines import build_for, find_tensorrt
+from fdan_edge.utils.files import sha256
+from fdan_edge.utils.progress import say
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def export(
     Args:
         run: a run folder.
         out: the bundle to make; an earlier bundle there stays until the new one has passed.
-        targets: names of `fdan_edge.targets.TARGETS`; the first one's file is `model.onnx`.
+        targets: names of `fdan_edge.runtime.deploy_targets.TARGETS`; the first one's file is `model.onnx`.
         precisions: see `fdan_edge.export.plan.plan`.
         speech: where the recordings for calibration and gate are; the run's own corpora when None.
         force: keep an int8 that is not faster than the next precision.

@@ -6,11 +6,11 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fdan_edge.bundle import MODEL
-from fdan_edge.engines import find_tensorrt
 from fdan_edge.errors import ConfigError, choose
-from fdan_edge.progress import say
-from fdan_edge.targets import PRECISIONS, TARGETS, Target, check_precision, find_target
+from fdan_edge.runtime.bundle import MODEL
+from fdan_edge.runtime.deploy_targets import PRECISIONS, TARGETS, Target, check_precision, find_target
+from fdan_edge.runtime.tensorrt.engines import find_tensorrt
+from fdan_edge.utils.progress import say
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from fdan_edge.export.calibrate import Range, Windows, probabilities, watch
-from fdan_edge.export.graph import Graph, in_network, layer_of
-from fdan_edge.export.quantize import plan, quantize
+from fdan_edge.export.activation_ranges import Range, Windows, probabilities, watch
+from fdan_edge.export.int8 import plan, quantize
+from fdan_edge.export.onnx_graph import Graph, in_network, layer_of
 
 _BATCH = 8  # windows: enough to put layers in order
 

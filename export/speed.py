@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fdan_edge.bench import time_block
-from fdan_edge.runners import Runner
+from fdan_edge.profiling.bench import time_block
+from fdan_edge.runtime.opening import Runner
 
 _ROUNDS, _CALLS = 5, 8
 _REST = 0.3  # seconds: the other session's threads spin for a while after a call and hold the cores

@@ -14,16 +14,16 @@ import numpy as np
 import onnx
 import onnx.utils
 
-from fdan_edge.bundle import STREAM_SUFFIX
 from fdan_edge.errors import ExportError, one_line
 from fdan_edge.export.gate import HeldOut, compare
-from fdan_edge.export.graph import FRONTEND, Graph
-from fdan_edge.files import sha256, write_bytes
-from fdan_edge.frontend import LogMel
-from fdan_edge.runner import INPUT, OUTPUT, POWER, Probabilities
-from fdan_edge.stream.frames import WholeWindows
-from fdan_edge.stream.frontend import FRONT_END_KEY, FrontEnd
-from fdan_edge.stream.onnx_frames import OnnxFrameRunner, write_front_end
+from fdan_edge.export.onnx_graph import FRONTEND, Graph
+from fdan_edge.models.log_mel import LogMel
+from fdan_edge.runtime.bundle import STREAM_SUFFIX
+from fdan_edge.runtime.log_mel import FRONT_END_KEY, FrontEnd
+from fdan_edge.runtime.onnx_stream import OnnxFrameRunner, write_front_end
+from fdan_edge.runtime.runner import INPUT, OUTPUT, POWER, Probabilities
+from fdan_edge.streaming.incremental_mel import WholeWindows
+from fdan_edge.utils.files import sha256, write_bytes
 
 #: Of a probability, between a stream graph and its artifact. The power is the exact one of fp32's front end; that
 #: of lower precisions is within 2e-3 dB of it, and a rounding to 8 bits can fall to either side: up to 6e-2 was

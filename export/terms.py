@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fdan_edge.spec import ModelSpec
+from fdan_edge.runtime.model_spec import ModelSpec
 
 TERMS = {
     "savee": "research use",

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from fdan_edge.errors import ExportError, one_line
-from fdan_edge.export.graph import splice
-from fdan_edge.files import write_bytes
-from fdan_edge.frontend import LogMel
+from fdan_edge.export.onnx_graph import splice
 from fdan_edge.models.fdan import AcousticPath
-from fdan_edge.models.norm import unfuse
-from fdan_edge.spec import METADATA_KEY, ModelSpec
+from fdan_edge.models.layers.norm import unfuse
+from fdan_edge.models.log_mel import LogMel
+from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
+from fdan_edge.utils.files import write_bytes
 
 #: TensorRT 10.3 of JetPack 6 reads opset 17 to 20; 18 is the exporter's own, so nothing is converted.
 OPSET = 18

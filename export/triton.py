@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fdan_edge import bundle
-from fdan_edge.bundle import Artifact, EngineFile
-from fdan_edge.engines import BATCH
 from fdan_edge.errors import ExportError, one_line
-from fdan_edge.files import atomic_folder, sha256, write_text
-from fdan_edge.spec import METADATA_KEY, ModelSpec
+from fdan_edge.runtime import bundle
+from fdan_edge.runtime.bundle import Artifact, EngineFile
+from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
+from fdan_edge.runtime.tensorrt.engines import BATCH
+from fdan_edge.utils.files import atomic_folder, sha256, write_text
 
 CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
 _MARK = "# Written by `fdan-edge export --triton`; replaced by the next one.\n"

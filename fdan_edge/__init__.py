@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from fdan_edge._version import __version__
+
 if TYPE_CHECKING:
     from fdan_edge.recognizer import Recognizer
 
 __all__ = ["Recognizer", "__version__"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from fdan_edge import audio
+from fdan_edge.audio import decode
 from fdan_edge.errors import AudioError
-from fdan_edge.infer import Recognition, recognised
-from fdan_edge.runner import Runner
-from fdan_edge.runners import open_runner, open_stream_runner
-from fdan_edge.stream import Settings, Stream
-from fdan_edge.stream.backlog import Converter
-from fdan_edge.stream.frontend import FrameRunner
+from fdan_edge.runtime.log_mel import FrameRunner
+from fdan_edge.runtime.opening import open_runner, open_stream_runner
+from fdan_edge.runtime.recognition import Recognition, recognised
+from fdan_edge.runtime.runner import Runner
+from fdan_edge.streaming import Settings, Stream
+from fdan_edge.streaming.backlog import Converter
 
 
 class Recognizer:
@@ -31,7 +31,7 @@ class Recognizer:
         target: a bundle, an .onnx file or a run folder (the last needs PyTorch).
         threads: of the CPU's runtimes; 0: all cores.
         precision: of a bundle's, or a file in it; None: what fits the runtime.
-        runtime: one of `fdan_edge.runners.RUNTIMES`; None: the fastest that fits.
+        runtime: one of `fdan_edge.runtime.opening.RUNTIMES`; None: the fastest that fits.
 
     Raises:
         BundleError: the target is none of these, or damaged; or the runtime cannot run it here.
@@ -71,11 +71,11 @@ class Recognizer:
             raise AudioError(
                 f"expected floating-point samples (n,) or (n, channels), got {waveform.dtype} {waveform.shape}"
             )
-        low, high = audio.RATES
+        low, high = decode.RATES
         if not isinstance(sample_rate, (int, np.integer)) or not low <= sample_rate <= high:
             raise AudioError(f"sample_rate = {sample_rate!r}: valid are {low} to {high} Hz")
         mono = Converter(sample_rate, self.spec.sample_rate)(waveform, last=True)
-        return recognised(self._runner, audio.prepare(mono, self.spec.sample_rate, self.spec.trim_db))
+        return recognised(self._runner, decode.prepare(mono, self.spec.sample_rate, self.spec.trim_db))
 
     def stream(self, settings: Settings | None = None) -> Stream:
         """A new live stream of this model, at `spec.sample_rate`; streams do not disturb each other."""

@@ -76,8 +76,8 @@ def ravdess_tree(made: Path) -> Path:
         return root
     import soundfile
 
-    from fdan_edge.corpora.ravdess import _EMOTIONS
-    from fdan_edge.corpora.synth_voices import SAMPLE_RATE, voice
+    from fdan_edge.data.corpora.ravdess import _EMOTIONS
+    from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
 
     for actor in range(1, 5):
         (root / f"Actor_{actor:02}").mkdir(parents=True)
@@ -94,8 +94,8 @@ def fer_tree(made: Path) -> Path:
     root = made / "fer2013"
     if root.exists():
         return root
-    from fdan_edge.corpora.synth_faces import face
-    from fdan_edge.corpora.synthetic import CLASSES
+    from fdan_edge.data.corpora.synthetic.corpus import CLASSES
+    from fdan_edge.data.corpora.synthetic.faces import face
 
     for emotion in CLASSES:
         (root / "train" / emotion).mkdir(parents=True)
@@ -112,8 +112,8 @@ def run_folder(made: Path, ravdess_tree: Path, fer_tree: Path) -> Path:
     if folder.exists():
         return folder
     from fdan_edge.config import load_config
-    from fdan_edge.corpora import Source
-    from fdan_edge.fit import fit
+    from fdan_edge.data.corpora import Source
+    from fdan_edge.training.run import fit
 
     config = load_config(None, list(TINY))
     fit(config, [Source("ravdess", ravdess_tree)], [Source("fer2013", fer_tree)], folder)

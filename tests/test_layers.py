@@ -1,249 +1,99 @@
-"""The architecture's rules: modules import downwards only, and the runtime needs no training packages."""
+"""The shape of the house: few floors, few arrows between its rooms, none upwards, no circle.
+
+import-linter holds the order of the layers (`make lint`, pyproject.toml); this counts. A room is a package or a module
+directly below `fdan_edge`, or the folder `benchmarks`. An arrow is an import from one room into another, at any depth
+of the code; imports for type checkers only do not count. `python tests/test_layers.py` prints the floors.
+"""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-import pytest
-
-PACKAGE = Path(__file__).resolve().parents[1] / "fdan_edge"
-#: A module imports only from rows above its own; inside a row the order is as written.
-LAYERS = [
-    [
-        "fdan_edge",
-        "fdan_edge.errors",
-        "fdan_edge.config",
-        "fdan_edge.methods",
-        "fdan_edge.space",
-        "fdan_edge.published",
-        "fdan_edge.emotions",
-        "fdan_edge.targets",
-        "fdan_edge.files",
-        "fdan_edge.progress",
-        "fdan_edge.board",
-        "fdan_edge.nvml",
-        "fdan_edge.machine",
-        "fdan_edge.world",
-        "fdan_edge.device",
-    ],
-    [
-        "fdan_edge.spec",
-        "fdan_edge.container",
-        "fdan_edge.audio",
-        "fdan_edge.video",
-        "fdan_edge.native",
-        "fdan_edge.ops",
-        "fdan_edge.sparse",
-        "fdan_edge.alignment",
-        "fdan_edge.frontend",
-    ],
-    ["fdan_edge.corpora", "fdan_edge.models", "fdan_edge.losses", "fdan_edge.objective"],
-    ["fdan_edge.protocols", "fdan_edge.splits", "fdan_edge.audit"],
-    ["fdan_edge.metrics", "fdan_edge.bootstrap", "fdan_edge.calibration", "fdan_edge.predictions"],
-    [
-        "fdan_edge.parallel",
-        "fdan_edge.contents",
-        "fdan_edge.rows",
-        "fdan_edge.cache",
-        "fdan_edge.provenance",
-        "fdan_edge.runs",
-        "fdan_edge.scan",
-        "fdan_edge.features",
-        "fdan_edge.augment",
-        "fdan_edge.channel",
-        "fdan_edge.pictures",
-        "fdan_edge.checkpoint",
-        "fdan_edge.distillation",
-    ],
-    [
-        "fdan_edge.fingerprint",
-        "fdan_edge.manifest",
-        "fdan_edge.bundle",
-        "fdan_edge.build_progress",
-        "fdan_edge.engines",
-        "fdan_edge.runner",
-        "fdan_edge.onnx_runner",
-        "fdan_edge.stream",
-        "fdan_edge.cuda_graph",
-        "fdan_edge.trt_runner",
-        "fdan_edge.runners",
-        "fdan_edge.torch_runner",
-        "fdan_edge.optimisation",
-        "fdan_edge.feed",
-        "fdan_edge.step",
-        "fdan_edge.tally",
-        "fdan_edge.epoch",
-        "fdan_edge.fitting",
-        "fdan_edge.train",
-    ],
-    [
-        "fdan_edge.infer",
-        "fdan_edge.recognizer",
-        "fdan_edge.serve",
-        "fdan_edge.evaluate",
-        "fdan_edge.target",
-        "fdan_edge.embed",
-        "fdan_edge.scoring",
-        "fdan_edge.coldstart",
-        "fdan_edge.breakdown",
-        "fdan_edge.bench",
-        "fdan_edge.versus",
-        "fdan_edge.roofline",
-        "fdan_edge.doctor",
-    ],
-    [
-        "fdan_edge.fit",
-        "fdan_edge.crossval",
-        "fdan_edge.study",
-        "fdan_edge.tune_results",
-        "fdan_edge.tune",
-        "fdan_edge.reproduce",
-        "fdan_edge.report",
-        "fdan_edge.tasks",
-        "fdan_edge.tasks_scores",
-        "fdan_edge.tasks_report",
-        "fdan_edge.export",
-    ],
-    ["fdan_edge.cli", "fdan_edge.__main__"],
-]
-ORDER = [name for layer in LAYERS for name in layer]
-RUNTIME = [
-    "errors",
-    "emotions",
-    "targets",
-    "files",
-    "spec",
-    "container",
-    "audio",
-    "video",
-    "fingerprint",
-    "manifest",
-    "bundle",
-    "build_progress",
-    "engines",
-    "runner",
-    "onnx_runner",
-    "cuda_graph",
-    "trt_runner",
-    "runners",
-    "infer",
-    "recognizer",
-    *sorted(
-        f"{p.parent.name}.{p.stem}" for folder in ("stream", "serve") for p in (PACKAGE / folder).glob("[!_]*.py")
-    ),
-    "nvml",
-    "machine",
-    "coldstart",
-    "breakdown",
-    "bench",
-    "versus",
-    "roofline",
-    "doctor",
-    "methods",
-    "progress",
-    "board",
-    "provenance",
-    "runs",
-    "scan",
-    "corpora.copies",
-    "corpora.synthetic",
-    *(f"corpora.{name}" for name in ("savee", "meld", "ravdess", "emodb", "crema", "enterface", "casia")),
-    *(f"corpora.{name}" for name in ("fer2013", "ck", "folder", "unlabelled")),
-    "cli.app",
-    "cli.options",
-    "cli.deploy",
-    "cli.show",
-    "cli.runs",
-    "cli.show_runs",
-    "cli.show_bench",
-    "cli.run_bench",
-    "cli.stream",
-    "cli.serve",
-    "cli.tune",
-    "cli.show_tune",
-    "cli.live_view",
-    "cli.show_stream",
-    "cli.show_windows",
-]
-TRAINING_ONLY = {
-    "torch",
-    "torchvision",
-    "librosa",
-    "sklearn",
-    "onnx",
-    "onnxscript",
-    "safetensors",
-    "matplotlib",
-    "PIL",
-    "av",
-    "cv2",
-    "optuna",
-}
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "fdan_edge"
+MOST_FLOORS, MOST_ARROWS, MOST_LINES = 12, 130, 400
 
 
-def modules() -> dict[str, Path]:
-    # rglob does not follow the link fdan_edge/export
-    files = [*PACKAGE.rglob("*.py"), *(PACKAGE / "export").glob("*.py")]
-    named = {".".join(("fdan_edge", *f.relative_to(PACKAGE).with_suffix("").parts)): f for f in files}
-    return {name.removesuffix(".__init__"): file for name, file in named.items()}
+@cache
+def sources() -> dict[str, Path]:
+    """Every module by its dotted name, `fdan_edge.export` through its link."""
+    files = [*PACKAGE.rglob("*.py"), *(PACKAGE / "export").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
+    return {name.removesuffix(".__init__"): file for name, file in names.items()}
 
 
-def imports(file: Path, *, top_level: bool = False) -> Iterator[str]:
-    """Modules that a file imports; at its top level only, what is under TYPE_CHECKING left out."""
+def imports(file: Path) -> Iterator[str]:
+    """Yield the modules of this project that a file imports, lazily or not."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in tree.body if top_level else ast.walk(tree):
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None
             assert node.level == 0, f"{file}: relative import"
+            assert node.module is not None
             inside = (f"{node.module}.{alias.name}" for alias in node.names)
-            yield from (name if name in modules() else node.module for name in inside)
+            yield from (name if name in sources() else node.module for name in inside)
 
 
-def place(module: str) -> int:
-    """Index in ORDER of the module or of the package that it is in."""
-    if module == "fdan_edge":
-        return 0
-    found = [i for i, name in enumerate(ORDER[1:], 1) if module == name or module.startswith(f"{name}.")]
-    assert found, f"{module} has no layer: add it to LAYERS"
-    return found[-1]
+def room(module: str) -> str:
+    """Name the room that a module is in."""
+    parts = module.split(".")
+    return parts[0] if parts[0] == "benchmarks" or len(parts) == 1 else parts[1]
 
 
-def unit(module: str) -> str:
-    return ORDER[place(module)]
+def arrows() -> set[tuple[str, str]]:
+    """Collect the imports between rooms."""
+    pairs = {
+        (room(name), room(imported))
+        for name, file in sources().items()
+        for imported in imports(file)
+        if imported.split(".")[0] in ("fdan_edge", "benchmarks")
+    }
+    return {(above, below) for above, below in pairs if above != below}
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
-def test_modules_import_downwards_only(name: str) -> None:
-    for imported in imports(modules()[name], top_level=True):
-        if imported.split(".")[0] == "fdan_edge" and unit(imported) != unit(name):
-            assert place(imported) < place(name), f"{name} imports {imported}, which is above it"
+def floors() -> dict[str, int]:
+    """Find each room's floor: one above the highest of those that it imports.
+
+    Raises:
+        AssertionError: rooms import each other in a circle.
+    """
+    below: dict[str, set[str]] = {room(name): set() for name in sources()}
+    for above, under in arrows():
+        below[above].add(under)
+    found: dict[str, int] = {}
+    while len(found) < len(below):
+        ready = [name for name, needs in below.items() if name not in found and needs <= set(found)]
+        assert ready, f"a circle of imports among {', '.join(sorted(set(below) - set(found)))}"
+        found.update({name: 1 + max((found[need] for need in below[name]), default=0) for name in ready})
+    return found
 
 
-def test_every_layer_entry_exists_and_every_module_has_a_layer() -> None:
-    assert set(ORDER) <= set(modules())
-    for name in modules():
-        assert place(name) >= 0
+def test_there_are_few_floors_and_no_circle() -> None:
+    assert max(floors().values()) <= MOST_FLOORS
 
 
-@pytest.mark.parametrize("name", RUNTIME)
-def test_the_runtime_imports_no_training_package(name: str) -> None:
-    """Directly or through what it imports, at top level."""
-    waiting, seen = [f"fdan_edge.{name}"], set()
-    while waiting:
-        module = waiting.pop()
-        if module in seen:
-            continue
-        seen.add(module)
-        for imported in imports(modules()[module], top_level=True):
-            assert imported.split(".")[0] not in TRAINING_ONLY, f"fdan_edge.{name} -> {module} imports {imported}"
-            if imported in modules():
-                waiting.append(imported)
+def test_there_are_few_arrows_between_rooms() -> None:
+    assert len(arrows()) <= MOST_ARROWS
 
 
 def test_files_can_be_read_in_one_sitting() -> None:
-    long = {name: lines for name, file in modules().items() if (lines := len(file.read_text().splitlines())) > 400}
-    assert not long
+    long = {name: n for name, file in sources().items() if (n := len(file.read_text().splitlines())) > MOST_LINES}
+    assert not {name: n for name, n in long.items() if name.startswith("fdan_edge")}
+
+
+if __name__ == "__main__":
+    by_floor = sorted(((floor, name) for name, floor in floors().items()), reverse=True)
+    print(*(f"{floor:3} {name}" for floor, name in by_floor), sep="\n")  # noqa: T201
+    print(len(by_floor), "rooms,", max(floors().values()), "floors,", len(arrows()), "arrows")  # noqa: T201

@@ -83,7 +83,7 @@ def wheel(tree: Path, folder: Path, **environment: str) -> Path:
 
 def holds_every_module(made: Path, others: set[str]) -> None:
     names = {name for name in zipfile.ZipFile(made).namelist() if ".dist-info/" not in name}
-    page = {p.relative_to(ROOT).as_posix() for p in (ROOT / "fdan_edge" / "serve" / "static").iterdir()}
+    page = {p.relative_to(ROOT).as_posix() for p in (ROOT / "fdan_edge" / "server" / "static").iterdir()}
     assert names == sources() | page | {"fdan_edge/py.typed"} | others
 
 
@@ -104,9 +104,9 @@ def test_the_wheel_holds_every_module_and_the_compiled_ops(unpacked: Path, tmp_p
     zipfile.ZipFile(made).extractall(tmp_path / "installed")
     # Without `site`, so that an editable installation has no part in it.
     paths = [str(tmp_path / "installed"), *(path for path in sys.path if path.endswith("-packages"))]
-    code = "import fdan_edge.native as n; print(n.__file__, n.native_status().cpu)"
+    code = "import fdan_edge.models.ops.native as n; print(n.__file__, n.native_status().cpu)"
     said = python("-S", "-c", code, cwd=tmp_path, PYTHONPATH=os.pathsep.join(paths))
-    assert said.split() == [str(tmp_path / "installed" / "fdan_edge" / "native.py"), "True"]
+    assert said.split() == [str(tmp_path / "installed" / "fdan_edge" / "models" / "ops" / "native.py"), "True"]
 
 
 @pytest.mark.slow

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from stream_parts import babble
 
 import fdan_edge
 from fdan_edge import Recognizer
 from fdan_edge.errors import AudioError, BundleError
-from fdan_edge.infer import recognise
-from fdan_edge.runners import open_runner
-from fdan_edge.stream import Settings
+from fdan_edge.runtime.opening import open_runner
+from fdan_edge.runtime.recognition import recognise
+from fdan_edge.streaming import Settings
+from tests.helpers.stream_parts import babble
 
 
 @pytest.fixture(scope="module")

@@ -121,7 +121,7 @@ times = dict.fromkeys(("begun", "imported", "loaded", "answered"), 0)
 print(json.dumps({**times, "peak": found * 2**20, "bare": 0, "device": None}))
 """
 _PARENT = """
-import sys, fdan_edge.coldstart as c
+import sys, fdan_edge.profiling.cold_start as c
 c._PROBE = sys.argv[1]
 print(c.cold_start("x", "", "torch").peak_mib == 1)
 """

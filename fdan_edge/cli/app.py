@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from fdan_edge import __version__
+from fdan_edge._version import __version__
 from fdan_edge.cli import deploy
 from fdan_edge.cli.options import (
     METHOD_HELP,
@@ -88,11 +88,11 @@ def train(
 ) -> None:
     """Train on speech, guided by faces or towards another corpus; leaves a run folder with scores and pictures."""
     needs_training()
-    from fdan_edge.checkpoint import is_restarted, load_run
-    from fdan_edge.cli import show
+    from fdan_edge.cli.render import tables
     from fdan_edge.config import load_config
-    from fdan_edge.fit import fit
-    from fdan_edge.world import agreed, is_main, joined
+    from fdan_edge.runs.run_folder import is_restarted, load_run
+    from fdan_edge.training.distributed import agreed, is_main, joined
+    from fdan_edge.training.run import fit
 
     if resume and (config or set_ or speech or faces or target or method):
         raise ConfigError("--resume takes settings and corpora from the run folder; give only --out")
@@ -109,7 +109,7 @@ def train(
             settings, parsed(speech, "--speech"), parsed(faces), out, target=parsed(target), resume=resume
         )
         if is_main():
-            print_json(fitted.metrics) if as_json else show.fitted(fitted.folder, fitted.metrics)
+            print_json(fitted.metrics) if as_json else tables.fitted(fitted.folder, fitted.metrics)
 
 
 @app.command()
@@ -127,13 +127,13 @@ def crossval(
     """
     needs_one_process("crossval")
     needs_training()
-    from fdan_edge.cli import show
+    from fdan_edge.cli.render import tables
     from fdan_edge.config import load_config
-    from fdan_edge.crossval import crossval as run_folds
+    from fdan_edge.experiments.crossval import crossval as run_folds
 
     settings = load_config(config, set_, protocol="kfold")
     done = run_folds(settings, parsed(speech, "--speech"), parsed(faces), out)
-    print_json(done.to_dict()) if as_json else show.crossvalidated(done)
+    print_json(done.to_dict()) if as_json else tables.crossvalidated(done)
 
 
 app.command()(tune)
@@ -165,15 +165,15 @@ def evaluate(
 ) -> None:
     """Score a model on speech that it was not trained on. Exit code 1: some recordings were broken."""
     needs_training()
-    from fdan_edge.cli import show
-    from fdan_edge.scoring import Drawing, score_target
+    from fdan_edge.cli.render import tables
+    from fdan_edge.evaluation.score_model import Drawing, score_target
 
     if (tsne and pictures is None) or (faces and not tsne):
         raise ConfigError("--faces goes with --tsne, and --tsne with --pictures DIR, where it is drawn")
     sources = parsed(speech, "--speech")
     drawing = Drawing(pictures, tsne, parsed(faces) or None) if pictures else None
     done = score_target(target, sources, part.value, run=run, drawing=drawing, threads=threads)
-    print_json(done.to_dict()) if as_json else show.evaluation(done)
+    print_json(done.to_dict()) if as_json else tables.evaluation(done)
     raise typer.Exit(1 if done.broken else 0)
 
 
@@ -249,11 +249,11 @@ def demo(
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Say what works on this machine, and how to get the rest."""
-    from fdan_edge.cli import show
-    from fdan_edge.doctor import examine
+    from fdan_edge.cli.render import tables
+    from fdan_edge.profiling.doctor import examine
 
     findings = examine()
-    print_json([vars(f) for f in findings]) if as_json else show.findings(findings)
+    print_json([vars(f) for f in findings]) if as_json else tables.findings(findings)
 
 
 @data_app.command()
@@ -265,11 +265,11 @@ def scan(
 
     Exit code 1 if any is broken.
     """
-    from fdan_edge.cli import show
-    from fdan_edge.scan import scan as look
+    from fdan_edge.cli.render import tables
+    from fdan_edge.data.scan import scan as look
 
     found = [one for source in parsed(sources) for one in look(source)]
-    print_json([f.to_dict() for f in found]) if as_json else show.scans(found)
+    print_json([f.to_dict() for f in found]) if as_json else tables.scans(found)
     raise typer.Exit(1 if any(f.broken for f in found) else 0)
 
 
@@ -280,8 +280,8 @@ def cache(
 ) -> None:
     """Say where log-mels and faces of corpora are kept between trainings, and how much they take."""
     needs_training()
-    from fdan_edge import cache as kept
-    from fdan_edge.cli import show
+    from fdan_edge.cli.render import tables
+    from fdan_edge.features import store as kept
 
     size = kept.size()
     if clear:
@@ -289,4 +289,4 @@ def cache(
     if as_json:
         print_json({"folder": str(kept.folder()), "bytes": size, "cleared": clear})
     else:
-        show.cache(kept.folder(), size, cleared=clear)
+        tables.cache(kept.folder(), size, cleared=clear)

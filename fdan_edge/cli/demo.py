@@ -8,20 +8,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from fdan_edge.bench import Latency, Plan, bench, chosen
-from fdan_edge.checkpoint import load_run
-from fdan_edge.cli import show, show_bench
+from fdan_edge.cli.render import bench as show_bench
+from fdan_edge.cli.render import tables
 from fdan_edge.config import Config
-from fdan_edge.corpora import Source
-from fdan_edge.corpora.synthetic import cache_folder
+from fdan_edge.data.corpora import Source
+from fdan_edge.data.corpora.synthetic.corpus import cache_folder
 from fdan_edge.errors import ConfigError, DataError, MissingDependencyError
 from fdan_edge.export.pipeline import Exported, export
 from fdan_edge.export.plan import installed_target
-from fdan_edge.fit import Fitted, fit
-from fdan_edge.infer import Recognition, recognise
-from fdan_edge.models.backbones import load_weights
-from fdan_edge.progress import say
-from fdan_edge.runners import open_runner
+from fdan_edge.models.backbones.registry import load_weights
+from fdan_edge.profiling.bench import Latency, Plan, bench, chosen
+from fdan_edge.runs.run_folder import load_run
+from fdan_edge.runtime.opening import open_runner
+from fdan_edge.runtime.recognition import Recognition, recognise
+from fdan_edge.training.run import Fitted, fit
+from fdan_edge.utils.progress import say
 
 #: Small enough for minutes on two cores.
 DEMO = Config(
@@ -87,13 +88,13 @@ def _recognise(bundle: Path) -> list[Recognition]:
 def _summary(
     fitted: Fitted, made: Exported, heard: list[Recognition], rows: list[Latency], seconds: float
 ) -> None:
-    out = show.out
+    out = tables.out
     test = fitted.metrics["test"]
     chance = 100 / len(test["labels"])
     out.rule("fdan-edge demo")
     out.print(
         f"[bold]Scores[/] on voices of 2 speakers never heard in training (synthetic; chance is {chance:.0f} %)\n"
-        f"  {show.scores(test)}\n  {show.scores_interval(test)}\n  ({test['intervals']['note']})"
+        f"  {tables.scores(test)}\n  {tables.scores_interval(test)}\n  ({test['intervals']['note']})"
     )
     out.print("\n[bold]Heard[/] by the exported model")
     for recognition in heard:

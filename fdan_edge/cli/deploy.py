@@ -19,8 +19,8 @@ from fdan_edge.cli.options import (
     print_json,
 )
 from fdan_edge.errors import AudioError, ConfigError, MissingDependencyError
-from fdan_edge.roofline import CARDS
-from fdan_edge.targets import TARGETS
+from fdan_edge.profiling.roofline import CARDS
+from fdan_edge.runtime.deploy_targets import TARGETS
 
 _TARGET_HELP = f"Where it will run: {', '.join(TARGETS)}; repeat for more."
 
@@ -65,12 +65,12 @@ def export(
     Each file is run over held-out recordings beside the PyTorch model, and refused where it recognises worse.
     """
     needs_training()
-    from fdan_edge.bundle import check_out
-    from fdan_edge.cli import show_export
+    from fdan_edge.cli.render import export as show_export
+    from fdan_edge.export.distil import distil
     from fdan_edge.export.pipeline import export as make
     from fdan_edge.export.plan import installed_target, plan
-    from fdan_edge.export.student import distil
     from fdan_edge.export.triton import check_place, write_repository
+    from fdan_edge.runtime.bundle import check_out
 
     required = installed_target().name if trt else ""
     targets = [*(["cpu"] if onnx or not target else []), *target, *([required] if trt else [])]
@@ -110,12 +110,12 @@ def infer(
     ] = False,
 ) -> None:
     """Name the emotion in sound files. Exit code 1: some files could not be used; 2: none could."""
-    from fdan_edge import audio
-    from fdan_edge.cli.show import Recognitions
-    from fdan_edge.cli.show_windows import Timelines
-    from fdan_edge.runners import open_runner, open_stream_runner
+    from fdan_edge.audio import decode
+    from fdan_edge.cli.render.tables import Recognitions
+    from fdan_edge.cli.render.windows import Timelines
+    from fdan_edge.runtime.opening import open_runner, open_stream_runner
 
-    files = audio.find(paths)
+    files = decode.find(paths)
     opened = open_stream_runner if windows else open_runner
     with opened(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner:
         printer = (Timelines if windows else Recognitions)(as_json, files, runner.spec.labels)
@@ -157,14 +157,15 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Time everything in bundles that runs here: latency, parts, throughput, cold start, memory, energy."""
-    from fdan_edge.bench import Plan
-    from fdan_edge.cli import run_bench, show_bench
-    from fdan_edge.files import write_text
+    from fdan_edge.cli import bench_rows
+    from fdan_edge.cli.render import bench as show_bench
+    from fdan_edge.profiling.bench import Plan
+    from fdan_edge.utils.files import write_text
 
-    plan = Plan(runs, batch, run_bench.sizes(batches), threads, starts)
+    plan = Plan(runs, batch, bench_rows.sizes(batches), threads, starts)
     names = [str(target) for target in targets]
-    wanted = run_bench.Wanted(names, str(vs) if vs else "", runtime, precision, everything)
-    report = run_bench.measure(wanted, plan, run_bench.cards(estimate))
+    wanted = bench_rows.Wanted(names, str(vs) if vs else "", runtime, precision, everything)
+    report = bench_rows.measure(wanted, plan, bench_rows.cards(estimate))
     if markdown:
-        write_text(markdown, show_bench.markdown(report, run_bench.command()))
-    print_json(run_bench.to_dict(report)) if as_json else show_bench.show(report)
+        write_text(markdown, show_bench.markdown(report, bench_rows.command()))
+    print_json(bench_rows.to_dict(report)) if as_json else show_bench.show(report)

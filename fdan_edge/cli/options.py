@@ -12,7 +12,7 @@ import typer
 from fdan_edge.errors import INSTALL_TRAINING, ConfigError, DataError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from fdan_edge.corpora import Source
+    from fdan_edge.data.corpora import Source
 
 SPEECH_HELP = "Speech as corpus:path, e.g. ravdess:/data/ravdess; repeat for more."
 FACES_HELP = "Faces as corpus:path, e.g. fer2013:/data/fer2013; repeat for more. None: the plain backbone."
@@ -58,7 +58,7 @@ def parsed(words: list[str], required: str = "") -> list[Source]:
     Raises:
         DataError: there are none, though the option `required` asks for some; or one cannot be understood.
     """
-    from fdan_edge.corpora import parse_source
+    from fdan_edge.data.corpora import parse_source
 
     if required and not words:
         raise DataError(f"no speech given; write {required} corpus:path, e.g. {required} synthetic:")

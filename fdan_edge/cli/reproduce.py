@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import typer
 
-from fdan_edge import report, tasks, tasks_report
-from fdan_edge.corpora import Source
+from fdan_edge.data.corpora import Source
 from fdan_edge.errors import ConfigError
-from fdan_edge.files import write_json, write_text
-from fdan_edge.progress import say
-from fdan_edge.reproduce import CROSS_CORPUS, TABLES, Outcomes, Request, carry_out, plan
-from fdan_edge.tasks import Line, TaskRequest
+from fdan_edge.experiments import cross_corpus, cross_corpus_report, paper_report
+from fdan_edge.experiments.cross_corpus import Line, TaskRequest
+from fdan_edge.experiments.paper_tables import CROSS_CORPUS, TABLES, Outcomes, Request, carry_out, plan
+from fdan_edge.utils.files import write_json, write_text
+from fdan_edge.utils.progress import say
 
 T = TypeVar("T")
 
@@ -93,7 +93,8 @@ def run_table(request: Request, output: Output) -> int:
 
     def save(outcomes: Outcomes) -> None:
         table.save(
-            report.markdown(request, runs, outcomes, command), report.to_dict(request, runs, outcomes, command)
+            paper_report.markdown(request, runs, outcomes, command),
+            paper_report.to_dict(request, runs, outcomes, command),
         )
 
     outcomes = table.made(lambda: carry_out(runs, save))
@@ -102,14 +103,17 @@ def run_table(request: Request, output: Output) -> int:
 
 def run_tasks(request: TaskRequest, output: Output) -> int:
     """The same for the cross-corpus tasks."""
-    lines = tasks.plan(request)
+    lines = cross_corpus.plan(request)
     command = tasks_command_line(request)
     table = _Table(_stem(request), output)
 
     def save(lines: list[Line]) -> None:
-        table.save(tasks_report.markdown(request, lines, command), tasks_report.to_dict(request, lines, command))
+        table.save(
+            cross_corpus_report.markdown(request, lines, command),
+            cross_corpus_report.to_dict(request, lines, command),
+        )
 
-    lines = table.made(lambda: tasks.carry_out(lines, save))
+    lines = table.made(lambda: cross_corpus.carry_out(lines, save))
     outcomes = [trial.outcome for line in lines for trial in line.wanted]
     return 1 if any(outcome and outcome.problem for outcome in outcomes) else 0
 

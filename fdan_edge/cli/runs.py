@@ -20,8 +20,8 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """Compare trainings: how far they are, their scores, and the settings in which they differ."""
-    from fdan_edge.cli import show_runs
-    from fdan_edge.runs import find_runs, sort_runs
+    from fdan_edge.cli.render import runs as show_runs
+    from fdan_edge.runs.index import find_runs, sort_runs
 
     found = sort_runs(find_runs(folders or [Path("runs")]), sort)
     print_json([run.to_dict() for run in found]) if as_json else show_runs.compare(found)

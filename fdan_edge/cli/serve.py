@@ -43,11 +43,11 @@ def serve(
     Sound stays on the machines that you connect: the page loads nothing from elsewhere, and nothing is kept.
     """
     _needs_server()
-    from fdan_edge.runners import open_stream_runner
-    from fdan_edge.serve.access import VARIABLE, access
-    from fdan_edge.serve.limits import Limits
-    from fdan_edge.serve.run import Place, greeting, listen, make_hub, server
-    from fdan_edge.stream.settings import Settings
+    from fdan_edge.runtime.opening import open_stream_runner
+    from fdan_edge.server.access import VARIABLE, access
+    from fdan_edge.server.limits import Limits
+    from fdan_edge.server.server import Place, greeting, listen, make_hub, server
+    from fdan_edge.streaming.settings import Settings
 
     settings = Settings(hop=hop, vad=vad, unknown_below=unknown)
     place, allowed = Place(host, port, certificate, key), access(host, token, origin)

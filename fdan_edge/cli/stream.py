@@ -18,14 +18,14 @@ from fdan_edge.cli.options import Hop, Precision, Rebuild, Runtime, Threads, Unk
 from fdan_edge.errors import ConfigError, printable
 
 if TYPE_CHECKING:
-    from fdan_edge.cli.show_stream import Summary
-    from fdan_edge.spec import ModelSpec
-    from fdan_edge.stream.annotate import Annotation
-    from fdan_edge.stream.backlog import End
-    from fdan_edge.stream.engine import Stream
-    from fdan_edge.stream.events import Event
-    from fdan_edge.stream.live import Handle
-    from fdan_edge.stream.sources import Source
+    from fdan_edge.cli.render.stream import Summary
+    from fdan_edge.runtime.model_spec import ModelSpec
+    from fdan_edge.streaming.annotations import Annotation
+    from fdan_edge.streaming.backlog import End
+    from fdan_edge.streaming.events import Event
+    from fdan_edge.streaming.live import Handle
+    from fdan_edge.streaming.session import Stream
+    from fdan_edge.streaming.sources import Source
 
 _WAYS = "a sound file, - for PCM on standard input (arecord ... | fdan-edge stream BUNDLE -), or --mic"
 
@@ -84,19 +84,19 @@ def stream(
     ] = False,
 ) -> None:
     """Name the emotion of who speaks, as they speak. Exit code 1: the sound broke off."""
-    from fdan_edge.cli import show_stream
+    from fdan_edge.cli.render import stream as show_stream
 
     if list_devices:
-        from fdan_edge.stream.microphone import devices
+        from fdan_edge.streaming.microphone import devices
 
         show_stream.devices(devices())
         return
     if bundle is None:
         raise ConfigError("no bundle given: fdan-edge stream BUNDLE SOURCE, or fdan-edge stream BUNDLE --mic")
-    from fdan_edge.runners import open_stream_runner
-    from fdan_edge.stream.engine import Stream
-    from fdan_edge.stream.live import listen
-    from fdan_edge.stream.settings import Settings
+    from fdan_edge.runtime.opening import open_stream_runner
+    from fdan_edge.streaming.live import listen
+    from fdan_edge.streaming.session import Stream
+    from fdan_edge.streaming.settings import Settings
 
     settings = Settings(hop=hop, unknown_below=unknown, vad=vad)
     wanted = _Wanted(source, mic or device is not None, device or "", realtime, rate, channels, format_)
@@ -150,8 +150,8 @@ class _Wanted:
         return self._opened(given)
 
     def _opened(self, given: dict[str, Any]) -> Source:
-        from fdan_edge.stream.microphone import Microphone
-        from fdan_edge.stream.sources import Format, Pcm, SoundFile
+        from fdan_edge.streaming.microphone import Microphone
+        from fdan_edge.streaming.sources import Format, Pcm, SoundFile
 
         if self.source is None:
             return Microphone(self.device)
@@ -162,7 +162,7 @@ class _Wanted:
 
 def _check_files(files: dict[str, Path | None], source: str | None) -> None:
     """Raise ConfigError where one file would be written over another, or over what is heard."""
-    from fdan_edge.stream.annotate import part
+    from fdan_edge.streaming.annotations import part
 
     taken = {Path(source).resolve(): "the source"} if source not in (None, "-") else {}
     for option, path in files.items():
@@ -176,7 +176,7 @@ def _check_files(files: dict[str, Path | None], source: str | None) -> None:
 
 def _annotations(files: dict[str, Path | None], source: Source, spec: ModelSpec) -> Iterator[Annotation]:
     """The files that are asked for, opened."""
-    from fdan_edge.stream import annotate
+    from fdan_edge.streaming import annotations as annotate
 
     if path := files["--rttm"]:
         yield annotate.rttm(path, Path(source.name).stem)
@@ -188,15 +188,16 @@ def _annotations(files: dict[str, Path | None], source: Source, spec: ModelSpec)
 
 def _printer(as_json: bool, title: str, heard: Stream, outputs: contextlib.ExitStack) -> Handle:
     """What writes on standard output."""
-    from fdan_edge.cli import show, show_stream
+    from fdan_edge.cli.render import stream as show_stream
+    from fdan_edge.cli.render import tables
 
     if as_json:
         return show_stream.JsonLines()
-    if not show.out.is_terminal or show.out.is_dumb_terminal:
+    if not tables.out.is_terminal or tables.out.is_dumb_terminal:
         return show_stream.Lines(heard.spec.labels)
     from rich.console import Console
 
-    from fdan_edge.cli.live_view import View
+    from fdan_edge.cli.render.live_view import View
 
     return outputs.enter_context(
         View(printable(title), heard.spec.labels, lambda: heard.time, Console(highlight=False))
@@ -236,10 +237,10 @@ def _stops() -> Iterator[threading.Event]:
 
 def _say_end(end: End, summary: Summary, as_json: bool) -> None:
     """What was heard, after the view is gone; what broke, on standard error."""
-    from fdan_edge.cli import show
-    from fdan_edge.progress import say
+    from fdan_edge.cli.render import tables
+    from fdan_edge.utils.progress import say
 
     if not as_json:
-        show.out.print(str(summary), markup=False) if show.out.is_terminal else say(str(summary))
+        tables.out.print(str(summary), markup=False) if tables.out.is_terminal else say(str(summary))
     if end.broken:
-        show.errors.print(f"error: {printable(end.reason)}", markup=False)
+        tables.errors.print(f"error: {printable(end.reason)}", markup=False)

@@ -45,10 +45,10 @@ def tune(
     """
     needs_training()
     _needs_optuna()
-    from fdan_edge.cli import show_tune
+    from fdan_edge.cli.render import tune as show_tune
     from fdan_edge.config import load_config
-    from fdan_edge.tune import Search
-    from fdan_edge.tune import tune as search
+    from fdan_edge.tuning.search import Search
+    from fdan_edge.tuning.search import tune as search
 
     settings = load_config(config, set_)
     wanted = Search(tuple(space), trials, folds, sampler, pruner)

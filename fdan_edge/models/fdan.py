@@ -9,17 +9,17 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fdan_edge.alignment import DomainClassifier
 from fdan_edge.config import Config
-from fdan_edge.frontend import LogMel
 from fdan_edge.models.attention import CrossAttention
-from fdan_edge.models.backbones import (
+from fdan_edge.models.backbones.registry import (
     build_face_backbone,
     build_voice_backbone,
     load_weights,
     scaled,
     take_dropout,
 )
+from fdan_edge.models.domain_classifier import DomainClassifier
+from fdan_edge.models.log_mel import LogMel
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,166 @@
+"""One fp32 graph to the precision that a target wants: halves, or 8 bits but for the layers that they harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from fdan_edge.errors import ExportError
+from fdan_edge.export import activation_ranges, sensitivity
+from fdan_edge.export.activation_ranges import Histogram, Range, Windows
+from fdan_edge.export.fp16 import to_half
+from fdan_edge.export.int8 import FORMATS, WEIGHT_BITS, plan, quantize
+from fdan_edge.export.onnx_graph import check_graph
+from fdan_edge.runtime.deploy_targets import Target, check_precision
+from fdan_edge.utils.files import write_bytes
+from fdan_edge.utils.progress import say
+
+#: Windows to compare calibrations on: every method runs over them.
+COMPARED = 24
+_ROUNDS = 6  # of keeping more layers: 1, 2, 4, ... of them
+
+Judge = Callable[[Path], float]
+
+
+@dataclass
+class Clips:
+    """Sound to calibrate and judge 8 bits with, of one model.
+
+    Args:
+        calibration: windows (n, window) of the training part.
+        validation: windows (m, window) of the validation part, to compare calibrations and layers on.
+        judge: runs a file over the validation part; points of UAR that it loses. None: nothing is judged.
+        limit: points that may be lost.
+        source: which recordings these are, for people and for the record.
+    """
+
+    calibration: Windows
+    validation: Windows
+    judge: Judge | None = None
+    limit: float = 1.0
+    source: str = "of the validation part"  # what `validation` and the judge's recordings are
+    _histograms: dict[str, Histogram] = field(default_factory=dict, repr=False)
+    _expected: NDArray[np.float32] | None = field(default=None, repr=False)
+
+    def histograms(self, model: onnx.ModelProto) -> dict[str, Histogram]:
+        """Of all activations that a format needs, measured once."""
+        if not self._histograms:
+            tensors = {name for form in FORMATS for name in plan(model, form).tensors}
+            self._histograms.update(activation_ranges.collect(model, tensors, self.calibration))
+        return self._histograms
+
+    def expected(self, model: onnx.ModelProto) -> NDArray[np.float32]:
+        """What fp32 gives for the windows that calibrations are compared on, run once."""
+        if self._expected is None:
+            self._expected = activation_ranges.probabilities(model, self.compared)
+        return self._expected
+
+    @property
+    def compared(self) -> Windows:
+        """The windows that calibrations are compared on."""
+        return self.validation[:COMPARED]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """An artifact."""
+
+    file: Path
+    precision: str
+    format: str | None  # of int8
+    opset: int
+    calibration: dict[str, Any] | None  # how ranges were chosen, plain values for JSON
+    kept: tuple[str, ...]  # layers above 8 bits, by sensitivity
+
+
+def lower(
+    model: onnx.ModelProto, file: Path, target: Target, precision: str, clips: Clips | None = None
+) -> Lowered:
+    """Write a graph in a precision for a target.
+
+    Args:
+        model: in fp32, from `to_onnx.export_graph`.
+        file: to write.
+        precision: fp32, fp16 or int8; empty: the target's default.
+        clips: needed for int8.
+
+    Raises:
+        ConfigError: the target does not take the precision.
+        ExportError: the target cannot run the graph, or 8 bits lose too much whatever is kept higher.
+    """
+    precision = check_precision(target, precision)
+    if precision == "int8":
+        if clips is None:
+            raise ExportError("int8 is calibrated on recordings of the training part, and there are none")
+        return _lower_to_int8(model, file, target, clips)
+    made = to_half(model) if precision == "fp16" else model
+    _write(made, file, target)
+    return Lowered(file, precision, None, _opset(made), None, ())
+
+
+def _lower_to_int8(model: onnx.ModelProto, file: Path, target: Target, clips: Clips) -> Lowered:
+    form = target.int8
+    ranges, record = _calibrate(model, form, clips)
+    order: list[str] = []
+    kept: tuple[str, ...] = ()
+    for attempt in range(_ROUNDS + 1):
+        made = quantize(model, plan(model, form, frozenset(kept)), ranges, form)
+        _write(made, file, target)
+        loss = clips.judge(file) if clips.judge else 0.0
+        if loss <= clips.limit:  # so that NaN fails
+            return Lowered(file, "int8", form, _opset(made), record, kept)
+        if not order:
+            order = list(sensitivity.costs(model, ranges, form, clips.validation))
+        if len(kept) >= len(order) - 1 or attempt == _ROUNDS:
+            break
+        kept = tuple(order[: 2**attempt])
+        say(f"int8 loses {loss:.1f} points of UAR on clips {clips.source}; kept higher: {', '.join(kept)}")
+    file.unlink(missing_ok=True)
+    worst = "; ".join(map(str, sensitivity.blame(model, made, clips.validation)))
+    raise ExportError(
+        f"int8 loses {loss:.1f} points of UAR on clips {clips.source} (allowed {clips.limit:g}) with {len(kept)} "
+        f"of {len(order)} layers kept higher; most noise comes from {worst}; valid: --precision "
+        f"{' or '.join(name for name in target.precisions if name != 'int8')}"
+    )
+
+
+def _calibrate(model: onnx.ModelProto, form: str, clips: Clips) -> tuple[dict[str, Range], dict[str, Any]]:
+    """The ranges of the method that is nearest to fp32, and what was compared."""
+    wanted, histograms = plan(model, form), clips.histograms(model)
+    expected = clips.expected(model)
+    ranges, compared = {}, {}
+    for method in activation_ranges.METHODS:
+        ranges[method] = {name: histograms[name].range(method) for name in wanted.tensors}
+        made = quantize(model, wanted, ranges[method], form, half=False)
+        got = activation_ranges.probabilities(made, clips.compared)
+        difference = np.abs(got - expected)
+        compared[method] = {
+            "mean_difference": round(float(difference.mean()), 6),
+            "max_difference": round(float(difference.max()), 6),
+            "agreement": round(float((got.argmax(1) == expected.argmax(1)).mean()), 4),
+        }
+    # NaN is no number to be the least of.
+    chosen = min(compared, key=lambda name: np.nan_to_num(compared[name]["mean_difference"], nan=np.inf))
+    record = {
+        "method": chosen,
+        "compared": compared,
+        "windows": len(clips.calibration),
+        "compared_on": f"{len(expected)} windows {clips.source}",
+        "weight_bits": WEIGHT_BITS[form],
+    }
+    return ranges[chosen], record
+
+
+def _write(model: onnx.ModelProto, file: Path, target: Target) -> None:
+    check_graph(model, target)
+    write_bytes(file, model.SerializeToString())
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))

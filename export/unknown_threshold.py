@@ -1,0 +1,104 @@
+"""Below which confidence a stream says that it does not know: where the model is as often wrong as right.
+
+That depends on how much was heard: of 240 recordings Whisper tiny recognises 40 % by their first 0.8 s, of which
+it says 53 %; by 2 s and more 73 %, of which it says 71 %.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from fdan_edge.export.gate import HeldOut
+from fdan_edge.export.recordings import Material
+from fdan_edge.streaming.session import placed
+from fdan_edge.streaming.speech_turns import grid_of
+from fdan_edge.streaming.unknown_threshold import USUAL, Doubt
+
+#: Seconds of speech that a stream has heard before it has heard all.
+BEGINNINGS = (0.75, 1.25, 2.0)
+_SMALLEST = 1e-6  # distance of a confidence from 0 and 1, whose logits are no numbers
+_BATCH = 16
+
+
+def unknown_below(material: Material) -> dict[str, Any]:
+    """The confidence for the spec's `info`, from the recordings of the run's validation part.
+
+    Like its temperature: the best epoch was chosen on them too, so they flatter the model a little.
+    """
+    if not material.has_validation:  # what the model was trained on says nothing of how sure it may be
+        return _usual("no recording of the validation part is at hand")
+    held = material.validation
+    if held.truth != "the labels":
+        return _usual("the validation part has no labels of the model's classes")
+    spec = material.reference.spec
+    longest = spec.window / spec.sample_rate
+    whole = np.minimum(held.seconds, longest)
+    parts = [(held.expected, np.array(held.true), whole), *(_begun(held, material, s) for s in BEGINNINGS)]
+    probabilities, labels, seconds = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return fit(probabilities, labels, seconds, len(held.true), longest)
+
+
+def _begun(held: HeldOut, material: Material, seconds: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """What the model says of the beginnings of longer recordings: probabilities, classes, seconds."""
+    spec, runner = material.reference.spec, material.reference
+    heard, grid = round(seconds * spec.sample_rate), grid_of(spec)
+    longer = [number for number, waveform in enumerate(held.waveforms) if len(waveform) > heard]
+    if heard > spec.window // grid * grid:
+        longer = []
+    made = [np.zeros((0, len(spec.labels)), np.float32)]
+    for first in range(0, len(longer), _BATCH):
+        begun = [held.waveforms[number][:heard] for number in longer[first : first + _BATCH]]
+        made.append(runner.predict(np.stack([placed(waveform, spec.window, grid) for waveform in begun])))
+    labels = np.array(held.true, int)[longer]
+    return np.concatenate(made), labels, np.full(len(longer), seconds)
+
+
+def fit(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.integer[Any]],
+    seconds: NDArray[np.floating[Any]],
+    recordings: int,
+    longest: float,
+) -> dict[str, Any]:
+    """The confidence c at which P(right | c, s) is one half: logistic in ln(c / (1 - c)) and ln(s) (Platt 1999).
+
+    Args:
+        probabilities: of recordings and of their beginnings, (n, C).
+        labels: their classes, (n,).
+        seconds: what was heard of them, (n,).
+        recordings: how many of them, the first, are heard in full.
+        longest: seconds that the model hears at most.
+
+    Returns:
+        logit: offset and slope in ln(s) of the logit of that confidence, for `streaming.unknown_threshold`;
+        confidence: after `longest`; recordings; covered: share of whole recordings at or above it; accuracy: share
+        of these that are recognised rightly. Where nothing can be fitted: `USUAL`, with a note that says why.
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    if right.all() or not right.any():
+        return _usual(f"all of {recordings} recordings are {'right' if right.all() else 'wrong'}")
+    inside = np.clip(confidence.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+    known = np.stack([np.log(inside / (1 - inside)), np.log(seconds)], axis=1)
+    fitted = LogisticRegression(C=100.0, tol=1e-8, max_iter=1000).fit(known, right)
+    sureness, length = (float(value) for value in fitted.coef_[0])
+    if sureness <= 0:
+        return _usual("the sure answers are not more often right than the others")
+    logit = [round(-float(fitted.intercept_[0]) / sureness, 4), round(-length / sureness, 4)]
+    doubt = Doubt(logit[0], logit[1], 1 / probabilities.shape[1], longest)
+    limits = np.array([doubt(heard) for heard in seconds[:recordings]])
+    sure, right = confidence[:recordings] >= limits, right[:recordings]
+    return {
+        "confidence": round(doubt(longest), 4),
+        "logit": logit,
+        "recordings": recordings,
+        "covered": round(float(sure.mean()), 4),
+        "accuracy": round(float(right[sure].mean()), 4) if sure.any() else None,
+    }
+
+
+def _usual(note: str) -> dict[str, Any]:
+    return {"confidence": USUAL, "note": note}

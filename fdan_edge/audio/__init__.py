@@ -1,0 +1,1 @@
+"""Decode sound and video files; resample; cut into windows. Imports no torch."""

@@ -1,0 +1,156 @@
+"""What `fdan-edge bench` does: open all that is wanted, time it, compare, estimate."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fdan_edge.cli.render.bench import Report
+from fdan_edge.errors import ConfigError, choose
+from fdan_edge.profiling.bench import Latency, Plan, Timed, bench, chosen, rounded
+from fdan_edge.profiling.compare import pairs
+from fdan_edge.profiling.roofline import Card, Estimate, calibrate, costs, estimate, estimates, find_cards, is_fp32
+from fdan_edge.runtime.deploy_targets import PRECISIONS
+from fdan_edge.runtime.opening import RUNTIMES, Variant
+from fdan_edge.utils.machine import busy, machine
+from fdan_edge.utils.progress import say
+
+_MAX_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is timed: everything of the targets that runs here, or only some runtimes and precisions."""
+
+    targets: list[str]
+    vs: str  # compared with the one target; empty: nothing
+    runtimes: list[str]
+    precisions: list[str]
+    foreign: bool = False  # also artifacts by runtimes that they were not made for
+
+
+def measure(wanted: Wanted, plan: Plan, cards: list[Card]) -> Report:
+    """Time all of it in one run.
+
+    Raises:
+        ConfigError: there is no such runtime or precision, `vs` with more than one target, or cards to estimate
+            for with run folders only.
+        BundleError: nothing of a target runs here, or its costs cannot be read.
+    """
+    _check(wanted)
+    estimated = _estimated(wanted.targets) if cards else []
+    here, warning = machine(), busy()  # before our own load
+    targets = list(dict.fromkeys([*wanted.targets, *([wanted.vs] if wanted.vs else [])]))
+    with ExitStack() as stack:
+        variants = [v for target in targets for v in _chosen(target, wanted)]
+        contenders = [(v, stack.enter_context(v.open(plan.threads))) for v in variants]
+        counted = {str(path): costs(path) for path in estimated}  # what it cannot read fails before the timing
+        if warning:
+            say(warning)
+        timed = bench(contenders, plan)
+    report = Report([one.row for one in timed], here)
+    if wanted.vs:
+        report = replace(report, pairs=pairs(_of(timed, wanted.targets[0]), _of(timed, wanted.vs)))
+    return _with_estimates(report, counted, plan, cards) if cards else report
+
+
+def _check(wanted: Wanted) -> None:
+    for what, given, valid in (
+        ("runtime", wanted.runtimes, RUNTIMES),
+        ("precision", wanted.precisions, PRECISIONS),
+    ):
+        for name in given:
+            if name not in valid:
+                raise ConfigError(choose(what, name, valid))
+    if wanted.vs and (len(wanted.targets) > 1 or wanted.vs in wanted.targets):
+        raise ConfigError(f"--vs {wanted.vs} compares with one other target; given: {', '.join(wanted.targets)}")
+
+
+def _chosen(target: str, wanted: Wanted) -> list[Variant]:
+    return chosen(target, wanted.runtimes, wanted.precisions, foreign=wanted.foreign)
+
+
+def _of(timed: list[Timed], target: str) -> list[Timed]:
+    return [one for one in timed if one.row.target == target]
+
+
+def _estimated(targets: list[str]) -> list[Path]:
+    """The targets that have costs."""
+    paths = [Path(target) for target in targets if not (Path(target) / "run.toml").is_file()]
+    if not paths:
+        raise ConfigError("--estimate reads the costs of a bundle or an .onnx file; a run folder has none")
+    return paths
+
+
+def _with_estimates(
+    report: Report, counted: dict[str, dict[str, dict[str, Any]]], plan: Plan, cards: list[Card]
+) -> Report:
+    """The report with estimates for the cards, and for this processor beside what was measured.
+
+    Args:
+        report: what was measured.
+        counted: costs by target and artifact.
+        plan: by which it was measured.
+        cards: to estimate for.
+    """
+    found = [one for of_files in counted.values() for one in estimates(of_files, cards, plan.batch)]
+    here = calibrate(plan.threads)
+    checks: list[tuple[Latency, Estimate]] = []
+    for row in report.rows:
+        cost = counted.get(row.target, {}).get(row.artifact)
+        if cost and row.runtime == "onnxruntime-cpu" and is_fp32(cost):
+            checks.append((row, estimate(cost, here, artifact=row.artifact, batch=plan.batch)))
+    return replace(report, estimates=found, checks=checks, here=here)
+
+
+def to_dict(report: Report) -> dict[str, Any]:
+    """Plain values for JSON."""
+    values: dict[str, Any] = {"machine": report.machine, "latency": [row.to_dict() for row in report.rows]}
+    if report.pairs:
+        values["versus"] = [pair.to_dict() for pair in report.pairs]
+    if report.here:
+        values["estimates"] = [rounded({**asdict(one), "bound": one.bound}) for one in report.estimates]
+        values["estimates_checked_here"] = {
+            "gflops": round(report.here.peaks["fp32"] / 1e9, 1),
+            "gigabytes_per_second": round(report.here.bandwidth / 1e9, 2),
+            "rows": [_checked(row, one) for row, one in report.checks],
+        }
+    return values
+
+
+def _checked(row: Latency, one: Estimate) -> dict[str, Any]:
+    names = ("target", "artifact", "precision", "runtime")
+    times = {
+        "estimate": one.total,
+        "fastest": row.min,
+        "p50": row.p50,
+        "estimate_over_fastest": one.total / row.min,
+    }
+    return {**{name: getattr(row, name) for name in names}, **rounded(times)}
+
+
+def cards(words: str) -> list[Card]:
+    """The cards of a list with commas."""
+    return find_cards([word.strip() for word in words.split(",") if word.strip()])
+
+
+def sizes(words: str) -> tuple[int, ...]:
+    """The batch sizes of a list with commas.
+
+    Raises:
+        ConfigError: one is no size.
+    """
+    found = [word.strip() for word in words.split(",") if word.strip()]
+    for word in found:
+        if not word.isdecimal() or not 1 <= int(word) <= _MAX_BATCH:
+            raise ConfigError(f"--batches {word!r} is not a batch size; valid: 1 to {_MAX_BATCH}, as in 1,4,16")
+    return tuple(dict.fromkeys(int(word) for word in found))
+
+
+def command() -> str:
+    """The command line that was given."""
+    return shlex.join(["fdan-edge", *sys.argv[1:]])

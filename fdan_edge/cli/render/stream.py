@@ -1,0 +1,100 @@
+"""What `fdan-edge stream` prints besides its live view: lines of JSON, a line for each segment, a summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+
+from fdan_edge.errors import printable
+from fdan_edge.streaming.events import UNKNOWN, Ended, Event, Lost, Segment, to_dict
+
+
+class JsonLines:
+    """Every event as a line of JSON on standard output, at once."""
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        for event in events:
+            line(json.dumps(to_dict(event), ensure_ascii=False))
+
+
+class Lines:
+    """A plain line for each segment."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._width = max(cell_len(name) for name in (UNKNOWN, *labels))
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        for one in events:
+            if isinstance(one, Segment):
+                times = f"{clock(one.start, 1)} - {clock(one.end, 1)}"
+                blanks = " " * (self._width - cell_len(one.label))
+                line(f"{times}  {one.label}{blanks}  {100 * one.confidence:3.0f} %")
+
+
+def line(text: str) -> None:
+    """A line on standard output, for who reads along.
+
+    Raises:
+        BrokenPipeError: nobody reads any more; Python's own flush at the end will not fail on it again.
+    """
+    if sys.stdout is None:  # closed by who started us
+        return
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        raise
+
+
+def clock(seconds: float, digits: int = 0) -> str:
+    """1:02:03, or 2:03 in the first hour."""
+    ticks = round(seconds * 10**digits)
+    whole, part = divmod(ticks, 10**digits)
+    minutes, rest = divmod(whole, 60)
+    text = f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+    return f"{text}.{part:0{digits}}" if digits else text
+
+
+def devices(found: Sequence[tuple[int, str, bool]]) -> None:
+    """Microphones with their numbers."""
+    for number, name, default in found:
+        line(f"{number:>3}  {printable(name)}{'  (the default)' if default else ''}")
+    if not found:
+        line("no microphone on this machine")
+
+
+class Summary:
+    """What was heard, in a line at the end."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._lost = 0.0  # s
+        self._reasons: list[str] = []
+        self._end: Ended | None = None
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Segment):
+                self._seconds[event.label] += event.end - event.start
+            elif isinstance(event, Lost):
+                self._lost += event.seconds
+                if event.reason not in self._reasons:
+                    self._reasons.append(event.reason)
+            elif isinstance(event, Ended):
+                self._end = event
+
+    def __str__(self) -> str:
+        if not self._end:
+            return ""
+        most_first = sorted(self._seconds.items(), key=lambda one: -one[1])
+        said = [f"{label} {seconds:.1f} s" for label, seconds in most_first]
+        lost = f"; lost {self._lost:.1f} s ({', '.join(self._reasons)})" if self._reasons else ""
+        heard = f"heard {clock(self._end.time)}: {', '.join(said) or 'no speech'}{lost}"
+        return printable(f"{heard}; {self._end.reason}")

@@ -1,0 +1,37 @@
+"""What `infer --windows` prints: the stretches of speech in each file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fdan_edge.cli.render.tables import Recognitions, json_line
+from fdan_edge.streaming.events import Event, Segment, to_dict
+
+
+class Timelines(Recognitions):
+    """Prints the segments of each file as rows of a table, or all of its events in a line of JSON."""
+
+    _HEAD = ("start", "end")
+
+    def hear(self, runner: Any, path: Path) -> None:
+        """Follow one file with a runner for streams, and print it."""
+        from fdan_edge.audio import decode
+        from fdan_edge.streaming.offline import timeline
+
+        self.timeline(path, timeline(runner, decode.load(path, runner.spec.sample_rate)))
+
+    def timeline(self, path: Path, events: list[Event]) -> None:
+        """One file that was followed in time."""
+        self.count += 1
+        if self.as_json:
+            json_line({"path": str(path), "events": [to_dict(event) for event in events]})
+            return
+        if self.count == 1:
+            self._head()
+        segments = [event for event in events if isinstance(event, Segment)]
+        for one in segments:
+            percent = f"{100 * one.confidence:.0f} %"
+            self._row(self._short(path), one.label, percent, f"{one.start:.2f}", f"{one.end:.2f}")
+        if not segments:
+            self._row(self._short(path), "no speech", "", "", "")

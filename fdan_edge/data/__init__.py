@@ -1,0 +1,1 @@
+"""What is trained on: labels, recordings, splits and the checks of them."""

@@ -1,0 +1,87 @@
+"""Faces that are rows of a table `emotion,pixels[,Usage]` (FER2013 and CK+ on Kaggle), as image files."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from pathlib import Path
+
+from fdan_edge.data.corpora import tables
+from fdan_edge.data.corpora.registry import Item, files_below
+from fdan_edge.errors import DataError
+from fdan_edge.utils.files import cache_home, sha256
+from fdan_edge.utils.progress import say, track
+
+#: The numbers of both corpora; 7 is only in CK+.
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
+_COLUMNS = ("emotion", "pixels")
+_USAGES = {"training": "train", "publictest": "val", "privatetest": "test", "": ""}
+
+
+def find_table(root: Path) -> Path | None:
+    """The table of faces in a folder; of several, the one with the official parts and then the largest."""
+    found = [path for _, path in files_below(root, tables.TABLES)]
+    found = [path for path in found if set(_COLUMNS) <= set(tables.columns_of(path))]
+    return max(
+        found, key=lambda path: ("usage" in tables.columns_of(path), path.stat().st_size, path), default=None
+    )
+
+
+def read_table(corpus: str, table: Path) -> list[Item]:
+    """The faces of a table, which are written to the cache folder as images on the first call.
+
+    Raises:
+        DataError: a row has no known emotion, part or image; the message names its line.
+    """
+    folder = cache_home() / "pixels" / sha256(table)[:16]
+    if not folder.is_dir():
+        _write(table, folder)
+    items = []
+    for name, path in files_below(folder, (".pgm",)):
+        part, emotion, _ = name.split("/")
+        items.append(Item(corpus, name, path, emotion, split=part if part in _USAGES.values() else None))
+    return items
+
+
+def _write(table: Path, folder: Path) -> None:
+    """Write all images or none: an interrupted call leaves nothing, and two calls at once do not collide."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".pixels-", dir=folder.parent))
+    try:
+        for line, values in track(tables.rows(table, _COLUMNS), f"read {table.name}", total=None):
+            try:
+                _write_face(temporary, line, values)
+            except ValueError as error:
+                raise DataError(f"{table}, line {line}: {error}") from None
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+        say(f"{table}: its faces are written to {folder}, once")
+    except OSError:
+        if not folder.is_dir():  # else another process wrote it meanwhile
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_face(folder: Path, line: int, values: dict[str, str]) -> None:
+    """One square grey image as PGM, which needs no library and is quick to write.
+
+    Raises:
+        ValueError: what is wrong with the row.
+    """
+    number, usage = values["emotion"], values.get("usage", "").lower()
+    if number not in map(str, range(len(CLASSES))):
+        raise ValueError(f"emotion {number!r} is none of 0 to {len(CLASSES) - 1}")
+    if usage not in _USAGES:
+        raise ValueError(f"usage {values['usage']!r} is none of Training, PublicTest, PrivateTest")
+    try:
+        pixels = bytes(map(int, values["pixels"].split()))
+    except ValueError:
+        raise ValueError("its pixels are not all numbers from 0 to 255") from None
+    side = math.isqrt(len(pixels))
+    if not pixels or side * side != len(pixels):
+        raise ValueError(f"{len(pixels)} pixels are not a square image")
+    path = folder / (_USAGES[usage] or "all") / CLASSES[int(number)] / f"{line:06}.pgm"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"P5 %d %d 255\n" % (side, side) + pixels)

@@ -1,0 +1,1 @@
+"""Voices and faces that are computed, for demos and tests."""

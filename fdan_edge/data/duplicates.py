@@ -1,0 +1,154 @@
+"""Which files of a corpus are the same recording or face."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from fdan_edge.audio import decode
+from fdan_edge.data.corpora.registry import Item, preference, recording
+from fdan_edge.errors import AudioError
+from fdan_edge.utils.files import feature_folder, file_state, is_settled, sha256, write_text
+
+SOUNDS = "sounds.json"
+_STARTING = 8192  # samples
+_VERSION = 1  # of how files are read and hashed here
+
+
+def same_name(items: Iterable[Item]) -> list[list[Item]]:
+    """Groups of items that the corpus calls the same; only one of each is ever used (`corpora.unique`)."""
+    return _groups((recording(item.key), item) for item in items)
+
+
+def same_content(items: Iterable[Item]) -> list[list[Item]]:
+    """Groups of items whose files are equal, byte for byte: one recording under several names.
+
+    Such a group in training and test would be a leak. Only files of equal size are read; files that cannot be
+    read are in no group.
+    """
+    sized = _groups((size, item) for item in items if (size := _size(item)))
+    hashed = ((_content(item), item) for group in sized for item in group)
+    return _groups((content, item) for content, item in hashed if content)
+
+
+def same_sound(items: Iterable[Item]) -> list[list[Item]]:
+    """Groups of recordings whose samples are equal, whatever their files' names, formats and headers.
+
+    Decoded are the starts of files of equal length, and of those that start alike the rest; the same files are
+    not decoded again in this process. Files that libsndfile cannot open, videos among them, are in a group where
+    they are equal byte for byte.
+    """
+    alike = list(items)
+    known = _Known(feature_folder() / SOUNDS)
+    others = same_content(item for item in alike if not known.ask(_length, item.path))
+    with ThreadPoolExecutor() as pool:  # reading and decoding leave Python's lock
+        for look in (_length, _start, _sound):
+            seen = pool.map(partial(known.ask, look), [item.path for item in alike])
+            found = _groups((sound, item) for sound, item in zip(seen, alike, strict=True) if sound)
+            alike = [item for group in found for item in group]
+    known.save()
+    return sorted([*found, *others], key=lambda group: group[0].key)
+
+
+class _Known:
+    """What was heard in files, kept on disk with the files' states: to open a thousand takes a second.
+
+    A table that is missing or damaged, or that cannot be written, only costs that time.
+    """
+
+    def __init__(self, table: Path) -> None:
+        self._table, self._new = table, False
+        try:
+            self._said: dict[str, list[Any]] = dict(json.loads(table.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            self._said = {}
+
+    def ask(self, function: Callable[[Path, int, int], str], path: Path) -> str:
+        """What a function says of a file, which it is asked again only where the file has changed."""
+        state = file_state(path)
+        if state is None:
+            return ""
+        name = f"{_VERSION} {function.__name__} {path.absolute()}"
+        entry = self._said.get(name)
+        if isinstance(entry, list) and entry[:-1] == [*state] and isinstance(entry[-1], str):
+            return entry[-1]
+        size, changed, *_ = state
+        said = function(path, changed, size)
+        if is_settled(state):
+            self._said[name], self._new = [*state, said], True
+        return said
+
+    def save(self) -> None:
+        """Keep what was asked."""
+        if self._new:
+            with contextlib.suppress(OSError):
+                write_text(self._table, json.dumps(self._said))
+
+
+@cache
+def _length(path: Path, _changed: int, _size: int) -> str:
+    """Samples and sample rate, from the header."""
+    import soundfile
+
+    try:
+        info = soundfile.info(os.fsencode(path))
+    except (soundfile.SoundFileError, RuntimeError, TypeError, OSError):
+        return ""
+    return f"{info.frames} at {info.samplerate}"
+
+
+@cache
+def _start(path: Path, _changed: int, _size: int) -> str:
+    """Length and a hash of the first samples: many recordings are of equal length, few start alike."""
+    import soundfile
+
+    try:
+        block = soundfile.read(os.fsencode(path), _STARTING, dtype="float32", always_2d=True)[0]
+    except (soundfile.SoundFileError, RuntimeError, TypeError, OSError):
+        return ""
+    return _hash(_length(path, _changed, _size).encode() + block.mean(axis=1).tobytes())
+
+
+@cache
+def _sound(path: Path, _changed: int, _size: int) -> str:
+    """A hash of the samples at their own rate, channels averaged."""
+    try:
+        rate = int(_length(path, _changed, _size).rpartition(" ")[2])
+        return _hash(decode.load(path, rate).tobytes())
+    except AudioError:
+        return ""
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _groups(keyed: Iterable[tuple[object, Item]]) -> list[list[Item]]:
+    """The items with equal keys, where there are several, sorted."""
+    found: dict[object, list[Item]] = defaultdict(list)
+    for key, item in keyed:
+        found[key].append(item)
+    several = [sorted(group, key=preference) for group in found.values() if len(group) > 1]
+    return sorted(several, key=lambda group: group[0].key)
+
+
+def _content(item: Item) -> str:
+    try:
+        return sha256(item.path)
+    except OSError:
+        return ""
+
+
+def _size(item: Item) -> int:
+    try:
+        return item.path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,276 @@
+"""Which recordings each value of the setting `protocol` trains on, validates and tests."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TypeAlias
+
+from fdan_edge.config import Config
+from fdan_edge.data.corpora import Item
+from fdan_edge.errors import DataError, printable
+
+Parts: TypeAlias = dict[str, list[Item]]
+
+PARTS = ("train", "val", "test")
+#: What a protocol promises never to be in training and test alike; the audit refuses a split that breaks it.
+PROMISES = {
+    "speaker": "speakers",
+    "loso": "speakers",
+    "kfold": "speakers",
+    "text": "sentences",
+    "official": "",
+    "random": "",
+}
+#: Protocols in which every recording is tested once, each speaker in one fold.
+FOLDED = ("kfold", "loso")
+_OFFICIAL = "meld, and folder where it has folders train, val and test or a table with the column split"
+_MOST = 8  # names in a description or message
+
+
+def parts_of(items: list[Item], config: Config) -> tuple[Parts, str]:
+    """The three parts by `config.protocol`, and how they were made, for people.
+
+    Raises:
+        DataError: the recordings do not have what the protocol goes by, or too little of it.
+    """
+    return _MAKERS[config.protocol](items, config)
+
+
+def fold_count(items: list[Item], config: Config) -> int:
+    """How many folds `kfold` or `loso` has over these recordings.
+
+    Raises:
+        DataError: speakers are not known, or there are too few.
+    """
+    speakers = _every_speaker(items, config.protocol)
+    folds = config.folds if config.protocol == "kfold" else len(speakers)
+    if len(speakers) < max(3, folds):
+        few = f"protocol {config.protocol} needs at least {max(3, folds)} speakers, found {len(speakers)}"
+        fewer = f"use --set folds={len(speakers)}" if len(speakers) > 2 else "train with --set protocol=random"
+        raise DataError(f"{few}; {fewer}")
+    return folds
+
+
+def _by_speaker(items: list[Item], config: Config) -> tuple[Parts, str]:
+    speakers = sorted({item.speaker_key for item in items if item.speaker_key})
+    if len(speakers) >= 3:
+        _every_speaker(items, "speaker")
+    else:
+        raise DataError(
+            f"protocol speaker needs at least 3 known speakers, found {len(speakers)}; use --set protocol=random"
+        )
+    test = _named(config.test_speakers, speakers, "speaker") or _last_of_each_corpus(speakers, 6)
+    rest = [s for s in speakers if s not in test]
+    val = _named(config.val_speakers, speakers, "speaker") or _last_of_each_corpus(rest, 10)
+    if both := sorted(set(val) & set(test)):
+        raise DataError(f"speakers {', '.join(both)} are in val_speakers and test_speakers")
+    names = ", ".join(_short(test, items))
+    return _held_out(items, set(val), set(test)), f"speaker-independent, speakers {names} held out"
+
+
+def _by_fold(items: list[Item], config: Config) -> tuple[Parts, str]:
+    """One group of speakers is the test; others, rotating with the fold, are the validation."""
+    folds = fold_count(items, config)
+    if config.fold > folds:
+        raise DataError(f"fold = {config.fold} is out of range; valid: 1 to {folds} (one for each speaker)")
+    speakers = _every_speaker(items, config.protocol)
+    test = speaker_groups(speakers, folds)[config.fold - 1]
+    if len(speakers) - len(test) < 2:
+        raise DataError(f"fold {config.fold} of {folds} leaves 1 speaker to train and validate; raise folds")
+    parts = _held_out(items, set(_before(speakers, test, (config.fold - 1) / folds)), set(test))
+    names, loso = ", ".join(_short(test, items)), config.protocol == "loso"
+    how = "leave-one-speaker-out" if loso else "speaker-disjoint"
+    return parts, f"{how} fold {config.fold} of {folds}, {'speaker' if loso else 'speakers'} {names} held out"
+
+
+def speaker_groups(speakers: list[str], folds: int) -> list[list[str]]:
+    """Each corpus's speakers in neighbouring groups, one for each fold, as equal in size as can be.
+
+    What is over goes to the next folds in turn, corpus after corpus, so that none gets much more than others.
+    """
+    groups: list[list[str]] = [[] for _ in range(folds)]
+    turn = 0
+    for own in _by_corpus(speakers):
+        each, over = divmod(len(own), folds)
+        first = 0
+        for fold, group in enumerate(groups):
+            size = each + ((fold - turn) % folds < over)
+            group += own[first : first + size]
+            first += size
+        turn += over
+    return groups
+
+
+def _before(speakers: list[str], test: list[str], turn: float) -> list[str]:
+    """The validation speakers of a fold: of each corpus the last tenth of the others, counted from the test on.
+
+    At least one; of eight and more at least two, so that RAVDESS gives a man and a woman. They stand just
+    before the test speakers in a circle, so every fold has others. Where a corpus has no test speaker, the
+    circle starts at `turn`, a share of 1.
+    """
+    chosen: list[str] = []
+    for own in _by_corpus(speakers):
+        held = [index for index, name in enumerate(own) if name in test]
+        start = held[-1] + 1 if held else int(turn * len(own))
+        rest = [name for name in own[start:] + own[:start] if name not in test]
+        count = max(2 if len(rest) >= 8 else 1, len(rest) // 10)
+        chosen += rest[-count:] if len(rest) > 1 else []
+    return chosen or [name for name in speakers if name not in test][-1:]
+
+
+def _official(items: list[Item], config: Config) -> tuple[Parts, str]:
+    """The publisher's parts; where there is no validation part, one is taken from the training part."""
+    _every(items, "split", "the publisher's parts", f"corpora that have them: {_OFFICIAL}", "official")
+    parts: Parts = {name: [item for item in items if item.split == name] for name in PARTS}
+    made = []
+    for corpus in sorted({item.corpus for item in parts["train"]} - {item.corpus for item in parts["val"]}):
+        taken, how = _validation([item for item in parts["train"] if item.corpus == corpus], config)
+        _move(taken, parts)
+        made.append(f"validation {how} out of the training part of {corpus}")
+    corpora = ", ".join(sorted({item.corpus for item in items}))
+    return parts, "; ".join([f"the publisher's parts of {corpora}", *made])
+
+
+def _by_text(items: list[Item], config: Config) -> tuple[Parts, str]:
+    """Whole sentences are the test, and others the validation; of a corpus with too few, speakers are."""
+    _every(items, "text", "every sentence", "a table's column text names them", "text")
+    kinds = _kinds(items)
+    texts = sorted(text for kind in kinds for text in kind)
+    last = [text for kind in kinds if len(kind) > 1 for text in kind[-max(1, len(kind) // 6) :]]
+    test = set(_named(config.test_texts, texts, "sentence") or last)
+    if not test:
+        raise DataError(f"protocol text needs at least 2 sentences, found {len(texts)}; use --set protocol=random")
+    left = [[text for text in kind if text not in test] for kind in kinds]
+    val = {text for kind in left if len(kind) > 1 for text in kind[-max(1, len(kind) // 10) :]}
+    parts = _held_out(items, val, test, by_text=True)
+    for corpus in sorted({item.corpus for item in parts["train"]} - {item.corpus for item in parts["val"]}):
+        _move(_validation([item for item in parts["train"] if item.corpus == corpus], config)[0], parts)
+    names = _listed(_short(sorted(test), items))
+    noun = "sentence" if len(test) == 1 else "sentences"
+    return parts, f"sentence-disjoint, {noun} {names} held out, whoever says it"
+
+
+def _kinds(items: list[Item]) -> list[list[str]]:
+    """The sentences of each corpus, sorted: those of several emotions, and those of each emotion by themselves.
+
+    SAVEE and eNTERFACE have sentences of their own for each emotion; the last of all would be surprise alone.
+    """
+    emotions: dict[str, set[str]] = defaultdict(set)
+    for item in items:
+        emotions[str(item.text_key)].add(item.emotion)
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for text in sorted(emotions):
+        only = next(iter(emotions[text])) if len(emotions[text]) == 1 else ""
+        found[text.partition(":")[0], only].append(text)
+    return [found[kind] for kind in sorted(found)]
+
+
+def _validation(items: list[Item], config: Config) -> tuple[list[Item], str]:
+    """Some of these recordings to validate on: whole speakers where they are known, else a share of each class."""
+    speakers = sorted({item.speaker_key for item in items if item.speaker_key})
+    if len(speakers) > 1 and all(item.speaker_key for item in items):
+        last = _last_of_each_corpus(speakers, 10)
+        return [item for item in items if item.speaker_key in last], "by speaker"
+    chance, taken = random.Random(config.split_seed), []
+    for group in _by_class(items):
+        chance.shuffle(group)
+        taken += group[: max(len(group) > 1, round(config.val_fraction * len(group)))]
+    return taken, "at random"
+
+
+def _move(taken: list[Item], parts: Parts) -> None:
+    """From training to validation."""
+    gone = set(taken)
+    parts["train"] = [item for item in parts["train"] if item not in gone]
+    parts["val"] += taken
+
+
+def _at_random(items: list[Item], config: Config) -> tuple[Parts, str]:
+    parts: Parts = {name: [] for name in PARTS}
+    chance = random.Random(config.split_seed)
+    for group in _by_class(items):
+        chance.shuffle(group)
+        n_test = round(config.test_fraction * len(group))
+        n_val = round(config.val_fraction * (len(group) - n_test))
+        parts["test"] += group[:n_test]
+        parts["val"] += group[n_test : n_test + n_val]
+        parts["train"] += group[n_test + n_val :]
+    percent = round(100 * config.test_fraction)
+    return parts, f"random {100 - percent}/{percent} of each class: speakers and sentences are in train and test"
+
+
+def _by_class(items: list[Item]) -> list[list[Item]]:
+    return [[item for item in items if item.emotion == name] for name in sorted({i.emotion for i in items})]
+
+
+def _by_corpus(keys: list[str]) -> list[list[str]]:
+    corpora = sorted({key.partition(":")[0] for key in keys})
+    return [[key for key in keys if key.partition(":")[0] == corpus] for corpus in corpora]
+
+
+def _held_out(items: list[Item], val: set[str], test: set[str], *, by_text: bool = False) -> Parts:
+    """The parts in which these speakers, or sentences, are validation and test."""
+    parts: Parts = {name: [] for name in PARTS}
+    for item in items:
+        key = item.text_key if by_text else item.speaker_key
+        parts["test" if key in test else "val" if key in val else "train"].append(item)
+    return parts
+
+
+def _last_of_each_corpus(speakers: list[str], share: int) -> list[str]:
+    """The last of every `share` speakers of each corpus, at least one; a corpus of one or two gives none."""
+    chosen = []
+    for own in _by_corpus(speakers):
+        if len(own) > 2 or len(own) == len(speakers):
+            chosen += own[-max(1, len(own) // share) :]
+    return chosen or speakers[-1:]
+
+
+def _every_speaker(items: list[Item], protocol: str) -> list[str]:
+    _every(items, "speaker", "every speaker", "a table's column speaker names them", protocol)
+    return sorted({str(item.speaker_key) for item in items})
+
+
+def _every(items: list[Item], field: str, what: str, remedy: str, protocol: str) -> None:
+    """Raise DataError where a recording lacks what the protocol goes by."""
+    without = [item for item in items if not getattr(item, field)]
+    if without:
+        corpora = ", ".join(sorted({item.corpus for item in without}))
+        raise DataError(
+            f"protocol {protocol} needs {what}, not known of {len(without)} of {len(items)} recordings "
+            f"({corpora}); {remedy}; or train with --set protocol=random"
+        )
+
+
+def _named(wanted: tuple[str, ...], keys: list[str], what: str) -> list[str]:
+    """The speaker or sentence keys that the user named, with or without the corpus before the colon."""
+    found = []
+    for name in wanted:
+        matches = [key for key in keys if name in (key, key.partition(":")[2])]
+        if not matches:
+            raise DataError(f"unknown {what} {name!r}; {what}s: {_listed(keys, 100)}")
+        found.extend(matches)
+    return list(dict.fromkeys(found))
+
+
+def _short(keys: list[str], items: list[Item]) -> list[str]:
+    """Without the corpus, where there is one only."""
+    one_corpus = len({item.corpus for item in items}) == 1
+    return [key.partition(":")[2] if one_corpus else key for key in keys]
+
+
+def _listed(names: list[str], most: int = _MOST) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(printable(name) for name in names[:most]) + more
+
+
+_MAKERS: dict[str, Callable[[list[Item], Config], tuple[Parts, str]]] = {
+    "speaker": _by_speaker,
+    "loso": _by_fold,
+    "kfold": _by_fold,
+    "text": _by_text,
+    "official": _official,
+    "random": _at_random,
+}

@@ -1,0 +1,151 @@
+"""What a corpus holds, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fdan_edge.audio import decode
+from fdan_edge.config import Config
+from fdan_edge.data import face_crops
+from fdan_edge.data.corpora import Item, Source, unique
+from fdan_edge.data.corpora.registry import (
+    IMAGES,
+    MODALITIES,
+    VIDEOS,
+    check_place,
+    files_below,
+    read_all,
+    reader_of,
+)
+from fdan_edge.data.duplicates import same_content, same_name
+from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError, one_line
+from fdan_edge.utils.progress import track
+
+_SUFFIXES = {"speech": decode.EXTENSIONS, "faces": IMAGES, "videos": VIDEOS}
+
+_FRAMES = Config.video_frames  # of each video, by default: everything before the last of them is decoded
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a corpus holds of one modality, each recording counted once."""
+
+    source: str
+    modality: str  # speech, faces or videos
+    items: int
+    classes: dict[str, int]
+    speakers: dict[str, int]
+    splits: dict[str, int]  # of the publisher's train, val and test, where there are such
+    hours: float  # of speech
+    broken: list[str]  # one line per file that cannot be used
+    duplicates: list[list[str]]  # files of equal content that the corpus calls different: all are used
+    copies: list[list[str]]  # files that the corpus calls the same: one of each group is used
+    unlabelled: dict[str, list[str]]  # by reason, files of this kind that belong to no item
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def scan(source: Source) -> list[Scan]:
+    """Open every file of a corpus; one result for each modality that it has.
+
+    Of videos the frames that training would take are decoded; faces are not looked for, which takes as long again.
+
+    Raises:
+        DataError: nothing is there that the corpus's reader knows.
+    """
+    reader = reader_of(source.corpus)
+    able = [modality for modality in MODALITIES if hasattr(reader, f"read_{modality}")]
+    check_place(source)
+    found = {modality: read_all(source, modality) for modality in able}
+    if not any(found.values()):
+        raise DataError(f"{source}: no {' or '.join(able)} found; expected {reader.LAYOUT}")
+    return [_scan(source, modality, items) for modality, items in found.items() if items]
+
+
+def _scan(source: Source, modality: str, every: list[Item]) -> Scan:
+    items = unique(every, str(source))
+    seconds, broken = _checked(items, modality, f"scan {source}")
+    return Scan(
+        str(source),
+        modality,
+        len(items),
+        classes=_counts(item.emotion for item in items),
+        speakers=_counts(item.speaker for item in items),
+        splits=_counts(item.split for item in items),
+        hours=round(seconds / 3600, 4),
+        broken=broken,
+        duplicates=_paths(same_content(items)),
+        copies=_paths(same_name(every)),
+        unlabelled=_unlabelled(source, modality, every),
+    )
+
+
+def _checked(items: list[Item], modality: str, what: str) -> tuple[float, list[str]]:
+    """Seconds of speech in the usable files, and a line for each other file."""
+    seconds, broken = 0.0, []
+    for item in track(items, what):
+        try:
+            seconds += _check(item, modality)
+        except DataError as error:
+            broken.append(str(error))
+    return seconds, broken
+
+
+def _check(item: Item, modality: str) -> float:
+    """Seconds of speech in a usable file; DataError for one that is not."""
+    if modality == "speech":
+        return len(decode.load_speech(item.path, 16000, 0)) / 16000
+    if modality == "faces":
+        _check_image(item.path)
+    else:
+        face_crops.sample_frames(item.path, _FRAMES)
+    return 0.0
+
+
+def _check_image(path: Path) -> None:
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise MissingDependencyError("pillow", "looking at faces", INSTALL_TRAINING) from None
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "not of a known kind" if isinstance(error, UnidentifiedImageError) else one_line(error)
+        raise DataError(f"{path}: not a readable image: {reason}") from None
+
+
+def _counts(values: Iterable[str | None]) -> dict[str, int]:
+    return dict(sorted(Counter(value for value in values if value).items()))
+
+
+def _paths(groups: list[list[Item]]) -> list[list[str]]:
+    return [[str(item.path) for item in group] for group in groups]
+
+
+def _unlabelled(source: Source, modality: str, items: list[Item]) -> dict[str, list[str]]:
+    """Files of the modality's kind that the reader passed over, by reason.
+
+    Beside a table of labels only the folders of the files that it names are looked at: it may lie anywhere.
+    """
+    if source.path is None or source.corpus == "synthetic":
+        return {}
+    labelled = {item.path for item in items}
+    suffixes, reader = _SUFFIXES[modality], reader_of(source.corpus)
+    if source.path.is_dir():
+        why = getattr(reader, "passed_over", lambda _: f"not of the form {reader.LAYOUT}")
+        files = [(path, why(name)) for name, path in files_below(source.path, suffixes)]
+    else:
+        beside = [p for folder in {path.parent for path in labelled} for p in folder.glob("[!.]*")]
+        files = [(path, "not in the table") for path in beside if path.suffix.lower() in suffixes]
+    found: dict[str, list[str]] = {}
+    for path, reason in sorted(files):
+        if path not in labelled:
+            found.setdefault(reason, []).append(str(path))
+    return found

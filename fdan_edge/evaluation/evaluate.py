@@ -1,0 +1,74 @@
+"""Scores of any runner on labelled speech, without the recordings that it was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fdan_edge.data.corpora import Item
+from fdan_edge.data.leak_audit import NOT_AUDITED
+from fdan_edge.errors import AudioError, DataError
+from fdan_edge.evaluation.calibration import Calibration
+from fdan_edge.evaluation.confidence_intervals import Intervals
+from fdan_edge.evaluation.metrics import Scores
+from fdan_edge.evaluation.predictions import Prediction, Predictions
+from fdan_edge.runtime.opening import Runner
+from fdan_edge.runtime.recognition import recognise
+from fdan_edge.utils.progress import track
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores, and which recordings they are of."""
+
+    scores: Scores
+    intervals: Intervals
+    calibration: Calibration
+    part: str  # for people
+    broken: list[str]  # one line per recording that could not be used
+    skipped: int  # recordings of classes that the model does not know
+    predictions: Predictions  # what the scores are of; not in `to_dict`
+    audit: str = NOT_AUDITED  # the verdict on the split that these recordings are the test of
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "part": self.part,
+            "audit": self.audit,
+            **self.scores.to_dict(),
+            "intervals": self.intervals.to_dict(),
+            "calibration": self.calibration.to_dict(),
+            "broken": self.broken,
+            "skipped_unknown_class": self.skipped,
+        }
+
+
+def evaluate(runner: Runner, items: list[Item], part: str) -> Evaluation:
+    """Run a model over labelled recordings, file to label as `infer` does, and score it.
+
+    Raises:
+        DataError: no recording could be scored.
+    """
+    labels = list(runner.spec.labels)
+    heard: list[Prediction] = []
+    broken = []
+    known = [item for item in items if item.emotion in labels]
+    for item in track(known, "evaluate"):
+        try:
+            made = list(recognise(runner, item.path).probabilities.values())
+        except AudioError as error:
+            broken.append(str(error))
+            continue
+        heard.append(Prediction(item.key, item.emotion, item.speaker_key, made))
+    if not heard:
+        raise DataError(f"none of {len(items)} recordings could be scored; the model knows {', '.join(labels)}")
+    predictions = Predictions(labels, heard)
+    return Evaluation(
+        scores=predictions.scores(),
+        intervals=predictions.intervals(),
+        calibration=predictions.calibration(),
+        part=part,
+        broken=broken,
+        skipped=len(items) - len(known),
+        predictions=predictions,
+    )

@@ -1,0 +1,120 @@
+"""`fdan-edge evaluate`: which recordings may be scored, and the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fdan_edge.data.corpora import Item, Source, recording
+from fdan_edge.data.leak_audit import NOT_AUDITED
+from fdan_edge.data.speech import choose_part, read_speech
+from fdan_edge.errors import CheckpointError
+from fdan_edge.evaluation import plots
+from fdan_edge.evaluation.evaluate import Evaluation, evaluate
+from fdan_edge.evaluation.feature_plot import draw_features, faces_of
+from fdan_edge.runs.run_folder import load_run, load_split
+from fdan_edge.runs.torch_runner import TorchRunner
+from fdan_edge.runtime import bundle
+from fdan_edge.runtime.opening import Runner, open_runner
+from fdan_edge.utils.files import sha256
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Which pictures of a scoring are wanted: confusion matrix and reliability diagram always."""
+
+    folder: Path
+    tsne: bool = False  # features of voices and faces too; needs a run folder
+    faces: list[Source] | None = None  # of the t-SNE; the run's own when None
+
+
+def score_target(
+    target: Path,
+    sources: list[Source],
+    part: str,
+    *,
+    run: Path | None = None,
+    drawing: Drawing | None = None,
+    threads: int = 0,
+) -> Evaluation:
+    """Score a run, a bundle or an .onnx file on a part of the given speech.
+
+    Raises:
+        CheckpointError: which speech was trained on is not known, so test scores could be false; or a t-SNE is
+            wanted of what is not a run folder.
+    """
+    with open_runner(target, threads) as runner:
+        if drawing and drawing.tsne and not isinstance(runner, TorchRunner):
+            raise CheckpointError(f"{target}: not a run folder; only one holds the features that --tsne draws")
+        folder = run_folder(target, run)
+        if folder is None and part != "all":
+            raise CheckpointError(
+                f"{target}: its run folder is not known, so neither is which speech it was trained on; "
+                "name it with --run, or score everything with --part all"
+            )
+        if folder is not None and part != "all":
+            _check_same_run(target, folder)
+        labels = runner.spec.labels
+        items = read_speech(sources, calm_as_neutral="calm" not in labels, boredom="boredom" in labels)
+        split = load_split(folder) if folder else {}
+        # Recordings of other classes are counted by `evaluate`; they are of no part.
+        others = [item for item in items if item.emotion not in labels]
+        chosen, description = choose_part([i for i in items if i.emotion in labels] or items, split, part)
+        # What can fail at once fails before minutes of scoring.
+        faces = _prepare(drawing, runner) if drawing else []
+        verdict = _verdict(folder, split, chosen)
+        chosen = list(dict.fromkeys([*chosen, *others]))
+        done = replace(evaluate(runner, chosen, description), audit=verdict)
+        if drawing:
+            _draw(done, runner, chosen, faces, drawing)
+    return done
+
+
+def _verdict(folder: Path | None, split: dict[str, list[str]], chosen: list[Item]) -> str:
+    """The run's audit where these recordings are its test part, or some of it; it says nothing about others."""
+    test = {recording(key) for key in split.get("test", [])}
+    if folder is None or any(recording(item.key) not in test for item in chosen):
+        return f"{NOT_AUDITED}: not the run's test part"
+    return load_run(folder)[1].audit
+
+
+def _prepare(drawing: Drawing, runner: Runner) -> list[Item]:
+    """Make the folder; the faces that are to be drawn."""
+    faces = faces_of(runner, drawing.faces) if drawing.tsne and isinstance(runner, TorchRunner) else []
+    drawing.folder.mkdir(parents=True, exist_ok=True)
+    return faces
+
+
+def _draw(done: Evaluation, runner: Runner, items: list[Item], faces: list[Item], drawing: Drawing) -> None:
+    title = f"{runner.name}, {done.part}"
+    plots.confusion_matrix(done.scores, title, drawing.folder / "confusion")
+    plots.reliability(done.calibration, title, drawing.folder / "reliability")
+    if drawing.tsne and isinstance(runner, TorchRunner):
+        draw_features(runner, items, faces, drawing.folder / "tsne")
+
+
+def run_folder(target: Path, run: Path | None) -> Path | None:
+    """The run that a target comes from, where it can be found; `run` where it is named.
+
+    Raises:
+        CheckpointError: `run` is no run folder.
+    """
+    if run is not None:
+        load_run(run)  # a wrong --run is an error of its own
+        return run
+    if (target / "run.toml").is_file():
+        return target
+    if not (target / bundle.MANIFEST).is_file():
+        return None
+    named: Any = bundle.read_manifest(target).get("run")
+    return Path(named) if isinstance(named, str) and (Path(named) / "split.json").is_file() else None
+
+
+def _check_same_run(target: Path, folder: Path) -> None:
+    """A run trained anew in the same folder has another split: what it calls test was perhaps trained on."""
+    if not (target / bundle.MANIFEST).is_file():
+        return
+    expected = bundle.read_manifest(target).get("split_sha256")
+    if expected != sha256(folder / "split.json"):
+        raise CheckpointError(f"{folder}: is not the run that {target} was exported from; name it with --run")

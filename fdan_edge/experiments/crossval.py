@@ -1,0 +1,220 @@
+"""Every fold of a protocol, trained one after another, and the scores of their test predictions together."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fdan_edge.config import DECISIVE, Config
+from fdan_edge.data.corpora import Item, Source
+from fdan_edge.data.protocols import FOLDED, PARTS, fold_count
+from fdan_edge.data.speech import read_speech
+from fdan_edge.data.splits import split
+from fdan_edge.errors import CheckpointError, ConfigError, DataError, one_line
+from fdan_edge.evaluation import plots
+from fdan_edge.evaluation.metrics import Scores
+from fdan_edge.evaluation.predictions import FILE, Predictions, load_predictions
+from fdan_edge.runs.run_folder import load_run, load_split
+from fdan_edge.training.run import absolute, fit
+from fdan_edge.utils.files import write_json
+from fdan_edge.utils.progress import say
+
+RESULT = "crossval.json"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One finished fold."""
+
+    folder: Path
+    metrics: dict[str, Any]  # as in metrics.json
+    predictions: Predictions  # of its test part
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        names = ("protocol", "best_epoch", "val", "calibration")
+        chosen = {name: self.metrics[name] for name in names}
+        verdict, test = self.metrics["audit"]["verdict"], self.predictions.scores().to_dict()
+        return {"run": self.folder.name, **chosen, "audit": verdict, "test": test}
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Scores over the test recordings of all folds, of which each is tested once."""
+
+    predictions: Predictions
+    folds: list[Scores]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: pooled scores, and mean and standard deviation (n - 1) over the folds."""
+        each = {name: [getattr(scores, name) for scores in self.folds] for name in ("uar", "war", "wf1")}
+        return {
+            **self.predictions.scores().to_dict(),
+            "intervals": self.predictions.intervals().to_dict(),
+            "calibration": self.predictions.calibration().to_dict(),
+            "mean": {name: statistics.mean(values) for name, values in each.items()},
+            "sd": {name: statistics.stdev(values) for name, values in each.items()},
+        }
+
+
+@dataclass(frozen=True)
+class CrossValidated:
+    """A finished cross-validation."""
+
+    folder: Path
+    folds: list[Fold]
+    pooled: Pooled
+    merged: Pooled | None  # the same predictions with calm counted as neutral, where the classes hold both
+
+    @property
+    def audit(self) -> str:
+        """The folds' verdicts; where they differ each, with its folds."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for number, fold in enumerate(self.folds, 1):
+            found[fold.metrics["audit"]["verdict"]].append(str(number))
+        if len(found) == 1:
+            return next(iter(found))
+        return " | ".join(f"fold {', '.join(numbers)}: {verdict}" for verdict, numbers in found.items())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "method": self.folds[0].metrics["method"],
+            "protocol": f"{len(self.folds)} folds without a speaker in two of them, each recording tested once",
+            "audit": self.audit,
+            "pooled": self.pooled.to_dict(),
+            "merged": self.merged.to_dict() if self.merged else None,
+            "folds": [fold.to_dict() for fold in self.folds],
+        }
+
+
+def crossval(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> CrossValidated:
+    """Train every fold of `config.protocol` (kfold or loso) as `folder`/fold-1 and so on, and pool the tests.
+
+    Called again with the same settings it reads the finished folds and resumes the unfinished one. Leaves
+    crossval.json and pictures in `folder`. `config.fold` has no meaning here, and `config.teacher` is
+    another cross-validation's folder, whose fold-1 teaches fold 1 and so on.
+
+    Raises:
+        ConfigError: another protocol.
+        CheckpointError: a fold was begun with other settings, corpora or recordings, or `folder` is a run folder.
+        DataError: speakers are not known or too few.
+    """
+    if config.protocol not in FOLDED:
+        raise ConfigError(f"crossval goes with protocol {' or '.join(FOLDED)}, not {config.protocol}")
+    if config.method != "fdan" or config.channel == "match":
+        raise ConfigError(
+            f"crossval has no target, which method = {config.method}, channel = {config.channel} needs; "
+            "valid: method = fdan, channel = none or window"
+        )
+    if (folder / "run.toml").exists():
+        raise CheckpointError(
+            f"{folder}: holds one training, which has files of the same names; name another --out"
+        )
+    items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    numbers = range(1, fold_count(items, config) + 1)
+    runs = {folder / f"fold-{number}": _of_fold(config, number) for number in numbers}
+    for run, wanted in runs.items():
+        _check_same(run, wanted, speech, faces)
+        _check_recordings(run, items, wanted)
+    done = _together(folder, [_fold(run, wanted, speech, faces) for run, wanted in runs.items()])
+    _write(done)
+    return done
+
+
+def _of_fold(config: Config, number: int) -> Config:
+    teacher = str(Path(config.teacher) / f"fold-{number}") if config.teacher else ""
+    return replace(config, fold=number, teacher=teacher)
+
+
+def _fold(folder: Path, config: Config, speech: list[Source], faces: list[Source]) -> Fold:
+    """A fold, trained where it is not yet."""
+    if not _finished(folder, config):
+        say(f"fold {config.fold}, in {folder}")
+        try:
+            fit(config, speech, faces, folder, resume=(folder / "run.toml").exists())
+        except KeyboardInterrupt:
+            say("finished folds are kept; the same crossval command goes on from here")
+            raise
+    try:
+        metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        made = Fold(folder, metrics, load_predictions(folder / FILE))
+        made.to_dict()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder / 'metrics.json'}: missing or damaged ({one_line(error)}); without the folder the same "
+            "command trains the fold anew"
+        ) from None
+    return made
+
+
+def _finished(folder: Path, config: Config) -> bool:
+    """A training that diverged has scores too, but not all epochs."""
+    if not all((folder / name).is_file() for name in ("metrics.json", FILE, "epochs.jsonl")):
+        return False
+    return len((folder / "epochs.jsonl").read_text(encoding="utf-8").splitlines()) == config.epochs
+
+
+def _check_same(folder: Path, config: Config, speech: list[Source], faces: list[Source]) -> None:
+    """Raise CheckpointError where a fold was begun with other settings or corpora than these."""
+    if not (folder / "run.toml").exists():
+        return
+    begun, info = load_run(folder)
+    values = {name: (getattr(begun, name), getattr(config, name)) for name in DECISIVE}
+    values["--speech"] = (info.speech, [absolute(source) for source in speech])
+    values["--faces"] = (info.faces, [absolute(source) for source in faces])
+    for name, (old, new) in values.items():
+        if old != new:
+            raise CheckpointError(
+                f"{folder}: was begun with {name} = {old!r}, now it is {new!r}; repeat the command that it was "
+                "begun with, or name another --out"
+            )
+
+
+def _check_recordings(folder: Path, items: list[Item], config: Config) -> None:
+    """Raise CheckpointError where a fold was begun with other recordings than there are now.
+
+    Pooled with folds of today's, its test would lack the new ones, or they would have been trained differently.
+    """
+    if not (folder / "run.toml").exists():
+        return
+    begun, now = load_split(folder), split(items, config).keys()
+    for part in PARTS:
+        came, gone = set(now[part]) - set(begun[part]), set(begun[part]) - set(now[part])
+        if came or gone:
+            raise CheckpointError(
+                f"{folder}: was begun with other recordings: its {part} part would have {len(came)} new ones, and "
+                f"{len(gone)} are gone; give it those that it was begun with, or name another --out"
+            )
+
+
+def _together(folder: Path, folds: list[Fold]) -> CrossValidated:
+    each = [fold.predictions for fold in folds]
+    labels, keys = each[0].labels, [one.key for predictions in each for one in predictions.recordings]
+    if any(predictions.labels != labels for predictions in each) or len(set(keys)) < len(keys):
+        raise DataError(
+            f"{folder}: its folds know different classes, or test a recording twice: the corpora changed between "
+            "them; name another --out"
+        )
+    both = {"calm", "neutral"} <= set(labels)
+    merged = _pooled([predictions.merged("calm", "neutral") for predictions in each]) if both else None
+    return CrossValidated(folder, folds, _pooled(each), merged)
+
+
+def _pooled(each: list[Predictions]) -> Pooled:
+    every = [one for predictions in each for one in predictions.recordings]
+    return Pooled(Predictions(each[0].labels, every), [predictions.scores() for predictions in each])
+
+
+def _write(done: CrossValidated) -> None:
+    write_json(done.folder / RESULT, done.to_dict())
+    title = f"{done.folds[0].metrics['method']}, {len(done.folds)} folds pooled"
+    for name, pooled in (("", done.pooled), ("-merged", done.merged)):
+        if pooled:
+            made = pooled.predictions
+            plots.confusion_matrix(made.scores(), title, done.folder / f"confusion{name}")
+            plots.reliability(made.calibration(), title, done.folder / f"reliability{name}")

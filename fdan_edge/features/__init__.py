@@ -1,0 +1,1 @@
+"""Tensors computed once from recordings and faces, and kept on disk."""

@@ -1,0 +1,309 @@
+"""Features of files, computed once and kept on disk, keyed by what is in the files and by the settings.
+
+    ~/.cache/fdan-edge/features/contents.json            hashes of files, see `contents`
+    ~/.cache/fdan-edge/features/KIND-SETTINGS/SHARD/     rows.npy, memory-mapped; index.json, whose rows they are
+
+A shard is a folder that gets its name when it is complete, so it is there as a whole or not at all. It is named
+by what is in it: two processes that make the same one do not collide, and the second leaves the first's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdan_edge.data.corpora import Item
+from fdan_edge.data.duplicates import SOUNDS
+from fdan_edge.errors import DataError, one_line
+from fdan_edge.features.mmap_rows import Part
+from fdan_edge.features.parallel import in_parallel
+from fdan_edge.utils.file_hashes import Contents
+from fdan_edge.utils.files import feature_folder
+from fdan_edge.utils.progress import say
+
+#: What a shard holds at most, unless one item is larger: a killed run loses less than this, and it is all
+#: that a build holds in memory.
+SHARD_BYTES = 64 << 20
+_ROWS, _INDEX, _CONTENTS = "rows.npy", "index.json", "contents.json"
+_NEW = ".new-"
+_STORE = re.compile(r"[a-z]+-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is computed from one item: rows (k >= 0, ...), and a number to keep beside them."""
+
+    rows: NDArray[Any]
+    missed: int = 0
+
+
+Maker = Callable[[Item], Made]
+Outcome = Part | DataError
+
+
+class Store:
+    """The shards of one kind of features, made with the same settings.
+
+    Args:
+        kind: for people: lower-case letters.
+        settings: everything that the features depend on besides the file and the item's key.
+    """
+
+    def __init__(self, kind: str, settings: dict[str, Any]) -> None:
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        self.folder = folder() / f"{kind}-{digest[:16]}"
+        self.settings = settings
+        self._swept = False
+
+    def load(self) -> dict[str, Part]:
+        """All that is there, by key; what is damaged is said, removed and not there."""
+        found: dict[str, Part] = {}
+        for shard in sorted(self.folder.glob("[0-9a-f]*")):
+            try:
+                found |= _open_shard(shard)
+            except Exception as error:  # whatever a damaged file may raise
+                if isinstance(error, (OSError, MemoryError)) and not isinstance(error, FileNotFoundError):
+                    continue  # not ours to repair, or whole: too many files are open, a server does not answer
+                say(f"{shard}: a damaged part of the cache ({one_line(error)}): made anew")
+                shutil.rmtree(shard, ignore_errors=True)
+        return found
+
+    def write(self, parts: dict[str, Part]) -> dict[str, Part]:
+        """Write one shard; gives the parts as they are in it.
+
+        Raises:
+            OSError: it cannot be written; nothing of it is left.
+        """
+        self._sweep()
+        entries = [[key, part.count, part.missed] for key, part in parts.items()]
+        shard = self.folder / hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:16]
+        temporary = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.folder))
+        try:
+            with (temporary / _ROWS).open("wb") as file:
+                _claim(file)
+                size = _write_rows(file, list(parts.values()))
+                index = {"settings": self.settings, "bytes": size, "entries": entries}
+                _write_index(temporary / _INDEX, index)
+                temporary.chmod(0o755)
+                _name(temporary, shard)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return _open_shard(shard)
+
+    def _sweep(self) -> None:
+        """Remove what processes that died left half written."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._swept:
+            for left in self.folder.glob(f"{_NEW}*"):
+                if _abandoned(left / _ROWS):
+                    shutil.rmtree(left, ignore_errors=True)
+        self._swept = True
+
+
+def folder() -> Path:
+    """Where all features are kept."""
+    return feature_folder()
+
+
+def contents_table() -> Contents:
+    """What is known of files that were read before."""
+    return Contents(folder() / _CONTENTS)
+
+
+def clear() -> None:
+    """Remove the features, and nothing else that may lie in their folder.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    for store in _stores():
+        shutil.rmtree(store)
+    for table in (folder() / _CONTENTS, folder() / SOUNDS, *folder().glob(f".{Path(_CONTENTS).stem}-*")):
+        table.unlink(missing_ok=True)
+
+
+def size() -> int:
+    """Bytes of all features on disk."""
+    return sum(path.stat().st_size for store in _stores() for path in store.rglob("*") if path.is_file())
+
+
+def collect(items: list[Item], prepare: Callable[[], Maker], store: Store | None, what: str) -> list[Outcome]:
+    """Features of every item: from the store where it has them, else computed, in parallel, and stored.
+
+    Args:
+        items: whose key and file the features depend on.
+        prepare: gives what computes an item's features, or raises DataError for a broken file. It is called
+            only where something is to be computed. Broken files are tried again every time.
+        store: where to look and keep; None: compute everything and keep it in memory.
+        what: for the progress bar.
+
+    Returns:
+        For each item its part, or the error of its file.
+    """
+    keeper = _Keeper(items, store, what)
+    missing = [i for i, outcome in enumerate(keeper.outcomes) if outcome is None]
+    if missing:
+        made = in_parallel(_caught(prepare()), [items[i] for i in missing], what)
+        for i, outcome in zip(missing, made, strict=True):
+            keeper.take(i, outcome)
+        keeper.flush()
+        keeper.tell()
+    return [outcome for outcome in keeper.outcomes if outcome is not None]
+
+
+class _Keeper:
+    """Puts what is computed on disk, a shard at a time, as long as that works; what does not stays in memory."""
+
+    def __init__(self, items: list[Item], store: Store | None, what: str) -> None:
+        self._items, self._store, self._what = items, store, what
+        self._contents = contents_table()
+        self._keys: list[str | None] = [None] * len(items)
+        self._waiting: list[int] = []
+        self._bytes = self._kept = 0
+        self.outcomes: list[Outcome | None] = [None] * len(items)
+        if store:
+            with self._giving_up():
+                self._find(store)
+
+    def take(self, i: int, made: Made | DataError) -> None:
+        """What was computed of item i."""
+        if isinstance(made, DataError):
+            self.outcomes[i] = made
+            return
+        self.outcomes[i] = Part(made.rows, 0, len(made.rows), made.missed)
+        # A file that was written to meanwhile is not what its key says.
+        if self._store and self._keys[i] and self._contents.unchanged(self._items[i].path):
+            self._waiting.append(i)
+            self._bytes += made.rows.nbytes
+            if self._bytes >= SHARD_BYTES:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting as a shard."""
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if not (self._store and waiting):
+            return
+        with self._giving_up():
+            parts = {key: part for i in waiting if (key := self._keys[i]) and (part := self._part(i))}
+            kept = self._store.write(parts)
+            for i in waiting:
+                self.outcomes[i] = kept[str(self._keys[i])]
+            self._kept += len(waiting)
+
+    def tell(self) -> None:
+        """Say what is new on disk, if anything."""
+        if self._kept:
+            say(f"features of {self._kept} files ({self._what}) are kept in {folder()}")
+
+    def _find(self, store: Store) -> None:
+        digests = self._contents.digests([item.path for item in self._items], self._what)
+        self._keys = [d and f"{d} {item.key}" for d, item in zip(digests, self._items, strict=True)]
+        found = store.load()
+        self.outcomes = [found.get(key) if key else None for key in self._keys]
+        self._contents.save()
+
+    def _part(self, i: int) -> Part | None:
+        outcome = self.outcomes[i]
+        return outcome if isinstance(outcome, Part) else None
+
+    @contextlib.contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            say(f"{folder()}: features cannot be kept: {error.strerror or one_line(error)}; going on without")
+            self._store = None
+
+
+def _caught(make: Maker) -> Callable[[Item], Made | DataError]:
+    def made(item: Item) -> Made | DataError:
+        try:
+            return make(item)
+        except DataError as error:
+            return error
+
+    return made
+
+
+def _stores() -> list[Path]:
+    return [path for path in folder().glob("*") if path.is_dir() and _STORE.fullmatch(path.name)]
+
+
+def _open_shard(shard: Path) -> dict[str, Part]:
+    """The parts of a complete shard, memory-mapped; any exception where it is damaged."""
+    index = json.loads((shard / _INDEX).read_text(encoding="utf-8"))
+    there = (shard / _ROWS).stat().st_size
+    if there != index["bytes"]:
+        raise ValueError(f"{there} of {index['bytes']} bytes")
+    block = np.load(shard / _ROWS, mmap_mode="r", allow_pickle=False)
+    parts, first = {}, 0
+    for key, count, missed in index["entries"]:
+        parts[key] = Part(block, first, count, missed)
+        first += count
+    if first != len(block):
+        raise ValueError(f"{len(block)} rows for an index of {first}")
+    return parts
+
+
+def _write_rows(file: IO[bytes], parts: list[Part]) -> int:
+    """One array of the rows of all parts, in NumPy's format; gives the size of the file."""
+    rows = [part.block[part.first : part.first + part.count] for part in parts]
+    header = {
+        "descr": np.lib.format.dtype_to_descr(rows[0].dtype),
+        "fortran_order": False,
+        "shape": (sum(map(len, rows)), *rows[0].shape[1:]),
+    }
+    np.lib.format.write_array_header_1_0(file, header)
+    for some in rows:
+        file.write(np.ascontiguousarray(some).tobytes())
+    _to_disk(file)
+    return file.tell()
+
+
+def _write_index(path: Path, index: dict[str, Any]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(index, file)
+        _to_disk(file)
+
+
+def _to_disk(file: IO[Any]) -> None:
+    # Without this a power cut could leave a shard with its name and size, and zeros in it.
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _name(temporary: Path, shard: Path) -> None:
+    try:
+        temporary.rename(shard)
+    except OSError:
+        if not (shard / _INDEX).is_file():  # else another process made the same one meanwhile
+            raise
+
+
+def _claim(file: IO[bytes]) -> None:
+    """Mark a file as being written; the lock goes with the process."""
+    with contextlib.suppress(OSError):  # a file system without locks: leftovers stay
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _abandoned(rows: Path) -> bool:
+    """Whether nobody writes this file any more; one that is still empty may be waiting for its lock."""
+    try:
+        with rows.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file.seek(0, os.SEEK_END) > 0
+    except OSError:
+        return False

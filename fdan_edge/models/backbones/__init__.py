@@ -1,0 +1,1 @@
+"""Backbones: each gives features of log-mels or faces."""

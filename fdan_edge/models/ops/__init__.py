@@ -1,0 +1,1 @@
+"""LMMD and its native kernels."""

@@ -1,0 +1,178 @@
+"""The compiled ops: whether this installation has them, and what PyTorch must know of them.
+
+`fdan_edge._C` (sources in cuda/) registers `torch.ops.fdan_edge.lmmd` through torch's stable ABI, so one build
+serves PyTorch 2.11 and later. Without it everything works on the PyTorch reference, slower.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+#: Compiles the ops in a checkout, for doctor and warnings.
+BUILD = "pip install --no-build-isolation -e . in a checkout of fdan-edge"
+BUILD_CUDA = f"FDAN_EDGE_CUDA=all {BUILD}"
+
+
+@dataclass(frozen=True)
+class NativeStatus:
+    """What `fdan_edge._C` offers here."""
+
+    cpu: bool
+    cuda: bool  # compiled for CUDA, whether or not there is a GPU
+    architectures: tuple[int, ...]  # of CUDA, such as 75 or 120
+    detail: str  # why something is missing, or what is there
+
+
+def native_status() -> NativeStatus:
+    """What the compiled ops offer here; they were loaded when this module was imported."""
+    return _STATUS
+
+
+def _load() -> NativeStatus:
+    """Load the compiled ops; with FDAN_EDGE_REQUIRE_NATIVE=1 in the environment it is an error to have none."""
+    try:
+        importlib.import_module("fdan_edge._C")
+    except ImportError as error:
+        if os.environ.get("FDAN_EDGE_REQUIRE_NATIVE", "0") not in ("", "0"):
+            raise ImportError(f"FDAN_EDGE_REQUIRE_NATIVE is set, and {_why_not(error)}; {BUILD}") from error
+        return NativeStatus(False, False, (), _why_not(error))
+    _register()
+    listed = torch.ops.fdan_edge.cuda_architectures.default()
+    architectures = tuple(int(name) for name in listed.split(";") if name)
+    level = ("16-byte vectors", "AVX2", "AVX-512")[torch.ops.fdan_edge.cpu_level.default(2)]
+    where = "CUDA " + ", ".join(f"sm_{name}" for name in architectures) if architectures else "no CUDA"
+    return NativeStatus(True, bool(architectures), architectures, f"CPU ({level}), {where}")
+
+
+def _why_not(error: ImportError) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return "fdan_edge._C is not compiled"
+    return f"fdan_edge._C cannot be loaded: {error}"
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def serves(device: torch.device) -> bool:
+    """Whether the compiled op runs on this device; where it does not, the reason is said once."""
+    status = native_status()
+    if device.type == "cpu" and status.cpu:
+        return True
+    if device.type == "cuda" and status.cuda:
+        capability = _capability(device)
+        if covers(capability, status.architectures):
+            return True
+        _warn_once(f"compiled for {status.detail}, not for this GPU's sm_{capability[0]}{capability[1]}")
+        return False
+    if device.type in ("cpu", "cuda"):
+        _warn_once(status.detail if not status.cpu else f"compiled for {status.detail}; {BUILD_CUDA}")
+    return False
+
+
+@cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+def covers(capability: tuple[int, int], architectures: tuple[int, ...]) -> bool:
+    """Whether code for `architectures` runs on a GPU of this compute capability.
+
+    The build keeps PTX of its oldest architecture, which runs on everything later.
+    """
+    return bool(architectures) and divmod(min(architectures), 10) <= capability
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    warnings.warn(f"LMMD runs on its PyTorch reference, slower: {reason}", RuntimeWarning, stacklevel=4)
+
+
+def _register() -> None:
+    """Shapes for torch.compile and export, and the derivative."""
+    torch.library.register_fake("fdan_edge::lmmd", _fake)
+    torch.library.register_fake("fdan_edge::lmmd_forward", _fake)
+    torch.library.register_autograd("fdan_edge::lmmd", _backward, setup_context=_save)
+    if hasattr(torch.ops.fdan_edge, "norm_forward"):  # a build of before has none
+        _register_norm()
+
+
+def _register_norm() -> None:
+    """Shapes; the derivative is that of `fdan_edge.models.layers.norm`, which calls them."""
+    fake = torch.library.register_fake
+    fake("fdan_edge::norm_moments", lambda x: x.new_empty((2, x.shape[1]), dtype=torch.float64))
+    fake("fdan_edge::norm_apply", lambda x, *_: torch.empty_like(x))
+    fake("fdan_edge::norm_slope_sums", lambda _dy, _x, moments, *_: torch.empty_like(moments))
+    fake("fdan_edge::norm_slopes", lambda _dy, x, *_: torch.empty_like(x))
+    fake(
+        "fdan_edge::norm_forward",
+        lambda x, *_: (torch.empty_like(x), x.new_empty((2, x.shape[1]), dtype=torch.float64)),
+    )
+    fake(
+        "fdan_edge::norm_backward",
+        lambda _dy, x, _m, w, b, *_: (torch.empty_like(x), torch.empty_like(w), torch.empty_like(b)),
+    )
+
+
+def _fake(z_visual: Tensor, z_acoustic: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    gradient: bool = others[-1]
+    dtype = torch.float64 if z_visual.dtype == torch.float64 else torch.float32
+    rows = len(z_visual) + len(z_acoustic) if gradient else 0
+    return z_visual.new_empty((), dtype=dtype), z_visual.new_empty((rows, z_visual.shape[1]), dtype=dtype)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(output[1])
+    ctx.rows = (len(inputs[0]), len(inputs[1]))
+    ctx.dtype = inputs[0].dtype
+
+
+def _backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    """The forward pass has left the derivative of all rows: what remains is to scale it."""
+    visual, acoustic = (ctx.saved_tensors[0] * scale).to(ctx.dtype).split(ctx.rows)
+    return visual, acoustic, None, None, None, None, None, None, None
+
+
+class _Lmmd(torch.autograd.Function):
+    """The op with its derivative. In eager mode this takes half the time of the registered formula."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        output = torch.ops.fdan_edge.lmmd_forward.default(*inputs)
+        _save(ctx, inputs, output)
+        value: Tensor = output[0]
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        return _backward(ctx, scale)
+
+
+def lmmd_native(
+    z_visual: Tensor,
+    z_acoustic: Tensor,
+    y_visual: Tensor,
+    y_acoustic: Tensor,
+    num_classes: int,
+    shared_only: bool,
+    kernels: int,
+    ratio: float,
+) -> Tensor:
+    """`fdan_edge.models.ops.lmmd.lmmd` by the compiled op, for inputs that it has checked."""
+    gradient = torch.is_grad_enabled() and (z_visual.requires_grad or z_acoustic.requires_grad)
+    inputs = (z_visual, z_acoustic, y_visual, y_acoustic, num_classes, shared_only, kernels, ratio, gradient)
+    if torch.compiler.is_compiling():
+        return cast("Tensor", torch.ops.fdan_edge.lmmd.default(*inputs)[0])
+    if gradient:
+        return cast("Tensor", _Lmmd.apply(*inputs))
+    return cast("Tensor", torch.ops.fdan_edge.lmmd_forward.default(*inputs)[0])
+
+
+_STATUS = _load()

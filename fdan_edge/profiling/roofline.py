@@ -1,0 +1,302 @@
+"""How long a graph would take on a card that is not at hand: an estimate, not measured. Imports no torch.
+
+The roofline model (Williams, Waterman, Patterson 2009), kernel by kernel: a kernel takes as long as its operations
+at the card's peak or its bytes at the memory's bandwidth, whichever is longer, and a launch comes before it. No
+kernel reaches the peak, and small ones stay far below it; caches may do better than the memory. So it says
+which card is in question and what bounds it, not what a clock will show. `calibrate` measures the same two
+figures of this machine's processor, so that the estimate can be held against a clock.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fdan_edge.errors import BundleError, ConfigError, FdanEdgeError, choose
+from fdan_edge.runtime import bundle
+
+NOTE = "estimate, not measured"
+_SIZES = {"fp32": 4, "fp16": 2, "int8": 1}
+_COUNTS = ("nodes", "macs", "operations", "weight_bytes", "read_bytes", "write_bytes", "unfused_bytes")
+_TERA, _GIGA, _MICRO = 1e12, 1e9, 1e-6
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a roofline needs of a processor. All peaks are dense: nothing here has structured sparsity."""
+
+    name: str
+    title: str
+    peaks: dict[str, float]  # precision -> operations per second, a multiply-add counted as two
+    bandwidth: float  # of the memory, bytes per second
+    launch: float  # s from one kernel to the next; an assumption
+    fuses: bool = True  # whether its runtime does chains of pointwise operations in one kernel
+
+
+# Launches: between kernels of a CUDA graph 1 to 2 us pass on desktop cards, and more on a Jetson's slower clocks.
+# That is an assumption and no vendor's figure.
+_DESKTOP, _JETSON = 2 * _MICRO, 5 * _MICRO
+
+
+def _card(name: str, title: str, tera: tuple[float, float, float], gigabytes: float, launch: float) -> Card:
+    peaks = {precision: value * _TERA for precision, value in zip(_SIZES, tera, strict=True)}
+    return Card(name, title, peaks, gigabytes * _GIGA, launch)
+
+
+#: fp32 is without TF32, which our engines do not use; fp16 on tensor cores adds up in fp32, as TensorRT does in a
+#: strongly typed network where it can choose. Thor is left out: its dense fp16 and int8 peaks are not published.
+CARDS = {
+    card.name: card
+    for card in (
+        # NVIDIA Ada GPU Architecture whitepaper, appendix A: 3072 CUDA and 96 tensor cores at 2.46 GHz boost;
+        # 272 GB/s of GDDR6. fp16 with fp32 sums runs at half of the rate with fp16 sums on GeForce cards.
+        _card("rtx4060", "GeForce RTX 4060", (15.1, 30.2, 120.9), 272, _DESKTOP),
+        # The same whitepaper: 16384 CUDA and 512 tensor cores at 2.52 GHz; 82.6, 165.2 (330.4 sparse), 660.6
+        # (1321.2 sparse); 1008 GB/s of GDDR6X.
+        _card("rtx4090", "GeForce RTX 4090", (82.6, 165.2, 660.6), 1008, _DESKTOP),
+        # Jetson Orin Nano Series data sheet DS-11105: 1024 CUDA and 32 tensor cores at 625 MHz; 20 dense
+        # (40 sparse) int8 TOPS; 68 GB/s of LPDDR5. fp16 is half of int8.
+        _card("orin-nano", "Jetson Orin Nano 8GB, 15 W", (1.28, 10, 20), 68, _JETSON),
+        # The same module in Super mode (NVIDIA's developer blog, December 2024): 1020 MHz, 33 dense (67 sparse)
+        # int8 TOPS, 17 dense fp16 TFLOPS, 102 GB/s.
+        _card("orin-nano-super", "Jetson Orin Nano 8GB, Super mode", (2.09, 17, 33), 102, _JETSON),
+        # Jetson AGX Orin Series technical brief: 2048 CUDA and 64 tensor cores at 1.3 GHz; 5.3 fp32 TFLOPS, 85
+        # dense (170 sparse) int8 TOPS of the GPU, without its DLAs; 204.8 GB/s. fp16 is half of int8.
+        _card("agx-orin", "Jetson AGX Orin 64GB, 60 W", (5.3, 42.5, 85), 204.8, _JETSON),
+        # NVIDIA H100 and H200 data sheets, SXM: dense fp16 and int8 are half of the sparse 1979 TFLOPS and 3958
+        # TOPS. They are here to hold estimates against a clock (benchmarks/gpu_latency.py).
+        _card("h100", "H100 80GB HBM3", (67, 989.5, 1979), 3350, _DESKTOP),
+        _card("h200", "H200", (67, 989.5, 1979), 4800, _DESKTOP),
+    )
+}
+
+
+def card_of(gpu: str) -> Card | None:
+    """The card that a driver calls so, as in `NVIDIA GeForce RTX 4060`; None where its peaks are not here.
+
+    Drivers name a Jetson by its chip only, which does not say how fast the module may run.
+    """
+    titles = {card.title: card for card in CARDS.values()}
+    return titles.get(gpu.removeprefix("NVIDIA "))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the model says of a graph on a card; milliseconds of kernels, without copies and host."""
+
+    card: str
+    precision: str
+    artifact: str
+    as_exported: bool  # False: as if the network of this artifact had been exported in `precision`
+    batch: int
+    total: float
+    compute: float  # in kernels that the peak bounds
+    memory: float  # in kernels that the bandwidth bounds
+    launch: float
+    front_end: float  # of the total
+    kernels: int
+    note: str = NOTE
+
+    @property
+    def bound(self) -> str:
+        """What takes the most."""
+        return max(("compute", "memory", "launch"), key=lambda name: float(getattr(self, name)))
+
+
+def find_cards(names: Iterable[str]) -> list[Card]:
+    """The cards of some names.
+
+    Raises:
+        ConfigError: there is none of a name.
+    """
+    for name in names:
+        if name not in CARDS:
+            raise ConfigError(choose("card to estimate for", name, tuple(CARDS)))
+    return [CARDS[name] for name in names]
+
+
+def estimate(
+    cost: dict[str, Any], card: Card, *, artifact: str = "", precision: str = "", batch: int = 1
+) -> Estimate:
+    """Add up the rooflines of a graph's kernels.
+
+    Args:
+        cost: what `fdan_edge.profiling.graph_cost.cost` counted, as in bundle.json.
+        card: where.
+        artifact: the file's name, for the result.
+        precision: take the network as if it was exported so; empty: as it is. The front end stays as it is.
+        batch: windows at once.
+    """
+    spent = {"compute": 0.0, "memory": 0.0, "launch": 0.0}
+    front_end, kernels = 0.0, 0
+    layers = cost["layers"]
+    for layer in layers:
+        bound, seconds = _kernel(layer if not precision else _as_if(layer, precision), card, batch)
+        launches = 1 if card.fuses else layer["nodes"]
+        spent[bound] += seconds
+        spent["launch"] += launches * card.launch
+        kernels += launches
+        if layer["name"].startswith("frontend"):
+            front_end += seconds + launches * card.launch
+    own = _network_precision(layers)
+    compute, memory, launch = (1000 * seconds for seconds in spent.values())
+    made = (card.name, precision or own, artifact, precision in ("", own), batch)
+    return Estimate(*made, compute + memory + launch, compute, memory, launch, 1000 * front_end, kernels)
+
+
+def _kernel(layer: dict[str, Any], card: Card, batch: int) -> tuple[str, float]:
+    """What bounds a kernel, and its seconds without the launch."""
+    moved = layer["read_bytes"] + layer["write_bytes"]
+    if not card.fuses:
+        moved = max(moved, layer["unfused_bytes"] - layer["weight_bytes"])
+    compute = batch * layer["operations"] / card.peaks[layer["precision"]]
+    memory = (batch * moved + layer["weight_bytes"]) / card.bandwidth
+    return ("compute", compute) if compute > memory else ("memory", memory)
+
+
+def _as_if(layer: dict[str, Any], precision: str) -> dict[str, Any]:
+    """A kernel of the network in another precision; the front end and the head stay in theirs."""
+    if not layer["name"].startswith("model"):
+        return layer
+    share = _SIZES[precision] / _SIZES[layer["precision"]]
+    sizes = {name: value * share for name, value in layer.items() if name.endswith("bytes")}
+    return {**layer, **sizes, "precision": precision}
+
+
+def is_fp32(cost: dict[str, Any]) -> bool:
+    """Whether all of a graph is computed in fp32, the only peak that `calibrate` knows."""
+    return all(layer["precision"] == "fp32" for layer in cost["layers"])
+
+
+def _network_precision(layers: list[dict[str, Any]]) -> str:
+    """The precision in which most of the network is computed."""
+    counts = dict.fromkeys(_SIZES, 0)
+    for layer in layers:
+        if not layer["name"].startswith("frontend"):
+            counts[layer["precision"]] += layer["macs"]
+    return max(counts, key=lambda name: counts[name])
+
+
+_MEASURE = """
+import json, sys, threading, time
+import numpy
+threads = int(sys.argv[1])
+
+def best(work, items):  # short pieces, of which some are not interrupted
+    seconds = []
+    for item in items:
+        start = time.perf_counter()
+        work(item)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+size = 384
+a, b, c = (numpy.ones((size, size), numpy.float32) for _ in range(3))
+flops = 2 * size**3 / best(lambda _: numpy.matmul(a, b, c), range(300))
+rows, floats = 32, 1 << 20  # 4 MiB at a time, 128 in all: larger than caches
+one, other = (numpy.ones((rows, threads, floats // threads), numpy.float32) for _ in range(2))
+
+def copy(row):
+    workers = [threading.Thread(target=numpy.copyto, args=(other[row, i], one[row, i])) for i in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+moved = 2 * 4 * floats // threads * threads
+print(json.dumps({"flops": flops, "bandwidth": moved / best(copy, [*range(rows)] * 4)}))
+"""
+#: ONNX Runtime's own work for a node, of the order that its profiler shows for nodes with nothing to do.
+_NODE = 3 * _MICRO
+
+
+def calibrate(threads: int = 0) -> Card:
+    """This machine's processor as a card: fp32 matrix product and copy as numpy reaches them, the best of many.
+
+    Args:
+        threads: 0: all cores.
+
+    Raises:
+        FdanEdgeError: the measurement failed.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
+    limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    command = [sys.executable, "-c", _MEASURE, str(threads)]
+    environment = {**os.environ, **limits, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise FdanEdgeError(
+            f"this processor could not be measured: {(done.stderr.strip() or '?').splitlines()[-1]}"
+        )
+    told = json.loads(done.stdout)
+    return Card("this-cpu", "this processor", {"fp32": told["flops"]}, told["bandwidth"], _NODE, fuses=False)
+
+
+def costs(target: Path) -> dict[str, dict[str, Any]]:
+    """What each artifact of a bundle costs, or one .onnx file; by file name, the primary first.
+
+    Exports of earlier versions do not say: then it is counted, where the package onnx is installed.
+
+    Raises:
+        BundleError: not a bundle or file, its entry is damaged, a file that must be counted was changed, or
+            nothing says what it costs.
+    """
+    if target.is_dir():
+        manifest = bundle.read_manifest(target)
+        return {
+            one.file: _whole(one.cost, f"{target / bundle.MANIFEST}: damaged: cost of {one.file}")
+            if one.cost
+            else _count(bundle.checked_file(target, one.file))
+            for one in bundle.artifacts(manifest)
+        }
+    return {target.name: _count(bundle.model_path(target))}
+
+
+def _whole(cost: Any, where: str) -> dict[str, Any]:
+    """The cost that a manifest says, if it has all that an estimate reads."""
+    layers = cost.get("layers") if isinstance(cost, dict) else None
+    if not isinstance(layers, list) or not layers or not all(isinstance(layer, dict) for layer in layers):
+        raise BundleError(f"{where} has no layers; export it anew")
+    for number, layer in enumerate(layers):
+        wrong = [name for name in _COUNTS if not _is_count(layer.get(name))]
+        wrong += [] if isinstance(layer.get("name"), str) else ["name"]
+        wrong += [] if layer.get("precision") in tuple(_SIZES) else ["precision"]
+        if wrong:
+            raise BundleError(f"{where} has no usable {', '.join(wrong)} of layer {number}; export it anew")
+    return dict(cost)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
+
+
+def _count(path: Path) -> dict[str, Any]:
+    try:
+        import onnx
+
+        from fdan_edge.profiling.graph_cost import cost
+    except ImportError:
+        raise BundleError(
+            f"{path}: does not say what it costs; export it anew, or count here: pip install onnx"
+        ) from None
+    return cost(onnx.load(path))
+
+
+def estimates(counted: dict[str, dict[str, Any]], cards: Iterable[Card], batch: int = 1) -> list[Estimate]:
+    """Every artifact on every card; precisions that are missing as if the first artifact was exported so."""
+    found = []
+    for card in cards:
+        own = [estimate(cost, card, artifact=name, batch=batch) for name, cost in counted.items()]
+        first, cost = next(iter(counted.items()))
+        missing = [p for p in card.peaks if p not in {one.precision for one in own}]
+        if own[0].precision == "fp32":  # what is narrower already would be scaled from what it is not
+            own += [estimate(cost, card, artifact=first, precision=p, batch=batch) for p in missing]
+        found += own
+    return found

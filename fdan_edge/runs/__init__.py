@@ -1,0 +1,1 @@
+"""Run folders: write, read, list, and run them with PyTorch."""

@@ -1,0 +1,264 @@
+"""Run folders and what there is to compare of them. Imports no torch: reading a hundred runs takes less time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fdan_edge.config import DECISIVE, Config, config_from_dict, config_to_dict, read_toml
+from fdan_edge.errors import CheckpointError, ConfigError, choose, one_line
+from fdan_edge.methods import method_name
+from fdan_edge.runs import provenance
+
+SORTS = ("name", "uar", "date")
+TRAINING, FINISHED, UNFINISHED, DIVERGED, DAMAGED = "training", "finished", "unfinished", "diverged", "damaged"
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run; None where the folder does not say."""
+
+    name: str  # for people: the folder below the one that was looked through, or below what several share
+    folder: str
+    state: str
+    problem: str = ""  # what is the matter with a damaged one
+    method: str | None = None
+    backbone: str | None = None
+    done: int | None = None  # epochs
+    epochs: int | None = None
+    best_epoch: int | None = None
+    val_uar: float | None = None  # of the best epoch
+    test_uar: float | None = None
+    test_interval: list[float] | None = None  # 95 %
+    seconds: float | None = None  # of an epoch: the median
+    rate: float | None = None  # voices per second: likewise
+    skipped: int | None = None  # steps whose loss or gradient was not finite
+    seed: int | None = None
+    commit: str | None = None
+    dirty: bool | None = None  # whether the code was not that of the commit
+    date: str | None = None  # of the beginning, ISO 8601, UTC
+    data: dict[str, Any] = field(default_factory=dict)  # count and sha256 of each part
+    settings: dict[str, Any] = field(default_factory=dict)  # those that decide the result, and the corpora
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def find_runs(folders: Sequence[Path]) -> list[RunRow]:
+    """All run folders below some folders, each once, in the order of their names.
+
+    Raises:
+        CheckpointError: one of the folders does not exist.
+    """
+    seen: set[tuple[int, int]] = set()
+    rows, base = [], _base(folders)
+    for top in folders:
+        if not top.is_dir():
+            if top.exists():
+                raise CheckpointError(f"{top}: not a folder of runs")
+            raise CheckpointError(f"{top}: no such folder; `fdan-edge train --out {top}/NAME` makes a run in it")
+        for folder in _below(top, seen):
+            name = os.path.relpath(folder, base) if base else str(folder)
+            rows.append(read_run(folder, folder.resolve().name if name == "." else name))
+    return sorted(rows, key=lambda row: _natural(row.name))
+
+
+def sort_runs(rows: list[RunRow], by: str) -> list[RunRow]:
+    """Runs by name; by validation UAR, the best first; or by date, the newest first. What has none comes last.
+
+    Not by the test: who chooses by it has no test any more.
+
+    Raises:
+        ConfigError: another order.
+    """
+    if by not in SORTS:
+        raise ConfigError(choose("order", by, SORTS))
+    if by == "uar":
+        return sorted(rows, key=lambda row: -1.0 if row.val_uar is None else row.val_uar, reverse=True)
+    if by == "date":
+        return sorted(rows, key=lambda row: row.date or "", reverse=True)
+    return rows
+
+
+def differing(rows: Sequence[RunRow]) -> dict[str, list[Any]]:
+    """The settings in which runs differ: each run's value, None where it is not known."""
+    known = [row.settings for row in rows if row.settings]
+    names = dict.fromkeys(name for settings in known for name in settings)
+    return {
+        name: [row.settings.get(name) for row in rows]
+        for name in names
+        if any(settings.get(name) != known[0].get(name) for settings in known)
+    }
+
+
+def data_letters(rows: Sequence[RunRow], parts: Sequence[str] = ("speech", "target")) -> list[str]:
+    """A for the first run's data, B for others, and so on; "" where they are not known."""
+    named: dict[str, str] = {}
+    letters = []
+    for row in rows:
+        key = "".join(str(row.data[part]["sha256"]) for part in parts if part in row.data)
+        letters.append(named.setdefault(key, _letters(len(named))) if key else "")
+    return letters
+
+
+def read_run(folder: Path, name: str) -> RunRow:
+    """What a run folder says; one that cannot be read is damaged."""
+    try:
+        info = read_toml(folder / "run.toml")
+        if not str(info.get("format")).startswith("fdan-edge run"):
+            raise ValueError("run.toml: not of fdan-edge")
+        return _row(folder, name, config_from_dict(read_toml(folder / "config.toml")), info)
+    except (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = one_line(error).removeprefix(f"{folder}{os.sep}")
+        problem = f"{type(error).__name__}: {reason}" if _terse(error) else reason
+        return RunRow(name, str(folder), DAMAGED, problem)
+
+
+def _row(folder: Path, name: str, config: Config, info: dict[str, Any]) -> RunRow:
+    lines, metrics = _epochs(folder / "epochs.jsonl"), _json(folder / "metrics.json")
+    begun = None
+    with contextlib.suppress(ValueError):  # damaged: not known, the run itself is whole
+        begun = provenance.load(folder)
+    session = begun["sessions"][0] if begun else {}
+    rates = [float(line["rate"]) for line in lines if line.get("rate")]
+    best = _best(lines, config, info)
+    test = metrics.get("test", {})
+    return RunRow(
+        name=name,
+        folder=str(folder),
+        state=_state(folder, len(lines), config, metrics),
+        method=method_name(config, faces=bool(info["faces"])),
+        backbone=config.backbone,
+        done=len(lines),
+        epochs=config.epochs,
+        best_epoch=best.get("epoch"),
+        val_uar=best.get("val_uar"),
+        test_uar=test.get("uar"),
+        test_interval=test["intervals"]["uar"] if "intervals" in test else None,
+        seconds=statistics.median(float(line["seconds"]) for line in lines) if lines else None,
+        rate=statistics.median(rates) if rates else None,
+        skipped=sum(int(line.get("skipped", 0)) for line in lines),
+        seed=config.seed,
+        commit=session.get("commit"),
+        dirty=session.get("dirty"),
+        date=session.get("date"),
+        data=begun["data"] if begun else {},
+        settings=_settings(config, info),
+    )
+
+
+def _settings(config: Config, info: dict[str, Any]) -> dict[str, Any]:
+    corpora = {
+        part: " + ".join(sorted({str(source).partition(":")[0] for source in info.get(part, [])})) or "none"
+        for part in ("speech", "faces", "target")
+    }
+    values = config_to_dict(config)
+    return {**{name: values[name] for name in DECISIVE}, **corpora}
+
+
+def _state(folder: Path, done: int, config: Config, metrics: dict[str, Any]) -> str:
+    if metrics and done >= config.epochs:
+        return FINISHED
+    if _is_training(folder):
+        return TRAINING
+    return DIVERGED if metrics else UNFINISHED  # scores before the last epoch are of a training that diverged
+
+
+def _is_training(folder: Path) -> bool:
+    """Whether a process holds the lock of `checkpoint.sole_writer`.
+
+    Asked with a shared lock, so that two who ask at once do not take each other for a training.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
+def _best(lines: list[dict[str, Any]], config: Config, info: dict[str, Any]) -> dict[str, Any]:
+    """The epoch whose weights are kept: see `Trainer.best`."""
+    if not lines:
+        return {}
+    if config.method != "fdan" or info.get("target"):
+        return lines[-1]
+    return min(lines, key=lambda line: float(line["val_loss"]))
+
+
+def _epochs(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for number, line in enumerate(lines, 1):
+        if not {"epoch", "val_uar", "val_loss", "seconds"} <= line.keys():
+            raise ValueError(f"{path.name}: line {number} is not that of an epoch")
+    return lines
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path.name}: {one_line(error)}") from None
+
+
+def _base(folders: Sequence[Path]) -> str:
+    """What the names of some folders begin with; "" where they share nothing."""
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # absolute and relative ones
+        return ""
+
+
+def _below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """The run folders in a folder, itself among them; links are followed, but no folder is looked at twice."""
+    try:
+        state = folder.stat()
+        if (state.st_dev, state.st_ino) in seen:
+            return
+        seen.add((state.st_dev, state.st_ino))
+        with os.scandir(folder) as entries:
+            found = [(entry.is_symlink(), _natural(entry.name), entry) for entry in entries if entry.is_dir()]
+        if (folder / "run.toml").is_file():
+            yield folder
+            return
+    except OSError:  # not ours to read, or gone meanwhile
+        return
+    # Links last, so that a run is called by its own name. What begins with a dot is being written.
+    for _, _, entry in sorted(found, key=lambda each: each[:2]):
+        if not entry.name.startswith("."):
+            yield from _below(folder / entry.name, seen)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that puts fold-2 before fold-10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split("([0-9]+)", name)]
+
+
+def _letters(number: int) -> str:
+    """A to Z, then AA and so on."""
+    return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("A") + number % 26)
+
+
+def _terse(error: Exception) -> bool:
+    """Whether an error's text is no sentence without its kind."""
+    return isinstance(error, (KeyError, TypeError, AttributeError))

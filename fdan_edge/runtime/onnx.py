@@ -1,0 +1,198 @@
+"""An .onnx file behind the `Runner` interface, in ONNX Runtime. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from fdan_edge.errors import BundleError, MissingDependencyError, one_line
+from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
+from fdan_edge.runtime.runner import (
+    COMPUTE,
+    COPY_IN,
+    COPY_OUT,
+    INPUT,
+    OUTPUT,
+    POWER,
+    Probabilities,
+    checked_windows,
+)
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# CUDA rounds the factors of an fp32 convolution to 11 bits unless told not to: not what the export has checked.
+_OPTIONS: dict[str, dict[str, str]] = {CUDA: {"use_tf32": "0"}}
+# Batch sizes whose buffers stay on the device; recordings have few windows.
+_KEPT_SIZES = 8
+
+
+class OnnxSession:
+    """A graph in ONNX Runtime, on a GPU where `onnxruntime-gpu` is installed, else on the CPU.
+
+    Args:
+        path: an .onnx file that `fdan-edge export` wrote.
+        taken: name of the graph's input.
+        providers: ONNX Runtime execution providers, the first one preferred; None: CUDA where this
+            ONNX Runtime has it, then the CPU.
+        threads: intra-op threads; 0: all cores.
+        precision: of the file, for the runner's name.
+
+    Raises:
+        BundleError: missing, cut short, not ONNX, or not made by this project.
+        MissingDependencyError: ONNX Runtime is not installed.
+    """
+
+    def __init__(
+        self, path: Path, taken: str, providers: tuple[str, ...] | None, threads: int, precision: str
+    ) -> None:
+        onnxruntime = import_onnxruntime()
+        if not path.is_file():
+            raise BundleError(f"{path}: no such file; `fdan-edge export RUN --out BUNDLE` makes one")
+        if providers is None:
+            available = onnxruntime.get_available_providers()
+            providers = tuple(name for name in (CUDA, CPU) if name in available)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # its warnings are for its developers
+        named = [(name, _OPTIONS.get(name, {})) for name in providers]
+        try:
+            self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=named)
+        except Exception as error:  # its exceptions have no common base of its own
+            raise BundleError(f"{path}: cut short or not an ONNX model: {_reason(error)}") from None
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.spec = ModelSpec.from_json(self.metadata.get(METADATA_KEY), str(path))
+        self._taken = taken
+        self._check_names(path)
+        self.provider: str = self._session.get_providers()[0]
+        words = ("ONNX Runtime", self.provider.removesuffix("ExecutionProvider"), precision)
+        self.name = " ".join(word for word in words if word)
+        self.times: dict[str, float] = {}
+        self._device = "cuda" if self.provider == CUDA else ""
+        self._buffers: dict[int, _Buffers] = {}
+        self._lock = threading.Lock()
+
+    def _run(self, values: NDArray[np.float32]) -> Probabilities:
+        """Probabilities (n, C) of what the graph takes, (n, ...)."""
+        if self._device and len(values):
+            with self._lock:  # streams share a runner, and the buffers are one stream's at a time
+                return self._run_on_device(values)
+        (probabilities,) = self._session.run([OUTPUT], {self._taken: values})
+        return np.asarray(probabilities, np.float32)
+
+    def _run_on_device(self, values: NDArray[np.float32]) -> Probabilities:
+        """With input and output in memory of the device that is used again; each step ends before the next."""
+        buffers = self._buffers.pop(len(values), None) or self._new_buffers(values)
+        self._buffers[len(values)] = buffers  # the last is the one that was used last
+        clock = [time.perf_counter()]
+        buffers.input.update_inplace(np.ascontiguousarray(values))
+        clock.append(time.perf_counter())
+        self._session.run_with_iobinding(buffers.binding)
+        buffers.binding.synchronize_outputs()
+        clock.append(time.perf_counter())
+        probabilities = np.array(buffers.output.numpy(), np.float32)
+        clock.append(time.perf_counter())
+        parts = zip((COPY_IN, COMPUTE, COPY_OUT), np.diff(clock), strict=True)
+        self.times = {part: float(seconds) * 1000 for part, seconds in parts}
+        return probabilities
+
+    def _new_buffers(self, values: NDArray[np.float32]) -> _Buffers:
+        while len(self._buffers) >= _KEPT_SIZES:
+            del self._buffers[next(iter(self._buffers))]
+        given = (len(values), len(self.spec.labels))
+        return _Buffers(self._session, self._taken, values.shape, given, self._device)
+
+    def _check_names(self, path: Path) -> None:
+        """Raise BundleError unless the graph is of this kind."""
+        inputs = [value.name for value in self._session.get_inputs()]
+        outputs = [value.name for value in self._session.get_outputs()]
+        if inputs == [POWER] and self._taken != POWER:
+            raise BundleError(
+                f"{path}: is the part of a model that live streams run; name its bundle's folder or the whole "
+                "model's file"
+            )
+        if inputs != [self._taken] or OUTPUT not in outputs:
+            raise BundleError(f"{path}: not a model of fdan-edge: it turns {inputs} into {outputs}")
+
+    def _check_shapes(self, path: Path, taken: list[int], words: str) -> None:
+        """Raise BundleError unless the graph takes and gives what its metadata says."""
+        (given,) = (value.shape for value in self._session.get_outputs() if value.name == OUTPUT)
+        found, classes = self._session.get_inputs()[0].shape, len(self.spec.labels)
+        if found[1:] != taken or given[1:] != [classes]:
+            raise BundleError(
+                f"{path}: its metadata ({words}, {classes} labels) does not fit its graph ({found} to {given})"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._buffers.clear()  # before the session, whose memory they are of
+        del self._session
+
+
+class OnnxRunner(OnnxSession):
+    """A whole model: waveform to probabilities.
+
+    Args:
+        path: an .onnx file that `fdan-edge export` wrote.
+        providers, threads, precision: see `OnnxSession`.
+
+    Raises:
+        BundleError, MissingDependencyError: as of `OnnxSession`.
+    """
+
+    def __init__(
+        self, path: Path, providers: tuple[str, ...] | None = None, threads: int = 0, precision: str = ""
+    ) -> None:
+        super().__init__(path, INPUT, providers, threads, precision)
+        self._check_shapes(path, [self.spec.window], f"{self.spec.window} samples")
+
+    def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
+        """Probabilities (n, C) of windows (n, spec.window).
+
+        Raises:
+            ValueError: the windows are of another shape.
+        """
+        return self._run(checked_windows(waveforms, self.spec))
+
+
+class _Buffers:
+    """Input and output of one batch size on a device, bound to a session."""
+
+    def __init__(
+        self, session: Any, name: str, taken: tuple[int, ...], given: tuple[int, ...], device: str
+    ) -> None:
+        make = import_onnxruntime().OrtValue.ortvalue_from_shape_and_type
+        self.input = make(taken, np.float32, device, 0)
+        self.output = make(given, np.float32, device, 0)
+        self.binding = session.io_binding()
+        self.binding.bind_ortvalue_input(name, self.input)
+        self.binding.bind_ortvalue_output(OUTPUT, self.output)
+
+
+def import_onnxruntime() -> Any:
+    """ONNX Runtime's module.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        command = "pip install onnxruntime (or onnxruntime-gpu for CUDA)"
+        raise MissingDependencyError("onnxruntime", "running a model", command) from None
+    return onnxruntime
+
+
+def _reason(error: Exception) -> str:
+    """What ONNX Runtime says after its codes and the file's name."""
+    return one_line(error).rpartition("failed:")[2] or one_line(error)

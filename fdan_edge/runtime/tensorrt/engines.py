@@ -1,0 +1,318 @@
+"""TensorRT engines: built from an ONNX file at export or on the device, and kept there. Imports no torch.
+
+~/.cache/fdan-edge/engines/HASH-FINGERPRINT.engine    made anew from an ONNX file whose SHA-256 begins with HASH
+~/.cache/fdan-edge/engines/HASH-FINGERPRINT.json      its fingerprint and SHA-256; without it there is no engine
+~/.cache/fdan-edge/engines/HASH-FINGERPRINT.jit       what TensorRT for RTX compiles at its first run
+~/.cache/fdan-edge/engines/FINGERPRINT.timing         what classic TensorRT has measured of layers
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import importlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fdan_edge.errors import ExportError, MissingDependencyError, one_line
+from fdan_edge.runtime.deploy_targets import Target
+from fdan_edge.runtime.manifest import EngineFile
+from fdan_edge.runtime.tensorrt.build_progress import Watch
+from fdan_edge.runtime.tensorrt.compatibility import (
+    MODULES,
+    PORTABLE,
+    TITLES,
+    Fingerprint,
+    Gpu,
+    Here,
+    find_gpu,
+    here,
+    release,
+    system,
+)
+from fdan_edge.utils.files import cache_home, sha256, write_bytes, write_json
+
+#: Smallest, best and largest batch of every engine.
+BATCH = (1, 1, 16)
+#: Turing has no portable engine: TensorRT for RTX builds for it alone.
+TURING = "7.5"
+INSTALL = "pip install tensorrt-rtx-cu13 (for RTX cards), or use the tensorrt that JetPack brings on a Jetson"
+# What a layer may use while it is timed and run; a Jetson Orin Nano has 8 GB for everything.
+_WORKSPACE = 1 << 30
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine's file and what it was built with."""
+
+    path: Path
+    fingerprint: Fingerprint
+    batch: tuple[int, int, int] = BATCH
+
+    def listed(self, artifact: str, target: str) -> EngineFile:
+        """As an entry of bundle.json."""
+        return EngineFile(self.path.name, artifact, target, self.fingerprint, self.batch)
+
+
+def find_tensorrt(flavour: str | None = None) -> Any:
+    """The TensorRT module that is installed, TensorRT for RTX first.
+
+    Raises:
+        MissingDependencyError: neither flavour is installed (or not the one asked for).
+    """
+    for name, module in MODULES.items():
+        if flavour in (None, name):
+            try:
+                return importlib.import_module(module)
+            except ImportError:
+                continue
+    raise MissingDependencyError(TITLES.get(flavour or "", "TensorRT"), "an engine", INSTALL)
+
+
+def engine_name(artifact: str, flavour: str, compute_capability: str = PORTABLE) -> str:
+    """File name of an engine in a bundle: `model.fp16.rtx.engine`, `model.fp16.rtx-sm75.engine`."""
+    turing = "-sm75" if flavour == "rtx" and compute_capability == TURING else ""
+    return f"{Path(artifact).stem}.{flavour}{turing}.engine"
+
+
+def build_for(target: Target, onnx_path: Path, precision: str) -> tuple[list[Engine], list[str]]:
+    """All engines of an artifact for a target that can be built on this machine, beside the artifact.
+
+    TensorRT for RTX builds without a GPU: one for Ampere and later, and one for Turing where that takes the graph.
+    Classic TensorRT builds on the card that runs it, so on another machine there is nothing to build.
+
+    Returns:
+        The engines, and a line for each that is not there.
+
+    Raises:
+        ExportError: the target's TensorRT does not take the graph at all.
+        MissingDependencyError: TensorRT for RTX is wanted and not installed.
+    """
+    if target.engine == "rtx":
+        portable = build(onnx_path, "rtx", precision)
+        try:
+            return [portable, build(onnx_path, "rtx", precision, TURING)], []
+        except ExportError as error:
+            return [portable], [f"no engine for Turing (compute capability {TURING}): {error}"]
+    machine = here("trt")
+    if not (machine.gpu and machine.version and machine.gpu.compute_capability in target.architectures):
+        return [], [f"no engine: {TITLES['trt']} builds it on the device, where --rebuild does"]
+    first, beyond = target.tensorrt
+    if release(machine.version) < release(first) or (beyond and release(machine.version) >= release(beyond)):
+        return [], [f"no engine: this is {TITLES['trt']} {machine.version}, the target has {first}"]
+    return [build(onnx_path, "trt", precision, machine.gpu.compute_capability)], []
+
+
+def build(
+    onnx_path: Path,
+    flavour: str,
+    precision: str,
+    compute_capability: str = PORTABLE,
+    out: Path | None = None,
+) -> Engine:
+    """Build an engine for batches of 1 to 16 windows, with a progress bar on a terminal.
+
+    Types are the graph's own: a cast or Q/DQ in it decides, no flag.
+
+    Args:
+        onnx_path: what to build it from.
+        flavour: rtx or trt.
+        precision: of the ONNX file, for the fingerprint.
+        compute_capability: of the GPU that will run it: for rtx PORTABLE or TURING; for trt this machine's.
+        out: the file to write; None: beside the ONNX file, by `engine_name`.
+
+    Raises:
+        ExportError: TensorRT does not parse the graph, or cannot build it here.
+        MissingDependencyError: TensorRT is not installed.
+    """
+    tensorrt = find_tensorrt(flavour)
+    content = onnx_path.read_bytes()
+    gpu = find_gpu()
+    made = Fingerprint(
+        flavour=flavour,
+        version=tensorrt.__version__,
+        compute_capability=compute_capability,
+        driver=gpu.driver if gpu else "",
+        precision=precision,
+        onnx_sha256=hashlib.sha256(content).hexdigest(),
+        system=system(),
+    )
+    with Watch(f"build {onnx_path.name} for {TITLES[flavour]}") as watch, nothing_collected():
+        serialized = _build(tensorrt, content, onnx_path, made, gpu, watch)
+    path = out or onnx_path.with_name(engine_name(onnx_path.name, flavour, compute_capability))
+    write_bytes(path, serialized)
+    return Engine(path, made)
+
+
+def _build(
+    tensorrt: Any, content: bytes, onnx_path: Path, made: Fingerprint, gpu: Gpu | None, watch: Watch
+) -> bytes:
+    messages: list[str] = []
+    logger = make_logger(tensorrt, messages)
+    title = f"{TITLES[made.flavour]} {made.version}"
+    builder = _or_refuse(
+        lambda: tensorrt.Builder(logger), f"{title}: no builder could be made on this machine", messages
+    )
+    network = builder.create_network(_network_flags(tensorrt))
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse(content):
+        errors = [one_line(Exception(parser.get_error(i).desc())) for i in range(parser.num_errors)]
+        raise ExportError(f"{title} does not parse {onnx_path}: {'; '.join(errors)}")
+    if network.num_inputs != 1:  # an empty file parses, and so does some garbage
+        raise ExportError(f"{title}: {onnx_path} holds no graph with one input; is it cut short?")
+    config = _config(tensorrt, builder, network.get_input(0), made, gpu)
+    timing = _timing_cache(config, made)
+    watch.attach(tensorrt, config)
+    failed = f"{title}: {onnx_path} could not be built"
+    built = _or_refuse(lambda: builder.build_serialized_network(network, config), failed, messages)
+    if timing:
+        write_bytes(timing, bytes(config.get_timing_cache().serialize()))
+    return bytes(built)
+
+
+def _network_flags(tensorrt: Any) -> int:
+    # 11.x is always strongly typed; before it, the flag asks for the same.
+    strongly_typed = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if strongly_typed is None else 1 << int(strongly_typed)
+
+
+def _config(tensorrt: Any, builder: Any, taken: Any, made: Fingerprint, gpu: Gpu | None) -> Any:
+    config = builder.create_builder_config()
+    # On by default, it rounds the factors of an fp32 convolution to 11 bits: not what was checked.
+    config.clear_flag(tensorrt.BuilderFlag.TF32)
+    limit = min(_WORKSPACE, gpu.memory // 4) if gpu else _WORKSPACE
+    config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, limit)
+    if made.flavour == "rtx" and made.compute_capability != PORTABLE:
+        config.num_compute_capabilities = 1
+        name = f"SM{made.compute_capability.replace('.', '')}"
+        config.set_compute_capability(getattr(tensorrt.ComputeCapability, name), 0)
+    profile = builder.create_optimization_profile()
+    profile.set_shape(taken.name, *((size, taken.shape[1]) for size in BATCH))
+    config.add_optimization_profile(profile)
+    return config
+
+
+def _timing_cache(config: Any, made: Fingerprint) -> Path | None:
+    """The file of the timing cache that a build reads and leaves; classic TensorRT only.
+
+    TensorRT for RTX measures nothing when it builds; with a timing cache it would look for a GPU (its release
+    notes: that prevents builds without one, and has no effect on the engine).
+    """
+    if made.flavour == "rtx":
+        return None
+    file = folder() / f"{replace(made, precision='', onnx_sha256='').digest()}.timing"
+    cache = config.create_timing_cache(file.read_bytes() if file.is_file() else b"")
+    if cache is None:  # damaged
+        cache = config.create_timing_cache(b"")
+    config.set_timing_cache(cache, False)
+    return file
+
+
+def _or_refuse(make: Callable[[], Any], what: str, messages: list[str]) -> Any:
+    """What `make` gives; TensorRT says why it gave nothing in its log only."""
+    try:
+        made = make()
+    except (RuntimeError, TypeError) as error:
+        messages.append(str(error))
+        made = None
+    if made is None:
+        raise ExportError(f"{what}: {last_words(messages)}")
+    return made
+
+
+def last_words(messages: list[str]) -> str:
+    """The reason in TensorRT's last message, without its codes and places in its source."""
+    if not messages:
+        return "no reason given"
+    text = one_line(Exception(messages[-1]), 1000)
+    text = re.sub(r"^.*?Error Code \d+: (\w+ \(\[.*?\] )?", "", text)
+    return one_line(Exception(re.sub(r"\.? In \w+ at /.*$", "", text)), 300)
+
+
+@contextlib.contextmanager
+def nothing_collected() -> Iterator[None]:
+    """Python's cyclic garbage collector rests while TensorRT works.
+
+    It may run in any of our functions that TensorRT calls (logger, progress), and an older builder that it freed
+    there would wait for a lock that TensorRT holds meanwhile: for ever.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def make_logger(tensorrt: Any, messages: list[str]) -> Any:
+    """A logger that keeps errors for our own message instead of printing them."""
+
+    class Logger(tensorrt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            tensorrt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
+                messages.append(message)
+
+    return Logger()
+
+
+def folder() -> Path:
+    """Where engines that were built on this machine are kept: beside the features, or in $FDAN_EDGE_CACHE."""
+    return Path(os.environ.get("FDAN_EDGE_CACHE") or cache_home()) / "engines"
+
+
+def wanted(machine: Here, precision: str, onnx_sha256: str) -> Fingerprint:
+    """What an engine that is built for a machine would be like."""
+    capability = machine.gpu.compute_capability if machine.gpu else ""
+    if machine.flavour == "rtx" and capability != TURING:
+        capability = PORTABLE
+    driver = machine.gpu.driver if machine.gpu else ""
+    return Fingerprint(
+        machine.flavour, machine.version, capability, driver, precision, onnx_sha256, machine.system
+    )
+
+
+def kept_path(fingerprint: Fingerprint) -> Path:
+    """File of a kept engine; what is beside it differs in its suffix."""
+    return folder() / f"{fingerprint.onnx_sha256[:16]}-{fingerprint.digest()}.engine"
+
+
+def kept(fingerprint: Fingerprint) -> bytes | None:
+    """The engine that was built here for a fingerprint; None where there is none, or it is not what was built."""
+    path = kept_path(fingerprint)
+    try:
+        entry = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        same = Fingerprint.from_dict(entry["fingerprint"]).digest() == fingerprint.digest()
+        whole = entry["sha256"] == hashlib.sha256(content).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return content if same and whole else None
+
+
+def rebuilt(onnx_path: Path, machine: Here, precision: str) -> tuple[bytes, Engine]:
+    """The engine of an ONNX file for this machine: the one that is kept, else a new one, which is kept.
+
+    Raises:
+        ExportError: TensorRT does not take the graph.
+        MissingDependencyError: TensorRT is not installed.
+    """
+    fingerprint = wanted(machine, precision, sha256(onnx_path))
+    path = kept_path(fingerprint)
+    content = kept(fingerprint)
+    if content is None:
+        path.with_suffix(".json").unlink(missing_ok=True)  # first: it would vouch for a file that is not there yet
+        build(onnx_path, machine.flavour, precision, fingerprint.compute_capability, path)
+        content = path.read_bytes()
+        entry = {"fingerprint": fingerprint.to_dict(), "sha256": hashlib.sha256(content).hexdigest()}
+        write_json(path.with_suffix(".json"), entry)
+    return content, Engine(path, fingerprint)

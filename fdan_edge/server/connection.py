@@ -1,0 +1,163 @@
+"""One WebSocket's life; nothing that a client does reaches the others."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NoReturn
+
+import anyio
+from anyio import to_thread
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from fdan_edge.errors import one_line, printable
+from fdan_edge.server.client_stream import Listener
+from fdan_edge.server.hub import TOO_MANY, Hub
+from fdan_edge.server.limits import Allowance
+from fdan_edge.server.protocol import (
+    FAILED,
+    GOING,
+    NORMAL,
+    POLICY,
+    TRY_LATER,
+    Close,
+    Start,
+    parse_sound,
+    parse_start,
+)
+
+logger = logging.getLogger("fdan_edge.server")
+
+
+async def attend(websocket: WebSocket, hub: Hub) -> None:
+    """From the handshake to the close."""
+    end: Close | None = Close(GOING, "the server ends")
+    with hub.connection():
+        await websocket.accept()
+        end = await _attend(websocket, hub)
+    if end is None:  # the client has gone
+        return
+    hub.metrics.closed(end.code)
+    with anyio.move_on_after(hub.limits.sending, shield=True):
+        try:
+            await websocket.close(end.code, end.reason)
+        except (WebSocketDisconnect, RuntimeError):  # it went meanwhile
+            return
+
+
+async def _attend(websocket: WebSocket, hub: Hub) -> Close | None:
+    try:
+        with hub.door():
+            start = await _greet(websocket, hub)
+        with hub.place() as seat:
+            client = _Client(websocket, hub, await _listener(start, hub), start.rate)
+            seat.leave = client.leave
+            await client.run()
+    except Close as close:
+        return close
+    except WebSocketDisconnect:
+        return None
+    except Exception as error:
+        logger.error("a client's stream failed: %s: %s", type(error).__name__, printable(one_line(error)))
+        return Close(FAILED, "the stream failed; the server's log says why")
+
+
+async def _greet(websocket: WebSocket, hub: Hub) -> Start:
+    start = parse_start(await _receive(websocket, hub.limits.greeting))
+    if not hub.access.takes(start.token):
+        raise Close(POLICY, "the token is wrong" if start.token else "a token is needed")
+    return start
+
+
+async def _listener(start: Start, hub: Hub) -> Listener:
+    stream = await to_thread.run_sync(hub.stream, limiter=hub.threads)
+    return Listener(stream, start.rate, hub.limits, hub.metrics)
+
+
+async def _receive(websocket: WebSocket, seconds: float) -> Mapping[str, Any]:
+    """The next message.
+
+    Raises:
+        Close: none came for so long.
+        WebSocketDisconnect: the client has gone.
+    """
+    try:
+        with anyio.fail_after(seconds):
+            message = await websocket.receive()
+    except TimeoutError:
+        raise Close(POLICY, f"no message for {seconds:g} s") from None
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", NORMAL))
+    return message
+
+
+class _Client:
+    """A client that is heard: one task receives its sound, one sends what it tells."""
+
+    def __init__(self, websocket: WebSocket, hub: Hub, listener: Listener, rate: int) -> None:
+        self._websocket, self._hub, self._listener, self._rate = websocket, hub, listener, rate
+        self._came = anyio.Event()
+        self._end: Exception | None = None
+        self._scope = anyio.CancelScope()
+
+    def leave(self) -> None:
+        """End, for want of speed."""
+        self._end = self._end or Close(TRY_LATER, TOO_MANY)
+        self._scope.cancel()
+
+    async def run(self) -> NoReturn:
+        """Raises: Close or WebSocketDisconnect, or what the stream raised."""
+        await self._send(json.dumps({"type": "ready", **self._hub.about}))
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._until_its_end, self._hear)
+                tasks.start_soon(self._until_its_end, self._tell)
+        assert self._end is not None
+        raise self._end
+
+    async def _until_its_end(self, part: Callable[[], Awaitable[None]]) -> None:
+        """The first exception of either part ends both; a task group would wrap it."""
+        try:
+            await part()
+        except Exception as error:
+            self._end = self._end or error
+            self._scope.cancel()
+
+    async def _hear(self) -> None:
+        limits = self._hub.limits
+        allowance = Allowance(limits.speed, limits.burst)
+        while True:
+            samples = parse_sound(await _receive(self._websocket, limits.idle), limits.message)
+            if samples is None:
+                self._listener.stop("stopped")
+                self._came.set()
+                return
+            if not allowance.spend(len(samples) / self._rate):
+                raise Close(POLICY, f"sound comes faster than {limits.speed:g} times real time")
+            self._listener.bring(samples)
+            self._came.set()
+
+    async def _tell(self) -> None:
+        while True:
+            await self._came.wait()
+            self._came = anyio.Event()
+            more = True
+            while more:
+                asked = time.monotonic()
+                turn = await to_thread.run_sync(self._listener.turn, limiter=self._hub.threads)
+                self._hub.waited(turn.begun - asked)
+                for message in turn.messages:
+                    await self._send(message)
+                if turn.end is not None:
+                    raise Close(NORMAL, turn.end)
+                more = turn.more
+
+    async def _send(self, message: str) -> None:
+        seconds = self._hub.limits.sending
+        try:
+            with anyio.fail_after(seconds):
+                await self._websocket.send_text(message)
+        except TimeoutError:
+            raise Close(POLICY, f"results were not read for {seconds:g} s") from None

@@ -1,0 +1,128 @@
+"""What all clients share: the model, the limits, the threads, and the end."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from fdan_edge.server.access import Access
+from fdan_edge.server.client_stream import Hearing
+from fdan_edge.server.limits import Limits
+from fdan_edge.server.prometheus import Metrics
+from fdan_edge.server.protocol import TRY_LATER, Close
+
+TOO_MANY = "this machine is too slow for so many; try again later"
+
+
+@dataclass(eq=False)
+class Seat:
+    """Of a client that is heard."""
+
+    leave: Callable[[], None] = lambda: None  # ends it for want of speed
+
+
+@dataclass
+class Hub:
+    """Used on the event loop only."""
+
+    stream: Callable[[], Hearing]  # a new one for each client
+    about: dict[str, Any]  # what `ready` tells
+    card: str  # the model's, Markdown
+    workers: int  # threads that hear
+    access: Access = field(default_factory=Access)
+    limits: Limits = field(default_factory=Limits)
+    metrics: Metrics = field(default_factory=Metrics)
+    stopping: bool = False
+    waiting: int = 0  # connections before their first message
+    clock: Callable[[], float] = time.monotonic
+    _seats: list[Seat] = field(default_factory=list)  # the oldest first
+    _late: float = 0.0  # s that sound waits, on average
+    _shed: float = -math.inf  # when clients last had to go
+    _connections: set[anyio.CancelScope] = field(default_factory=set)
+    _threads: anyio.CapacityLimiter | None = None
+
+    @property
+    def heard(self) -> int:
+        """Clients now."""
+        return len(self._seats)
+
+    @property
+    def threads(self) -> anyio.CapacityLimiter:
+        """First come, first served; made where the event loop is."""
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(self.workers)
+        return self._threads
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[anyio.CancelScope]:
+        """A scope that `stop` cancels."""
+        with anyio.CancelScope() as scope:
+            self._connections.add(scope)
+            try:
+                if self.stopping:
+                    scope.cancel()
+                yield scope
+            finally:
+                self._connections.discard(scope)
+
+    @contextlib.contextmanager
+    def door(self) -> Iterator[None]:
+        """For a connection until its first message.
+
+        Raises:
+            Close: too many stand there.
+        """
+        if self.waiting >= self.limits.waiting:
+            raise Close(TRY_LATER, "too many connections wait here; try again later")
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[Seat]:
+        """For a client that is heard.
+
+        Raises:
+            Close: all are taken, or the machine was too slow for those who were there.
+        """
+        if self.heard >= self.limits.clients:
+            raise Close(TRY_LATER, f"this server hears {self.limits.clients} at once, and all are there")
+        if self.clock() < self._shed + self.limits.busy:
+            raise Close(TRY_LATER, TOO_MANY)
+        self._seats.append(seat := Seat())
+        self.metrics.began()
+        try:
+            yield seat
+        finally:
+            self._seats.remove(seat)
+            self.metrics.clients.dec()
+
+    def waited(self, seconds: float) -> None:
+        """A client's sound has waited so long for a thread: where that is usual, the youngest tenth must go.
+
+        Else all would lose sound, again and again, and none would be heard for long enough to be understood.
+        """
+        self._late += (seconds - self._late) / (3 * max(1, self.heard))  # over about three turns of each
+        now = self.clock()
+        if self._late <= self.limits.late or now < self._shed + self.limits.respite or self.heard < 2:
+            return
+        self._shed = now
+        for seat in self._seats[-max(1, self.heard // 10) :]:
+            seat.leave()
+
+    async def stop(self) -> None:
+        """Close every connection; returns when they are closed, or after some seconds."""
+        self.stopping = True
+        for scope in list(self._connections):
+            scope.cancel()
+        with anyio.move_on_after(self.limits.sending):
+            while self._connections:
+                await anyio.sleep(0.02)

@@ -1,0 +1,64 @@
+"""Counts for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from fdan_edge.server.protocol import GOING, NORMAL, TRY_LATER
+from fdan_edge.streaming.events import Event, Lost, Result
+
+_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # s
+
+
+class Metrics:
+    """Of one server, in a registry of its own."""
+
+    #: Of what `text` gives.
+    CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self) -> None:
+        self._registry = all_ = CollectorRegistry()
+        self.clients = Gauge("fdan_edge_clients", "Clients that are heard now.", registry=all_)
+        self._started = Counter("fdan_edge_clients_started", "Clients that were heard.", registry=all_)
+        self._refused = Counter("fdan_edge_clients_refused", "Clients beyond the limit.", registry=all_)
+        self._errors = Counter(
+            "fdan_edge_errors", "Clients that were closed for an error, by code.", ["code"], registry=all_
+        )
+        self._heard = Counter("fdan_edge_heard_seconds", "Sound that was heard.", registry=all_)
+        self._lost = Counter("fdan_edge_lost_seconds", "Sound that was dropped.", registry=all_)
+        self._results = Counter("fdan_edge_results", "Results by label.", ["label"], registry=all_)
+        self._latency = Histogram(
+            "fdan_edge_result_latency_seconds",
+            "From the arrival of the last sample to the result.",
+            buckets=_BUCKETS,
+            registry=all_,
+        )
+
+    def began(self) -> None:
+        """A client is heard from now on."""
+        self._started.inc()
+        self.clients.inc()
+
+    def closed(self, code: int) -> None:
+        """The server closed a client."""
+        if code == TRY_LATER:
+            self._refused.inc()
+        elif code not in (NORMAL, GOING):
+            self._errors.labels(str(code)).inc()
+
+    def heard(self, seconds: float, events: Iterable[Event]) -> None:
+        """So much sound was heard, and this is what it told; from any thread."""
+        self._heard.inc(seconds)
+        for event in events:
+            if isinstance(event, Lost):
+                self._lost.inc(event.seconds)
+            elif isinstance(event, Result):
+                self._results.labels(event.label).inc()
+                if event.latency is not None:
+                    self._latency.observe(event.latency)
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        return generate_latest(self._registry)

@@ -1,0 +1,239 @@
+"""The server around the application: model, socket, certificate, uvicorn, and a clean end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import resource
+import signal
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+
+from fdan_edge.errors import BundleError, ConfigError, one_line
+from fdan_edge.runtime import bundle
+from fdan_edge.runtime.log_mel import FrameRunner
+from fdan_edge.runtime.onnx import CPU
+from fdan_edge.runtime.runner import Runner
+from fdan_edge.server.access import Access, is_loopback
+from fdan_edge.server.hub import Hub
+from fdan_edge.server.limits import Limits
+from fdan_edge.server.routes import make_app
+from fdan_edge.streaming.session import Stream
+from fdan_edge.streaming.settings import Settings
+
+SILENT = 10  # s at most that a connection may take until its first request is there
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765  # 0: any that is free
+    certificate: Path | None = None  # PEM, with `key`
+    key: Path | None = None
+
+    def url(self, port: int) -> str:
+        """What a browser opens."""
+        host = _address() if self.host in ("0.0.0.0", "::") else self.host
+        name = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.certificate else 'http'}://{name}:{port}/"
+
+
+def make_hub(
+    target: Path, runner: Runner | FrameRunner, settings: Settings, access: Access, limits: Limits
+) -> Hub:
+    """All that clients share, for an open runner, which runs once, so that the first client need not wait."""
+    stream = Stream(runner, settings)
+    _warm(runner, settings)
+    spec = runner.spec
+    about = {
+        "model": str(spec.info.get("backbone") or target.name),
+        "runtime": runner.name,
+        "labels": list(spec.labels),
+        "rate": spec.sample_rate,
+        "window": spec.window / spec.sample_rate,
+        "hop": stream.hop,
+        "vad": stream.vad_name,
+        "unknown_below": stream.unknown_below,
+    }
+    return Hub(lambda: Stream(runner, settings), about, _card(target, about), _workers(runner), access, limits)
+
+
+def server(hub: Hub, place: Place) -> Server:
+    """A server to run with a socket of `listen`, until SIGINT or SIGTERM."""
+    # Threads wait for each other in steps of this, 5 ms by default, and the model is short work: with 50 clients,
+    # in two runs of 15 s after each other, a result took 174 ms (median), and 26 so.
+    sys.setswitchinterval(1e-4)
+    _take_descriptors()
+    config = uvicorn.Config(
+        make_app(hub),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        ssl_certfile=place.certificate,
+        ssl_keyfile=place.key,
+        timeout_graceful_shutdown=5,
+        ws="websockets-sansio",
+        # A message somewhat too large is closed by us, with our reason; a huge one is not even received.
+        ws_max_size=2 * hub.limits.message,
+        ws_per_message_deflate=False,
+    )
+    return Server(config, hub)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, but clients are told of the end, and to be told to stop is no error."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+        self._silent: set[Any] = set()  # connections without a request
+
+    async def on_tick(self, counter: int) -> bool:
+        """As uvicorn's, ten times a second; who has not asked for anything since the last look must go."""
+        if counter % (10 * SILENT // 2) == 0:
+            silent = {one for one in self.server_state.connections if getattr(one, "cycle", self) is None}
+            for connection in silent & self._silent:
+                connection.transport.close()
+            self._silent = silent
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's."""
+        await self._hub.stop()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, without raising the signals again afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _take_descriptors() -> None:
+    """As many connections as this user may have; the usual soft limit of 1024 is soon reached."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # Where even these are used up, asyncio would write a traceback for each attempt to take one more.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    # A line for each handshake that is refused is one that any page could fill a disk with.
+    refused = "ASGI callable returned without completing handshake"
+    logging.getLogger("uvicorn.error").addFilter(lambda record: refused not in record.getMessage())
+
+
+def listen(place: Place) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ConfigError: there is no such address here, its port is in use or not allowed, or certificate and key do
+            not fit.
+    """
+    _check_certificate(place)
+    try:
+        found = socket.getaddrinfo(
+            place.host.strip("[]"), place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError):
+        raise ConfigError(f"--host {place.host!r}: no such name or address") from None
+    family, kind, protocol, _, address = found[0]
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind(address)
+        made.listen(128)
+    except OSError as error:
+        made.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"port {place.port} of {place.host} is in use; --port takes another, 0 any that is free"
+            ) from None
+        raise ConfigError(f"{place.host}, port {place.port}: {error.strerror}") from None
+    return made
+
+
+def greeting(hub: Hub, place: Place, port: int, *, made_token: bool) -> list[str]:
+    """Lines for who started it."""
+    about = hub.about
+    url = place.url(port)
+    if hub.access.token:
+        url += f"#token={hub.access.token if made_token else 'YOUR-TOKEN'}"
+    lines = [
+        f"{about['model']}, {about['runtime']}: {', '.join(about['labels'])}",
+        f"every {about['hop']:g} s, voice activity by {about['vad']}, at most {hub.limits.clients} clients",
+        f"open {url}",
+    ]
+    if not is_loopback(place.host) and not place.certificate:
+        lines.append(
+            "browsers open microphones for https and localhost only: give --certificate and --key, or people can "
+            "try files only; what they send is not encrypted"
+        )
+    return [*lines, "Ctrl-C ends it"]
+
+
+def _check_certificate(place: Place) -> None:
+    if not place.certificate and not place.key:
+        return
+    if not place.certificate or not place.key:
+        raise ConfigError("--certificate and --key go together")
+    for path in (place.certificate, place.key):
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(place.certificate, place.key)
+    except OSError as error:
+        raise ConfigError(
+            f"{place.certificate}, {place.key}: not a certificate and its key: {one_line(error)}"
+        ) from None
+
+
+def _workers(runner: Runner | FrameRunner) -> int:
+    """Threads that may run it at once: any number on ONNX Runtime's CPU, others have one set of buffers."""
+    return len(os.sched_getaffinity(0)) if getattr(runner, "provider", "") == CPU else 1
+
+
+def _warm(runner: Runner | FrameRunner, settings: Settings) -> None:
+    spec = runner.spec
+    noise = np.random.default_rng(0).normal(0, 0.01, spec.window + spec.sample_rate).astype(np.float32)
+    Stream(runner, replace(settings, vad="none")).push(noise)
+
+
+def _card(target: Path, about: dict[str, Any]) -> str:
+    """README.md of a bundle; a few words of what has none, or another than it was made with."""
+    if target.is_dir():
+        with contextlib.suppress(BundleError, OSError):
+            return bundle.checked_bytes(target, "README.md").decode(errors="replace")
+    labels = ", ".join(about["labels"])
+    told = f"It tells {labels} from {about['window']:g} s of sound."
+    return f"# {about['model']}\n\nThis file carries no card. {told}\n"
+
+
+def _address() -> str:
+    """This machine's address towards others, found without sending anything; else its name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # of a net that is nobody's
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()

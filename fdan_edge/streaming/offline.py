@@ -1,0 +1,56 @@
+"""A whole recording as a stream would tell it, from whole windows, by the batch.
+
+Nothing of the engine's ring, kept frames or blocks is used, so each proves the other. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+
+from fdan_edge.audio.decode import Waveform
+from fdan_edge.runtime.log_mel import FrameRunner
+from fdan_edge.runtime.runner import Probabilities, Runner
+from fdan_edge.streaming.events import Ended, Event
+from fdan_edge.streaming.incremental_mel import WholeWindows
+from fdan_edge.streaming.label_tracker import Decider
+from fdan_edge.streaming.session import checked, events_of, hearing, placed
+from fdan_edge.streaming.settings import Settings
+from fdan_edge.streaming.speech_turns import Due, Listener
+from fdan_edge.streaming.unknown_threshold import doubt_of
+from fdan_edge.streaming.vad import open_vad
+
+_BATCH = 16
+
+
+def timeline(runner: Runner | FrameRunner, waveform: Waveform, settings: Settings | None = None) -> list[Event]:
+    """Events of a recording (n,) at the model's rate.
+
+    Raises:
+        ConfigError, MissingDependencyError: as `Stream`.
+        AudioError: the model gave no numbers.
+    """
+    settings, spec = settings or Settings(), runner.spec
+    grid = hearing(runner).grid
+    listener = Listener(spec.sample_rate, spec.window, grid, settings, open_vad(settings.vad, spec.sample_rate))
+    decider = Decider(
+        spec.labels, settings, doubt_of(spec, settings.unknown_below), listener.hop / spec.sample_rate
+    )
+    marks = [*listener.hear(waveform), *listener.end()]
+    due = [mark for mark in marks if isinstance(mark, Due)]
+    heard = iter([row for rows in _predicted(runner, waveform, due, grid) for row in rows])
+    events = list(events_of(marks, decider, spec.sample_rate, lambda _: next(heard)))
+    return [*events, Ended(len(waveform) / spec.sample_rate, "the sound ended")]
+
+
+def _predicted(
+    runner: Runner | FrameRunner, waveform: Waveform, due: list[Due], grid: int
+) -> Iterator[Probabilities]:
+    whole = WholeWindows(cast("FrameRunner", runner)) if hasattr(runner, "frontend") else runner
+    for first in range(0, len(due), _BATCH):
+        batch = itertools.islice(due, first, first + _BATCH)
+        windows = [placed(waveform[one.start : one.end], runner.spec.window, grid) for one in batch]
+        yield checked(whole.predict(np.stack(windows)))

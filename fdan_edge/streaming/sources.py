@@ -1,0 +1,265 @@
+"""Where sound comes from: a file, or a pipe; `microphone` has the third. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import struct
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from fdan_edge.audio import decode as audio
+from fdan_edge.errors import AudioError, ConfigError, choose
+from fdan_edge.streaming.backlog import Backlog, Samples
+
+ENDED = "the sound ended"
+STOPPED = "stopped"
+
+
+class Source(Protocol):
+    """Something that brings sound until it ends."""
+
+    name: str  # for people
+    rate: int  # Hz
+    live: bool  # it happens now: results have a latency, and what is too late is dropped
+
+    def feed(self, backlog: Backlog) -> str:
+        """Bring all sound, in a thread of its own, until the backlog is closed; why it ended.
+
+        Raises:
+            AudioError: it broke.
+        """
+        ...
+
+    def close(self) -> None:
+        """End `feed` soon, from any thread."""
+        ...
+
+
+class SoundFile:
+    """A file that libsndfile reads, at most some seconds of it in memory.
+
+    Args:
+        path: any rate, any number of channels.
+        realtime: as if it were spoken now, rather than as fast as it goes.
+
+    Raises:
+        AudioError: not a sound file, or nothing in it.
+    """
+
+    _SECONDS = 0.05  # of a block
+
+    def __init__(self, path: Path, *, realtime: bool = False) -> None:
+        audio.check_readable(path)
+        self.name, self.live = path.name, realtime
+        self._blocks = audio.sound_blocks(path)
+        self._closed = threading.Event()
+        first = next(self._blocks, None)
+        if first is None:
+            raise AudioError(f"{path}: holds no samples")
+        self.rate, self._first = first
+
+    def feed(self, backlog: Backlog) -> str:
+        begun, heard = time.monotonic(), 0
+        block: Samples | None = self._first
+        while block is not None:
+            for part in np.split(block, range(self._step, len(block), self._step)):
+                heard += len(part)
+                due = begun + heard / self.rate - time.monotonic()
+                if self.live and self._closed.wait(max(0.0, due)):
+                    return STOPPED
+                if not backlog.put(part, wait=not self.live):
+                    return STOPPED
+            block = next((block for _, block in self._blocks), None)
+        return ENDED
+
+    def close(self) -> None:
+        self._closed.set()
+
+    @property
+    def _step(self) -> int:
+        return max(1, round(self._SECONDS * self.rate))
+
+
+@dataclass(frozen=True)
+class Format:
+    """Of raw samples, little endian."""
+
+    rate: int = 16000  # Hz
+    channels: int = 1
+    sample: str = "s16"  # of SAMPLES
+
+    def __post_init__(self) -> None:
+        if self.sample not in SAMPLES:
+            raise ConfigError(choose("format", self.sample, list(SAMPLES)))
+        if not audio.RATES[0] <= self.rate <= audio.RATES[1]:
+            raise ConfigError(f"rate = {self.rate}: valid are {audio.RATES[0]} to {audio.RATES[1]} Hz")
+        if not 1 <= self.channels <= MOST_CHANNELS:
+            raise ConfigError(f"channels = {self.channels}: valid are 1 to {MOST_CHANNELS}")
+
+    def __str__(self) -> str:
+        return f"{self.rate} Hz, {self.channels} channel{'s' if self.channels > 1 else ''}, {self.sample}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of a sample of all channels."""
+        return self.channels * np.dtype(SAMPLES[self.sample][0]).itemsize
+
+    def decode(self, data: bytes) -> tuple[Samples, int]:
+        """Samples (n, channels) of whole frames, and how many values are no sound and became 0."""
+        kind, zero, scale = SAMPLES[self.sample]
+        values = np.frombuffer(data, kind).astype(np.float32).reshape(-1, self.channels)
+        values -= zero
+        values /= scale
+        wrong = ~(np.abs(values) < _LOUDEST)  # NaN too
+        values[wrong] = 0
+        return values, int(wrong.sum())
+
+
+#: Names as of ffmpeg: numpy's, what silence is, and what full scale is.
+SAMPLES = {
+    "s16": ("<i2", 0.0, 2.0**15),
+    "s32": ("<i4", 0.0, 2.0**31),
+    "f32": ("<f4", 0.0, 1.0),
+    "u8": ("u1", 128.0, 128.0),
+}
+MOST_CHANNELS = 64
+_LOUDEST = 1000.0  # 60 dB above full scale; floats can say that, sound cannot
+_AHEAD = 1.0  # s of sound more than time has passed
+_DRIFT = 1.01  # a sound card's clock may be this much faster than ours
+
+
+class _Lead:
+    """How much more sound came than time has passed; what was late once makes up for nothing."""
+
+    def __init__(self, now: float) -> None:
+        self._last, self._ahead = now, 0.0
+
+    def after(self, seconds: float, now: float) -> float:
+        """In seconds, when so much more sound is there."""
+        self._ahead = max(0.0, self._ahead - _DRIFT * (now - self._last)) + seconds
+        self._last = now
+        return self._ahead
+
+
+class Pcm:
+    """Samples from a pipe: raw, or behind a WAV header, which then says what they are.
+
+    A pipe that brings more than time has passed is no microphone's, and can wait.
+
+    Args:
+        format: of raw samples.
+        descriptor: of the pipe.
+
+    Raises:
+        AudioError: a terminal, nothing comes, or a WAV header that is damaged or of another encoding.
+    """
+
+    def __init__(self, format: Format = Format(), descriptor: int = 0) -> None:  # noqa: A002
+        if os.isatty(descriptor):
+            raise AudioError("standard input is a terminal; pipe sound into it: arecord -f S16_LE -r 16000 |")
+        self._descriptor = descriptor
+        self._patient = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self.live = not self._patient
+        self._left: int | None = None  # bytes of sound that a WAV header promises
+        self._rest = self._exactly(12)
+        if not self._rest:
+            raise AudioError("standard input: no sound came")
+        kind = "raw"
+        if self._rest[:4] == b"RIFF" and self._rest[8:] == b"WAVE":
+            kind, format, self._rest = "WAV", self._header(), b""  # noqa: A001
+        self._format, self.rate = format, format.rate
+        self.name = f"standard input ({kind}: {format})"
+        self._closed = threading.Event()
+
+    def feed(self, backlog: Backlog) -> str:
+        lead, wrong = _Lead(time.monotonic()), 0
+        while data := self._whole_frames():
+            block, odd = self._format.decode(data)
+            wrong += odd
+            ahead = lead.after(len(block) / self.rate, time.monotonic())
+            if not backlog.put(block, wait=self._patient or ahead > _AHEAD):
+                break
+        if self._closed.is_set():
+            return STOPPED
+        return f"{ENDED}; {wrong} values in it were no sound (NaN, infinite), and heard as 0" if wrong else ENDED
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _whole_frames(self) -> bytes:
+        """What is there, at least one frame; nothing at the end."""
+        data = self._rest
+        while len(data) < self._format.size:
+            more = self._read()
+            if not more:
+                return b""
+            data += more
+        whole = len(data) - len(data) % self._format.size
+        self._rest = data[whole:]
+        return data[:whole]
+
+    def _read(self) -> bytes:
+        while not self._closed.is_set():
+            if self._left == 0:
+                return b""  # what follows are notes, no sound
+            if select.select([self._descriptor], [], [], 0.2)[0]:
+                data = os.read(self._descriptor, min(1 << 16, self._left or 1 << 16))
+                self._left = None if self._left is None else self._left - len(data)
+                return data
+        return b""
+
+    def _exactly(self, size: int) -> bytes:
+        """So many bytes, or what comes before the end."""
+        data = b""
+        while len(data) < size and (more := os.read(self._descriptor, size - len(data))):
+            data += more
+        return data
+
+    def _header(self) -> Format:
+        """What a WAV header says of its samples; a size that was written before the sound was there is none."""
+        found: Format | None = None
+        while len(head := self._exactly(8)) == 8:
+            name, size = struct.unpack("<4sI", head)
+            if name == b"data" and found:
+                self._left = size if 0 < size < _STREAMED else None
+                return found
+            size += size % 2
+            if name == b"fmt " and size <= 1 << 16:
+                found = _wav_format(self._exactly(size))
+                continue
+            while size and (skipped := self._exactly(min(size, 1 << 16))):
+                size -= len(skipped)
+        raise AudioError("standard input: its WAV header is damaged or cut short")
+
+
+#: WAVE_FORMAT_PCM and WAVE_FORMAT_IEEE_FLOAT by bits.
+_WAV_SAMPLES = {(1, 8): "u8", (1, 16): "s16", (1, 32): "s32", (3, 32): "f32"}
+_EXTENSIBLE = 0xFFFE
+_STREAMED = 0x7FFFF000  # bytes; from here on a size stands for "until the end"
+
+
+def _wav_format(chunk: bytes) -> Format:
+    """A WAV file's "fmt " chunk.
+
+    Raises:
+        AudioError: damaged, or of an encoding that is not read here.
+    """
+    if len(chunk) < 16:
+        raise AudioError("standard input: its WAV header is damaged or cut short")
+    tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", chunk[:16])
+    if tag == _EXTENSIBLE and len(chunk) >= 26:
+        tag = struct.unpack("<H", chunk[24:26])[0]
+    sample = _WAV_SAMPLES.get((tag, bits))
+    if not sample:
+        raise AudioError(f"standard input: WAV of encoding {tag} with {bits} bits; 16 bits are best: -f S16_LE")
+    try:
+        return Format(rate, channels, sample)
+    except ConfigError as error:
+        raise AudioError(f"standard input: damaged WAV header: {error}") from None

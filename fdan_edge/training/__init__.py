@@ -1,0 +1,1 @@
+"""One training, from corpora to a run folder."""

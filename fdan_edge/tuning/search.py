@@ -1,0 +1,288 @@
+"""A search over settings, with Optuna: which train best, judged on validation folds alone.
+
+A trial is a training with some settings, and its value the mean over validation folds of the UAR of the epoch
+that is kept. The test part is never looked at, so it stays fit to say what the best settings are worth; the value
+itself does not: the best of many noisy numbers is too good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import json
+import math
+import os
+import statistics
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.trial import Trial, TrialState
+
+from fdan_edge.config import Config
+from fdan_edge.data.corpora import Item, Source
+from fdan_edge.data.protocols import PROMISES, speaker_groups
+from fdan_edge.data.speech import read_speech
+from fdan_edge.data.splits import split
+from fdan_edge.data.target_corpus import check_target
+from fdan_edge.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    TrainingError,
+    choose,
+    is_out_of_memory,
+    one_line,
+)
+from fdan_edge.training.history import Epoch
+from fdan_edge.training.run import absolute, fit
+from fdan_edge.tuning.results import Tuned, best_of, shown, write
+from fdan_edge.tuning.search_space import parse, with_values
+from fdan_edge.tuning.study import PRUNERS, SAMPLERS, Study, Terms, TrialGivenUpError, Tried, count
+from fdan_edge.utils.progress import part, say
+
+
+@dataclass(frozen=True)
+class Search:
+    """How settings are searched."""
+
+    space: tuple[str, ...] = ()  # words of `fdan_edge.tuning.search_space`; none: its default
+    trials: int = 20  # of all processes together
+    folds: int = 3  # groups of speakers, of which each validates once; 1: the protocol's own validation part
+    sampler: str = "tpe"
+    pruner: str = "median"
+
+
+def tune(config: Config, speech: list[Source], faces: list[Source], folder: Path, search: Search) -> Tuned:
+    """Work on the study in `folder` until it has all its trials, and leave tables and pictures there.
+
+    Called again, or by another process meanwhile, it works on the same study. A trial whose process was killed is
+    taken up where its last epoch ended. One that diverges counts as failed.
+
+    Raises:
+        ConfigError: settings, space or search do not go together.
+        DataError: the corpora or the folds cannot be used.
+        CheckpointError: the study was begun with something else, or `folder` is a run folder.
+    """
+    terms, items = _terms(config, speech, faces, folder, search)
+    job = _Job(fold_configs(config, items, search.folds), speech, faces, int(min(search.trials, count(terms))))
+    study = Study(folder, terms)
+    _greet(study, job.trials)
+    try:
+        while _one_trial(study, job):
+            with study.alone():
+                write(study)
+    except (KeyboardInterrupt, OSError):
+        say("the study is kept: the same tune command goes on from here")
+        raise
+    with study.alone():
+        done = write(study)
+    others = sum(one.state == "running" for one in done.trials)
+    if others:
+        say(f"of other processes, {others} still train; this is what is known till now")
+    return done
+
+
+def fold_configs(config: Config, items: list[Item], folds: int) -> list[Config]:
+    """The settings of each fold: the speakers that are not tested, dealt in sorted order, validate in turn.
+
+    Raises:
+        ConfigError: the protocol holds no speakers out, or names those that validate.
+        DataError: there are too few speakers.
+    """
+    if folds == 1:
+        return [config]
+    if PROMISES[config.protocol] != "speakers":
+        valid = ", ".join(name for name, promise in PROMISES.items() if promise == "speakers")
+        raise ConfigError(
+            f"folds are of speakers, and protocol {config.protocol} holds none out; valid: {valid}, or --folds 1 "
+            "for its own validation part"
+        )
+    if config.val_speakers:
+        raise ConfigError("val_speakers goes with --folds 1: in folds, all that are not tested validate in turn")
+    if len({item.speaker_key for item in items if item.speaker_key}) < 3:
+        raise DataError(
+            "validation folds need at least 3 known speakers; use --folds 1 with --set protocol=random"
+        )
+    test = sorted({str(item.speaker_key) for item in split(items, config).test})
+    others = sorted({str(item.speaker_key) for item in items} - set(test))
+    if len(others) < folds:
+        raise DataError(
+            f"{folds} folds need as many speakers that are not tested, found {len(others)}; use --folds 1"
+        )
+    groups = speaker_groups(others, folds)
+    base = replace(config, protocol="speaker", test_speakers=tuple(test))
+    return [replace(base, val_speakers=tuple(group)) for group in groups]
+
+
+def _terms(
+    config: Config, speech: list[Source], faces: list[Source], folder: Path, search: Search
+) -> tuple[Terms, list[Item]]:
+    """What the study stands for, and its recordings; raises where that cannot be."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "tune shares trials between processes by itself: start it in several terminals, not by torchrun"
+        )
+    if (folder / "run.toml").exists():
+        raise CheckpointError(f"{folder}: holds one training; name another --out")
+    for what, value, valid in (("sampler", search.sampler, SAMPLERS), ("pruner", search.pruner, PRUNERS)):
+        if value not in valid:
+            raise ConfigError(choose(what, value, valid))
+    space = parse(search.space, config, faces=bool(faces))
+    check_target(config, [], faces)
+    for one in space:
+        for value in one.ends:
+            check_target(with_values(config, {one.name: value}), [], faces)
+    items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    names = "\n".join(sorted(item.key for item in items))
+    recordings = f"{len(items)} ({hashlib.sha256(names.encode()).hexdigest()[:12]})"
+    voices, images = (tuple(absolute(source) for source in given) for given in (speech, faces))
+    terms = Terms(config, tuple(space), search.folds, search.sampler, search.pruner, voices, images, recordings)
+    count(terms)  # a grid of ranges has no count
+    return terms, items
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every trial is given."""
+
+    folds: list[Config]  # before a trial's own settings
+    speech: list[Source]
+    faces: list[Source]
+    trials: int  # in all
+
+    def configs(self, trial: Trial) -> list[Config]:
+        """The settings of each fold of a trial."""
+        try:
+            return [with_values(one, trial.params) for one in self.folds]
+        except ConfigError as error:
+            raise TrialGivenUpError(str(error)) from None
+
+
+def _greet(study: Study, trials: int) -> None:
+    known = len(study.tried())
+    space = "  ".join(map(str, study.terms.space))
+    began = f", {known} of them begun" if known else ""
+    folds = "the validation part" if study.terms.folds == 1 else f"{study.terms.folds} validation folds"
+    say(f"{trials} trial{'s' if trials > 1 else ''} on {folds}{began}: {space}")
+
+
+def _one_trial(study: Study, job: _Job) -> bool:
+    """Train a trial, from its start or from where it was left; False: none is left."""
+    with study.next_trial(job.trials) as trial:
+        if trial is None:
+            return False
+        try:
+            study.start(trial)
+            uar = _Training(study, trial, job).run()
+        except optuna.TrialPruned:
+            study.optuna.tell(trial, state=TrialState.PRUNED)
+        except (KeyboardInterrupt, OSError):
+            with contextlib.suppress(OSError):  # a full disk
+                trial.set_user_attr("starts", [])
+            raise
+        except (TrainingError, TrialGivenUpError, RuntimeError, MemoryError) as error:
+            _fail(study, trial, error)
+        else:
+            study.optuna.tell(trial, uar)
+        _say_trial(study.tried(), trial.number + 1, job.trials, study.terms)
+    return True
+
+
+def _fail(study: Study, trial: Trial, error: Exception) -> None:
+    """Count a trial as failed, if it is its settings that failed."""
+    if not isinstance(error, (TrainingError, TrialGivenUpError)) and not is_out_of_memory(error):
+        raise error
+    trial.set_user_attr("reason", one_line(error))
+    study.optuna.tell(trial, state=TrialState.FAIL)
+    error.__traceback__ = None  # its frames hold the network
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class _Training:
+    """The folds of one trial; tells Optuna each epoch."""
+
+    def __init__(self, study: Study, trial: Trial, job: _Job) -> None:
+        self.study, self.trial, self.job = study, trial, job
+        self.epochs = study.terms.config.epochs
+        self.reported = study.reported(trial)
+        self.uars: list[float] = []  # of finished folds
+        self.seen: dict[int, tuple[float, float]] = {}  # epoch of this fold -> its validation's loss and UAR
+
+    def run(self) -> float:
+        """Mean UAR of the folds.
+
+        Raises:
+            optuna.TrialPruned: the trial is poor.
+            TrialGivenUpError: its settings do not go together.
+            TrainingError: it diverged.
+        """
+        configs = self.job.configs(self.trial)
+        for number, config in enumerate(configs, 1):
+            folder = self.study.run_folder(self.trial, number)
+            uar = _finished(folder, self.epochs)
+            if uar is None:
+                fold = f" fold {number}/{len(configs)}" if len(configs) > 1 else ""
+                with part(f"trial {self.trial.number + 1}/{self.job.trials}{fold}"):
+                    uar = self._train(config, folder)
+            self.uars.append(uar)
+            self.trial.set_user_attr("folds", self.uars)
+        return statistics.mean(self.uars)
+
+    def _train(self, config: Config, folder: Path) -> float:
+        self.seen = {}
+        for epoch in _epochs(folder):
+            self.hear(epoch)
+        resume = (folder / "run.toml").exists()
+        speech, faces = self.job.speech, self.job.faces
+        try:
+            fitted = fit(config, speech, faces, folder, resume=resume, score=False, on_epoch=self.hear)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; if damaged, remove {folder}: the fold is trained anew") from None
+        return float(fitted.metrics["val"]["uar"])
+
+    def hear(self, epoch: Epoch) -> None:
+        """Report the UAR that the trial would have if it ended now; raise TrialPruned where that is poor."""
+        self.seen[epoch.epoch] = epoch.val_loss, epoch.val_uar
+        kept = min(self.seen.values(), key=lambda one: one[0])[1]
+        step = len(self.uars) * self.epochs + epoch.epoch
+        if step in self.reported:
+            return
+        self.trial.report(statistics.mean([*self.uars, kept]), step)
+        last = step == self.study.terms.steps
+        if not last and self.trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def _epochs(folder: Path) -> list[Epoch]:
+    """What a fold that was left came to."""
+    path = folder / "epochs.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [Epoch(**json.loads(line)) for line in lines]
+
+
+def _finished(folder: Path, epochs: int) -> float | None:
+    """The UAR of a fold that is finished. One that diverged has metrics too, but not all epochs."""
+    try:
+        if len(_epochs(folder)) < epochs:
+            return None
+        uar = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["val"]["uar"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(uar) if math.isfinite(uar) else None
+
+
+def _say_trial(tried: list[Tried], number: int, trials: int, terms: Terms) -> None:
+    one, best = tried[number - 1], best_of(tried)
+    if one.state == "complete" and best:
+        result = f"UAR {100 * (one.uar or 0):.1f} % (best {100 * (best.uar or 0):.1f}, trial {best.number})"
+    elif one.state == "pruned":
+        result = f"pruned after {one.step} of {terms.steps} epochs at UAR {100 * (one.uar or 0):.1f} %"
+    else:
+        result = f"failed: {one.reason}"
+    settings = "  ".join(f"{name} {shown(value)}" for name, value in one.settings.items())
+    say(f"trial {number}/{max(trials, len(tried))}  {result}  {settings}")

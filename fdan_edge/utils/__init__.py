@@ -1,0 +1,1 @@
+"""Plumbing that every layer may use: files, hashes, parallel work, progress, the machine."""

@@ -1,0 +1,78 @@
+"""What is in files, by SHA-256, and quickly where nothing has changed: as git's index does it."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from fdan_edge.utils.files import FileState, file_state, is_settled, sha256, write_text
+from fdan_edge.utils.progress import track
+from fdan_edge.utils.threads import in_order, usable_cores
+
+_AHEAD = 32  # files that wait for a thread
+
+
+class Contents:
+    """Hashes of files, remembered in a table with the state of the file that each was made of.
+
+    Args:
+        table: JSON file to remember them in. One that is missing or damaged only costs the hashing.
+    """
+
+    def __init__(self, table: Path) -> None:
+        self._table = table
+        self._known = _read(table)
+        self._new: dict[str, tuple[FileState, str]] = {}
+
+    def digests(self, paths: list[Path], what: str) -> list[str | None]:
+        """Hexadecimal SHA-256 of each file, read only where its state is new; None where it cannot be read."""
+        states = [file_state(path) for path in paths]
+        stale = [p for p, state in zip(paths, states, strict=True) if state and self._digest(p, state) is None]
+        if stale:
+            self._hash(stale, what)
+        return [state and self._digest(path, state) for path, state in zip(paths, states, strict=True)]
+
+    def _hash(self, paths: list[Path], what: str) -> None:
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            entries = track(in_order(pool, _hashed, paths, _AHEAD), f"check {what}", total=len(paths))
+            for path, entry in zip(paths, entries, strict=True):
+                if entry:
+                    self._known[str(path.absolute())] = self._new[str(path.absolute())] = entry
+
+    def unchanged(self, path: Path) -> bool:
+        """Whether the file is still in the state that its hash was made of."""
+        state = file_state(path)
+        return state is not None and self._digest(path, state) is not None
+
+    def _digest(self, path: Path, state: FileState) -> str | None:
+        known, digest = self._known.get(str(path.absolute()), (None, None))
+        return digest if known == state else None
+
+    def save(self) -> None:
+        """Remember what was hashed.
+
+        Raises:
+            OSError: the table cannot be written.
+        """
+        kept = {path: entry for path, entry in self._new.items() if is_settled(entry[0])}
+        if kept:
+            merged = _read(self._table) | kept  # another process may have written meanwhile
+            write_text(self._table, json.dumps({path: [*state, d] for path, (state, d) in merged.items()}))
+
+
+def _read(table: Path) -> dict[str, tuple[FileState, str]]:
+    try:
+        values = json.loads(table.read_text(encoding="utf-8"))
+        return {path: ((v[0], v[1], v[2], v[3]), v[4]) for path, v in values.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _hashed(path: Path) -> tuple[FileState, str] | None:
+    before = file_state(path)
+    try:
+        digest = sha256(path)
+    except OSError:
+        return None
+    return (before, digest) if before and file_state(path) == before else None

@@ -1,0 +1,100 @@
+"""The machine that figures were measured on, as far as it decides them. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fdan_edge.utils import gpu as nvml
+
+#: Of /proc/cpuinfo: what float and int8 kernels are chosen by, on x86 and on ARM.
+_INSTRUCTIONS = (
+    "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8",
+    "amx_bf16", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve",
+)  # fmt: skip
+_PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt-rtx-cu13", "tensorrt", "torch")
+#: Busy is a machine on which more than this share of a core works for others.
+_BUSY = 0.5
+
+
+def machine() -> dict[str, Any]:
+    """Processor, system, versions of the runtimes, GPU and load; what cannot be read is left out."""
+    values: dict[str, Any] = {
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "instructions": instructions(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions(),
+        "load": round(os.getloadavg()[0], 2),  # of the last minute, in cores
+    }
+    frequency = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+    governor, megahertz = _read(frequency / "scaling_governor"), _read(frequency / "cpuinfo_max_freq")
+    if governor:
+        values["governor"] = governor
+    if megahertz.isdigit():
+        values["max_mhz"] = int(megahertz) // 1000
+    board = _read(Path("/proc/device-tree/model")).rstrip("\0")  # a Jetson's name
+    if board:
+        values["board"] = board
+    gpus = nvml.describe()
+    return values | ({"gpus": gpus} if gpus else {})
+
+
+def busy() -> str:
+    """A line that warns of others' work on this machine; empty where it is quiet."""
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load <= _BUSY:
+        return ""
+    return f"this machine is busy (load {load:.1f} on {cores} cores): times are too long, ratios less certain"
+
+
+def processor() -> str:
+    """The processor's name."""
+    return _field("model name") or platform.processor() or platform.machine()
+
+
+def instructions() -> list[str]:
+    """The sets of vector instructions that this processor has and that matter here."""
+    flags = {*(_field("flags") or _field("Features")).split()}
+    return [name for name in _INSTRUCTIONS if name in flags]
+
+
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """Versions of those of some packages that are installed: of those that compute, unless others are named."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def one_line(values: dict[str, Any]) -> str:
+    """What `machine` gives, for people."""
+    parts = [values.get("board") or values["processor"], f"{values['cores']} cores"]
+    parts += [" ".join(values["instructions"])] if values["instructions"] else []
+    parts += [f"{gpu['name']} (driver {gpu['driver']})" for gpu in values.get("gpus", [])]
+    runtimes = {name: v for name, v in values["versions"].items() if name not in ("numpy", "torch")}
+    return ", ".join([*parts, *(f"{name} {v}" for name, v in runtimes.items()), f"load {values['load']:.1f}"])
+
+
+def _field(name: str) -> str:
+    """The first entry of a name in /proc/cpuinfo."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,54 @@
+"""What `fdan-edge bench` refuses, before it has timed anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fdan_edge.cli import bench_rows
+from fdan_edge.cli.bench_rows import Wanted, measure
+from fdan_edge.errors import BundleError, ConfigError
+from fdan_edge.profiling.bench import Plan
+from fdan_edge.runtime.bundle import MANIFEST
+
+PLAN = Plan(runs=5, threads=1, starts=0)
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was timed; nothing is really."""
+    calls: list[Any] = []
+
+    def bench(contenders: Any, _plan: Plan) -> list[Any]:
+        calls.append([variant.target for variant, _ in contenders])
+        return []
+
+    monkeypatch.setattr(bench_rows, "bench", bench)
+    return calls
+
+
+def test_an_estimate_of_run_folders_only(run_folder: Path, bundle_folder: Path, timed: list[Any]) -> None:
+    with pytest.raises(ConfigError, match=r"--estimate reads the costs of a bundle .*; a run folder has none"):
+        measure(Wanted([str(run_folder)], "", [], []), PLAN, bench_rows.cards("rtx4060"))
+    assert timed == []
+    both = Wanted([str(run_folder), str(bundle_folder)], "", ["torch", "onnxruntime-cpu"], [])
+    report = measure(both, PLAN, bench_rows.cards("rtx4060"))
+    assert timed == [[str(run_folder), str(bundle_folder)]]
+    assert {one.card for one in report.estimates} == {"rtx4060"}
+
+
+def test_an_estimate_of_a_damaged_cost(bundle_folder: Path, tmp_path: Path, timed: list[Any]) -> None:
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "b"))
+    values = json.loads((folder / MANIFEST).read_text())
+    del values["artifacts"][0]["cost"]["layers"][0]["nodes"]
+    (folder / MANIFEST).write_text(json.dumps(values))
+    wanted = Wanted([str(folder)], "", ["onnxruntime-cpu"], [])
+    with pytest.raises(BundleError, match=r"damaged: cost of .* has no usable nodes of layer 0; export it anew"):
+        measure(wanted, PLAN, bench_rows.cards("rtx4060"))
+    assert timed == []
+    measure(wanted, PLAN, [])
+    assert timed == [[str(folder)]]

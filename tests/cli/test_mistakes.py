@@ -1,0 +1,223 @@
+"""Mistakes at the command line: one line that names the wrong value, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fdan_edge.errors import INSTALL_TRAINING, DataError
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+# --- mistakes with models ---
+
+
+@pytest.mark.parametrize("verb", ["infer", "bench", "evaluate"])
+def test_bundle_that_is_none(fails: Callable[..., str], tmp_path: Path, ravdess_tree: Path, verb: str) -> None:
+    speech = ["--speech", f"ravdess:{ravdess_tree}"]
+    rest: list[str] = {"infer": [str(ravdess_tree)], "bench": [], "evaluate": speech}[verb]
+    assert "no such bundle or file; `fdan-edge export" in fails(verb, tmp_path / "none", *rest)
+    assert "not a bundle (no bundle.json)" in fails(verb, tmp_path, *rest)
+    (tmp_path / "m.onnx").write_text("hello")
+    assert "m.onnx: cut short or not an ONNX model" in fails(verb, tmp_path / "m.onnx", *rest)
+    (tmp_path / "bundle.json").write_text("{")
+    assert "bundle.json: damaged: " in fails(verb, tmp_path, *rest)
+
+
+def test_bundle_whose_name_holds_two_blanks_and_a_line_break(fails: Callable[..., str], tmp_path: Path) -> None:
+    assert fails("bench", tmp_path / "a  b").startswith(f"{tmp_path}/a  b: no such")
+    assert fails("bench", tmp_path / "a\nb").startswith(f"{tmp_path}/a b: no such")
+
+
+def test_checkpoint_cut_short(fails: Callable[..., str], tmp_path: Path, run_folder: Path) -> None:
+    folder = tmp_path / "r"
+    shutil.copytree(run_folder, folder)
+    path = folder / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "checkpoint.safetensors: cut short or not a checkpoint" in fails("bench", folder)
+    assert "checkpoint.safetensors: cut short or not a checkpoint" in fails(
+        "export", folder, "--out", tmp_path / "o"
+    )
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("name", ["none", "."])
+def test_run_that_is_none(fails: Callable[..., str], tmp_path: Path, name: str) -> None:
+    expected = "no such run; `fdan-edge train --out" if name == "none" else "not a run folder (no run.toml"
+    assert expected in fails("export", tmp_path / name, "--out", tmp_path / "o")
+    assert expected in fails("train", "--resume", "--out", tmp_path / name)
+
+
+def test_picture_mistakes(
+    fails: Callable[..., str], run_folder: Path, bundle_folder: Path, ravdess_tree: Path, tmp_path: Path
+) -> None:
+    speech = ("--speech", f"ravdess:{ravdess_tree}")
+    assert "--tsne with --pictures DIR" in fails("evaluate", bundle_folder, *speech, "--tsne")
+    assert "--faces goes with --tsne" in fails("evaluate", bundle_folder, *speech, "--faces", "fer2013:x")
+    wanted = ("--pictures", tmp_path / "p", "--tsne")
+    assert fails("evaluate", bundle_folder, *speech, *wanted) == (
+        f"{bundle_folder}: not a run folder; only one holds the features that --tsne draws"
+    )
+    assert not (tmp_path / "p").exists()
+    elsewhere = fails("evaluate", run_folder, *speech, *wanted, "--faces", f"fer2013:{tmp_path}/none")
+    assert elsewhere.endswith("none: no such folder or table (.csv, .tsv); say with --faces where the faces are")
+    assert not (tmp_path / "p").exists()
+    (tmp_path / "p").touch()
+    assert f"{tmp_path}/p" in fails("evaluate", run_folder, *speech, *wanted)
+
+
+# --- mistakes with settings and corpora ---
+
+
+def test_train_mistakes(fails: Callable[..., str], tmp_path: Path, ravdess_tree: Path, run_folder: Path) -> None:
+    out = tmp_path / "r"
+
+    def train(*words: str | Path) -> str:
+        speech = ["--speech", f"ravdess:{ravdess_tree}", "--set", "weights=none"]
+        return fails("train", "--out", out, *speech, *words)
+
+    assert fails("train", "--out", out) == (
+        "no speech given; write --speech corpus:path, e.g. --speech synthetic:"
+    )
+    assert train("--set", "epohcs=2").startswith("unknown setting 'epohcs' (did you mean epochs?); valid: ")
+    assert train("--set", "epochs=two") == "epochs = 'two' is not a whole number"
+    assert train("--set", "epochs=2.5") == "epochs = 2.5 is not a whole number"
+    assert train("--set", "epochs=0").startswith("epochs = 0 is out of range; valid: 1 to ")
+    assert train("--set", "backbone=resnet-34").startswith("unknown backbone 'resnet-34' (did you mean resnet34?)")
+    assert train("--set", "epochs") == "--set 'epochs' is not of the form key=value"
+    assert train(tmp_path / "none.toml").endswith("none.toml: cannot be read: No such file or directory")
+    assert train("--speech", "ravdes:x").startswith("unknown corpus 'ravdes' (did you mean ravdess?); valid: ")
+    assert train("--speech", "/data/ravdess").startswith("'/data/ravdess' is not of the form corpus:path")
+    assert train("--speech", "emodb:").startswith("'emodb:' names no folder")
+    assert train("--speech", f"emodb:{tmp_path}/none").endswith("none: no such folder")
+    assert train("--speech", f"emodb:{tmp_path}").startswith(f"emodb:{tmp_path}: no speech found; expected ")
+    assert train("--faces", f"ravdess:{ravdess_tree}").startswith(f"ravdess:{ravdess_tree}: no videos found; ")
+    assert train("--faces", "emodb:x").startswith("corpus emodb has no faces; corpora that have: ")
+    assert "--resume takes settings and corpora from the run folder" in train("--resume")
+    assert not out.exists()
+    out = run_folder
+    assert "holds a run already; --resume continues it, --out NAME starts another" in train()
+
+
+def test_out_that_cannot_be_written(fails: Callable[..., str], tmp_path: Path, run_folder: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "file: exists and is not a bundle; name another --out" in fails(
+        "export", run_folder, "--out", tmp_path / "file"
+    )
+    assert "/file is not a folder" in fails("export", run_folder, "--out", tmp_path / "file" / "b")
+    assert "/proc/none" in fails("export", run_folder, "--out", "/proc/none/b")  # not even root may write here
+
+
+def test_typers_own_errors_are_clear(run: Run, bundle_folder: Path) -> None:
+    for arguments, words in (
+        (("train",), "Missing option '--out'"),
+        (("infer", bundle_folder), "Missing argument"),
+        (("bench", bundle_folder, "--runs", "two"), "'--runs': Input should be a valid integer"),
+        (("bench", bundle_folder, "--runs", "1"), "should be greater than or equal to 5"),
+        (("bench", bundle_folder, "--batches", "1,x"), "--batches 'x' is not a batch size; valid: 1 to 1024"),
+        (("bench", bundle_folder, "--runtime", "onnx"), "unknown runtime 'onnx'"),
+        (("bench", bundle_folder, "--precision", "fp8"), "unknown precision 'fp8'"),
+        (("bench", bundle_folder, "--estimate", "gtx"), "unknown card to estimate for 'gtx'"),
+        (("bench", bundle_folder, "--vs", bundle_folder), "compares with one other target"),
+        (("evaluate", bundle_folder, "--part", "tset"), "'tset' is not one of"),
+        (("trian",), "No such command 'trian'"),
+        (("infer", bundle_folder, "--jsn"), "No such option"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert words in " ".join(err.replace("│", " ").split())
+        assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "/x/y"), "/x/y: No space left on device"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied"),
+        (OSError("odd"), "OSError: odd"),
+        (MemoryError("Unable to allocate 9 GiB"), "MemoryError: Unable to allocate 9 GiB"),
+        (MemoryError(), "MemoryError: MemoryError"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.\nSee the documentation"),
+            "CUDA out of memory. Tried to allocate 2 GiB.; "
+            "smaller batches need less: --set batch_size=... when training",
+        ),
+        (
+            RuntimeError("[alloc_cpu.cpp:9] DefaultCPUAllocator: can't allocate memory"),
+            "[alloc_cpu.cpp:9] DefaultCPUAllocator: can't allocate memory; "
+            "smaller batches need less: --set batch_size=... when training",
+        ),
+    ],
+)
+def test_the_systems_own_errors(
+    fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr("fdan_edge.profiling.doctor.examine", broken)
+    assert fails("doctor") == line
+
+
+def test_an_error_of_our_own_making_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fdan_edge.cli import main
+
+    def broken() -> None:
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr("fdan_edge.profiling.doctor.examine", broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        main(["doctor"])
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "onnxscript", "PIL"])
+def test_training_verbs_check_every_package(
+    fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
+) -> None:
+    import importlib.util
+
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find_spec(name))
+    line = fails("export", tmp_path, "--out", tmp_path / "o")
+    assert line == f"this command needs {package}, which is not installed: {INSTALL_TRAINING}"
+
+
+def test_demo_keeps_a_training_that_is_not_its_own(
+    fails: Callable[..., str], tmp_path: Path, run_folder: Path
+) -> None:
+    shutil.copytree(run_folder, tmp_path / "run")
+    before = sorted((tmp_path / "run").iterdir())
+    assert fails("demo", "--out", tmp_path) == (
+        f"{tmp_path / 'run'}: holds a training on speech that is not the demo's; name another --out"
+    )
+    assert sorted((tmp_path / "run").iterdir()) == before
+
+
+def test_demo_makes_room_for_its_own_run_only(tmp_path: Path, run_folder: Path) -> None:
+    from fdan_edge.cli.demo import _remove_earlier
+
+    _remove_earlier(tmp_path / "none")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(DataError, match="exists and is not a run"):
+        _remove_earlier(tmp_path / "other")
+    shutil.copytree(run_folder, tmp_path / "run")
+    text = (tmp_path / "run" / "run.toml").read_text()
+    changed = re.sub(r"speech = \[.*?\]", 'speech = ["synthetic:"]', text, flags=re.DOTALL)
+    (tmp_path / "run" / "run.toml").write_text(changed)
+    _remove_earlier(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", ["crossval", "reproduce", "demo"])
+def test_torchrun_shares_one_training_and_not_many(
+    fails: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = ["table4"] if verb == "reproduce" else ["--out", str(tmp_path)]
+    assert fails(verb, *words) == f"{verb} does not share its trainings between torchrun's processes; valid: train"

@@ -1,0 +1,200 @@
+"""Cross-validation: every fold once, taken up where it stopped, and the tests pooled."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fdan_edge.config import Config, load_config
+from fdan_edge.data.corpora import Source
+from fdan_edge.data.speech import read_speech
+from fdan_edge.errors import CheckpointError, ConfigError, DataError
+from fdan_edge.evaluation.predictions import load_predictions
+from fdan_edge.experiments.crossval import _of_fold, crossval
+from fdan_edge.runs.run_folder import load_split
+from fdan_edge.training.run import fit
+from tests.conftest import TINY
+
+WORDS = (*TINY, "epochs=1", "folds=2", "calm_as_neutral=false")
+
+
+def settings(*words: str) -> Config:
+    return load_config(None, [*WORDS, *words], protocol="kfold")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, ravdess_tree: Path) -> Path:
+    """Two folds of two speakers each. Read only."""
+    folder = tmp_path_factory.mktemp("crossval")
+    crossval(settings(), [Source("ravdess", ravdess_tree)], [], folder)
+    return folder
+
+
+def values(folder: Path) -> dict[str, dict[str, float]]:
+    return dict(json.loads((folder / "crossval.json").read_text()))
+
+
+def test_each_recording_is_tested_once(finished: Path, ravdess_tree: Path) -> None:
+    tested = Counter(key for n in (1, 2) for key in load_split(finished / f"fold-{n}")["test"])
+    every = read_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=False)
+    assert tested == Counter(item.key for item in every)
+    for n, held in ((1, {"01", "02"}), (2, {"03", "04"})):
+        rows = load_predictions(finished / f"fold-{n}" / "predictions.json").recordings
+        assert {row.key for row in rows} == set(load_split(finished / f"fold-{n}")["test"])
+        assert {row.speaker for row in rows} == {f"ravdess:{name}" for name in held}
+        assert np.allclose([sum(row.probabilities) for row in rows], 1)
+
+
+def test_pooled_scores_are_of_all_folds(finished: Path) -> None:
+    made = json.loads((finished / "crossval.json").read_text())
+    folds = [json.loads((finished / f"fold-{n}" / "metrics.json").read_text()) for n in (1, 2)]
+    pooled = made["pooled"]
+    sums = np.sum([fold["test"]["confusion"] for fold in folds], axis=0)
+    assert pooled["confusion"] == sums.tolist()
+    assert (pooled["n"], len(pooled["labels"])) == (32, 8)
+    assert (pooled["intervals"]["unit"], pooled["intervals"]["units"]) == ("speaker", 4)
+    uars = [fold["test"]["uar"] for fold in folds]
+    assert pooled["mean"]["uar"] == pytest.approx(np.mean(uars))
+    assert pooled["sd"]["uar"] == pytest.approx(np.std(uars, ddof=1))
+    assert [fold["test"]["uar"] for fold in made["folds"]] == uars
+    assert made["audit"] == folds[0]["audit"]["verdict"]
+    assert "clean for speakers" in made["audit"]
+    assert [fold["protocol"] for fold in made["folds"]] == [
+        "speaker-disjoint fold 1 of 2, speakers 01, 02 held out",
+        "speaker-disjoint fold 2 of 2, speakers 03, 04 held out",
+    ]
+
+
+def test_calm_counts_as_neutral_in_the_same_predictions(finished: Path) -> None:
+    made = json.loads((finished / "crossval.json").read_text())
+    merged, pooled = made["merged"], made["pooled"]
+    assert sorted([*merged["labels"], "calm"]) == pooled["labels"]
+    assert merged["n"] == pooled["n"]
+    neutral = merged["labels"].index("neutral")
+    assert sum(merged["confusion"][neutral]) == 8  # 4 speakers, calm and neutral
+    names = {f"{name}{ending}" for name in ("confusion", "reliability") for ending in ("", "-merged")}
+    assert {path.stem for path in finished.glob("*.png")} == names
+
+
+def test_finished_folds_are_read_and_the_unfinished_is_resumed(
+    finished: Path, ravdess_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "c"))
+    for name in ("metrics.json", "predictions.json"):
+        (folder / "fold-2" / name).unlink()
+    (folder / "crossval.json").unlink()
+    resumed = []
+
+    def watched(config: Config, speech: list[Source], faces: list[Source], run: Path, *, resume: bool) -> None:
+        resumed.append((run.name, config.fold, resume))
+        fit(config, speech, faces, run, resume=resume)
+
+    monkeypatch.setattr("fdan_edge.experiments.crossval.fit", watched)
+    again = crossval(settings("fold=2"), [Source("ravdess", ravdess_tree)], [], folder)
+    assert resumed == [("fold-2", 2, True)]
+    assert values(folder) == values(finished) == json.loads(json.dumps(again.to_dict()))
+
+
+def test_a_diverged_fold_is_not_finished(
+    finished: Path, ravdess_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "c"))
+    (folder / "fold-1" / "epochs.jsonl").write_text("")
+
+    def tried(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fdan_edge.experiments.crossval.fit", tried)
+    with pytest.raises(KeyboardInterrupt):
+        crossval(settings(), [Source("ravdess", ravdess_tree)], [], folder)
+
+
+def test_other_settings_or_corpora_are_refused(finished: Path, ravdess_tree: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(ravdess_tree, tmp_path / "moved"))
+    speech = [Source("ravdess", ravdess_tree)]
+    with pytest.raises(CheckpointError, match=r"fold-1: was begun with lr = 0\.001, now it is 0\.01; repeat the"):
+        crossval(settings("lr=0.01", "batch_size=4", "batch_size=8"), speech, [], finished)
+    with pytest.raises(CheckpointError, match="was begun with --speech = "):
+        crossval(settings(), [Source("ravdess", moved)], [], finished)
+    with pytest.raises(CheckpointError, match=r"was begun with --faces = \[\], now it is \['synthetic:'\]"):
+        crossval(settings(), speech, [Source("synthetic", None)], finished)
+
+
+def test_what_has_no_folds(ravdess_tree: Path, tmp_path: Path) -> None:
+    speech = [Source("ravdess", ravdess_tree)]
+    with pytest.raises(ConfigError, match="crossval goes with protocol kfold or loso, not random"):
+        crossval(settings("protocol=random"), speech, [], tmp_path / "c")
+    with pytest.raises(DataError, match="needs at least 5 speakers, found 4; use --set folds=4"):
+        crossval(settings("folds=5"), speech, [], tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_command(
+    run: Callable[..., tuple[int, str, str]], finished: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("confusion_matrix", "reliability"):  # drawn already, and slow
+        monkeypatch.setattr(f"fdan_edge.experiments.crossval.pictures.{name}", lambda *_: None)
+    words = [word for setting in WORDS for word in ("--set", setting)]
+    command = ("crossval", "--out", finished, "--speech", f"ravdess:{ravdess_tree}", *words)
+    code, out, err = run(*command)
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    assert lines[0].startswith("plain backbone, 2 folds without a speaker in two of them")
+    assert [line.split(":")[0] for line in lines[1:3]] == ["fold-1", "fold-2"]
+    assert any(line.startswith("mean and sd over folds: UAR ") for line in lines)
+    assert "calm counted as neutral" in lines
+    assert lines[-2].startswith("audit: clean for speakers; ")
+    assert max(map(len, lines[:-1])) <= 90
+    code, out, _ = run(*command, "--json")
+    assert json.loads(out) == values(finished)
+
+
+def test_recordings_that_came_or_went_are_not_pooled_with_the_others(
+    finished: Path, ravdess_tree: Path, tmp_path: Path
+) -> None:
+    """A finished fold never heard what came later, and yet its scores stood for all recordings."""
+    folder, tree = tmp_path / "c", Path(shutil.copytree(ravdess_tree, tmp_path / "tree"))
+    shutil.copytree(finished, folder)
+    for n in (1, 2):
+        run = folder / f"fold-{n}" / "run.toml"
+        run.write_text(run.read_text().replace(f"ravdess:{ravdess_tree}", f"ravdess:{tree}"))
+    speech = [Source("ravdess", tree)]
+    crossval(settings("cache=false"), speech, [], folder)  # where features are kept makes no other scores
+    one = tree / "Actor_01" / "03-01-01-01-01-01-01.wav"
+    shutil.copy(tree / "Actor_01" / "03-01-02-01-01-01-01.wav", tree / "Actor_01" / "03-01-02-01-02-01-01.wav")
+    one.unlink()
+    match = r"fold-1: was begun with other recordings: its test part would have 1 new ones, and 1 are gone; "
+    with pytest.raises(CheckpointError, match=match):
+        crossval(settings(), speech, [], folder)
+
+
+def test_a_run_folder_is_not_overwritten(ravdess_tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").touch()
+    with pytest.raises(
+        CheckpointError, match="holds one training, which has files of the same names; name another"
+    ):
+        crossval(settings(), [Source("ravdess", ravdess_tree)], [], tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"protocol": "kfold", "audit": "clean"}'])
+def test_a_damaged_fold_is_one_line(finished: Path, ravdess_tree: Path, tmp_path: Path, text: str) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "c"))
+    (folder / "fold-2" / "metrics.json").write_text(text)
+    with pytest.raises(
+        CheckpointError, match=r"metrics.json: missing or damaged \(.*\); without the folder the same"
+    ):
+        crossval(settings(), [Source("ravdess", ravdess_tree)], [], folder)
+
+
+def test_each_fold_learns_from_the_same_fold_of_the_teacher() -> None:
+    """Another fold's teacher has trained on this one's test."""
+    settings = load_config(None, ["protocol=kfold", "teacher=runs/whisper"])
+    made = _of_fold(settings, 3)
+    assert (made.fold, made.teacher) == (3, str(Path("runs/whisper") / "fold-3"))
+    assert _of_fold(load_config(None, ["protocol=kfold"]), 3).teacher == ""

@@ -1,0 +1,77 @@
+"""Targets times precisions: which files an export makes."""
+
+from __future__ import annotations
+
+import pytest
+
+from fdan_edge.errors import ConfigError
+from fdan_edge.export.plan import plan, target_of_tensorrt
+from fdan_edge.runtime.deploy_targets import PRECISIONS, TARGETS, check_precision, find_target
+
+
+def made(targets: list[str], precisions: list[str]) -> list[tuple[str, str, str | None, list[str]]]:
+    return [(p.file, p.precision, p.format, [t.name for t in p.targets]) for p in plan(targets, precisions)]
+
+
+def test_defaults() -> None:
+    assert made(["cpu"], []) == [("model.onnx", "fp32", None, ["cpu"])]
+    assert made(["rtx"], []) == [("model.onnx", "fp16", None, ["rtx"])]
+
+
+def test_a_graph_is_made_once_for_all_targets_that_read_it() -> None:
+    assert made(["rtx", "jetson-jp6", "jetson-jp7", "rtx"], []) == [
+        ("model.onnx", "fp16", None, ["rtx", "jetson-jp6", "jetson-jp7"])
+    ]
+    assert made(["cpu", "rtx"], ["fp32", "int8"]) == [
+        ("model.onnx", "fp32", None, ["cpu", "rtx"]),
+        ("model.int8-u8s8.onnx", "int8", "u8s8", ["cpu"]),
+        ("model.int8-s8s8.onnx", "int8", "s8s8", ["rtx"]),
+    ]
+
+
+def test_each_target_gets_the_precisions_that_it_runs() -> None:
+    assert made(["cpu", "rtx"], ["int8", "fp16"]) == [
+        ("model.onnx", "int8", "u8s8", ["cpu"]),
+        ("model.int8-s8s8.onnx", "int8", "s8s8", ["rtx"]),
+        ("model.fp16.onnx", "fp16", None, ["rtx"]),
+    ]
+
+
+def test_a_target_that_runs_none_of_the_precisions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert made(["cpu", "rtx"], ["fp16"]) == [("model.onnx", "fp16", None, ["rtx"])]
+    assert capsys.readouterr().err == "left out: target cpu, which runs fp32 and int8 only\n"
+    with pytest.raises(ConfigError, match="target cpu does not run precision 'fp16'; valid: fp32, int8"):
+        plan(["cpu"], ["fp16"])
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ConfigError, match=r"unknown target 'jetson'.*did you mean jetson-jp"):
+        plan(["jetson"], [])
+    with pytest.raises(ConfigError, match=r"unknown precision 'fp8'.*valid: fp32, fp16, int8"):
+        plan(["cpu"], ["fp8"])
+
+
+def test_the_table_of_targets() -> None:
+    for name, target in TARGETS.items():
+        assert find_target(name) is target
+        assert set(target.precisions) <= set(PRECISIONS)
+        assert check_precision(target, "") == target.precisions[0]
+        assert target.opsets[0] <= 18 <= target.opsets[1]  # what the exporter writes
+        assert (target.engine is None) == (name == "cpu")
+        if target.ops is not None:
+            assert {"Conv", "LayerNormalization", "QuantizeLinear", "DequantizeLinear", "Softmax"} <= target.ops
+            assert not {"DFT", "MelWeightMatrix", "ConvInteger", "QLinearConv"} & target.ops
+    assert "STFT" not in (TARGETS["jetson-jp6"].ops or ())
+
+
+@pytest.mark.parametrize(
+    ("module", "version", "machine", "name"),
+    [
+        ("tensorrt_rtx", "1.2.0.54", "x86_64", "rtx"),
+        ("tensorrt", "10.3.0", "aarch64", "jetson-jp6"),
+        ("tensorrt", "10.16.1", "aarch64", "jetson-jp7"),
+        ("tensorrt", "10.3.0", "x86_64", "cuda"),
+    ],
+)
+def test_the_target_of_an_installed_tensorrt(module: str, version: str, machine: str, name: str) -> None:
+    assert target_of_tensorrt(module, version, machine).name == name

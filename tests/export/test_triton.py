@@ -1,0 +1,419 @@
+"""Model repositories for Triton, held against Triton's own schema and the rules that its server checks."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from google.protobuf import text_format  # type: ignore[import-untyped]
+from onnx import TensorProto, helper
+
+from fdan_edge.errors import BundleError, ExportError
+from fdan_edge.export.triton import Word, text, write_repository
+from fdan_edge.runtime import bundle
+from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
+
+WINDOW = 16000
+SPEC = ModelSpec(("angry", "sad", "neutral"), 16000, WINDOW, 8000, 40.0)
+
+
+@pytest.fixture(scope="session")
+def schema() -> Any:
+    """Triton's model_config.proto, compiled, from its published client.
+
+    By its file, because the package around it wants gRPC.
+    """
+    client = importlib.util.find_spec("tritonclient")
+    assert client, "pip install --no-deps tritonclient"
+    assert client.submodule_search_locations
+    path = Path(client.submodule_search_locations[0]) / "grpc" / "model_config_pb2.py"
+    spec = importlib.util.spec_from_file_location("model_config_pb2", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def graph(path: Path, batch: str | int = "batch", kind: int = TensorProto.FLOAT) -> None:
+    """An ONNX file of our kind: the mean of a window's samples, and softmax."""
+    source = helper.make_tensor_value_info("waveform", kind, [batch, WINDOW])
+    target = helper.make_tensor_value_info("probabilities", kind, [batch, 3])
+    nodes = [
+        helper.make_node("Slice", ["waveform", "start", "end", "axis"], ["first"]),
+        helper.make_node("Softmax", ["first"], ["probabilities"], axis=1),
+    ]
+    numbers = {"start": [0], "end": [3], "axis": [1]}
+    constants = [helper.make_tensor(n, TensorProto.INT64, [1], v) for n, v in numbers.items()]
+    made = helper.make_model(
+        helper.make_graph(nodes, "tiny", [source], [target], constants),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    helper.set_model_props(made, {METADATA_KEY: SPEC.to_json()})
+    onnx.save(made, path)
+
+
+def artifact(file: str, precision: str, *targets: str) -> dict[str, Any]:
+    format_ = file.split("-")[1].removesuffix(".onnx") if "-" in file else None
+    return {
+        "file": file, "precision": precision, "format": format_, "targets": list(targets), "opset": 18,
+        "gate": {}, "calibration": None, "kept": [], "cost": None,
+    }  # fmt: skip
+
+
+def engine(
+    folder: Path, file: str, of: str, flavour: str, batch: tuple[int, int, int] = (1, 1, 8)
+) -> dict[str, Any]:
+    content = {
+        "flavour": flavour, "version": "10.3.0", "compute_capability": "8.0", "driver": "", "precision": "fp32",
+        "onnx_sha256": hashlib.sha256((folder / of).read_bytes()).hexdigest(), "system": "linux-x86_64",
+    }  # fmt: skip
+    target = "cuda" if flavour == "trt" else "rtx"
+    return {"file": file, "artifact": of, "target": target, "fingerprint": content, "batch": list(batch)}
+
+
+def make(folder: Path, artifacts: list[dict[str, Any]], *engines: tuple[Any, ...]) -> Path:
+    """A bundle of these artifacts; engines are (file, artifact, flavour[, batch])."""
+    folder.mkdir()
+    for entry in artifacts:
+        graph(folder / entry["file"])
+    entries = [engine(folder, *values) for values in engines]
+    for values in engines:
+        (folder / values[0]).write_bytes(b"engine " + values[0].encode())
+    bundle.write_manifest(folder, {"artifacts": artifacts, "engines": entries})
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A bundle with one artifact, for any CPU."""
+    return make(tmp_path / "bundle", [artifact("model.onnx", "fp32", "cpu")])
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """A bundle with every kind of artifact and engine."""
+    artifacts = [
+        artifact("model.onnx", "fp32", "cpu", "cuda"),
+        artifact("model.fp16.onnx", "fp16", "cuda", "rtx"),
+        artifact("model.int8-s8s8.onnx", "int8", "cuda"),
+        artifact("model.int8-u8s8.onnx", "int8", "cpu"),
+        artifact("model.half.onnx", "fp16", "rtx"),
+    ]
+    engines = [
+        ("model.trt.engine", "model.onnx", "trt"),
+        ("model.fp16.trt.engine", "model.fp16.onnx", "trt", (1, 4, 32)),
+        ("model.rtx.engine", "model.onnx", "rtx"),
+    ]
+    return make(tmp_path / "bundle", artifacts, *engines)
+
+
+def read(schema: Any, model: Path) -> Any:
+    """The configuration of a model, after the checks of Triton's server that its schema does not hold.
+
+    They are those of ValidateModelConfig in triton-inference-server/core, and of the two backends at load.
+    """
+    config = schema.ModelConfig()
+    text_format.Parse((model / "config.pbtxt").read_text(), config)
+    assert config.name == model.name
+    backends = {"onnxruntime_onnx": "onnxruntime", "tensorrt_plan": "tensorrt"}
+    assert config.backend == backends[config.platform]
+    assert config.HasField("version_policy")
+    sizes = list(config.dynamic_batching.preferred_batch_size)
+    assert config.max_batch_size > 0
+    assert sizes
+    assert all(0 < size <= config.max_batch_size for size in sizes)
+    assert config.input
+    assert config.output
+    for tensor in [*config.input, *config.output]:
+        assert tensor.name
+        assert tensor.data_type != schema.TYPE_INVALID
+        assert tensor.dims
+        assert all(size > 0 for size in tensor.dims)
+    for group in config.instance_group:
+        assert group.count > 0
+        assert not group.gpus or group.kind == schema.ModelInstanceGroup.KIND_GPU
+    for warmup in config.model_warmup:
+        assert 0 < warmup.batch_size <= config.max_batch_size
+        assert {*warmup.inputs} == {tensor.name for tensor in config.input}
+        for name, value in warmup.inputs.items():
+            (of,) = (tensor for tensor in config.input if tensor.name == name)
+            assert (value.data_type, value.dims) == (of.data_type, of.dims)
+            assert value.WhichOneof("input_data_type")
+    for tensor in config.output:
+        labels = (model / tensor.label_filename).read_text().splitlines()
+        assert len(labels) == tensor.dims[0]
+    (version,) = (path for path in model.iterdir() if path.is_dir())
+    assert int(version.name) > 0
+    assert [path.name for path in version.iterdir()] == [
+        {"onnxruntime": "model.onnx"}.get(config.backend, "model.plan")
+    ]
+    return config
+
+
+def test_one_artifact(schema: Any, small: Path, tmp_path: Path) -> None:
+    (model,) = write_repository(small, tmp_path / "deep" / "repository", "voice")
+    assert model == tmp_path / "deep" / "repository" / "voice_onnx"
+    config = read(schema, model)
+    assert (config.platform, config.max_batch_size) == ("onnxruntime_onnx", 16)
+    assert list(config.dynamic_batching.preferred_batch_size) == [4, 8, 16]
+    assert config.dynamic_batching.max_queue_delay_microseconds > 0
+    assert [group.kind for group in config.instance_group] == [schema.ModelInstanceGroup.KIND_CPU]
+    assert not config.HasField("optimization")
+    assert (model / "labels.txt").read_text() == "angry\nsad\nneutral\n"
+    assert (model / "1" / "model.onnx").read_bytes() == (small / "model.onnx").read_bytes()
+    parameters = {key: value.string_value for key, value in config.parameters.items()}
+    assert parameters.pop("sha256") == hashlib.sha256((small / "model.onnx").read_bytes()).hexdigest()
+    assert parameters == {"sample_rate": "16000", "window": "16000", "window_hop": "8000", "trim_db": "40.0"}
+    assert sorted(p.name for p in model.parent.iterdir()) == ["voice_onnx"]  # nothing temporary is left
+
+
+def test_the_configuration_fits_the_graph(schema: Any, small: Path, tmp_path: Path) -> None:
+    """What ONNX Runtime says of the file in the repository is what its configuration says."""
+    import onnxruntime
+
+    (model,) = write_repository(small, tmp_path / "r", "voice")
+    config = read(schema, model)
+    session = onnxruntime.InferenceSession(model / "1" / "model.onnx", providers=["CPUExecutionProvider"])
+    for ours, theirs in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
+        assert [(t.name, list(t.dims)) for t in ours] == [(t.name, t.shape[1:]) for t in theirs]
+        assert all(t.type == "tensor(float)" and isinstance(t.shape[0], str) for t in theirs)
+        assert all(t.data_type == schema.TYPE_FP32 for t in ours)
+    feed = {
+        t.name: np.zeros((size, *t.dims), np.float32) for t in config.input for size in [config.max_batch_size]
+    }
+    (answer,) = session.run([t.name for t in config.output], feed)
+    assert answer.shape == (config.max_batch_size, *config.output[0].dims)
+
+
+def test_every_artifact_and_engine_that_triton_serves(schema: Any, whole: Path, tmp_path: Path) -> None:
+    models = {path.name: read(schema, path) for path in write_repository(whole, tmp_path / "r", "v")}
+    onnx_models = {"v_onnx", "v_fp16_onnx", "v_int8-s8s8_onnx", "v_int8-u8s8_onnx"}
+    assert set(models) == onnx_models | {"v_trt", "v_fp16_trt"}  # none of TensorRT for RTX, none for RTX alone
+    kinds = schema.ModelInstanceGroup
+    found = {name: config.instance_group[0].kind for name, config in models.items()}
+    assert found == {
+        "v_onnx": kinds.KIND_AUTO,
+        "v_fp16_onnx": kinds.KIND_GPU,
+        "v_int8-s8s8_onnx": kinds.KIND_GPU,
+        "v_int8-u8s8_onnx": kinds.KIND_CPU,
+        "v_trt": kinds.KIND_GPU,
+        "v_fp16_trt": kinds.KIND_GPU,
+    }
+    assert (tmp_path / "r" / "v_trt" / "1" / "model.plan").read_bytes() == b"engine model.trt.engine"
+
+
+def test_an_engines_batch_is_that_of_its_profile(schema: Any, whole: Path, tmp_path: Path) -> None:
+    models = {path.name: read(schema, path) for path in write_repository(whole, tmp_path / "r", "v")}
+    assert models["v_trt"].max_batch_size == 8
+    assert list(models["v_trt"].dynamic_batching.preferred_batch_size) == [4, 8]
+    assert models["v_fp16_trt"].max_batch_size == 32
+    assert [w.batch_size for w in models["v_fp16_trt"].model_warmup] == [1, 32]
+
+
+def test_a_gpu_computes_what_was_checked(schema: Any, whole: Path, tmp_path: Path) -> None:
+    models = {path.name: read(schema, path) for path in write_repository(whole, tmp_path / "r", "v")}
+    used = {
+        name: [
+            (a.name, dict(a.parameters)) for a in c.optimization.execution_accelerators.gpu_execution_accelerator
+        ]
+        for name, c in models.items()
+    }
+    assert used["v_onnx"] == used["v_fp16_onnx"] == [("cuda", {"use_tf32": "0"})]
+    shapes = {f"trt_profile_{k}_shapes": f"waveform:{n}x16000" for k, n in (("min", 1), ("opt", 1), ("max", 16))}
+    assert used["v_int8-s8s8_onnx"] == [("tensorrt", {"precision_mode": "INT8", **shapes})]
+    assert used["v_int8-u8s8_onnx"] == used["v_trt"] == []
+
+
+def test_a_real_bundle(schema: Any, bundle_folder: Path, tmp_path: Path) -> None:
+    (model,) = write_repository(bundle_folder, tmp_path / "r", "tiny")
+    config = read(schema, model)
+    assert [list(t.dims) for t in config.input] == [[16000]]
+    spec = ModelSpec.from_json(onnx.load(model / "1/model.onnx").metadata_props[0].value, "model")
+    assert (model / "labels.txt").read_text().splitlines() == list(spec.labels)
+
+
+def test_a_bundle_of_schema_1(schema: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    graph(folder / "model.onnx")
+    files = {"model.onnx": {"sha256": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()}}
+    (folder / "bundle.json").write_text(json.dumps({"schema": 1, "opset": 18, "engine": None, "files": files}))
+    (model,) = write_repository(folder, tmp_path / "r", "old")
+    assert read(schema, model).name == "old_onnx"
+
+
+def test_a_second_time_replaces_the_first(schema: Any, small: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "r"
+    (repository / "other").mkdir(parents=True)
+    (repository / "other" / "config.pbtxt").write_text('backend: "python"')
+    write_repository(small, repository, "v")
+    (repository / "v_onnx" / "labels.txt").write_text("changed")
+    (model,) = write_repository(small, repository, "v")
+    assert read(schema, model)
+    assert (repository / "other" / "config.pbtxt").read_text() == 'backend: "python"'
+    assert sorted(p.name for p in repository.iterdir()) == ["other", "v_onnx"]
+
+
+def refused(bundle_of: Path, repository: Path, name: str = "v") -> str:
+    with pytest.raises(ExportError) as caught:
+        write_repository(bundle_of, repository, name)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_others_wrote_is_kept(whole: Path, tmp_path: Path) -> None:
+    model = tmp_path / "r" / "v_trt"
+    model.mkdir(parents=True)
+    (model / "config.pbtxt").write_text('platform: "tensorrt_plan"')
+    assert refused(whole, tmp_path / "r") == (
+        f"{model}: exists, and was not written by fdan-edge; move it or use another name"
+    )
+    assert [p.name for p in (tmp_path / "r").iterdir()] == ["v_trt"]  # v_onnx, which was free, is not there either
+    assert (model / "config.pbtxt").read_text() == 'platform: "tensorrt_plan"'
+
+
+def test_a_file_beside_ours_is_kept(small: Path, tmp_path: Path) -> None:
+    write_repository(small, tmp_path / "r", "v")
+    (tmp_path / "r" / "v_onnx" / "2").mkdir()
+    (tmp_path / "r" / "v_onnx" / "2" / "model.onnx").write_text("mine")
+    assert "v_onnx: holds 2, 2/model.onnx, which was not written by fdan-edge" in refused(small, tmp_path / "r")
+    assert (tmp_path / "r" / "v_onnx" / "2" / "model.onnx").read_text() == "mine"
+
+
+def test_an_earlier_bundles_engine_does_not_stay(whole: Path, tmp_path: Path) -> None:
+    write_repository(whole, tmp_path / "r", "v")
+    small = make(tmp_path / "small", [artifact("model.onnx", "fp32", "cpu")])
+    assert "v_fp16_onnx: is of an earlier bundle and not in this one" in refused(small, tmp_path / "r")
+    write_repository(small, tmp_path / "r", "other")
+
+
+def test_a_file_and_a_link_are_kept(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert (
+        refused(small, tmp_path / "file")
+        == f"{tmp_path / 'file'}: is a file; name a folder for the model repository"
+    )
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "v_onnx").symlink_to(tmp_path / "nowhere")
+    assert "was not written by fdan-edge" in refused(small, tmp_path / "r")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "ä", 'a"b'])
+def test_names_that_triton_cannot_have(small: Path, tmp_path: Path, name: str) -> None:
+    assert "cannot be a model's name in Triton" in refused(small, tmp_path / "r", name)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_fixed_batch_is_refused(tmp_path: Path, batch: int) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    graph(folder / "model.onnx", batch)
+    bundle.write_manifest(folder, {"artifacts": [artifact("model.onnx", "fp32", "cpu")], "engines": []})
+    assert f"waveform (FLOAT, [{batch}, 16000]) is not floats with a dynamic batch first" in refused(
+        folder, tmp_path / "r"
+    )
+
+
+def test_an_engine_without_a_batch_of_one_is_refused(tmp_path: Path) -> None:
+    folder = make(
+        tmp_path / "b", [artifact("model.onnx", "fp32", "cuda")], ("e.trt.engine", "model.onnx", "trt", (4, 4, 8))
+    )
+    assert "e.trt.engine: takes no batch of 1" in refused(folder, tmp_path / "r")
+
+
+def test_two_engines_of_one_artifact_are_refused(tmp_path: Path) -> None:
+    engines = [(f"model.{card}.trt.engine", "model.onnx", "trt") for card in ("a", "b")]
+    folder = make(tmp_path / "b", [artifact("model.onnx", "fp32", "cuda")], *engines)
+    assert "model.a.trt.engine and model.b.trt.engine would be the same model" in refused(folder, tmp_path / "r")
+
+
+def test_a_changed_bundle_is_refused(small: Path, tmp_path: Path) -> None:
+    data = bytearray((small / "model.onnx").read_bytes())
+    data[-1] ^= 1
+    (small / "model.onnx").write_bytes(data)
+    with pytest.raises(BundleError, match="changed"):
+        write_repository(small, tmp_path / "r", "v")
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("value", ['a "quoted" \\ word', "Ärger 怒り", "two\nlines\ttab", "\\x41", "12\u2028"])
+def test_any_text_survives(schema: Any, value: str) -> None:
+    config = schema.ModelConfig()
+    text_format.Parse(text({"name": value, "max_batch_size": 3}), config)
+    assert (config.name, config.max_batch_size) == (value, 3)
+
+
+def test_the_schema_refuses_what_it_does_not_know(schema: Any) -> None:
+    """So that the tests above can fail."""
+    for wrong in (
+        {"max_batch": 3},
+        {"input": [{"data_type": "TYPE_FP32"}]},
+        {"instance_group": [{"kind": Word("KIND_TPU")}]},
+    ):
+        with pytest.raises(text_format.ParseError):
+            text_format.Parse(text(wrong), schema.ModelConfig())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Callable[[Path], str]:
+    """Triton's own server, which PyTriton's wheel ships without our backends: what it says of a repository.
+
+    It reads and checks every configuration before it looks for a backend.
+    """
+    found = importlib.util.find_spec("pytriton")
+    if not found or not found.submodule_search_locations:
+        pytest.skip("no Triton server: pip install --no-deps nvidia-pytriton (x86-64, glibc 2.35)")
+    package = Path(found.submodule_search_locations[0])
+    (tmp_path / "backends").mkdir()
+    off = [f"--allow-{name}=false" for name in ("http", "grpc", "metrics")]
+    folders = [f"--backend-directory={tmp_path / 'backends'}", "--disable-auto-complete-config"]
+
+    def said(repository: Path) -> str:
+        done = subprocess.run(
+            [
+                package / "tritonserver" / "bin" / "tritonserver",
+                f"--model-repository={repository}",
+                *folders,
+                *off,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "LD_LIBRARY_PATH": str(package.parent / "nvidia_pytriton.libs")},
+        )
+        return done.stdout + done.stderr
+
+    return said
+
+
+def test_tritons_own_server_takes_the_configuration(
+    server: Callable[[Path], str], small: Path, tmp_path: Path
+) -> None:
+    (model,) = write_repository(small, tmp_path / "r", "v")
+    said = server(tmp_path / "r")
+    assert "Poll failed" not in said
+    assert "failed to load 'v_onnx' version 1: Invalid argument: unable to find backend library" in said
+    config = (model / "config.pbtxt").read_text()
+    for right, wrong, reason in (
+        ("[4, 8, 16]", "[4, 8, 32]", "dynamic batching preferred size must be <= max batch size"),
+        ("dims: [16000]", "dims: []", "must specify 'dims'"),
+        ('name: "v_onnx"', 'name: "other"', "directory name must equal model name"),
+        ("data_type: TYPE_FP32", "data_type: TYPE_FP31", "TYPE_FP31"),
+    ):
+        (model / "config.pbtxt").write_text(config.replace(right, wrong))
+        said = server(tmp_path / "r")
+        assert reason in said
+        assert "unable to find backend" not in said

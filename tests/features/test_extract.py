@@ -1,0 +1,361 @@
+"""Recordings and faces to tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor
+
+from fdan_edge.audio import decode
+from fdan_edge.config import Config, load_config
+from fdan_edge.data.corpora import Item, Source, read
+from fdan_edge.errors import DataError
+from fdan_edge.features import extract
+from fdan_edge.models.backbones.registry import (
+    Encoder,
+    build_voice_backbone,
+    frozen_encoder,
+    is_encoded,
+    load_weights,
+    scaled,
+)
+from fdan_edge.models.backbones.whisper import WhisperEncoder
+from fdan_edge.models.fdan import AcousticBranch, build_frontend
+from fdan_edge.models.layers.frozen import Frozen
+from tests.conftest import TINY
+
+RATE = 16000
+
+
+def config(**changes: object) -> Config:
+    return load_config(None, [*TINY, *(f"{name}={value}" for name, value in changes.items())])
+
+
+def noise(seconds: float, seed: int = 0) -> decode.Waveform:
+    return 0.1 * np.random.default_rng(seed).standard_normal(round(seconds * RATE)).astype(np.float32)
+
+
+def recordings(folder: Path, *waveforms: decode.Waveform) -> list[Item]:
+    for i, waveform in enumerate(waveforms):
+        soundfile.write(folder / f"{i}.wav", waveform, RATE, subtype="FLOAT")
+    return [Item("x", f"{i}.wav", folder / f"{i}.wav", "sad") for i in range(len(waveforms))]
+
+
+@pytest.mark.parametrize("make", [extract.training_voices, extract.evaluation_voices])
+def test_broken_recordings_are_reported_and_left_out_every_time(
+    make: Callable[..., extract.Voices], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recordings(tmp_path, noise(0.5), np.zeros(RATE, np.float32))
+    (tmp_path / "text.wav").write_text("not audio")
+    items = [Item("x", name, tmp_path / name, "sad") for name in ("text.wav", "0.wav", "1.wav", "none.wav")]
+    for _ in range(2):
+        made = make(items, [3, 4, 5, 6], config())
+        assert made.decibel.shape[:2] == (1, 1)
+        assert (made.labels.tolist(), made.owner.tolist()) == ([4], [0])
+        said = capfd.readouterr().err
+        assert said.count("left out:") == 3
+        assert "1.wav: is silent" in " ".join(said.split())
+    with pytest.raises(DataError, match="no usable recording among 2 files for the bank"):
+        make([items[0], items[2]], [0, 0], config(), "the bank")
+
+
+def test_many_broken_files_are_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    items = [Item("x", str(i), Path(f"/none/{i}.wav"), "sad") for i in range(30)]
+    with pytest.raises(DataError):
+        extract.training_voices(items, [0] * 30, config())
+    assert "20 more broken files" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("perturbation", "variants"), [(0, 1), (0.1, 3)])
+@pytest.mark.parametrize("cache", ["true", "false"])
+def test_training_voices(perturbation: float, variants: int, cache: str, tmp_path: Path) -> None:
+    settings = config(speed_perturbation=perturbation, cache=cache)
+    items = recordings(tmp_path, *(noise(seconds, seed) for seed, seconds in enumerate((0.3, 1.0, 2.5))))
+    made = extract.training_voices(items, [0, 2, 1], settings)
+    assert made.decibel.shape == (variants, 3, 1, 32, 1 + RATE // 512)
+    assert made.decibel[...].dtype == torch.float16
+    assert len(made.decibel) == variants
+    assert made.labels.tolist() == [0, 2, 1]
+    assert made.owner.tolist() == [0, 1, 2]
+
+
+def test_a_window_depends_on_the_seed_and_the_key_alone(tmp_path: Path) -> None:
+    """Folds of a cross-validation share what is in the cache, whatever else is in their lists."""
+    long = noise(5.0)
+    items = recordings(tmp_path, long, long, noise(2.0, 1))
+    made = extract.training_voices(items, [0, 0, 0], config(cache="false")).decibel[...]
+    other = extract.training_voices(items[::-1], [0, 0, 0], config()).decibel[...]
+    assert torch.equal(made, other.flip(1))
+    assert not torch.equal(made[0, 0], made[0, 1])  # equal sound, other key
+    seeded = extract.training_voices(items, [0, 0, 0], config(seed=1)).decibel[...]
+    assert not torch.equal(made[0, 0], seeded[0, 0])
+
+
+def test_speeds_change_the_length_of_what_is_heard(tmp_path: Path) -> None:
+    settings = config(speed_perturbation=0.2)
+    tone = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
+    made = extract.training_voices(recordings(tmp_path, tone), [0], settings)
+    loudest = made.decibel[:, 0][:, 0, :, 16].float().argmax(1)
+    assert int(loudest[1]) < int(loudest[0]) < int(loudest[2])  # 1.0, 0.8 and 1.2 times as fast
+
+
+def test_evaluation_voices_are_all_windows_that_inference_cuts(tmp_path: Path) -> None:
+    settings = config(trim_db=0)
+    waveforms = [noise(0.3, 1), noise(2.2, 2)]
+    made = extract.evaluation_voices(recordings(tmp_path, *waveforms), [4, 5], settings)
+    assert made.owner.tolist() == [0, 1, 1, 1, 1]
+    assert made.labels.tolist() == [4, 5, 5, 5, 5]
+    cut = np.concatenate([decode.windows(w, settings.window, settings.window_hop) for w in waveforms])
+    expected = build_frontend(settings)(torch.from_numpy(cut)).half()
+    torch.testing.assert_close(made.decibel[0], expected, rtol=0, atol=0.1)
+
+
+#: A change to each setting that the features of some kind depend on.
+CHANGES = {
+    "sample_rate": 8000,
+    "n_fft": 512,
+    "hop": 256,
+    "n_mels": 40,
+    "window_seconds": 1.2,
+    "window_hop_seconds": 0.4,
+    "trim_db": 20,
+    "level": "speech",
+    "channel": "window",
+    "speed_perturbation": 0.1,
+    "seed": 1,
+    "face_size": 48,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_setting_is_never_answered_from_the_cache(name: str, tmp_path: Path, fer_tree: Path) -> None:
+    """Cached and computed features are equal for every change of one setting."""
+    quiet = 0.02 * noise(0.5, 3)
+    items = recordings(tmp_path, np.concatenate([quiet, noise(3.0, 1), quiet]))
+    faces = read(Source("fer2013", fer_tree), "faces")[:2]
+    for changes in ({}, {name: CHANGES[name]}):
+        made = [
+            (
+                extract.training_voices(items, [0], config(cache=cache, **changes)).decibel[...],
+                extract.evaluation_voices(items, [0], config(cache=cache, **changes)).decibel[...],
+                extract.load_faces(faces, [0, 0], config(cache=cache, **changes)).pixels[...],
+            )
+            for cache in ("true", "true", "false")
+        ]
+        for kind in zip(*made, strict=True):
+            assert all(torch.equal(kind[-1], one) for one in kind)
+
+
+@pytest.fixture
+def frozen(tmp_path: Path) -> Config:
+    """A configuration whose encoder, of random weights in a file, is never trained."""
+    words = ("backbone=whisper_tiny", "encoder_layers=1", "frozen_stages=2", "masks=0", "speed_perturbation=0.1")
+    short = ("window_seconds=0.5", "window_hop_seconds=0.5", f"weights={random_weights(tmp_path, 0)}")
+    return load_config(None, [*words, *short])
+
+
+def random_weights(folder: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    state = {k: v for k, v in WhisperEncoder(2, 1).state_dict().items() if k.startswith(("conv", "layers"))}
+    state["embed_positions.weight"] = 0.1 * torch.randn(400, 384)
+    torch.save(state, folder / f"weights{seed}.pth")
+    return folder / f"weights{seed}.pth"
+
+
+def encoder_of(config: Config) -> Encoder | None:
+    network, _ = build_voice_backbone(config, load_weights(config.backbone, config.weights))
+    return frozen_encoder(network, config)
+
+
+def training(items: list[Item], labels: list[int], config: Config, **how: Any) -> extract.Voices:
+    return extract.training_voices(items, labels, config, encoder=encoder_of(config), **how)
+
+
+def evaluation(items: list[Item], labels: list[int], config: Config) -> extract.Voices:
+    return extract.evaluation_voices(items, labels, config, encoder=encoder_of(config))
+
+
+@pytest.mark.parametrize("make", [training, evaluation])
+def test_encoded_voices_are_what_the_encoder_gives_of_the_log_mels(
+    make: Callable[..., extract.Voices], frozen: Config, tmp_path: Path
+) -> None:
+    items = recordings(tmp_path, noise(0.3), noise(1.2, 1))
+    made, trained = make(items, [4, 5], frozen), make(items, [4, 5], replace(frozen, masks=1))
+    plain = extract.training_voices(items, [4, 5], frozen)
+    assert plain.decibel.shape == (3, 2, 1, 80, 51)
+    encoder = encoder_of(frozen)
+    assert isinstance(encoder, WhisperEncoder)
+    with torch.inference_mode():
+        expected = [encoder.encode(scaled(variant.float())) for variant in trained.decibel[...]]
+    assert made.labels.tolist() == trained.labels.tolist()
+    assert made.owner.tolist() == trained.owner.tolist()
+    assert made.decibel.shape == (*trained.decibel.shape[:2], encoder.width)
+    rows = made.decibel[...]
+    torch.testing.assert_close(rows, torch.stack(expected), rtol=0, atol=2e-3)  # those log-mels are float16
+    assert rows.dtype == torch.float32
+    assert float(rows.std(1).max()) > 0.05
+    branch = AcousticBranch(frozen, None)
+    branch.backbone(rows[0].requires_grad_()).sum().backward()
+    assert {n for n, p in branch.backbone.named_parameters() if p.grad is not None} == {"norm.weight", "norm.bias"}
+
+
+def test_encodings_are_computed_once(
+    frozen: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feature_cache: Path
+) -> None:
+    items = recordings(tmp_path, noise(1.0, 2))
+    first = evaluation(items, [0], frozen).decibel[...]
+    stores = set(feature_cache.iterdir())
+    assert any(store.name.startswith("encodedevaluation-") for store in stores)
+    encoder = encoder_of(frozen)
+    with monkeypatch.context() as patch:
+        patch.setattr(WhisperEncoder, "encode", None)
+        again = extract.evaluation_voices(items, [0], frozen, encoder=encoder)
+    assert torch.equal(again.decibel[...], first)
+    changes: tuple[dict[str, object], ...] = (
+        {"weights": str(random_weights(tmp_path, 1))},
+        {"encoder_layers": 2, "frozen_stages": 3},
+        {"window_hop_seconds": 0.25},
+    )
+    for change in changes:
+        other = evaluation(items, [0], replace(frozen, **change)).decibel[...]  # type: ignore[arg-type]
+        assert other.shape != first.shape or not torch.equal(other, first)
+        assert len(set(feature_cache.iterdir()) - stores) == 1
+        stores = set(feature_cache.iterdir())
+
+
+def test_voices_are_matched_before_they_are_encoded(frozen: Config, tmp_path: Path) -> None:
+    items = recordings(tmp_path, noise(1.0, 3))
+    tilt = torch.linspace(-10, 0, 80)[:, None]
+
+    def match(decibel: Tensor) -> Tensor:
+        assert decibel.shape[1:] == (1, 80, 51)
+        return decibel + tilt
+
+    plain = training(items, [0], frozen).decibel[...]
+    for cache in (True, True, False):
+        config = replace(frozen, cache=cache)
+        made = training(items, [0], config, match=match, match_key="tilt").decibel[...]
+        assert not torch.allclose(made, plain, atol=0.01)
+        other = training(items, [0], config, match=lambda d: d, match_key="nothing").decibel[...]
+        assert torch.equal(other, plain)
+    trained = replace(frozen, masks=2)
+    assert torch.equal(
+        training(items, [0], trained, match=match, match_key="tilt").decibel[...],
+        training(items, [0], trained).decibel[...],
+    )
+    with pytest.raises(ValueError, match="go together"):
+        training(items, [0], frozen, match=match)
+
+
+def test_maps_of_frozen_stages_are_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feature_cache: Path
+) -> None:
+    torch.manual_seed(0)
+    torch.save(torchvision.models.mobilenet_v2().state_dict(), tmp_path / "w.pth")
+    words = ("backbone=mobilenet_v2_tiny", f"weights={tmp_path / 'w.pth'}", "frozen_stages=4", "masks=2")
+    config = load_config(None, [*words, "window_seconds=0.5", "window_hop_seconds=0.5", "n_mels=32"])
+    items = recordings(tmp_path, noise(0.3), noise(1.2, 1))
+    made, valid = (
+        training(items, [4, 5], config),
+        evaluation(items, [4, 5], config),
+    )
+    heard = extract.training_voices(items, [4, 5], config).decibel[...]
+    encoder = encoder_of(config)
+    assert isinstance(encoder, Frozen)
+    with torch.inference_mode():
+        expected = torch.stack([encoder.encode(scaled(variant.float())) for variant in heard])
+    assert made.decibel.shape == expected.shape == (3, 2, 24, 8, 8)
+    assert valid.decibel.shape[2:] == (24, 8, 8)
+    assert made.decibel[...].dtype == torch.float16
+    torch.testing.assert_close(made.decibel[...].float(), expected, rtol=0.01, atol=0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(Frozen, "encode", None)
+        again = extract.training_voices(items, [4, 5], config, encoder=encoder)
+    assert torch.equal(again.decibel[...], made.decibel[...])
+    other = training(items, [4, 5], replace(config, frozen_stages=6))
+    assert other.decibel.shape == (3, 2, 32, 4, 4)
+    assert any(path.name.startswith("encodedtraining") for path in feature_cache.iterdir())
+
+
+def test_maps_larger_than_log_mels_are_not_kept() -> None:
+    for backbone, stages, kept in (("mobilenet_v2", 1, False), ("mobilenet_v2", 3, True), ("resnet18", 2, False)):
+        config = load_config(None, [f"backbone={backbone}", f"frozen_stages={stages}"])
+        network, _ = build_voice_backbone(config, None)
+        assert (frozen_encoder(network, config) is not None) is kept
+
+
+def test_what_is_trained_or_changed_by_chance_is_not_encoded(frozen: Config) -> None:
+    assert is_encoded(frozen)
+    assert is_encoded(replace(frozen, weights="pretrained", frozen_stages=5))
+    changes: tuple[dict[str, object], ...] = (
+        {"weights": "none"},
+        {"frozen_stages": 1},
+        {"encoder_layers": 2},
+        {"masks": 1},
+        {"dropout": 0.1},
+        {"backbone": "mobilenet_v2", "frozen_stages": 0},
+    )
+    for change in changes:
+        assert not is_encoded(replace(frozen, **change)), change  # type: ignore[arg-type]
+
+
+def stores(**changes: str) -> list[str]:
+    made = [extract._store(kind, Config(**changes)) for kind in ("training", "evaluation", "faces")]  # type: ignore[arg-type]
+    return [store.folder.name for store in made if store]
+
+
+def test_caches_of_before_level_and_channel_are_still_good() -> None:
+    """The names are those of that time. Matching is no part of what is kept."""
+    before = ["training-387665bfe74f0cc9", "evaluation-cb6ad49396e912a3", "faces-ad807ec6ee09a637"]
+    assert stores() == stores(channel="match") == before
+    others = [stores(level="speech"), stores(level="none"), stores(channel="window")]
+    both = [*others, stores(level="speech", channel="window")]
+    assert len({name for names in [before, *both] for name in names}) == 5 * 2 + 1
+    assert stores(level="speech", channel="match") == others[0]
+
+
+def test_frames_without_a_face_are_counted_every_time(
+    fer_tree: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As of videos: any number of crops of an item, none too."""
+    items = [replace(item, clip=item.id) for item in read(Source("fer2013", fer_tree), "faces")[:3]]
+
+    def crops(item: Item, settings: Config) -> extract.Crops:
+        i = items.index(item)
+        return extract.Crops(np.full((i, 3, settings.face_size, settings.face_size), i, np.uint8), missed=5 - i)
+
+    monkeypatch.setattr(extract, "face_crops", crops)
+    for _ in range(2):
+        made = extract.load_faces(items, [4, 5, 6], config(face_size=33))
+        assert made.labels.tolist() == [5, 6, 6]
+        assert made.pixels[...][:, 0, 0, 0].tolist() == [1, 2, 2]
+        assert "no face in 12 of 15 frames: skipped" in capfd.readouterr().err
+    with pytest.raises(DataError, match="no usable face among 1 files"):
+        extract.load_faces(items[:1], [0], config(face_size=33))
+
+
+def test_faces(fer_tree: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    colour = np.zeros((20, 30, 3), np.uint8)
+    colour[..., 0] = 200
+    Image.fromarray(colour).save(tmp_path / "red.png")
+    whole = read(Source("fer2013", fer_tree), "faces")[:3]
+    items = [*whole, *(Item("x", name, tmp_path / name, "sad") for name in ("broken.png", "red.png"))]
+    made = extract.load_faces(items, [0, 1, 2, 3, 4], config())
+    assert made.pixels.shape == (4, 3, 32, 32)
+    assert made.pixels[...].dtype == torch.uint8
+    assert made.labels.tolist() == [0, 1, 2, 4]
+    assert torch.equal(made.pixels[0][0], made.pixels[0][2])  # grey: three equal channels
+    assert made.pixels[3].flatten(1).float().mean(1).tolist() == [200, 0, 0]
+    assert "broken.png: not a readable image" in " ".join(capfd.readouterr().err.split())
+    with pytest.raises(DataError, match="no usable face among 1 files"):
+        extract.load_faces([items[3]], [0], config())

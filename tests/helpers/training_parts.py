@@ -1,0 +1,68 @@
+"""A tiny training on tensors made here, for tests in one process and in several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
+
+from fdan_edge.config import Config, load_config
+from fdan_edge.features.extract import Faces, Voices
+from fdan_edge.training.trainer import Trainer
+from tests.conftest import TINY
+
+CLASSES = ["angry", "happy", "sad"]
+
+
+def config(**changes: object) -> Config:
+    words = (f"{name}={value}" for name, value in changes.items())
+    return load_config(
+        None, [*TINY, "backbone=vgg8", "batch_size=6", "face_batch_size=4", "feature_size=8", *words]
+    )
+
+
+def voices(n: int, seed: int, windows: int = 1) -> Voices:
+    """Every class is loud in a third of the mel bands of its own."""
+    chance = torch.Generator().manual_seed(seed)
+    owner = torch.arange(n).repeat_interleave(windows)
+    labels = owner % 3
+    decibel = -80 + 20 * torch.rand(1, len(owner), 1, 32, 32, generator=chance)
+    for i, c in enumerate(labels.tolist()):
+        decibel[0, i, 0, 10 * c : 10 * c + 10] += 50
+    return Voices(decibel.half(), labels, owner)
+
+
+def faces(n: int = 9) -> Faces:
+    chance = torch.Generator().manual_seed(7)
+    labels = torch.arange(n) % 3
+    pixels = torch.randint(0, 60, (n, 3, 32, 32), generator=chance, dtype=torch.uint8)
+    for i, c in enumerate(labels.tolist()):
+        pixels[i, :, 10 * c : 10 * c + 10] += 190
+    return Faces(pixels, labels)
+
+
+def trainer(folder: Path, *, with_faces: bool = True, with_target: bool = False, **changes: object) -> Trainer:
+    return Trainer(
+        config(**changes),
+        CLASSES,
+        voices(12, 0),
+        voices(6, 1, windows=2),
+        faces() if with_faces else None,
+        folder,
+        target=voices(8, 3) if with_target else None,
+    )
+
+
+def train_in_processes(count: int, folder: Path, **changes: object) -> None:
+    """The same training in several processes; each may write below `folder`, in a folder by its rank."""
+    folder.mkdir()
+    spawn(_process, (count, folder, changes), count)  # type: ignore[no-untyped-call]
+
+
+def _process(rank: int, count: int, folder: Path, changes: dict[str, object]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder / 'meeting'}", rank=rank, world_size=count)
+    trainer(folder / str(rank), **changes).run()  # type: ignore[arg-type]
+    dist.destroy_process_group()

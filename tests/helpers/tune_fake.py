@@ -1,0 +1,110 @@
+"""A training that costs nothing, for tests of `tuning.search`; as a script, a process that tunes with it.
+
+Its UAR depends on the settings, so that each trial has one right value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fdan_edge.config import Config, load_config
+from fdan_edge.data.corpora import Source
+from fdan_edge.errors import TrainingError
+from fdan_edge.runs.run_folder import sole_writer
+from fdan_edge.training.history import Epoch
+from fdan_edge.training.run import Fitted
+from fdan_edge.training.trainer import OnEpoch
+
+EPOCHS = 3
+DIVERGES = 0.5  # alpha from which on the loss is nan
+
+
+def uar(config: Config, epoch: int = EPOCHS) -> float:
+    """What an epoch comes to: best at alpha 1e-3, a little worse in later folds."""
+    fold = sum(map(ord, "".join(config.val_speakers))) % 10 / 1000
+    return (0.8 - 0.1 * abs(math.log10(config.alpha) + 3) - fold) * epoch / config.epochs
+
+
+def read(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The lines of a file of JSON lines, or of none."""
+    path = folder / name
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def fake_fit(
+    config: Config,
+    speech: list[Source],
+    faces: list[Source],
+    folder: Path,
+    *,
+    resume: bool,
+    score: bool,
+    on_epoch: OnEpoch,
+) -> Fitted:
+    """Leave what `fit` leaves, and in calls.jsonl every epoch that was trained."""
+    assert not score
+    assert resume == (folder / "run.toml").exists()
+    with sole_writer(folder):
+        (folder / "run.toml").write_text(f"{speech} {faces}")
+        for name in ("last", "checkpoint"):
+            (folder / f"{name}.safetensors").touch()
+        for epoch in range(len(read(folder, "epochs.jsonl")) + 1, config.epochs + 1):
+            if config.alpha >= DIVERGES:
+                raise TrainingError(f"epoch {epoch}: the loss is nan")
+            made = Epoch(epoch, 1, 1, 1, 1, 0.5, uar(config, epoch), 0.5, 1 / epoch, 1e-3, 0.1)
+            with (folder / "epochs.jsonl").open("a") as file:
+                file.write(json.dumps(asdict(made)) + "\n")
+            with (folder / "calls.jsonl").open("a") as file:
+                file.write(f"{epoch}\n")
+            on_epoch(made)
+    metrics = {"val": {"uar": uar(config)}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return Fitted(folder, metrics)
+
+
+def main() -> None:
+    """OUT TREE TRIALS KILL: tune, slowly; killed in epoch 2 of fold 2 of trial KILL.
+
+    0: of none; then it begins when there are two of them, or one could be done before the other has started.
+    """
+    from fdan_edge.evaluation import plots
+    from fdan_edge.tuning import search
+    from fdan_edge.tuning.search import Search
+
+    out, tree, trials, kill = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+
+    def fit(*arguments: Any, on_epoch: OnEpoch, **named: Any) -> Fitted:
+        folder = arguments[3]
+
+        def slowly(epoch: Epoch) -> None:
+            if (folder.parent.name, folder.name, epoch.epoch) == (f"{kill:04}", "fold-2", 2):
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.02)
+            with (out / "who.txt").open("a") as file:
+                file.write(f"{os.getpid()} {folder.parent.name}\n")
+            on_epoch(epoch)
+
+        return fake_fit(*arguments, on_epoch=slowly, **named)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(search, "fit", fit)
+    patch.setattr(plots, "tuning", lambda *_: None)
+    (out.parent / f"here-{os.getpid()}").touch()
+    while not kill and len(list(out.parent.glob("here-*"))) < 3:  # the one that was killed was here too
+        time.sleep(0.01)
+    speech, faces = [Source("ravdess", tree)], [Source("synthetic", None)]
+    search.tune(load_config(None, [f"epochs={EPOCHS}"]), speech, faces, out, Search(("alpha=1e-5..0.1",), trials))
+
+
+if __name__ == "__main__":
+    main()

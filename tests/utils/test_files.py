@@ -1,0 +1,55 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from fdan_edge.utils import files
+
+
+def test_text_json_and_bytes(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "new" / "a.txt", "ä\n")
+    assert (tmp_path / "new" / "a.txt").read_bytes() == "ä\n".encode()
+    files.write_json(tmp_path / "a.json", {"name": "ä", "n": [1, 2]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"name": "ä", "n": [1, 2]}
+    files.write_bytes(tmp_path / "a.json", b"x")
+    assert (tmp_path / "a.json").read_bytes() == b"x"
+
+
+def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+
+    def fail() -> None:
+        with files.atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_temporary_name_keeps_the_suffix(tmp_path: Path) -> None:
+    """Some writers choose their format by it."""
+    with files.atomic_path(tmp_path / "picture.png") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".png"
+
+
+def test_mode_is_that_of_an_ordinary_file(tmp_path: Path) -> None:
+    (tmp_path / "ordinary").touch()
+    files.write_text(tmp_path / "atomic", "")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1])
+def test_sha256(tmp_path: Path, size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    (tmp_path / "a").write_bytes(data)
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
