@@ -1,0 +1,110 @@
+"""Check commands that are not run: verbs, options, settings, targets of the Makefile and scripts must exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+import typer.main
+from typer.core import TyperGroup
+
+from fdan_edge.cli.app import app
+from tests.docs.pages import ROOT
+
+_OPERATORS = {"|", "||", "&&", ";", "&"}
+
+
+def check(command: str) -> None:
+    """Check every program of a command line.
+
+    Raises:
+        AssertionError, typer.BadParameter and its kin: something in it does not exist; the text says what.
+    """
+    for words in programs(command):
+        _check_program(words)
+
+
+def programs(command: str) -> Iterator[list[str]]:
+    """The words of each program of a command line, without redirections and variables in front."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars="|&;<>")
+    lexer.commenters, lexer.whitespace_split = "#", True
+    words: list[str] = []
+    redirected = False
+    for word in [*lexer, ";"]:
+        if word in _OPERATORS:
+            if words:
+                yield words
+            words = []
+        elif set(word) <= set("<>"):
+            redirected = True
+        elif redirected:
+            redirected = False
+        elif words or not re.fullmatch(r"[A-Z_]+=.*", word):
+            words.append(word)
+
+
+def _check_program(words: Sequence[str]) -> None:
+    if words[0] == "sudo":
+        return _check_program(words[1:])
+    if words[0].rpartition("/")[2] == "fdan-edge":
+        parse(words[1:])
+    elif "fdan_edge" in words and words[words.index("fdan_edge") - 1] == "-m":
+        parse(words[words.index("fdan_edge") + 1 :])
+    elif words[0] == "make":
+        _check_make(words[1:])
+    elif words[0].rpartition("/")[2].startswith("python") and len(words) > 1:
+        _check_script(words[1])
+    elif "pip" in words[:3]:
+        _check_extras(words)
+    return None
+
+
+def parse(words: Sequence[str]) -> None:
+    """Parse the arguments of fdan-edge without running anything.
+
+    Raises:
+        typer's usage errors: the verb or an option does not exist, or a value is of another kind.
+        ConfigError: a setting does not exist.
+    """
+    command, name, rest = typer.main.get_command(app), "fdan-edge", list(words)
+    while True:
+        try:
+            context = command.make_context(name, rest)
+        except typer.Exit:  # --version, --help
+            return
+        if not isinstance(command, TyperGroup):
+            break
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])  # type: ignore[assignment]
+        assert command is not None
+    _check_settings(context.params)
+
+
+def _check_settings(parameters: dict[str, object]) -> None:
+    from fdan_edge.config import load_config
+
+    settings = parameters.get("set_") or parameters.get("settings") or []
+    assert isinstance(settings, (list, tuple))
+    load_config(None, [str(setting) for setting in settings])
+
+
+def _check_make(words: Sequence[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for word in words:
+        if not word.startswith("-") and "=" not in word:
+            assert re.search(rf"^{re.escape(word)}:", makefile, re.MULTILINE), f"the Makefile has no target {word}"
+
+
+def _check_script(script: str) -> None:
+    if script.startswith("benchmarks/"):
+        assert (ROOT / script).is_file(), f"there is no {script}"
+
+
+def _check_extras(words: Sequence[str]) -> None:
+    from importlib.metadata import metadata
+
+    known = metadata("fdan-edge").get_all("Provides-Extra") or []
+    for word in words:
+        if match := re.search(r"(?:fdan[-_]edge\S*|\.)\[([\w,-]+)\]", word):
+            for extra in match[1].split(","):
+                assert extra in known, f"there is no extra {extra}"

@@ -1,0 +1,152 @@
+"""Run the commands and Python blocks of a page in a temporary folder, in this process where that is possible."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fdan_edge import cli
+from tests.docs.corpora import Corpora, write_voice
+from tests.docs.pages import Block
+from tests.docs.parsing import programs
+
+#: Programs that a page may run. Others need a comment that says why they are not run.
+ALLOWED = ("fdan-edge", "python", "cat", "cp", "head", "ls", "mkdir", "mv", "rm", "tail")
+
+#: Settings that every training of a page gets, whatever it says: they make it short.
+_SHORT = {
+    "epochs": "1",
+    "batch_size": "8",
+    "face_batch_size": "6",
+    "face_size": "32",
+    "window_seconds": "1.0",
+    "window_hop_seconds": "0.5",
+}
+#: Settings that a training gets where the page does not set them.
+_SMALL = {"feature_size": "16", "speed_perturbation": "0"}
+_SMALL_IMAGES = {"backbone": "mobilenet_v2", "weights": "none", "n_mels": "32", "hop": "512"}
+_TRAINS = ("train", "crossval", "tune", "reproduce")
+_AUDIO = (".wav", ".flac", ".mp3", ".ogg")
+_WRITES = ("--out", "--triton", "--pictures", "--rttm", "--csv", "--audacity", "--markdown")
+
+
+@dataclass
+class Sandbox:
+    """What the blocks of one page share."""
+
+    folder: Path  # the current folder
+    corpora: Corpora
+    models: Callable[[str], Path]  # `run` or `bundle` to a folder that is copied where a page has none yet
+    namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
+
+    def run(self, block: Block) -> None:
+        """Run a block, or write the file that it shows.
+
+        Raises:
+            AssertionError: a command fails, or is of a program that pages may not run.
+        """
+        if block.title:
+            path = self.folder / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self.corpora.translate(block.text) + "\n", encoding="utf-8")
+        elif block.language == "python":
+            text = self.corpora.translate(block.text)
+            self._provide([word.strip("\"'") for word in text.replace("(", " ").replace(")", " ").split()])
+            exec(compile(text, block.where, "exec"), self.namespace)
+        elif block.language == "console":
+            for command in block.commands:
+                self.command(command, block.where)
+
+    def command(self, command: str, where: str) -> None:
+        """Run one command line; it must end with exit code 0."""
+        command = self.corpora.translate(command)
+        parts = list(programs(command))
+        for words in parts:
+            assert words[0] in ALLOWED, f"{where}: {words[0]}: not run here; say why: <!-- not run: reason -->"
+            self._provide(words[1:])
+        if len(parts) > 1 or ">" in command or "<" in command:
+            code = self._shell(command)
+        elif parts[0][0] == "fdan-edge":
+            code = self._fdan_edge(parts[0][1:])
+        else:
+            code = self._shell(command)
+        assert code == 0, f"{where}: exit code {code} of: {command}"
+
+    def _fdan_edge(self, words: list[str]) -> int:
+        if words[0] == "serve":
+            return _serve(words)
+        try:
+            cli.main(self._short(words))
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    def _short(self, words: list[str]) -> list[str]:
+        """The words with settings that make a training short."""
+        if words[0] not in _TRAINS or "--resume" in words:
+            return words
+        told = " ".join(words)
+        for word in words:
+            if word.endswith(".toml"):
+                told += (self.folder / word).read_text(encoding="utf-8").replace(" = ", "=")
+        small = _SMALL if "whisper_tiny" in told else {**_SMALL, **_SMALL_IMAGES}
+        if "--backbone" in words:
+            small = {name: value for name, value in small.items() if name != "backbone"}
+        settings = {**{name: value for name, value in small.items() if f"{name}=" not in told}, **_SHORT}
+        more = ["--folds", "1", "--trials", "1"] if words[0] == "tune" else []
+        return [*words, *more, *(part for item in settings.items() for part in ("--set", "=".join(item)))]
+
+    def _shell(self, command: str) -> int:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path}
+        return subprocess.run(["bash", "-o", "pipefail", "-c", command], env=environment, check=False).returncode
+
+    def _provide(self, words: list[str]) -> None:
+        """Make the recordings, runs and bundles that are named and not there."""
+        for before, word in zip(["", *words], words, strict=False):
+            path = self.folder / word
+            if before in _WRITES or word.startswith("-") or not word or path.exists():
+                continue
+            if path.suffix in _AUDIO:
+                write_voice(path, "happy")
+            elif word.rstrip("/").endswith("recordings"):
+                for index, emotion in enumerate(("happy", "sad")):
+                    write_voice(path / f"{index}.wav", emotion)
+            elif word.startswith("runs/") and path.parent == self.folder / "runs":
+                shutil.copytree(self.models("run"), path)
+            elif word == "bundle" or word.startswith("bundles/"):
+                shutil.copytree(self.models("bundle"), path)
+
+
+def _serve(words: list[str]) -> int:
+    """Start the server in a process of its own, wait until it answers, and stop it as Ctrl-C does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "fdan_edge", *words, "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < end:
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5),
+            ):
+                process.send_signal(signal.SIGINT)
+                return process.wait(60)
+            time.sleep(0.1)
+        return process.poll() or 1
+    finally:
+        process.kill()
+        process.wait()

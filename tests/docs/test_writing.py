@@ -1,0 +1,65 @@
+"""Check the form of the documents: lines, links, navigation, and that the references are complete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+import fdan_edge
+from fdan_edge.cli.app import app
+from tests.docs.pages import DOCS, PAGES, RESULTS, ROOT, links, prose
+
+WIDEST, WIDEST_TABLE = 120, 200  # characters
+LONGEST_README = 150  # lines
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_are_short(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    tables = {number for number, line in prose(page) if line.startswith("|")}
+    long = [n for n, line in enumerate(lines, 1) if len(line) > (WIDEST_TABLE if n in tables else WIDEST)]
+    assert not long, f"{page.relative_to(ROOT)}: lines {long} are too long"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= LONGEST_README
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, RESULTS, ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_relative_links_resolve(page: Path) -> None:
+    """In a checkout too, where the pages are read without MkDocs. `make docs` checks the anchors."""
+    for number, target in links(page):
+        path = target.partition("#")[0]
+        if path and not re.match(r"[a-z]+:", path):
+            assert (page.parent / path).exists(), f"{page.relative_to(ROOT)}:{number}: {target} does not exist"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    assert sorted(re.findall(r"[\w/-]+\.md", navigation)) == sorted(
+        str(page.relative_to(DOCS)) for page in PAGES if page.is_relative_to(DOCS)
+    )
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^::: fdan_edge\.(\w+)", text, re.MULTILINE))
+    assert documented | {"__version__"} >= set(fdan_edge.__all__), "docs/api.md lacks names"
+
+
+def test_the_command_line_page_has_every_verb() -> None:
+    text = (DOCS / "cli.md").read_text(encoding="utf-8")
+    missing = [verb for verb in _verbs(typer.main.get_command(app)) if f"fdan-edge {verb}" not in text]
+    assert not missing, f"docs/cli.md lacks {missing}"
+
+
+def _verbs(command: Any, before: str = "") -> Iterator[str]:
+    for name, verb in getattr(command, "commands", {}).items():
+        yield from _verbs(verb, f"{before}{name} ") if hasattr(verb, "commands") else [before + name]
