@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,18 @@ import torch
 
 from fdan_edge.config import config_from_dict
 from fdan_edge.data.corpora import Item, Source, parse_source, read
-from fdan_edge.data.labels import canonical
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.labels import training_class
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.evaluation.evaluate import evaluate
 from fdan_edge.features import extract
 from fdan_edge.runs.run_folder import load_run, load_split
 from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.training.trainer import spread
+from fdan_edge.utils import messages
 from fdan_edge.utils.files import write_json, write_text
 from fdan_edge.utils.machine import machine
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger("fdan_edge.benchmarks")
 
 BANK_PER_CLASS = 32
 
@@ -48,10 +51,10 @@ def one_run(folder: Path) -> dict[str, Any] | None:
     """Both paths of a finished run; None where there is no cross-attention, so only one path."""
     config, info = load_run(folder)
     if not info.faces or not config.attention_layers:
-        say(f"{folder}: without faces or cross-attention there is one path only: left out")
+        log.warning(f"{folder}: without faces or cross-attention there is one path only: left out")
         return None
     speech, faces = ([parse_source(word) for word in words] for words in (info.speech, info.faces))
-    say(str(folder))
+    log.info(str(folder))
     metrics = json.loads((folder / "metrics.json").read_text())
     return {
         "run": folder.name,
@@ -70,7 +73,7 @@ def acoustic_paths(folder: Path, speech: list[Source], visual: list[Source]) -> 
     cached = folder / "acoustic_paths.json"
     if cached.exists():
         return dict(json.loads(cached.read_text()))
-    items = read_speech(speech, calm_as_neutral=True)
+    items = read_labelled_speech(speech, calm_as_neutral=True)
     parts = {name: set(keys) for name, keys in load_split(folder).items()}
     with TorchRunner(folder) as runner:
         paths = {"skip": _uar(runner, items, parts)}
@@ -96,7 +99,7 @@ def _use_bank(runner: TorchRunner, train: list[Item], visual: list[Source]) -> N
     numbers = [classes.index(item.emotion) for item in voices]
     made = extract.training_voices(voices, numbers, config, "the bank")
     items = [item for source in visual for item in read(source, "faces")]
-    face_labels = [classes.index(canonical(item.emotion, calm_as_neutral=True)) for item in items]
+    face_labels = [classes.index(training_class(item.emotion, calm_as_neutral=True)) for item in items]
     chosen = spread(torch.tensor(face_labels), BANK_PER_CLASS, len(classes)).tolist()
     faces = extract.load_faces([items[i] for i in chosen], [face_labels[i] for i in chosen], config)
     shape = (len(model.layers), len(chosen), config.feature_size)
@@ -116,4 +119,5 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with messages.shown():
+        main()

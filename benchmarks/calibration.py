@@ -8,6 +8,7 @@ Writes benchmarks/results/calibration.json and calibration.md. Works on runs of 
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ import torch
 
 from fdan_edge.audio import decode
 from fdan_edge.data.corpora import Item, Source, parse_source
-from fdan_edge.data.speech import choose_part, read_speech
+from fdan_edge.data.speech import choose_part, read_labelled_speech
 from fdan_edge.evaluation.calibration import Array, Indices, fit_temperature, measure, soften
 from fdan_edge.evaluation.confidence_intervals import intervals
 from fdan_edge.evaluation.metrics import score
 from fdan_edge.runs.run_folder import load_split
 from fdan_edge.runs.torch_runner import TorchRunner
+from fdan_edge.utils import messages
 from fdan_edge.utils.files import write_json, write_text
-from fdan_edge.utils.progress import say, track
+from fdan_edge.utils.progress import track
+
+log = logging.getLogger("fdan_edge.benchmarks")
 
 
 def main() -> None:
@@ -41,9 +45,9 @@ def main() -> None:
 
 def one_run(folder: Path, speech: list[Source]) -> dict[str, Any]:
     """Scores with intervals, and ECE and NLL on test at temperature 1 and at the fitted one."""
-    say(str(folder))
+    log.info(str(folder))
     runner = TorchRunner(folder)
-    items = read_speech(speech, calm_as_neutral=runner.config.calm_as_neutral)
+    items = read_labelled_speech(speech, calm_as_neutral=runner.config.calm_as_neutral)
     split, labels = load_split(folder), list(runner.spec.labels)
     val, test = (choose_part(items, split, part)[0] for part in ("val", "test"))
     fitted = fit_temperature(*logits(runner, val))
@@ -88,4 +92,5 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with messages.shown():
+        main()

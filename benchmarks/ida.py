@@ -34,6 +34,7 @@ from torch.nn import functional
 from fdan_edge.models.ops.lmmd import lmmd
 from fdan_edge.training.domain_alignment import coral, ida, mmd
 from fdan_edge.training.sparse_coding import duality_gap, sparse_codes
+from fdan_edge.utils import messages
 from fdan_edge.utils.files import write_json
 from fdan_edge.utils.machine import machine
 
@@ -276,4 +277,5 @@ def rounded(value: float) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with messages.shown():
+        main()

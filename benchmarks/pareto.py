@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -34,9 +35,11 @@ from fdan_edge.runs.run_folder import load_model, load_run
 from fdan_edge.runtime import bundle
 from fdan_edge.runtime.deploy_targets import TARGETS, find_target
 from fdan_edge.runtime.opening import Variant, variants
+from fdan_edge.utils import messages
 from fdan_edge.utils.files import sha256, write_json, write_text
 from fdan_edge.utils.machine import machine
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger("fdan_edge.benchmarks")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def current(one: Wanted) -> bool:
 
 def export(one: Wanted, target: str) -> None:
     """Make the bundle, or note why it was refused."""
-    say(f"exporting {one.folder.name}")
+    log.info(f"exporting {one.folder.name}")
     # Forced: whether int8 is faster is what the table says.
     options = ["--target", target, "--precision", one.precision, "--out", str(one.folder), "--force"]
     command = [sys.executable, "-m", "fdan_edge", "export", str(one.run), *options]
@@ -127,7 +130,7 @@ def export(one: Wanted, target: str) -> None:
     if not last.startswith("error: "):  # not a refusal: something is broken
         raise SystemExit(done.stderr)
     write_text(one.refusal, f"{one.run.resolve().name} in {one.precision}: {last.removeprefix('error: ')}\n")
-    say(last)
+    log.info(last)
 
 
 def score(one: Wanted) -> Evaluation:
@@ -256,4 +259,5 @@ def markdown(rows: list[Row], differences: list[dict[str, Any]], refused: list[s
 
 
 if __name__ == "__main__":
-    main()
+    with messages.shown():
+        main()

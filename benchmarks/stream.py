@@ -31,6 +31,7 @@ from fdan_edge.evaluation.metrics import score
 from fdan_edge.runtime.opening import open_runner, open_stream_runner
 from fdan_edge.streaming import Settings, Stream
 from fdan_edge.streaming.events import UNKNOWN, Result, to_dict
+from fdan_edge.utils import messages
 from fdan_edge.utils.files import write_json
 from fdan_edge.utils.machine import machine
 from fdan_edge.utils.progress import bar
@@ -90,12 +91,12 @@ def main() -> None:
 def _items(options: argparse.Namespace, labels: tuple[str, ...]) -> tuple[list[Item], str]:
     """Recordings to play, and what they are."""
     from fdan_edge.data.corpora import parse_source
-    from fdan_edge.data.speech import choose_part, read_speech
+    from fdan_edge.data.speech import choose_part, read_labelled_speech
     from fdan_edge.evaluation.score_model import run_folder
     from fdan_edge.runs.run_folder import load_split
 
     source = parse_source(options.speech)
-    items = read_speech([source], calm_as_neutral="calm" not in labels, boredom="boredom" in labels)
+    items = read_labelled_speech([source], calm_as_neutral="calm" not in labels, boredom="boredom" in labels)
     items = [item for item in items if item.emotion in labels]
     folder = run_folder(options.bundle, options.run)
     return choose_part(items, load_split(folder), "test") if folder else (items, "all given speech, heard or not")
@@ -269,4 +270,5 @@ def show(made: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with messages.shown():
+        main()

@@ -35,6 +35,7 @@ import training_runs as runs
 from sources import absolute_source
 from training_steps import WAYS, Measure
 
+from fdan_edge.utils import messages
 from fdan_edge.utils.files import write_json
 from fdan_edge.utils.machine import busy, machine
 
@@ -237,4 +238,5 @@ def _steps_table(backbone: str, made: dict[str, Any], batch: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    with messages.shown():
+        main()

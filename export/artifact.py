@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ from fdan_edge.runtime.deploy_targets import S8S8, TARGETS
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.opening import OnnxRunner, Probabilities
 from fdan_edge.utils.files import sha256
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 _RANGED = 32  # windows whose values halves must hold
 #: On the CPU, where it runs everywhere: a GPU's TF32 would be compared instead of the file.
@@ -125,7 +127,7 @@ class Maker:
         with OnnxRunner(file, _CPU) as runner:
             given = held.probabilities(runner)
         check = compare(held, given, plan.precision)
-        say(f"{plan.file}, {plan.precision}: {check.line()}")
+        log.info(f"{plan.file}, {plan.precision}: {check.line()}")
         if not check.passed:
             layers = "; ".join(map(str, blame(self.order.graph, model, held.windows)))
             raise ExportError(
@@ -140,13 +142,13 @@ class Maker:
             return None, None
         made = write_stream_graph(file, self.order.reference.path.frontend, self.order.spec.window)
         report = check_stream(self.order.material.held_out, made, given, plan.precision, _CPU)
-        say(f"{made.name}: {report['clips']} real clips: largest difference {report['max_difference']:.1e}")
+        log.info(f"{made.name}: {report['clips']} real clips: largest difference {report['max_difference']:.1e}")
         return made.name, report
 
     def _speed(self, file: Path, plan: Plan) -> Speed | None:
         """Against the next higher precision on the CPU, the only target that is at hand everywhere."""
         if plan.precision == "int8" and TARGETS["cpu"] not in plan.targets:
-            say(f"{plan.file}, int8: whether it is faster is for `fdan-edge bench` on the device to say")
+            log.info(f"{plan.file}, int8: whether it is faster is for `fdan-edge bench` on the device to say")
         if plan.precision != "int8" or TARGETS["cpu"] not in plan.targets:
             return None
         with tempfile.TemporaryDirectory() as folder:
@@ -154,7 +156,7 @@ class Maker:
             lower(self.order.graph, other, TARGETS["cpu"], "fp32")
             with OnnxRunner(file, _CPU) as runner, OnnxRunner(other, _CPU) as next_:
                 speed = compare_speed(runner, next_, "fp32")
-        say(f"{plan.file}, {plan.precision}: {speed.line()}")
+        log.info(f"{plan.file}, {plan.precision}: {speed.line()}")
         if speed.ratio >= 1 and not self.order.force:
             raise ExportError(
                 f"{plan.file} (int8) is not faster: {speed.line()}; --force keeps it, --precision fp32 is better"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from fdan_edge.errors import CheckpointError
 from fdan_edge.runs.run_folder import RunInfo, load_run
 from fdan_edge.training.distillation import load_teacher
 from fdan_edge.training.run import fit
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 #: Settings that a student has from its teacher: what is heard, what is held out and what it is scored on. How it
 #: is trained is its own: a large encoder's few epochs and slow steps would leave a small network untrained.
@@ -55,9 +57,9 @@ def distil(
     if begun:
         _check_same(folder, wanted, run)
     if begun and _finished(folder, wanted.epochs):
-        say(f"{folder}: the student is trained already")
+        log.info(f"{folder}: the student is trained already")
         return folder
-    say(f"training the student {backbone} of {run}, in {folder}")
+    log.info(f"training the student {backbone} of {run}, in {folder}")
     own, target = ([parse_source(text) for text in texts] for texts in (info.speech, info.target))
     speech = list(sources) or own
     fit(wanted, speech, [], folder, target=target, resume=begun)

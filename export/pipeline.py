@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,8 @@ from fdan_edge.runtime.deploy_targets import Target
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.tensorrt.engines import build_for, find_tensorrt
 from fdan_edge.utils.files import sha256
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _engines_wanted(plans: list[Plan], required: str) -> list[tuple[Plan, Target
         except MissingDependencyError as error:
             if required == "rtx":
                 raise
-            say(f"no engines for RTX cards: {error}")
+            log.warning(f"no engines for RTX cards: {error}")
             return [(one, target) for one, target in wanted if target.engine != "rtx"]
     return wanted
 
@@ -103,7 +105,7 @@ def _build(folder: Path, one: Plan, target: Target, required: str) -> list[dict[
     """The engines of a file for a target that can be built here, as entries of bundle.json."""
     built, notes = build_for(target, folder / one.file, one.precision)
     for note in notes:
-        say(f"{one.file}, target {target.name}: {note}")
+        log.info(f"{one.file}, target {target.name}: {note}")
     if required == target.name and not built:
         raise ExportError(f"{one.file}, target {target.name}: {notes[0]}")
     return [engine.listed(one.file, target.name).to_dict() for engine in built]

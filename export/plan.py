@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,8 @@ from fdan_edge.errors import ConfigError, choose
 from fdan_edge.runtime.bundle import MODEL
 from fdan_edge.runtime.deploy_targets import PRECISIONS, TARGETS, Target, check_precision, find_target
 from fdan_edge.runtime.tensorrt.engines import find_tensorrt
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def _precisions(target: Target, wanted: Sequence[str], *, alone: bool) -> list[s
         return [target.precisions[0]]
     fitting = [precision for precision in dict.fromkeys(wanted) if precision in target.precisions]
     if not fitting and not alone:
-        say(f"left out: target {target.name}, which runs {' and '.join(target.precisions)} only")
+        log.warning(f"left out: target {target.name}, which runs {' and '.join(target.precisions)} only")
     return fitting
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,8 @@ from fdan_edge.export.int8 import FORMATS, WEIGHT_BITS, plan, quantize
 from fdan_edge.export.onnx_graph import check_graph
 from fdan_edge.runtime.deploy_targets import Target, check_precision
 from fdan_edge.utils.files import write_bytes
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 #: Windows to compare calibrations on: every method runs over them.
 COMPARED = 24
@@ -120,7 +122,7 @@ def _lower_to_int8(model: onnx.ModelProto, file: Path, target: Target, clips: Cl
         if len(kept) >= len(order) - 1 or attempt == _ROUNDS:
             break
         kept = tuple(order[: 2**attempt])
-        say(f"int8 loses {loss:.1f} points of UAR on clips {clips.source}; kept higher: {', '.join(kept)}")
+        log.warning(f"int8 loses {loss:.1f} points of UAR on clips {clips.source}; kept higher: {', '.join(kept)}")
     file.unlink(missing_ok=True)
     worst = "; ".join(map(str, sensitivity.blame(model, made, clips.validation)))
     raise ExportError(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from fdan_edge.utils import messages
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TINY = (
@@ -56,6 +59,14 @@ def feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FDAN_EDGE_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def messages_on_stderr() -> Iterator[None]:
+    """Messages are printed as the command line prints them, so that tests read them there; caplog has them too."""
+    with messages.shown():
+        logging.getLogger(messages.ROOT).propagate = True
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import time
 from typing import NoReturn
 
 from fdan_edge.errors import FdanEdgeError, is_out_of_memory, one_line, printable
+from fdan_edge.utils import messages
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -25,7 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         from fdan_edge.cli.app import app
 
-        app(arguments, prog_name="fdan-edge")
+        with messages.shown():
+            app(arguments, prog_name="fdan-edge")
     except FdanEdgeError as error:
         _fail(str(error))
     except (OSError, MemoryError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from contextlib import ExitStack
@@ -17,7 +18,8 @@ from fdan_edge.profiling.roofline import Card, Estimate, calibrate, costs, estim
 from fdan_edge.runtime.deploy_targets import PRECISIONS
 from fdan_edge.runtime.opening import RUNTIMES, Variant
 from fdan_edge.utils.machine import busy, machine
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 _MAX_BATCH = 1024
 
@@ -50,7 +52,7 @@ def measure(wanted: Wanted, plan: Plan, cards: list[Card]) -> Report:
         contenders = [(v, stack.enter_context(v.open(plan.threads))) for v in variants]
         counted = {str(path): costs(path) for path in estimated}  # what it cannot read fails before the timing
         if warning:
-            say(warning)
+            log.warning(warning)
         timed = bench(contenders, plan)
     report = Report([one.row for one in timed], here)
     if wanted.vs:

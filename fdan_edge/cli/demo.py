@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import time
@@ -22,7 +23,8 @@ from fdan_edge.runs.run_folder import load_run
 from fdan_edge.runtime.opening import open_runner
 from fdan_edge.runtime.recognition import Recognition, recognise
 from fdan_edge.training.run import Fitted, fit
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 #: Small enough for minutes on two cores.
 DEMO = Config(
@@ -36,13 +38,13 @@ def run_demo(folder: Path) -> None:
     run, bundle = folder / "run", folder / "bundle"
     _remove_earlier(run)
     synthetic = [Source("synthetic", None)]
-    say("1/4  training FDAN on synthetic voices and faces")
+    log.info("1/4  training FDAN on synthetic voices and faces")
     fitted = fit(_with_weights(DEMO), synthetic, synthetic, run)
-    say("2/4  exporting the acoustic path, and checking it against PyTorch")
+    log.info("2/4  exporting the acoustic path, and checking it against PyTorch")
     made = export(run, bundle, targets=["cpu", *_installed_target()], precisions=["fp32"])
-    say("3/4  naming the emotion in voices of speakers that were held out")
+    log.info("3/4  naming the emotion in voices of speakers that were held out")
     heard = _recognise(bundle)
-    say("4/4  timing it")
+    log.info("4/4  timing it")
     onnx, eager = chosen(str(bundle), ["onnxruntime-cpu"])[0], chosen(str(run))[0]
     with onnx.open() as first, eager.open() as second:
         rows = [timed.row for timed in bench([(onnx, first), (eager, second)], Plan(runs=30, starts=1))]
@@ -65,7 +67,7 @@ def _with_weights(config: Config) -> Config:
     try:
         load_weights(config.backbone, config.weights)
     except ConfigError as error:
-        say(f"starting from random weights: {error}")
+        log.warning(f"starting from random weights: {error}")
         return replace(config, weights="none", epochs=2 * config.epochs)
     return config
 
@@ -74,7 +76,7 @@ def _installed_target() -> list[str]:
     try:
         return [installed_target().name]
     except MissingDependencyError as error:
-        say(f"no engine: {error}")
+        log.warning(f"no engine: {error}")
         return []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from fdan_edge.experiments import cross_corpus, cross_corpus_report, paper_repor
 from fdan_edge.experiments.cross_corpus import Line, TaskRequest
 from fdan_edge.experiments.paper_tables import CROSS_CORPUS, TABLES, Outcomes, Request, carry_out, plan
 from fdan_edge.utils.files import write_json, write_text
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -143,10 +145,10 @@ class _Table:
         try:
             outcomes = train()
         except KeyboardInterrupt:
-            say(f"{self._stem}.md holds what there is; the same command goes on")
+            log.info(f"{self._stem}.md holds what there is; the same command goes on")
             raise
         typer.echo(json.dumps(self._values, indent=2) if self._output.as_json else self._text)
-        say(f"written: {self._stem}.md and .json")
+        log.info(f"written: {self._stem}.md and .json")
         return outcomes
 
 

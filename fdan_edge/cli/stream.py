@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import signal
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from fdan_edge.streaming.live import Handle
     from fdan_edge.streaming.session import Stream
     from fdan_edge.streaming.sources import Source
+
+log = logging.getLogger(__name__)
 
 _WAYS = "a sound file, - for PCM on standard input (arecord ... | fdan-edge stream BUNDLE -), or --mic"
 
@@ -238,9 +241,8 @@ def _stops() -> Iterator[threading.Event]:
 def _say_end(end: End, summary: Summary, as_json: bool) -> None:
     """What was heard, after the view is gone; what broke, on standard error."""
     from fdan_edge.cli.render import tables
-    from fdan_edge.utils.progress import say
 
     if not as_json:
-        tables.out.print(str(summary), markup=False) if tables.out.is_terminal else say(str(summary))
+        tables.out.print(str(summary), markup=False) if tables.out.is_terminal else log.info(str(summary))
     if end.broken:
         tables.errors.print(f"error: {printable(end.reason)}", markup=False)

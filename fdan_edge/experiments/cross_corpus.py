@@ -9,6 +9,7 @@ seed, and the one whose model tells most about the target is trained with the ot
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +19,7 @@ from typing import Any
 
 from fdan_edge.config import Config, load_config
 from fdan_edge.data.corpora import Source
-from fdan_edge.data.corpora.registry import check_place
+from fdan_edge.data.corpora import check_path
 from fdan_edge.errors import ConfigError, choose
 from fdan_edge.experiments import paper_scores, paper_tables
 from fdan_edge.experiments.paper_tables import (
@@ -31,7 +32,8 @@ from fdan_edge.experiments.paper_tables import (
     check_settings,
     run_row,
 )
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 #: Settings that have an option of their own, because rows differ in them.
 _OPTIONS = {
@@ -239,7 +241,7 @@ def plan(request: TaskRequest) -> list[Line]:
     if "unlabelled" in request.corpora:
         raise ConfigError(f"{CROSS_CORPUS} scores every corpus, for which it needs labels; given: {given}")
     for source in (*request.speech, *request.faces):
-        check_place(source)
+        check_path(source)
     lines = [_line(request, task, name) for task in request.tasks for name in row_names(request)]
     for line in lines:
         for trial in line.trials:
@@ -279,7 +281,7 @@ def carry_out(lines: list[Line], after: Callable[[list[Line]], None]) -> list[Li
     """
     known = {t.run.folder: run_row(t.run) for line in lines for t in line.trials if t.run.finished}
     if known:
-        say(f"{len(known)} runs are finished already")
+        log.info(f"{len(known)} runs are finished already")
 
     def keep(runs: list[Run], outcomes: Outcomes) -> None:
         known.update({run.folder: outcome for run, outcome in zip(runs, outcomes, strict=True) if outcome})

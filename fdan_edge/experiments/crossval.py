@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import statistics
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any
 from fdan_edge.config import DECISIVE, Config
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.data.protocols import FOLDED, PARTS, fold_count
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.data.splits import split
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, one_line
 from fdan_edge.evaluation import plots
@@ -21,7 +22,8 @@ from fdan_edge.evaluation.predictions import FILE, Predictions, load_predictions
 from fdan_edge.runs.run_folder import load_run, load_split
 from fdan_edge.training.run import absolute, fit
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 RESULT = "crossval.json"
 
@@ -115,7 +117,7 @@ def crossval(config: Config, speech: list[Source], faces: list[Source], folder: 
         raise CheckpointError(
             f"{folder}: holds one training, which has files of the same names; name another --out"
         )
-    items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    items = read_labelled_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     numbers = range(1, fold_count(items, config) + 1)
     runs = {folder / f"fold-{number}": _of_fold(config, number) for number in numbers}
     for run, wanted in runs.items():
@@ -134,11 +136,11 @@ def _of_fold(config: Config, number: int) -> Config:
 def _fold(folder: Path, config: Config, speech: list[Source], faces: list[Source]) -> Fold:
     """A fold, trained where it is not yet."""
     if not _finished(folder, config):
-        say(f"fold {config.fold}, in {folder}")
+        log.info(f"fold {config.fold}, in {folder}")
         try:
             fit(config, speech, faces, folder, resume=(folder / "run.toml").exists())
         except KeyboardInterrupt:
-            say("finished folds are kept; the same crossval command goes on from here")
+            log.info("finished folds are kept; the same crossval command goes on from here")
             raise
     try:
         metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))

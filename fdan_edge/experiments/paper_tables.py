@@ -7,6 +7,7 @@ its name, so a row that is in two tables is trained once.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ import torch
 
 from fdan_edge.config import DECISIVE, Config, load_config
 from fdan_edge.data.corpora import Source
-from fdan_edge.data.corpora.registry import check_place
+from fdan_edge.data.corpora import check_path
 from fdan_edge.data.protocols import FOLDED
 from fdan_edge.errors import (
     CheckpointError,
@@ -35,7 +36,8 @@ from fdan_edge.runs.run_folder import RunInfo, load_run
 from fdan_edge.training.run import absolute, fit
 from fdan_edge.utils.files import write_json
 from fdan_edge.utils.machine import machine
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 #: What the paper says of its training (section 3.2); alpha and decay are the first of the values that it tried.
 PAPER_RECIPE = (
@@ -197,7 +199,7 @@ def plan(request: Request) -> list[Run]:
         given = ", ".join(map(str, request.faces)) or "none"
         raise ConfigError(f"table3 is FDAN with faces of two corpora; given: {given}; repeat --faces corpus:path")
     for source in (*request.speech, *request.faces):
-        check_place(source)
+        check_path(source)
     runs = [
         _run(request, name, protocol, seed)
         for seed in request.seeds
@@ -271,10 +273,10 @@ def carry_out(runs: list[Run], after: Callable[[Outcomes], None]) -> Outcomes:
     after(outcomes)
     done = sum(outcome is not None for outcome in outcomes)
     if done:
-        say(f"{done} of {len(runs)} runs are finished already")
+        log.info(f"{done} of {len(runs)} runs are finished already")
     for index, run in enumerate(runs):
         if outcomes[index] is None:
-            say(f"run {index + 1} of {len(runs)}: {run.folder.name}{_time_left(outcomes)}")
+            log.info(f"run {index + 1} of {len(runs)}: {run.folder.name}{_time_left(outcomes)}")
             outcomes[index] = run_row(run)
             after(outcomes)
     return outcomes
@@ -289,7 +291,7 @@ def run_row(run: Run) -> Outcome:
     except (FdanEdgeError, torch.OutOfMemoryError) as error:
         if run.finished and isinstance(error, TrainingError):  # it diverged, and an earlier epoch was scored
             return run_row(run)
-        say(f"{run.folder.name}: {one_line(error, 400)}")
+        log.warning(f"{run.folder.name}: {one_line(error, 400)}")
         return Outcome(problem=one_line(error, 400))
 
 

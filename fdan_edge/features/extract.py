@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from fdan_edge.models.backbones.registry import Encoder, scaled
 from fdan_edge.models.fdan import build_frontend
 from fdan_edge.models.layers.frozen import Frozen
 from fdan_edge.models.log_mel import LogMel
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 _VERSION = 1  # of this module's features, and of what they are made with: raise it when they change
 _SOUND = ("sample_rate", "n_fft", "hop", "n_mels", "window", "trim_db", "level", "channel")
@@ -152,7 +154,7 @@ def load_faces(items: list[Item], labels: list[int], config: Config) -> Faces:
     searched = [o for item, o in zip(items, outcomes, strict=True) if isinstance(o, Part) and _is_searched(item)]
     if missed := sum(part.missed for part in searched):
         frames = missed + sum(part.count for part in searched)
-        say(f"no face in {missed} of {frames} frames: skipped")
+        log.warning(f"no face in {missed} of {frames} frames: skipped")
     if not any(part.count for part in parts):
         raise DataError(f"no usable face among {len(items)} files")
     return Faces(joined(parts), torch.tensor(kept)[_owner(parts)])
@@ -300,6 +302,6 @@ def _owner(parts: list[Part]) -> Tensor:
 
 def _report(broken: list[str], most: int = 10) -> None:
     for line in broken[:most]:
-        say(f"left out: {line}")
+        log.warning(f"left out: {line}")
     if len(broken) > most:
-        say(f"left out: {len(broken) - most} more broken files")
+        log.warning(f"left out: {len(broken) - most} more broken files")

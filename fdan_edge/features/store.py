@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -32,7 +33,8 @@ from fdan_edge.features.mmap_rows import Part
 from fdan_edge.features.parallel import in_parallel
 from fdan_edge.utils.file_hashes import Contents
 from fdan_edge.utils.files import feature_folder
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 #: What a shard holds at most, unless one item is larger: a killed run loses less than this, and it is all
 #: that a build holds in memory.
@@ -77,7 +79,7 @@ class Store:
             except Exception as error:  # whatever a damaged file may raise
                 if isinstance(error, (OSError, MemoryError)) and not isinstance(error, FileNotFoundError):
                     continue  # not ours to repair, or whole: too many files are open, a server does not answer
-                say(f"{shard}: a damaged part of the cache ({one_line(error)}): made anew")
+                log.warning(f"{shard}: a damaged part of the cache ({one_line(error)}): made anew")
                 shutil.rmtree(shard, ignore_errors=True)
         return found
 
@@ -206,7 +208,7 @@ class _Keeper:
     def tell(self) -> None:
         """Say what is new on disk, if anything."""
         if self._kept:
-            say(f"features of {self._kept} files ({self._what}) are kept in {folder()}")
+            log.info(f"features of {self._kept} files ({self._what}) are kept in {folder()}")
 
     def _find(self, store: Store) -> None:
         digests = self._contents.digests([item.path for item in self._items], self._what)
@@ -224,7 +226,9 @@ class _Keeper:
         try:
             yield
         except OSError as error:
-            say(f"{folder()}: features cannot be kept: {error.strerror or one_line(error)}; going on without")
+            log.warning(
+                f"{folder()}: features cannot be kept: {error.strerror or one_line(error)}; going on without"
+            )
             self._store = None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from fdan_edge.runtime.onnx import CPU, CUDA, OnnxRunner, OnnxSession, import_on
 from fdan_edge.runtime.onnx_stream import OnnxFrameRunner
 from fdan_edge.runtime.runner import Probabilities, Runner, checked_windows
 from fdan_edge.runtime.tensorrt.compatibility import MODULES, TITLES, find_gpu, here, lacks, misfit
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "RUNTIMES",
@@ -236,9 +239,8 @@ def _open_first(
         except _UnfitError as reason:
             if runtime == runtimes[-1]:
                 raise BundleError(f"{source.path}: {runtime} cannot run it here: {reason}") from None
-            from fdan_edge.utils.progress import say
 
-            say(f"{source.path}: not run by {runtime}: {reason}")
+            log.warning(f"{source.path}: not run by {runtime}: {reason}")
     raise AssertionError("no runtime")
 
 

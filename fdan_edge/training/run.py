@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from fdan_edge.config import Config
-from fdan_edge.data.corpora import Item, Source, read_visual, recording
-from fdan_edge.data.labels import merged
+from fdan_edge.data.corpora import Item, Source, read_visual, recording_key
+from fdan_edge.data.labels import training_class
 from fdan_edge.data.leak_audit import NOT_AUDITED, Audit, audit
-from fdan_edge.data.speech import class_names, read_speech
+from fdan_edge.data.speech import class_names, read_labelled_speech
 from fdan_edge.data.splits import Split, allowed_faces, restore, split
 from fdan_edge.data.target_corpus import (
     CrossCorpus,
@@ -42,7 +43,8 @@ from fdan_edge.training.distillation import Teacher, check_teacher, lessons, loa
 from fdan_edge.training.history import Epoch
 from fdan_edge.training.trainer import OnEpoch, Trainer, build_model, by_recording, check_state, restore_model
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 _NO_CLASS = -1
 
@@ -108,12 +110,12 @@ def fit(
         restore_model(last, model)
     with _sole_writer(folder):
         trainer = _trainer(config, corpora, folder, teacher, model)
-        say(f"computes in {computes_in(config, trainer.device)} on {described(trainer.device)}")
+        log.info(f"computes in {computes_in(config, trainer.device)} on {described(trainer.device)}")
         trainer.on_epoch = on_epoch
         if started:
             trainer.resume()
             step = f", step {trainer.done} of {trainer.steps} of the next" if trainer.done else ""
-            say(f"resuming after epoch {trainer.epoch} of {config.epochs}{step}")
+            log.info(f"resuming after epoch {trainer.epoch} of {config.epochs}{step}")
         elif not resume and distributed.is_main():
             _save_start(config, given, corpora, folder, teacher)
         if distributed.is_main():
@@ -147,7 +149,7 @@ class _Corpora:
 
 
 def _fresh(config: Config, given: Given) -> _Corpora:
-    items = read_speech(given.speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    items = read_labelled_speech(given.speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     if given.target:
         task = make_task(items, given.target, config)
     else:
@@ -161,12 +163,12 @@ def _resumed(config: Config, given: Given, folder: Path) -> _Corpora:
     """As the run began: files that came or went since must not move others from train to test."""
     _, info = run_folder.load_run(folder)
     keys = run_folder.load_split(folder)
-    items = read_speech(given.speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    items = read_labelled_speech(given.speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     labelled, others = read_target(given.target, config)
     target = restore_target(without_labels(labelled + others), keys)
     parts = restore(items + without_labels(labelled), keys, info.protocol)
-    test = {recording(key) for key in keys["test"]}
-    task = CrossCorpus(info.classes, parts, target, any(recording(item.key) in test for item in labelled))
+    test = {recording_key(key) for key in keys["test"]}
+    task = CrossCorpus(info.classes, parts, target, any(recording_key(item.key) in test for item in labelled))
     images = _faces(given.faces, task, config)
     audited = _audited(parts, images, task)
     if info.audit == NOT_AUDITED and distributed.is_main():  # a run of before
@@ -197,9 +199,9 @@ def _teacher(config: Config, corpora: _Corpora, folder: Path, *, resume: bool) -
 
 def _trainer(config: Config, corpora: _Corpora, folder: Path, teacher: Teacher | None, model: Fdan) -> Trainer:
     classes, parts = corpora.classes, corpora.parts
-    say(f"audit: {corpora.audit.line()}")
+    log.info(f"audit: {corpora.audit.line()}")
     heard = f"; {len(corpora.target)} of the target without labels" if corpora.target else ""
-    say(
+    log.info(
         f"{len(parts.train)} voices to train, {len(parts.val)} to validate, {len(parts.test)} to test{heard}; "
         f"{len(corpora.faces)} faces; {len(classes)} classes; {parts.description}"
     )
@@ -283,7 +285,7 @@ def _record(config: Config, corpora: _Corpora, folder: Path, number_format: str,
     data = {"speech": speech, "faces": corpora.faces, "target": corpora.target}
     now = provenance.gather(config, data, processes=distributed.size(), computes_in=number_format)
     for line in provenance.record(folder, now, resume=resume):
-        say(line)
+        log.warning(line)
 
 
 def _run(trainer: Trainer, corpora: _Corpora, folder: Path, *, score: bool) -> Epoch:
@@ -297,7 +299,7 @@ def _run(trainer: Trainer, corpora: _Corpora, folder: Path, *, score: bool) -> E
         raise
     except (KeyboardInterrupt, OSError):
         if trainer.saved:
-            say(f"{trainer.saved} whole epochs are kept; `fdan-edge train --resume --out {folder}` continues")
+            log.info(f"{trainer.saved} whole epochs are kept; `fdan-edge train --resume --out {folder}` continues")
         raise
 
 
@@ -308,14 +310,14 @@ def _faces(sources: list[Source], task: CrossCorpus, config: Config) -> list[Ite
     found = []
     for source in sources:
         for item in read_visual(source, config.video_frames):
-            emotion = merged(item.emotion, calm_as_neutral=config.calm_as_neutral)
+            emotion = training_class(item.emotion, calm_as_neutral=config.calm_as_neutral)
             found.append(replace(item, emotion=emotion))
     kept = [item for item in found if item.emotion in task.classes]
     if not kept:
         classes = ", ".join(task.classes)
         raise DataError(f"none of {len(found)} faces is of a class that the speech has: {classes}")
     if len(kept) < len(found):
-        say(f"{len(found) - len(kept)} faces are of classes that the speech does not have: left out")
+        log.warning(f"{len(found) - len(kept)} faces are of classes that the speech does not have: left out")
     return _allowed(kept, task, config.protocol)
 
 
@@ -324,7 +326,7 @@ def _allowed(faces: list[Item], task: CrossCorpus, protocol: str) -> list[Item]:
     if not kept:
         raise DataError(f"protocol {protocol} holds out all {len(faces)} faces; add --faces of another corpus")
     if len(kept) < len(faces):
-        say(f"{len(faces) - len(kept)} faces show who or what the protocol holds out: left out")
+        log.warning(f"{len(faces) - len(kept)} faces show who or what the protocol holds out: left out")
     return kept
 
 

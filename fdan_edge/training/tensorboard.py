@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any
 from typing_extensions import Self
 
 from fdan_edge.errors import INSTALL_TRAINING, one_line
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 FOLDER = "tensorboard"
 
@@ -115,7 +117,9 @@ class _Writer:
 
 def _say_why(error: Exception) -> None:
     if isinstance(error, ModuleNotFoundError):
-        say(f"no curves for TensorBoard: {error.name} is not installed: {INSTALL_TRAINING}; training goes on")
+        log.warning(
+            f"no curves for TensorBoard: {error.name} is not installed: {INSTALL_TRAINING}; training goes on"
+        )
     else:
         reason = getattr(error, "strerror", None) or one_line(error)
-        say(f"no further curves for TensorBoard: {reason}; training goes on")
+        log.warning(f"no further curves for TensorBoard: {reason}; training goes on")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -32,7 +33,9 @@ from fdan_edge.training.step import Step
 from fdan_edge.training.tally import Sums, Tally
 from fdan_edge.training.tensorboard import Board, open_board
 from fdan_edge.utils.files import write_text
-from fdan_edge.utils.progress import TrainingLine, say
+from fdan_edge.utils.progress import TrainingLine
+
+log = logging.getLogger(__name__)
 
 _STEPS_SHOWN = 10  # of a training's curves: every so many steps
 
@@ -136,7 +139,7 @@ class Trainer:
                     self._save_last()
                 self.saved = self.epoch
                 self.board.epoch(record.epoch, asdict(record))
-                say(epoch_line(record, self.config.epochs, best=record == self.best()))
+                log.info(epoch_line(record, self.config.epochs, best=record == self.best()))
                 if self.on_epoch:
                     self.on_epoch(record)
         return self.best()
@@ -299,7 +302,7 @@ class Trainer:
         try:
             self._save_last()
         except OSError as error:
-            say(f"{self.folder}: cannot be saved now: {error.strerror or one_line(error)}; going on")
+            log.warning(f"{self.folder}: cannot be saved now: {error.strerror or one_line(error)}; going on")
 
     def _save_last(self) -> None:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import hashlib
 import json
+import logging
 import math
 import os
 import statistics
@@ -24,7 +25,7 @@ from optuna.trial import Trial, TrialState
 from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.data.protocols import PROMISES, speaker_groups
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.data.splits import split
 from fdan_edge.data.target_corpus import check_target
 from fdan_edge.errors import (
@@ -41,7 +42,9 @@ from fdan_edge.training.run import absolute, fit
 from fdan_edge.tuning.results import Tuned, best_of, shown, write
 from fdan_edge.tuning.search_space import parse, with_values
 from fdan_edge.tuning.study import PRUNERS, SAMPLERS, Study, Terms, TrialGivenUpError, Tried, count
-from fdan_edge.utils.progress import part, say
+from fdan_edge.utils.progress import part
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,13 @@ def tune(config: Config, speech: list[Source], faces: list[Source], folder: Path
             with study.alone():
                 write(study)
     except (KeyboardInterrupt, OSError):
-        say("the study is kept: the same tune command goes on from here")
+        log.info("the study is kept: the same tune command goes on from here")
         raise
     with study.alone():
         done = write(study)
     others = sum(one.state == "running" for one in done.trials)
     if others:
-        say(f"of other processes, {others} still train; this is what is known till now")
+        log.info(f"of other processes, {others} still train; this is what is known till now")
     return done
 
 
@@ -135,7 +138,7 @@ def _terms(
     for one in space:
         for value in one.ends:
             check_target(with_values(config, {one.name: value}), [], faces)
-    items = read_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    items = read_labelled_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     names = "\n".join(sorted(item.key for item in items))
     recordings = f"{len(items)} ({hashlib.sha256(names.encode()).hexdigest()[:12]})"
     voices, images = (tuple(absolute(source) for source in given) for given in (speech, faces))
@@ -166,7 +169,7 @@ def _greet(study: Study, trials: int) -> None:
     space = "  ".join(map(str, study.terms.space))
     began = f", {known} of them begun" if known else ""
     folds = "the validation part" if study.terms.folds == 1 else f"{study.terms.folds} validation folds"
-    say(f"{trials} trial{'s' if trials > 1 else ''} on {folds}{began}: {space}")
+    log.info(f"{trials} trial{'s' if trials > 1 else ''} on {folds}{began}: {space}")
 
 
 def _one_trial(study: Study, job: _Job) -> bool:
@@ -285,4 +288,4 @@ def _say_trial(tried: list[Tried], number: int, trials: int, terms: Terms) -> No
     else:
         result = f"failed: {one.reason}"
     settings = "  ".join(f"{name} {shown(value)}" for name, value in one.settings.items())
-    say(f"trial {number}/{max(trials, len(tried))}  {result}  {settings}")
+    log.info(f"trial {number}/{max(trials, len(tried))}  {result}  {settings}")

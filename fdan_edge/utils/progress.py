@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal, nothing or plain lines elsewhere."""
+"""Progress on standard error: a bar on a terminal, nothing elsewhere, and nothing where messages are not shown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 from typing_extensions import Self
+
+from fdan_edge.utils import messages
 
 T = TypeVar("T")
 
@@ -42,7 +44,7 @@ def bar() -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not bars_shown(),
     )
 
 
@@ -53,11 +55,15 @@ def track(items: Sequence[T] | Iterable[T], description: str, total: int | None 
         yield from progress.track(items, total=count, description=description)
 
 
-def say(message: str) -> None:
-    """One plain line for the person who waits; standard output is kept for results."""
-    if _of:
-        return
-    console.print(message, soft_wrap=True, markup=False)
+def print_line(message: str) -> None:
+    """Print one plain line above the bar; nothing within `part`."""
+    if not _of:
+        console.print(message, soft_wrap=True, markup=False)
+
+
+def bars_shown() -> bool:
+    """Return whether bars are drawn: on a terminal, where a program asked for them by `messages.shown`."""
+    return console.is_terminal and messages.are_shown()
 
 
 class TrainingLine:
@@ -80,7 +86,7 @@ class TrainingLine:
         # The time of two epochs, so that what happens between epochs is in it as often as it should be.
         self._times: deque[tuple[float, int]] = deque(maxlen=2 * steps + 1)
         self._drawn = 0.0
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = Live(console=console, auto_refresh=False, transient=True) if bars_shown() else None
 
     def __enter__(self) -> Self:
         if self._live:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import re
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from fdan_edge.utils import progress
-from fdan_edge.utils.progress import TrainingLine, say
+from fdan_edge.utils.progress import TrainingLine
 
 TERMS = {"loss": 1.234, "voice": 0.9, "face": 0.3, "LMMD": 0.1}
 
@@ -124,7 +125,7 @@ def test_messages_stand_above_it(terminal: Callable[[int], io.StringIO], clock: 
         for step in (1, 2):
             clock[0] += 1
             line.advance(1, step, TERMS)
-            say(f"message {step}")
+            logging.getLogger("fdan_edge.training").info(f"message {step}")
     lines = drawn(file)
     assert "message 1" in lines
     assert "message 2" in lines

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,8 @@ from fdan_edge.runtime.tensorrt.compatibility import TITLES, Fingerprint
 from fdan_edge.runtime.tensorrt.cuda_graph import CudaGraph, CudaGraphError
 from fdan_edge.runtime.tensorrt.engines import find_tensorrt, last_words, make_logger, nothing_collected
 from fdan_edge.utils.files import write_bytes
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 INSTALL_PYCUDA = "pip install pycuda (it is compiled: CUDA's headers and a C++ compiler must be there)"
 
@@ -122,7 +124,7 @@ class TensorRtRunner:
         try:
             self._graph = CudaGraph(self._stream.handle, self._enqueue)
         except (CudaGraphError, FdanEdgeError) as error:
-            say(f"{self._path}: runs without CUDA graphs: {error}")
+            log.warning(f"{self._path}: runs without CUDA graphs: {error}")
             self._captures = False
 
     def _enqueue(self) -> None:

@@ -1,0 +1,48 @@
+"""Messages for people, through `logging`: silent in a library, a line each on standard error in the command line.
+
+Modules write them with `log = logging.getLogger(__name__)`: `log.info` for what goes as planned, `log.warning` for
+what is left out, lost or slower than it could be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+#: The logger above all of this package's.
+ROOT = "fdan_edge"
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints each record as one plain line on standard error, above a progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record; standard output is kept for results."""
+        from fdan_edge.utils import progress  # rich takes a while to import, and many commands say nothing
+
+        progress.print_line(self.format(record))
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[None]:
+    """Show messages and progress bars on standard error while the block runs: for programs, not for libraries."""
+    logger = logging.getLogger(ROOT)
+    if are_shown():
+        yield
+        return
+    before = logger.level, logger.propagate
+    handler = ConsoleHandler()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # other packages may give the root logger a handler, which would print all again
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
+
+
+def are_shown() -> bool:
+    """Return whether messages and progress bars are shown on standard error."""
+    return any(isinstance(handler, ConsoleHandler) for handler in logging.getLogger(ROOT).handlers)
