@@ -15,7 +15,7 @@ from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
 
 _SHARED = ("angry", "happy", "neutral", "sad")
 _SPEAKERS = 4
-_NAMED = re.compile(r"(?:(?P<corpus>\b[a-z0-9_]+):)?/data/(?P<name>[\w.-]+)")
+_NAMED = re.compile(r"(?:(?P<corpus>\b[a-z0-9_]+):|(?<![\w.]))/data/(?P<name>[\w.-]+)")
 _SYNTHETIC = re.compile(r"\bsynthetic:(?=[\s\"']|$)")
 
 
@@ -91,10 +91,15 @@ def _synthetic(root: Path) -> None:
             face(emotion, index).save(root / "faces" / emotion / f"{index:03}.png")
 
 
+def _tess(root: Path) -> None:
+    write_voice(root / "OAF_Sad" / "OAF_back_sad.wav", "sad")
+
+
 _LAYOUTS: dict[str, Callable[[Path], None]] = {
     "emodb": _emodb,
     "folder": _own,
     "unlabelled": _unlabelled,
     "recordings": _unlabelled,
     "synthetic": _synthetic,
+    "tess": _tess,
 }

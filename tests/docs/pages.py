@@ -48,8 +48,9 @@ def blocks(page: Path) -> list[Block]:
     Raises:
         ValueError: a block does not end.
     """
-    found, open_fence, content, before = [], None, [], ""
-    start = 0
+    found: list[Block] = []
+    content: list[str] = []
+    open_fence, start, before = None, 0, ""
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         fence = _FENCE.match(line)
         if open_fence is None and fence:

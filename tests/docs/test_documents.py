@@ -8,20 +8,22 @@ import pytest
 
 pytest.importorskip("torch")
 
+from tests.docs.checkout import Checkout
 from tests.docs.corpora import Corpora
-from tests.docs.pages import PAGES, RESULTS, ROOT, Block, blocks
+from tests.docs.pages import DOCS, PAGES, RESULTS, ROOT, Block, blocks
 from tests.docs.parsing import check
 from tests.docs.sandbox import Sandbox
 
-_RUN = ("console", "python")
+_RUN = ("console", "python", "diff")
+#: Pages that change the source tree.
+_STEPS = sorted((DOCS / "contributing").glob("add-*.md"))
+_TUTORIALS = [
+    page for page in PAGES if page not in _STEPS and any(block.language in _RUN for block in blocks(page))
+]
 
 
 def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-def _executable(page: Path) -> list[Block]:
-    return [block for block in blocks(page) if block.language in _RUN]
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +32,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory, ravdess_tree: Path, fer_tr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if _executable(page)], ids=_name)
+@pytest.mark.parametrize("page", _TUTORIALS, ids=_name)
 def test_a_page_runs_from_top_to_bottom(
     page: Path,
     corpora: Corpora,
@@ -40,9 +42,22 @@ def test_a_page_runs_from_top_to_bottom(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sandbox = Sandbox(tmp_path, corpora, lambda kind: request.getfixturevalue(f"{kind}_folder"))
-    for block in blocks(page):
-        if not block.not_run and (block.language in _RUN or block.title):
-            sandbox.run(block)
+    for block in _runnable(page):
+        sandbox.run(block)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", _STEPS, ids=_name)
+def test_the_steps_of_a_contributor_work(page: Path, corpora: Corpora, tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path, corpora)
+    for block in _runnable(page):
+        checkout.run(block)
+        if block.title.endswith(".py"):
+            checkout.check_style(block)
+
+
+def _runnable(page: Path) -> list[Block]:
+    return [b for b in blocks(page) if not b.not_run and (b.title or b.language in _RUN)]
 
 
 @pytest.mark.parametrize("page", [*PAGES, RESULTS], ids=_name)
