@@ -29,7 +29,7 @@ import torch
 
 from fdan_edge.config import Config, load_config
 from fdan_edge.data.corpora import Item, parse_source, read
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.features import extract, store
 from fdan_edge.features.parallel import in_parallel
 from fdan_edge.models.fdan import build_frontend
@@ -165,7 +165,7 @@ def child(arguments: argparse.Namespace) -> Any:
     """One figure, in the process that it is of."""
     torch.set_num_threads(1 if arguments.child == "one thread" else arguments.threads)
     config = load_config(None, SETTINGS + ["cache=false"] * (arguments.child == "uncached"))
-    items = read_speech([parse_source(arguments.speech)], calm_as_neutral=True)
+    items = read_labelled_speech([parse_source(arguments.speech)], calm_as_neutral=True)
     if arguments.child in PREDICTED["voices"]:  # type: ignore[operator]
         return time_voices(items, config, arguments.child, arguments.threads)
     return time_features(items, read(parse_source(arguments.faces), "faces"), config)

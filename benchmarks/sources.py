@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 
-from fdan_edge.data.corpora import parse_source
+from fdan_edge.data.corpora import get_corpus, parse_source
 from fdan_edge.errors import FdanEdgeError
 
 
@@ -14,6 +14,7 @@ def absolute_source(words: str) -> str:
         source = parse_source(words)
     except FdanEdgeError as error:
         raise ArgumentTypeError(str(error)) from None
-    if source.path and source.corpus != "synthetic" and not source.path.exists():  # that one is made there
+    makes_itself = get_corpus(source.corpus).default_folder
+    if source.path and not makes_itself and not source.path.exists():
         raise ArgumentTypeError(f"{words}: no such folder")
     return f"{source.corpus}:{source.path.resolve() if source.path else ''}"

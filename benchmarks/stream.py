@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from fdan_edge.audio import decode
 from fdan_edge.evaluation.metrics import score
 from fdan_edge.runtime.opening import open_runner, open_stream_runner
-from fdan_edge.streaming import Settings, Stream
+from fdan_edge.streaming import Stream, StreamSettings
 from fdan_edge.streaming.events import UNKNOWN, Result, to_dict
 from fdan_edge.utils import messages
 from fdan_edge.utils.files import write_json
@@ -73,7 +73,7 @@ def main() -> None:
         sound, spec = Path(folder) / "hour.f32", runner.spec
         items, part = _items(options, spec.labels)
         truth = write_hour(sound, items, spec.sample_rate, options.minutes * 60)
-        settings = Settings(hop=options.hop, vad=options.vad)
+        settings = StreamSettings(hop=options.hop, vad=options.vad)
         # A process of its own, whose memory is the stream's alone.
         child = multiprocessing.get_context("spawn").Process(
             target=play, args=(options.bundle, options.precision, settings, sound)
@@ -146,7 +146,7 @@ def pink(length: int, random: np.random.Generator) -> Samples:
     return np.asarray(made / np.sqrt(np.square(made).mean()), np.float32)
 
 
-def play(bundle: Path, precision: str | None, settings: Settings, sound: Path) -> None:
+def play(bundle: Path, precision: str | None, settings: StreamSettings, sound: Path) -> None:
     """Push a file's samples by the block on one core; events go to a file beside it, and what it cost."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     latencies, memory = array("d"), list[int]()

@@ -28,7 +28,7 @@ from torch import nn
 
 from fdan_edge.config import Config, load_config
 from fdan_edge.data.corpora import Item, parse_source, read
-from fdan_edge.data.speech import class_names, read_speech
+from fdan_edge.data.speech import class_names, read_labelled_speech
 from fdan_edge.features import extract
 from fdan_edge.features.extract import Faces, Voices
 from fdan_edge.models.backbones.registry import scaled
@@ -184,7 +184,7 @@ def autocast_type(config: Config, device: torch.device) -> torch.dtype | None:
 
 def items(measure: Measure) -> tuple[list[Item], list[Item], list[str]]:
     """As many voices and faces as an epoch needs, always the same ones; and the classes of the speech."""
-    voices = read_speech([parse_source(measure.speech)], calm_as_neutral=True)
+    voices = read_labelled_speech([parse_source(measure.speech)], calm_as_neutral=True)
     classes = class_names(voices)
     faces = [item for item in read(parse_source(measure.faces), "faces") if item.emotion in classes]
     count = measure.batch * min(EPOCH, max(measure.steps, measure.warm_up))

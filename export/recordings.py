@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge.data.corpora import Item, Source, parse_source, recording
-from fdan_edge.data.speech import pick, read_speech
+from fdan_edge.data.corpora import Item, Source, parse_source, recording_key
+from fdan_edge.data.speech import pick, read_labelled_speech
 from fdan_edge.errors import DataError, ExportError
 from fdan_edge.export.gate import CLIPS, HeldOut, first_windows, load_all
 from fdan_edge.runs.run_folder import load_split
@@ -37,7 +37,9 @@ class Material:
         sources = speech or [parse_source(text) for text in own if not text.startswith("unlabelled:")]
         config = reference.config
         try:
-            self._items = read_speech(sources, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+            self._items = read_labelled_speech(
+                sources, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom
+            )
         except DataError as error:
             raise ExportError(
                 f"the export is checked on real clips, but {error}; name some with --speech"
@@ -49,8 +51,8 @@ class Material:
         """The run's test part, or the given speech where it holds none of that."""
         if found := self._part("test"):
             return HeldOut(pick(found, CLIPS), "of the test part", self.reference)
-        used = {recording(key) for part in ("train", "val", "target") for key in self._split[part]}
-        others = [item for item in self._items if recording(item.key) not in used]
+        used = {recording_key(key) for part in ("train", "val", "target") for key in self._split[part]}
+        others = [item for item in self._items if recording_key(item.key) not in used]
         if not others:
             raise ExportError(
                 "the export is checked on real clips, and all of the given speech was used in the training; name "
@@ -85,8 +87,8 @@ class Material:
         return first_windows(waveforms, self.reference.spec)
 
     def _part(self, name: str) -> list[Item]:
-        keys = {recording(key) for key in self._split[name]}
-        return [item for item in self._items if recording(item.key) in keys]
+        keys = {recording_key(key) for key in self._split[name]}
+        return [item for item in self._items if recording_key(item.key) in keys]
 
     def _needed(self, name: str) -> list[Item]:
         if found := self._part(name):

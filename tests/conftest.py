@@ -87,12 +87,12 @@ def ravdess_tree(made: Path) -> Path:
         return root
     import soundfile
 
-    from fdan_edge.data.corpora.ravdess import _EMOTIONS
+    from fdan_edge.data.corpora import get_corpus
     from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
 
     for actor in range(1, 5):
         (root / f"Actor_{actor:02}").mkdir(parents=True)
-        for code, emotion in _EMOTIONS.items():
+        for code, emotion in get_corpus("ravdess").emotions.items():
             path = root / f"Actor_{actor:02}" / f"03-01-{code}-01-01-01-{actor:02}.wav"
             waveform = voice("neutral" if emotion == "calm" else emotion, actor, int(code))
             soundfile.write(path, waveform, SAMPLE_RATE)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge.audio import decode
-from fdan_edge.data.corpora.registry import Item, preference, recording
+from fdan_edge.data.corpora.items import Item, preference, recording_key
 from fdan_edge.errors import AudioError
 from fdan_edge.utils.files import feature_folder, file_state, is_settled, sha256, write_text
 
@@ -25,7 +25,7 @@ _VERSION = 1  # of how files are read and hashed here
 
 def same_name(items: Iterable[Item]) -> list[list[Item]]:
     """Groups of items that the corpus calls the same; only one of each is ever used (`corpora.unique`)."""
-    return _groups((recording(item.key), item) for item in items)
+    return _groups((recording_key(item.key), item) for item in items)
 
 
 def same_content(items: Iterable[Item]) -> list[list[Item]]:

@@ -18,7 +18,8 @@ EMOTIONS = (
     "surprise",
 )
 
-_ALIASES = {
+#: Other words -> the emotion that they mean.
+ALIASES = {
     "anger": "angry",
     "ang": "angry",
     "angriness": "angry",
@@ -47,25 +48,25 @@ _ALIASES = {
 }
 
 
-def known(name: str) -> str | None:
-    """The canonical name of an emotion word, upper or lower case; None where there is none."""
-    word = name.strip().lower()
-    word = _ALIASES.get(word, word)
+def find_emotion(word: str) -> str | None:
+    """Return the emotion that a word means, in upper or lower case; None where it means none of EMOTIONS."""
+    word = word.strip().lower()
+    word = ALIASES.get(word, word)
     return word if word in EMOTIONS else None
 
 
-def canonical(name: str, *, calm_as_neutral: bool = False) -> str:
-    """The canonical name of an emotion word, upper or lower case.
+def canonical_emotion(word: str) -> str:
+    """Return the emotion that a word means, in upper or lower case.
 
     Raises:
         DataError: the word is not a known emotion.
     """
-    word = known(name)
-    if word is None:
-        raise DataError(choose("emotion", name, EMOTIONS))
-    return merged(word, calm_as_neutral=calm_as_neutral)
+    emotion = find_emotion(word)
+    if emotion is None:
+        raise DataError(choose("emotion", word, EMOTIONS))
+    return emotion
 
 
-def merged(emotion: str, *, calm_as_neutral: bool) -> str:
-    """The class that an item's emotion is trained as; a user's own classes stay what they are."""
+def training_class(emotion: str, *, calm_as_neutral: bool) -> str:
+    """Return the class that an item's emotion is trained as; a user's own classes stay what they are."""
     return "neutral" if calm_as_neutral and emotion == "calm" else emotion

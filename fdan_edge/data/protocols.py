@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from fdan_edge.config import Config
-from fdan_edge.data.corpora import Item
+from fdan_edge.data.corpora import Item, known_corpora
 from fdan_edge.errors import DataError, printable
 
 Parts: TypeAlias = dict[str, list[Item]]
@@ -25,7 +25,6 @@ PROMISES = {
 }
 #: Protocols in which every recording is tested once, each speaker in one fold.
 FOLDED = ("kfold", "loso")
-_OFFICIAL = "meld, and folder where it has folders train, val and test or a table with the column split"
 _MOST = 8  # names in a description or message
 
 
@@ -122,7 +121,9 @@ def _before(speakers: list[str], test: list[str], turn: float) -> list[str]:
 
 def _official(items: list[Item], config: Config) -> tuple[Parts, str]:
     """The publisher's parts; where there is no validation part, one is taken from the training part."""
-    _every(items, "split", "the publisher's parts", f"corpora that have them: {_OFFICIAL}", "official")
+    _every(
+        items, "split", "the publisher's parts", f"corpora that have them: {_with_official_split()}", "official"
+    )
     parts: Parts = {name: [item for item in items if item.split == name] for name in PARTS}
     made = []
     for corpus in sorted({item.corpus for item in parts["train"]} - {item.corpus for item in parts["val"]}):
@@ -131,6 +132,16 @@ def _official(items: list[Item], config: Config) -> tuple[Parts, str]:
         made.append(f"validation {how} out of the training part of {corpus}")
     corpora = ", ".join(sorted({item.corpus for item in items}))
     return parts, "; ".join([f"the publisher's parts of {corpora}", *made])
+
+
+def _with_official_split() -> str:
+    """Name the corpora whose recordings have the publisher's parts, with the conditions of each."""
+    names = [
+        f"{corpus.name} {corpus.official_split}".strip()
+        for corpus in known_corpora()
+        if corpus.read_speech and corpus.official_split is not None
+    ]
+    return f"{', '.join(names[:-1])}, and {names[-1]}"
 
 
 def _by_text(items: list[Item], config: Config) -> tuple[Parts, str]:

@@ -11,21 +11,23 @@ from typing import Any
 from fdan_edge.audio import decode
 from fdan_edge.config import Config
 from fdan_edge.data import face_crops
-from fdan_edge.data.corpora import Item, Source, unique
-from fdan_edge.data.corpora.registry import (
+from fdan_edge.data.corpora import (
     IMAGES,
-    MODALITIES,
+    SOUNDS,
     VIDEOS,
-    check_place,
+    Item,
+    Source,
+    check_path,
     files_below,
+    get_corpus,
     read_all,
-    reader_of,
+    unique,
 )
 from fdan_edge.data.duplicates import same_content, same_name
 from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError, one_line
 from fdan_edge.utils.progress import track
 
-_SUFFIXES = {"speech": decode.EXTENSIONS, "faces": IMAGES, "videos": VIDEOS}
+_SUFFIXES = {"speech": SOUNDS, "faces": IMAGES, "videos": VIDEOS}
 
 _FRAMES = Config.video_frames  # of each video, by default: everything before the last of them is decoded
 
@@ -47,29 +49,28 @@ class Scan:
     unlabelled: dict[str, list[str]]  # by reason, files of this kind that belong to no item
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 def scan(source: Source) -> list[Scan]:
-    """Open every file of a corpus; one result for each modality that it has.
+    """Open every file of a corpus, and return one result for each modality that it has.
 
     Of videos the frames that training would take are decoded; faces are not looked for, which takes as long again.
 
     Raises:
         DataError: nothing is there that the corpus's reader knows.
     """
-    reader = reader_of(source.corpus)
-    able = [modality for modality in MODALITIES if hasattr(reader, f"read_{modality}")]
-    check_place(source)
-    found = {modality: read_all(source, modality) for modality in able}
-    if not any(found.values()):
-        raise DataError(f"{source}: no {' or '.join(able)} found; expected {reader.LAYOUT}")
-    return [_scan(source, modality, items) for modality, items in found.items() if items]
+    corpus = get_corpus(source.corpus)
+    check_path(source)
+    items_of = {modality: read_all(source, modality) for modality in corpus.readers}
+    if not any(items_of.values()):
+        raise DataError(f"{source}: no {' or '.join(corpus.readers)} found; expected {corpus.layout}")
+    return [_scan(source, modality, items) for modality, items in items_of.items() if items]
 
 
-def _scan(source: Source, modality: str, every: list[Item]) -> Scan:
-    items = unique(every, str(source))
+def _scan(source: Source, modality: str, with_copies: list[Item]) -> Scan:
+    items = unique(with_copies, str(source))
     seconds, broken = _checked(items, modality, f"scan {source}")
     return Scan(
         str(source),
@@ -81,13 +82,13 @@ def _scan(source: Source, modality: str, every: list[Item]) -> Scan:
         hours=round(seconds / 3600, 4),
         broken=broken,
         duplicates=_paths(same_content(items)),
-        copies=_paths(same_name(every)),
-        unlabelled=_unlabelled(source, modality, every),
+        copies=_paths(same_name(with_copies)),
+        unlabelled=_skipped(source, modality, with_copies),
     )
 
 
 def _checked(items: list[Item], modality: str, what: str) -> tuple[float, list[str]]:
-    """Seconds of speech in the usable files, and a line for each other file."""
+    """Add up the seconds of speech in the usable files, and describe each other file in a line."""
     seconds, broken = 0.0, []
     for item in track(items, what):
         try:
@@ -98,7 +99,7 @@ def _checked(items: list[Item], modality: str, what: str) -> tuple[float, list[s
 
 
 def _check(item: Item, modality: str) -> float:
-    """Seconds of speech in a usable file; DataError for one that is not."""
+    """Return the seconds of speech in a usable file; DataError for one that is not."""
     if modality == "speech":
         return len(decode.load_speech(item.path, 16000, 0)) / 16000
     if modality == "faces":
@@ -129,23 +130,24 @@ def _paths(groups: list[list[Item]]) -> list[list[str]]:
     return [[str(item.path) for item in group] for group in groups]
 
 
-def _unlabelled(source: Source, modality: str, items: list[Item]) -> dict[str, list[str]]:
-    """Files of the modality's kind that the reader passed over, by reason.
+def _skipped(source: Source, modality: str, items: list[Item]) -> dict[str, list[str]]:
+    """List the files of the modality's kind that the reader skipped, by reason.
 
     Beside a table of labels only the folders of the files that it names are looked at: it may lie anywhere.
     """
-    if source.path is None or source.corpus == "synthetic":
+    corpus = get_corpus(source.corpus)
+    if source.path is None or corpus.default_folder:
         return {}
-    labelled = {item.path for item in items}
-    suffixes, reader = _SUFFIXES[modality], reader_of(source.corpus)
+    used = {item.path for item in items}
+    suffixes = _SUFFIXES[modality]
     if source.path.is_dir():
-        why = getattr(reader, "passed_over", lambda _: f"not of the form {reader.LAYOUT}")
-        files = [(path, why(name)) for name, path in files_below(source.path, suffixes)]
+        reason_of = corpus.skip_reason or (lambda _: f"not of the form {corpus.layout}")
+        files = [(path, reason_of(name)) for name, path in files_below(source.path, suffixes)]
     else:
-        beside = [p for folder in {path.parent for path in labelled} for p in folder.glob("[!.]*")]
+        beside = [path for folder in {path.parent for path in used} for path in folder.glob("[!.]*")]
         files = [(path, "not in the table") for path in beside if path.suffix.lower() in suffixes]
-    found: dict[str, list[str]] = {}
+    skipped: dict[str, list[str]] = {}
     for path, reason in sorted(files):
-        if path not in labelled:
-            found.setdefault(reason, []).append(str(path))
-    return found
+        if path not in used:
+            skipped.setdefault(reason, []).append(str(path))
+    return skipped

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fdan_edge.config import Config
-from fdan_edge.data.corpora import Item, recording
+from fdan_edge.data.corpora import Item, recording_key
 from fdan_edge.data.duplicates import same_sound
 from fdan_edge.data.protocols import PARTS, PROMISES, parts_of
 from fdan_edge.errors import DataError
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,15 @@ def restore(items: list[Item], keys: dict[str, list[str]], description: str) -> 
     Raises:
         DataError: nothing of a part is there any more.
     """
-    found = {recording(item.key): item for item in items}
-    parts = {name: [found[recording(k)] for k in keys[name] if recording(k) in found] for name in PARTS}
+    found = {recording_key(item.key): item for item in items}
+    parts = {name: [found[recording_key(k)] for k in keys[name] if recording_key(k) in found] for name in PARTS}
     for name in PARTS:
         if not parts[name]:
             raise DataError(f"none of the {len(keys[name])} recordings of the run's {name} part is there any more")
         if missing := len(keys[name]) - len(parts[name]):
-            say(f"{missing} of {len(keys[name])} recordings of the run's {name} part are not there any more")
+            log.warning(
+                f"{missing} of {len(keys[name])} recordings of the run's {name} part are not there any more"
+            )
     promise = "speakers" if keys["speakers"] else "sentences" if keys.get("texts") else ""
     return Split(parts["train"], parts["val"], parts["test"], description, promise)
 
@@ -77,8 +81,8 @@ def allowed_faces(faces: list[Item], made: Split, protocol: str, target: Sequenc
     of a target's recordings and speakers, which have labels, are held out whatever the protocol.
     """
     theirs = {item.speaker_key for item in target} - {None}
-    names = {recording(item.key) for item in target}
-    faces = [face for face in faces if face.speaker_key not in theirs and recording(face.key) not in names]
+    names = {recording_key(item.key) for item in target}
+    faces = [face for face in faces if face.speaker_key not in theirs and recording_key(face.key) not in names]
     speakers = {item.speaker_key for item in made.val + made.test if made.promise == "speakers"} - {None}
     texts = {item.text_key for item in made.test if made.promise == "sentences"} - {None}
     published = {(item.corpus, name) for item in made.test if protocol == "official" for name in ("val", "test")}
@@ -106,7 +110,7 @@ def _together(made: Split) -> Split:
         return made
     count = "1 recording is" if len(strays) == 1 else f"{len(strays)} recordings are"
     done = "left out there" if made.promise else "kept in one part"
-    say(f"{count} in a second part under another name: {done}")
+    log.info(f"{count} in a second part under another name: {done}")
     train, val, test = (
         [item for item in getattr(made, name) if item not in strays]
         + [item for item, stays in strays.items() if stays == name and not made.promise]

@@ -8,15 +8,17 @@ UNLABELLED.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 from fdan_edge.config import Config
-from fdan_edge.data.corpora import Item, Source, read, recording, unique
+from fdan_edge.data.corpora import Item, Source, get_corpus, read, recording_key, unique
 from fdan_edge.data.duplicates import same_sound
-from fdan_edge.data.speech import class_names, read_speech
+from fdan_edge.data.speech import class_names, read_labelled_speech
 from fdan_edge.data.splits import Split, split
 from fdan_edge.errors import ConfigError, DataError, printable
-from fdan_edge.utils.progress import say
+
+log = logging.getLogger(__name__)
 
 UNLABELLED = ""  # the emotion of an item that carries no label
 
@@ -33,8 +35,12 @@ class CrossCorpus:
 
 def read_target(sources: list[Source], config: Config) -> tuple[list[Item], list[Item]]:
     """Target recordings whose labels are known, with them, and those whose labels are not."""
-    named = [source for source in sources if source.corpus != "unlabelled"]
-    labelled = read_speech(named, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom) if named else []
+    named = [source for source in sources if get_corpus(source.corpus).labelled]
+    labelled = (
+        read_labelled_speech(named, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+        if named
+        else []
+    )
     unnamed = [source for source in sources if source not in named]
     others = [item for source in unnamed for item in read(source, "speech")]
     if len({item.key for item in others}) < len(others):
@@ -76,12 +82,12 @@ def restore_target(items: list[Item], keys: dict[str, list[str]]) -> list[Item]:
     Raises:
         DataError: nothing of it is there any more.
     """
-    wanted = {recording(key) for key in keys["target"] + keys["unheard"]}
-    found = [item for item in items if recording(item.key) in wanted]
+    wanted = {recording_key(key) for key in keys["target"] + keys["unheard"]}
+    found = [item for item in items if recording_key(item.key) in wanted]
     if wanted and not found:
         raise DataError(f"none of the {len(wanted)} recordings of the run's target is there any more")
     if missing := len(wanted) - len(found):
-        say(f"{missing} of {len(wanted)} recordings of the run's target are not there any more")
+        log.warning(f"{missing} of {len(wanted)} recordings of the run's target are not there any more")
     return found
 
 
@@ -97,10 +103,10 @@ def without_labels(items: list[Item]) -> list[Item]:
 
 def with_labels(items: list[Item], target: list[Source], config: Config) -> list[Item]:
     """The same recordings with the labels of their corpora, for the scores of a finished training."""
-    found = {recording(item.key): item for item in read_target(target, config)[0]}
-    kept = [found[key] for item in items if (key := recording(item.key)) in found]
+    found = {recording_key(item.key): item for item in read_target(target, config)[0]}
+    kept = [found[key] for item in items if (key := recording_key(item.key)) in found]
     if len(kept) < len(items):
-        say(f"{len(items) - len(kept)} of {len(items)} recordings of the target are not there any more")
+        log.warning(f"{len(items) - len(kept)} of {len(items)} recordings of the target are not there any more")
     return kept
 
 
@@ -119,8 +125,8 @@ def check_target(config: Config, target: list[Source], faces: list[Source]) -> N
 
 def _check_apart(speech: list[Item], target: list[Item]) -> None:
     """Raise DataError where one recording is in both: what is tested, or heard without labels, would be learnt."""
-    names = {recording(item.key) for item in speech}
-    if same := [item.key for item in target if recording(item.key) in names]:
+    names = {recording_key(item.key) for item in speech}
+    if same := [item.key for item in target if recording_key(item.key) in names]:
         raise DataError(
             f"{len(same)} recordings are in speech and target by the same name, e.g. {printable(same[0])}; give "
             "other corpora, or rename a folder of your own"
@@ -150,7 +156,9 @@ def _say_left_out(speech: list[Item], labelled: list[Item], classes: list[str]) 
     for name, items in (("speech", speech), ("target", labelled)):
         if lost := [item for item in items if item.emotion not in classes]:
             names = ", ".join(sorted({item.emotion for item in lost}))
-            say(f"{len(lost)} of {len(items)} recordings of the {name} are of other classes ({names}): left out")
+            log.warning(
+                f"{len(lost)} of {len(items)} recordings of the {name} are of other classes ({names}): left out"
+            )
 
 
 def _described(parts: Split, speech: list[Item], labelled: list[Item], config: Config, classes: int) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fdan_edge.audio import decode
 from fdan_edge.data.corpora import Item, Source, parse_source, read_visual
-from fdan_edge.data.labels import merged
+from fdan_edge.data.labels import training_class
 from fdan_edge.data.speech import pick
 from fdan_edge.errors import AudioError, DataError
 from fdan_edge.evaluation import plots
@@ -111,7 +111,7 @@ def faces_of(runner: TorchRunner, sources: list[Source] | None = None) -> list[I
     except DataError as error:
         raise DataError(f"{error}; say with --faces where the faces are") from None
     calm = runner.config.calm_as_neutral
-    named = [replace(item, emotion=merged(item.emotion, calm_as_neutral=calm)) for item in items]
+    named = [replace(item, emotion=training_class(item.emotion, calm_as_neutral=calm)) for item in items]
     return [item for item in named if item.emotion in runner.info.classes]
 
 

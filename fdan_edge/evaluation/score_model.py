@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from fdan_edge.data.corpora import Item, Source, recording
+from fdan_edge.data.corpora import Item, Source, recording_key
 from fdan_edge.data.leak_audit import NOT_AUDITED
-from fdan_edge.data.speech import choose_part, read_speech
+from fdan_edge.data.speech import choose_part, read_labelled_speech
 from fdan_edge.errors import CheckpointError
 from fdan_edge.evaluation import plots
 from fdan_edge.evaluation.evaluate import Evaluation, evaluate
 from fdan_edge.evaluation.feature_plot import draw_features, faces_of
 from fdan_edge.runs.run_folder import load_run, load_split
 from fdan_edge.runs.torch_runner import TorchRunner
-from fdan_edge.runtime import bundle
-from fdan_edge.runtime.opening import Runner, open_runner
+from fdan_edge.runtime.bundle import Bundle, is_bundle
+from fdan_edge.runtime.opening import open_runner
+from fdan_edge.runtime.runner import Runner
 from fdan_edge.utils.files import sha256
 
 
@@ -56,7 +56,7 @@ def score_target(
         if folder is not None and part != "all":
             _check_same_run(target, folder)
         labels = runner.spec.labels
-        items = read_speech(sources, calm_as_neutral="calm" not in labels, boredom="boredom" in labels)
+        items = read_labelled_speech(sources, calm_as_neutral="calm" not in labels, boredom="boredom" in labels)
         split = load_split(folder) if folder else {}
         # Recordings of other classes are counted by `evaluate`; they are of no part.
         others = [item for item in items if item.emotion not in labels]
@@ -73,8 +73,8 @@ def score_target(
 
 def _verdict(folder: Path | None, split: dict[str, list[str]], chosen: list[Item]) -> str:
     """The run's audit where these recordings are its test part, or some of it; it says nothing about others."""
-    test = {recording(key) for key in split.get("test", [])}
-    if folder is None or any(recording(item.key) not in test for item in chosen):
+    test = {recording_key(key) for key in split.get("test", [])}
+    if folder is None or any(recording_key(item.key) not in test for item in chosen):
         return f"{NOT_AUDITED}: not the run's test part"
     return load_run(folder)[1].audit
 
@@ -105,16 +105,11 @@ def run_folder(target: Path, run: Path | None) -> Path | None:
         return run
     if (target / "run.toml").is_file():
         return target
-    if not (target / bundle.MANIFEST).is_file():
-        return None
-    named: Any = bundle.read_manifest(target).get("run")
-    return Path(named) if isinstance(named, str) and (Path(named) / "split.json").is_file() else None
+    name = Bundle.open(target).manifest.run if is_bundle(target) else ""
+    return Path(name) if name and (Path(name) / "split.json").is_file() else None
 
 
 def _check_same_run(target: Path, folder: Path) -> None:
     """A run trained anew in the same folder has another split: what it calls test was perhaps trained on."""
-    if not (target / bundle.MANIFEST).is_file():
-        return
-    expected = bundle.read_manifest(target).get("split_sha256")
-    if expected != sha256(folder / "split.json"):
+    if is_bundle(target) and Bundle.open(target).manifest.split_sha256 != sha256(folder / "split.json"):
         raise CheckpointError(f"{folder}: is not the run that {target} was exported from; name it with --run")

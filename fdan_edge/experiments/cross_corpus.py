@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge.config import Config, load_config
-from fdan_edge.data.corpora import Source
-from fdan_edge.data.corpora import check_path
+from fdan_edge.data.corpora import Source, check_path
 from fdan_edge.errors import ConfigError, choose
 from fdan_edge.experiments import paper_scores, paper_tables
 from fdan_edge.experiments.paper_tables import (

@@ -17,8 +17,7 @@ from typing import Any, TypeAlias
 import torch
 
 from fdan_edge.config import DECISIVE, Config, load_config
-from fdan_edge.data.corpora import Source
-from fdan_edge.data.corpora import check_path
+from fdan_edge.data.corpora import Source, check_path
 from fdan_edge.data.protocols import FOLDED
 from fdan_edge.errors import (
     CheckpointError,

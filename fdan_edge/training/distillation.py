@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fdan_edge.config import Config
-from fdan_edge.data.corpora import Item, recording
+from fdan_edge.data.corpora import Item, recording_key
 from fdan_edge.data.splits import Split
 from fdan_edge.errors import CheckpointError, ConfigError, DataError
 from fdan_edge.features import extract
@@ -30,7 +30,7 @@ _BATCH = 32
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TeacherTargets:
     """Logits of a teacher for training crops, in the order of the `Voices` that a student trains on."""
 
     voices: Tensor  # (variants, n, C)
@@ -125,8 +125,8 @@ def check_teacher(teacher: Teacher, student: Config, classes: list[str], parts: 
         theirs, own = getattr(teacher.config, setting), getattr(student, setting)
         if theirs != own:
             raise ConfigError(f"{setting} = {own:g}, but {name} hears {theirs:g}: both must hear the same crop")
-    keys = {part: {recording(key) for key in found} for part, found in load_split(teacher.folder).items()}
-    test, val = ({recording(item.key) for item in items} for items in (parts.test, parts.val))
+    keys = {part: {recording_key(key) for key in found} for part, found in load_split(teacher.folder).items()}
+    test, val = ({recording_key(item.key) for item in items} for items in (parts.test, parts.val))
     if known := test - keys["test"]:
         raise DataError(
             f"{len(known)} of {len(test)} recordings of the student's test are not of the test of {name}, which "
@@ -139,13 +139,13 @@ def check_teacher(teacher: Teacher, student: Config, classes: list[str], parts: 
         raise DataError(
             f"{name} holds out no {parts.promise}, and the student's protocol does; train one that does"
         )
-    if known := (test & keys["target"]) - {recording(item.key) for item in target}:
+    if known := (test & keys["target"]) - {recording_key(item.key) for item in target}:
         raise DataError(f"{name} heard {len(known)} recordings of the student's test; give both the same --target")
 
 
 def lessons(
     teacher: Teacher, student: Config, train: list[Item], target: list[Item], heard: tuple[int, int]
-) -> Lessons:
+) -> TeacherTargets:
     """What the teacher says of the student's training crops.
 
     Args:
@@ -166,4 +166,4 @@ def lessons(
         if logits is not None and logits.shape[1] != count:
             raise DataError(f"the teacher hears {logits.shape[1]} recordings and the student {count}; train again")
     assert made[0] is not None
-    return Lessons(made[0], made[1])
+    return TeacherTargets(made[0], made[1])

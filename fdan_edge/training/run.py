@@ -40,8 +40,8 @@ from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.training import distributed
 from fdan_edge.training.device import computes_in, described, prepare
 from fdan_edge.training.distillation import Teacher, check_teacher, lessons, load_teacher
-from fdan_edge.training.history import Epoch
-from fdan_edge.training.trainer import OnEpoch, Trainer, build_model, by_recording, check_state, restore_model
+from fdan_edge.training.history import EpochMetrics
+from fdan_edge.training.trainer import OnEpoch, Trainer, build_model, average_by_recording, check_state, load_weights
 from fdan_edge.utils.files import write_json
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ _NO_CLASS = -1
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainingResult:
     """What a training gave."""
 
     folder: Path
@@ -76,7 +76,7 @@ def fit(
     resume: bool = False,
     score: bool = True,
     on_epoch: OnEpoch | None = None,
-) -> Fitted:
+) -> TrainingResult:
     """Train on `speech` (guided by `faces`, towards `target`, where given) and leave a run folder.
 
     With `resume`, the folder's unfinished training is taken up where its last whole epoch ended. Labels of the
@@ -94,7 +94,7 @@ def fit(
     """
     if not resume and (folder / "run.toml").exists():
         raise CheckpointError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
-    distributed.wait()  # until all have looked, none may write
+    distributed.barrier()  # until all have looked, none may write
     given = Given(speech, faces, list(target))
     check_target(config, given.target, faces)
     prepare(config)
@@ -107,10 +107,10 @@ def fit(
     teacher = _teacher(config, corpora, folder, resume=resume)
     model = build_model(config, len(corpora.classes), faces=bool(corpora.faces), pretrained=not started)
     if started and is_encoded(config):  # its own weights encode: those of the source may be others by now
-        restore_model(last, model)
+        load_weights(last, model)
     with _sole_writer(folder):
         trainer = _trainer(config, corpora, folder, teacher, model)
-        log.info(f"computes in {computes_in(config, trainer.device)} on {described(trainer.device)}")
+        log.info(f"computes in {precision_name(config, trainer.device)} on {described(trainer.device)}")
         trainer.on_epoch = on_epoch
         if started:
             trainer.resume()
@@ -120,15 +120,15 @@ def fit(
             _save_start(config, given, corpora, folder, teacher)
         if distributed.is_main():
             run_folder.save_launcher(folder)
-            _record(config, corpora, folder, computes_in(config, trainer.device), resume=resume)
+            _record(config, corpora, folder, precision_name(config, trainer.device), resume=resume)
         best = _run(trainer, corpora, folder, score=score)
         if not distributed.is_main():
-            return Fitted(folder, {})
+            return TrainingResult(folder, {})
         if score:
-            return Fitted(folder, _score(folder, best, corpora, trainer))
+            return TrainingResult(folder, _score(folder, best, corpora, trainer))
         validated = _validated(best, corpora, trainer)
         write_json(folder / "metrics.json", validated)
-        return Fitted(folder, validated)
+        return TrainingResult(folder, validated)
 
 
 def _sole_writer(folder: Path) -> AbstractContextManager[None]:
@@ -206,7 +206,7 @@ def _trainer(config: Config, corpora: _Corpora, folder: Path, teacher: Teacher |
         f"{len(corpora.faces)} faces; {len(classes)} classes; {parts.description}"
     )
     match, encoder = _match(corpora, config), frozen_encoder(model.acoustic.backbone, config)
-    if distributed.size() > 1 and config.cache:
+    if distributed.world_size() > 1 and config.cache:
         _divide(corpora, config, match, encoder)
     how = _hearing(match, encoder)
     train = extract.training_voices(parts.train, _indices(parts.train, classes), config, **how)
@@ -228,19 +228,19 @@ def _divide(corpora: _Corpora, config: Config, match: Match | None, encoder: Enc
     parts, how = corpora.parts, _hearing(match, encoder)
     heard = config.method != "source"
     for make, items in (
-        (extract.training_voices, distributed.of_speakers(parts.train)),
-        (extract.evaluation_voices, distributed.of_speakers(parts.val)),
+        (extract.training_voices, distributed.own_items(parts.train)),
+        (extract.evaluation_voices, distributed.own_items(parts.val)),
     ):
         with suppress(DataError):  # no usable file among a share of them says nothing of all
             if items:
                 make(items, [_NO_CLASS] * len(items), config, **how)
     with suppress(DataError):
-        if target := distributed.of_speakers(corpora.target if heard else []):
+        if target := distributed.own_items(corpora.target if heard else []):
             _unlabelled_voices(target, config, encoder=encoder)
     with suppress(DataError):
-        if faces := distributed.of_speakers(corpora.faces):
+        if faces := distributed.own_items(corpora.faces):
             extract.load_faces(faces, [_NO_CLASS] * len(faces), config)
-    distributed.wait()
+    distributed.barrier()
 
 
 def _hearing(match: Match | None, encoder: Encoder | None) -> dict[str, Any]:
@@ -283,19 +283,19 @@ def _record(config: Config, corpora: _Corpora, folder: Path, number_format: str,
     parts = corpora.parts
     speech = [*parts.train, *parts.val, *parts.test]
     data = {"speech": speech, "faces": corpora.faces, "target": corpora.target}
-    now = provenance.gather(config, data, processes=distributed.size(), computes_in=number_format)
+    now = provenance.gather(config, data, processes=distributed.world_size(), computes_in=number_format)
     for line in provenance.record(folder, now, resume=resume):
         log.warning(line)
 
 
-def _run(trainer: Trainer, corpora: _Corpora, folder: Path, *, score: bool) -> Epoch:
+def _run(trainer: Trainer, corpora: _Corpora, folder: Path, *, score: bool) -> EpochMetrics:
     """Train; what was reached before an interruption stays, and the user hears how to go on."""
     try:
         return trainer.run()
     except TrainingError:
         if score and trainer.history and distributed.is_main():
             _score(folder, trainer.best(), corpora, trainer)
-        distributed.wait()  # torchrun ends all processes when the first of them ends
+        distributed.barrier()  # torchrun ends all processes when the first of them ends
         raise
     except (KeyboardInterrupt, OSError):
         if trainer.saved:
@@ -330,7 +330,7 @@ def _allowed(faces: list[Item], task: CrossCorpus, protocol: str) -> list[Item]:
     return kept
 
 
-def _validated(best: Epoch, corpora: _Corpora, trainer: Trainer) -> dict[str, Any]:
+def _validated(best: EpochMetrics, corpora: _Corpora, trainer: Trainer) -> dict[str, Any]:
     """What metrics.json holds before the test is looked at."""
     return {
         "method": method_name(trainer.config, faces=trainer.faces is not None),
@@ -341,7 +341,7 @@ def _validated(best: Epoch, corpora: _Corpora, trainer: Trainer) -> dict[str, An
     }
 
 
-def _score(folder: Path, best: Epoch, corpora: _Corpora, trainer: Trainer) -> dict[str, Any]:
+def _score(folder: Path, best: EpochMetrics, corpora: _Corpora, trainer: Trainer) -> dict[str, Any]:
     fitted, parts = _calibrate(folder, best, trainer), corpora.parts
     information = _information(folder, corpora, trainer)
     with TorchRunner(folder) as runner:
@@ -364,7 +364,7 @@ def _score(folder: Path, best: Epoch, corpora: _Corpora, trainer: Trainer) -> di
     return values
 
 
-def _calibrate(folder: Path, best: Epoch, trainer: Trainer) -> calibration.Temperature:
+def _calibrate(folder: Path, best: EpochMetrics, trainer: Trainer) -> calibration.Temperature:
     """Fit the temperature of the best epoch's weights on the validation part, and store it in the run."""
     with TorchRunner(folder) as runner:
         logits = trainer.logits(runner.path.model, trainer.val_voices)
@@ -386,7 +386,7 @@ def _information(folder: Path, corpora: _Corpora, trainer: Trainer) -> dict[str,
         labels, what = [_NO_CLASS] * len(items), "the target's scores"
         voices = extract.evaluation_voices(items, labels, config, what, encoder=encoder)
         windows = trainer.logits(runner.path.model, voices).softmax(1)
-    made = metrics.information(by_recording(windows, voices.owner).numpy())
+    made = metrics.information(average_by_recording(windows, voices.owner).numpy())
     return {"target": {"information": made, "n": int(voices.owner.max()) + 1}}
 
 

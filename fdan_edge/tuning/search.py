@@ -37,7 +37,7 @@ from fdan_edge.errors import (
     is_out_of_memory,
     one_line,
 )
-from fdan_edge.training.history import Epoch
+from fdan_edge.training.history import EpochMetrics
 from fdan_edge.training.run import absolute, fit
 from fdan_edge.tuning.results import Tuned, best_of, shown, write
 from fdan_edge.tuning.search_space import parse, with_values
@@ -248,7 +248,7 @@ class _Training:
             raise CheckpointError(f"{error}; if damaged, remove {folder}: the fold is trained anew") from None
         return float(fitted.metrics["val"]["uar"])
 
-    def hear(self, epoch: Epoch) -> None:
+    def hear(self, epoch: EpochMetrics) -> None:
         """Report the UAR that the trial would have if it ended now; raise TrialPruned where that is poor."""
         self.seen[epoch.epoch] = epoch.val_loss, epoch.val_uar
         kept = min(self.seen.values(), key=lambda one: one[0])[1]
@@ -261,11 +261,11 @@ class _Training:
             raise optuna.TrialPruned
 
 
-def _epochs(folder: Path) -> list[Epoch]:
+def _epochs(folder: Path) -> list[EpochMetrics]:
     """What a fold that was left came to."""
     path = folder / "epochs.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [Epoch(**json.loads(line)) for line in lines]
+    return [EpochMetrics(**json.loads(line)) for line in lines]
 
 
 def _finished(folder: Path, epochs: int) -> float | None:

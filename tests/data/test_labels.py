@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fdan_edge.data.labels import _ALIASES, EMOTIONS, canonical, known, merged
+from fdan_edge.data.labels import ALIASES, EMOTIONS, canonical_emotion, find_emotion, training_class
 from fdan_edge.errors import DataError
 
 
@@ -13,28 +13,28 @@ from fdan_edge.errors import DataError
     [("Anger", "angry"), (" FEARFUL ", "fear"), ("joy", "happy"), ("calm", "calm"), ("surprised", "surprise")],
 )
 def test_canonical(word: str, name: str) -> None:
-    assert canonical(word) == name
+    assert canonical_emotion(word) == name
 
 
 def test_every_name_and_alias_leads_to_a_name() -> None:
-    assert {canonical(word) for word in (*EMOTIONS, *_ALIASES)} == set(EMOTIONS)
+    assert {canonical_emotion(word) for word in (*EMOTIONS, *ALIASES)} == set(EMOTIONS)
     assert tuple(sorted(EMOTIONS)) == EMOTIONS
 
 
 def test_calm_as_neutral_touches_nothing_else() -> None:
-    assert canonical("calm", calm_as_neutral=True) == "neutral"
+    assert training_class("calm", calm_as_neutral=True) == "neutral"
     for name in set(EMOTIONS) - {"calm"}:
-        assert canonical(name, calm_as_neutral=True) == name
+        assert training_class(name, calm_as_neutral=True) == name
 
 
 def test_a_class_of_the_users_own_stays() -> None:
-    assert known("Stressed") is None
-    assert known(" Anger ") == "angry"
-    assert merged("stressed", calm_as_neutral=True) == "stressed"
-    assert merged("calm", calm_as_neutral=True) == "neutral"
-    assert merged("calm", calm_as_neutral=False) == "calm"
+    assert find_emotion("Stressed") is None
+    assert find_emotion(" Anger ") == "angry"
+    assert training_class("stressed", calm_as_neutral=True) == "stressed"
+    assert training_class("calm", calm_as_neutral=True) == "neutral"
+    assert training_class("calm", calm_as_neutral=False) == "calm"
 
 
 def test_unknown_word_names_the_valid_ones() -> None:
     with pytest.raises(DataError, match=r"unknown emotion 'hapy' \(did you mean happy\?\); valid: angry, boredom"):
-        canonical("hapy")
+        canonical_emotion("hapy")

@@ -13,7 +13,7 @@ from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.data.duplicates import same_sound
 from fdan_edge.data.leak_audit import audit
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.data.splits import Split, split
 from fdan_edge.errors import DataError
 from tests.conftest import SHARED
@@ -134,7 +134,7 @@ def test_a_duplicate_that_crosses(tmp_path: Path) -> None:
 
 @pytest.mark.corpora
 def test_the_pair_in_ravdess() -> None:
-    given = read_speech([Source("ravdess", SHARED / "ravdess")], calm_as_neutral=True)
+    given = read_labelled_speech([Source("ravdess", SHARED / "ravdess")], calm_as_neutral=True)
     (group,) = same_sound(given)
     pair = {f"Actor_07/03-01-03-01-02-0{n}-07.flac" for n in (1, 2)}
     assert {one.id for one in group} == pair

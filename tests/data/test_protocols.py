@@ -11,7 +11,7 @@ import pytest
 from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.data.protocols import PARTS, Parts, fold_count, parts_of
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.errors import DataError
 from tests.conftest import SHARED
 
@@ -211,7 +211,7 @@ def test_protocols_that_cannot_be_had(given: list[Item], config: Config, message
 @pytest.mark.corpora
 def test_real_folds() -> None:
     sources = [Source(name, SHARED / name) for name in ("ravdess", "emodb")]
-    given = read_speech(sources, calm_as_neutral=True)
+    given = read_labelled_speech(sources, calm_as_neutral=True)
     for parts in folds(given, Config(protocol="kfold")):
         held = [s for s in speakers(parts["test"]) if s.startswith("ravdess")]
         assert sum(int(s[-2:]) % 2 for s in held) == 2  # two men, two women

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fdan_edge.data.corpora import Item, Source
-from fdan_edge.data.speech import choose_part, class_names, read_speech
+from fdan_edge.data.speech import choose_part, class_names, read_labelled_speech
 from fdan_edge.errors import DataError
 
 SPLIT = {
@@ -90,11 +90,11 @@ def test_only_training_speech_is_refused() -> None:
 
 def test_read_speech(ravdess_tree: Path) -> None:
     source = Source("ravdess", ravdess_tree)
-    assert "calm" in {item.emotion for item in read_speech([source], calm_as_neutral=False)}
-    merged = read_speech([source], calm_as_neutral=True)
+    assert "calm" in {item.emotion for item in read_labelled_speech([source], calm_as_neutral=False)}
+    merged = read_labelled_speech([source], calm_as_neutral=True)
     assert sum(item.emotion == "neutral" for item in merged) == 8
     overlapping = [source, Source("ravdess", ravdess_tree / "Actor_01")]
-    assert [i.key for i in read_speech(overlapping, calm_as_neutral=True)] == [i.key for i in merged]
+    assert [i.key for i in read_labelled_speech(overlapping, calm_as_neutral=True)] == [i.key for i in merged]
 
 
 def test_class_names() -> None:

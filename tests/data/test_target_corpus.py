@@ -17,7 +17,7 @@ from fdan_edge.config import Config, load_config
 from fdan_edge.data import corpora
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.data.splits import Split, allowed_faces
 from fdan_edge.data.target_corpus import (
     UNLABELLED,
@@ -63,7 +63,7 @@ def config(*words: str, method: str = "didan") -> Config:
 
 
 def speech(root: Path) -> list[Item]:
-    return read_speech([Source("ravdess", root)], calm_as_neutral=True)
+    return read_labelled_speech([Source("ravdess", root)], calm_as_neutral=True)
 
 
 def train(folder: Path, source: Path, target: list[Source], *words: str, method: str = "didan") -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 
 from fdan_edge.audio import decode
 from fdan_edge.data.corpora import Item, Source
-from fdan_edge.data.speech import pick, read_speech
+from fdan_edge.data.speech import pick, read_labelled_speech
 from fdan_edge.errors import DataError
 from fdan_edge.evaluation.feature_plot import draw_features, face_features, faces_of, project, voice_features
 from fdan_edge.runs.torch_runner import TorchRunner
@@ -19,7 +19,7 @@ from fdan_edge.runs.torch_runner import TorchRunner
 
 def test_voice_features_are_what_the_classifier_hears(run_folder: Path, ravdess_tree: Path) -> None:
     runner = TorchRunner(run_folder)
-    (item,) = read_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True)[:1]
+    (item,) = read_labelled_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True)[:1]
     broken = Item("x", "b", ravdess_tree / "none.wav", "sad")
     found, classes = voice_features(runner, [broken, item])
     waveform = decode.load_speech(item.path, 16000, 40.0)
@@ -43,7 +43,7 @@ def test_face_features(run_folder: Path, fer_tree: Path) -> None:
 
 def test_the_picture_of_a_run(run_folder: Path, ravdess_tree: Path, fer_tree: Path, tmp_path: Path) -> None:
     runner = TorchRunner(run_folder)
-    voices = read_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True)[:6]
+    voices = read_labelled_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True)[:6]
     draw_features(runner, voices, faces_of(runner), tmp_path / "own")
     draw_features(runner, voices, faces_of(runner, [Source("fer2013", fer_tree)]), tmp_path / "given")
     assert {p.name for p in tmp_path.iterdir()} == {"own.png", "own.svg", "given.png", "given.svg"}

@@ -13,7 +13,7 @@ import pytest
 
 from fdan_edge.config import Config, load_config
 from fdan_edge.data.corpora import Source
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.errors import CheckpointError, ConfigError, DataError
 from fdan_edge.evaluation.predictions import load_predictions
 from fdan_edge.experiments.crossval import _of_fold, crossval
@@ -42,7 +42,7 @@ def values(folder: Path) -> dict[str, dict[str, float]]:
 
 def test_each_recording_is_tested_once(finished: Path, ravdess_tree: Path) -> None:
     tested = Counter(key for n in (1, 2) for key in load_split(finished / f"fold-{n}")["test"])
-    every = read_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=False)
+    every = read_labelled_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=False)
     assert tested == Counter(item.key for item in every)
     for n, held in ((1, {"01", "02"}), (2, {"03", "04"})):
         rows = load_predictions(finished / f"fold-{n}" / "predictions.json").recordings

@@ -331,12 +331,12 @@ def test_rows_on_a_tree_in_savees_layout(run: Run, tmp_path: Path, fer_tree: Pat
     """Readers, split, training, scores, and the paper's column beside them."""
     import soundfile
 
-    from fdan_edge.data.corpora.savee import _EMOTIONS, SPEAKERS
+    from fdan_edge.data.corpora.savee import CORPUS, SPEAKERS
     from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
 
     for index, speaker in enumerate(SPEAKERS):
         (tmp_path / "AudioData" / speaker).mkdir(parents=True)
-        for letters, emotion in _EMOTIONS.items():
+        for letters, emotion in CORPUS.emotions.items():
             path = tmp_path / "AudioData" / speaker / f"{letters}01.wav"
             soundfile.write(path, voice(emotion, index, 1), SAMPLE_RATE)
     settings = [word for value in (*TINY[1:], "epochs=1") for word in ("--set", value)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fdan_edge.data.corpora import Source, recording
+from fdan_edge.data.corpora import Source, recording_key
 from fdan_edge.errors import ExportError
 from fdan_edge.export import recordings
 from fdan_edge.export.recordings import Material
@@ -23,8 +23,12 @@ def reference(run_folder: Path) -> TorchRunner:
 def test_each_part_has_its_own_use(run_folder: Path, reference: TorchRunner) -> None:
     made = Material(run_folder, reference, None)
     split = load_split(run_folder)
-    assert {recording(item.key) for item in made.held_out.items} == {recording(key) for key in split["test"]}
-    assert {recording(item.key) for item in made.validation.items} == {recording(key) for key in split["val"]}
+    assert {recording_key(item.key) for item in made.held_out.items} == {
+        recording_key(key) for key in split["test"]
+    }
+    assert {recording_key(item.key) for item in made.validation.items} == {
+        recording_key(key) for key in split["val"]
+    }
     assert made.has_validation
     assert (made.held_out.source, made.validation.source) == ("of the test part", "of the validation part")
     assert made.calibration.shape == (len(split["train"]), reference.spec.window)

@@ -16,15 +16,15 @@ from torch.nn import functional
 from fdan_edge.audio import decode
 from fdan_edge.config import Config, load_config
 from fdan_edge.data.corpora import Item, Source
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.data.splits import Split, split
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, FdanEdgeError
 from fdan_edge.features import extract
 from fdan_edge.models.fdan import Output
 from fdan_edge.runs import run_folder as checkpoint
 from fdan_edge.runs.torch_runner import TorchRunner
-from fdan_edge.training.distillation import Lessons, Teacher, check_teacher, lessons, load_teacher
-from fdan_edge.training.loader import Feed
+from fdan_edge.training.distillation import TeacherTargets, Teacher, check_teacher, lessons, load_teacher
+from fdan_edge.training.loader import BatchLoader
 from fdan_edge.training.losses import distillation
 from fdan_edge.training.objective import Batch, terms
 from fdan_edge.training.run import fit
@@ -78,14 +78,14 @@ def test_labels_and_teacher_share_the_loss(share: float) -> None:
 # The training
 
 
-def student(folder: Path, lessons_: Lessons | None, **changes: object) -> Trainer:
+def student(folder: Path, lessons_: TeacherTargets | None, **changes: object) -> Trainer:
     return Trainer(config(**changes), CLASSES, voices(12, 0), voices(6, 1), None, folder, lessons=lessons_)
 
 
 def test_a_student_learns_what_its_teacher_says_and_not_the_labels(tmp_path: Path) -> None:
     """The teacher takes every class for the next one."""
     wrong = 8 * functional.one_hot((voices(12, 0).labels + 1) % 3, 3).float()[None]
-    made = student(tmp_path, Lessons(wrong), epochs=4, distill_weight=1, backbone="resnet18", masks=0)
+    made = student(tmp_path, TeacherTargets(wrong), epochs=4, distill_weight=1, backbone="resnet18", masks=0)
     made.run()
     assert made.history[-1].distilled < 0.8 * made.history[0].distilled
     assert made.history[-1].val_uar < 0.2
@@ -100,7 +100,7 @@ def test_each_crop_has_the_teacher_s_words_for_it() -> None:
     marks = [torch.arange(2 * n * 3).view(2, n, 3).float() for n in (12, 9)]
     settings = config(masks=0, method="mmd")
     chosen, others = torch.tensor([7, 2, 11]), torch.tensor([8, 0])
-    feed = Feed(settings, train, None, target, Lessons(*marks), 3, torch.device("cpu"))
+    feed = BatchLoader(settings, train, None, target, TeacherTargets(*marks), 3, torch.device("cpu"))
     batch = feed._batch(feed._read(0, 0, chosen, None, others))
     assert batch.teacher is not None
     assert batch.target is not None
@@ -115,7 +115,7 @@ def test_each_crop_has_the_teacher_s_words_for_it() -> None:
 
 
 def test_resuming_a_distillation_continues_it_bit_for_bit(tmp_path: Path) -> None:
-    taught = Lessons(logits(12, 5)[None])
+    taught = TeacherTargets(logits(12, 5)[None])
     whole = student(tmp_path / "whole", taught, epochs=3)
     whole.run()
     left = student(tmp_path / "left", taught, epochs=3)
@@ -136,7 +136,7 @@ def test_resuming_a_distillation_continues_it_bit_for_bit(tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def items(ravdess_tree: Path) -> list[Item]:
-    return read_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True)
+    return read_labelled_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True)
 
 
 @pytest.fixture(scope="module")

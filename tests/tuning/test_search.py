@@ -19,10 +19,10 @@ pytest.importorskip("optuna")
 
 from fdan_edge.config import Config, load_config
 from fdan_edge.data.corpora import Source
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.errors import CheckpointError, ConfigError, DataError
-from fdan_edge.training.history import Epoch
-from fdan_edge.training.run import Fitted
+from fdan_edge.training.history import EpochMetrics
+from fdan_edge.training.run import TrainingResult
 from fdan_edge.training.trainer import OnEpoch
 from fdan_edge.tuning.results import Tuned, markdown
 from fdan_edge.tuning.search import Search, fold_configs, tune
@@ -66,7 +66,7 @@ def values(done: Tuned) -> list[tuple[str, float | None, dict[str, Any]]]:
 
 def right(done: Tuned, ravdess_tree: Path) -> None:
     """Each trial's value is that of its own settings, over its own folds."""
-    items = read_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True, boredom=False)
+    items = read_labelled_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True, boredom=False)
     for one in done.trials:
         folds = fold_configs(load_config(None, [f"epochs={EPOCHS}", f"alpha={one.settings['alpha']}"]), items, 3)
         assert one.uar == pytest.approx(sum(map(uar, folds)) / 3)
@@ -77,7 +77,7 @@ def right(done: Tuned, ravdess_tree: Path) -> None:
 
 
 def test_folds_are_of_the_speakers_that_are_not_tested(ravdess_tree: Path) -> None:
-    items = read_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True, boredom=False)
+    items = read_labelled_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True, boredom=False)
     made = fold_configs(Config(), items, 3)
     assert {one.test_speakers for one in made} == {("ravdess:04",)}
     assert [one.val_speakers for one in made] == [("ravdess:01",), ("ravdess:02",), ("ravdess:03",)]
@@ -88,7 +88,7 @@ def test_folds_are_of_the_speakers_that_are_not_tested(ravdess_tree: Path) -> No
 
 
 def test_folds_that_cannot_be(ravdess_tree: Path) -> None:
-    items = read_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True, boredom=False)
+    items = read_labelled_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True, boredom=False)
     with pytest.raises(ConfigError, match="protocol random holds none out; valid: speaker, loso, kfold, or --fol"):
         fold_configs(Config(protocol="random"), items, 2)
     with pytest.raises(ConfigError, match="val_speakers goes with --folds 1"):
@@ -198,7 +198,7 @@ def test_settings_that_do_not_go_together_fail_alone(search: Callable[..., Tuned
 def test_want_of_memory_fails_a_trial_and_a_mistake_of_ours_the_search(
     search: Callable[..., Tuned], monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
-    def fit(config: Config, *arguments: Any, **named: Any) -> Fitted:
+    def fit(config: Config, *arguments: Any, **named: Any) -> TrainingResult:
         if config.alpha == 1e-4:
             raise error or RuntimeError("shape mismatch")
         return fake_fit(config, *arguments, **named)
@@ -217,11 +217,11 @@ def test_want_of_memory_fails_a_trial_and_a_mistake_of_ours_the_search(
 # --- what ends a process ---
 
 
-def _stopping(error: BaseException, trial: str, fold: str, epoch: int) -> Callable[..., Fitted]:
-    def fit(*arguments: Any, on_epoch: OnEpoch, **named: Any) -> Fitted:
+def _stopping(error: BaseException, trial: str, fold: str, epoch: int) -> Callable[..., TrainingResult]:
+    def fit(*arguments: Any, on_epoch: OnEpoch, **named: Any) -> TrainingResult:
         folder = arguments[3]
 
-        def heard(made: Epoch) -> None:
+        def heard(made: EpochMetrics) -> None:
             if (folder.parent.name, folder.name, made.epoch) == (trial, fold, epoch):
                 raise error
             on_epoch(made)
@@ -312,7 +312,7 @@ def test_a_trial_that_lives_is_left_alone(search: Callable[..., Tuned], monkeypa
     """The second process finds it running, and its folder's lock taken."""
     inner: list[Tuned] = []
 
-    def fit(*arguments: Any, **named: Any) -> Fitted:
+    def fit(*arguments: Any, **named: Any) -> TrainingResult:
         if not inner:
             inner.append(done)  # only once
             with monkeypatch.context() as patch:

@@ -1,6 +1,34 @@
 """Corpora: readers that turn a publisher's layout into a list of labelled items."""
 
-from fdan_edge.data.corpora.registry import READERS, Item, Source, parse_source, read, recording, unique
-from fdan_edge.data.corpora.visual import read_visual
+from fdan_edge.data.corpora.items import IMAGES, SOUNDS, VIDEOS, Item, files_below, recording_key, unique
+from fdan_edge.data.corpora.reading import Source, check_path, parse_source, read, read_all, read_visual
+from fdan_edge.data.corpora.registry import (
+    Corpus,
+    corpus_names,
+    get_corpus,
+    known_corpora,
+    licence,
+    register_corpus,
+)
 
-__all__ = ["READERS", "Item", "Source", "parse_source", "read", "read_visual", "recording", "unique"]
+__all__ = [
+    "IMAGES",
+    "SOUNDS",
+    "VIDEOS",
+    "Corpus",
+    "Item",
+    "Source",
+    "check_path",
+    "corpus_names",
+    "files_below",
+    "get_corpus",
+    "known_corpora",
+    "licence",
+    "parse_source",
+    "read",
+    "read_all",
+    "read_visual",
+    "recording_key",
+    "register_corpus",
+    "unique",
+]

@@ -6,16 +6,10 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from fdan_edge.data.corpora import pixels, tables
-from fdan_edge.data.corpora.registry import IMAGES, Item, files_below
-from fdan_edge.data.labels import known
+from fdan_edge.data.corpora import IMAGES, Corpus, Item, files_below, pixels, tables
+from fdan_edge.data.labels import find_emotion
 from fdan_edge.errors import DataError, choose
 
-LAYOUT = (
-    "cohn-kanade-images/S005/001/*.png with Emotion/S005/001/*_emotion.txt, or Kaggle's CLASS/*.png, "
-    "or a csv with the columns emotion, pixels"
-)
-FILES = tables.TABLES
 PEAK_FRAMES = 3  # at the end of a sequence, which its label is of
 _FRAME = re.compile(r"(S\d{3})_(\d{3})_(\d{8})")
 _LABEL = re.compile(r"(S\d{3})_(\d{3})_\d{8}_emotion")
@@ -25,7 +19,7 @@ _Sequence = tuple[str, str]  # subject and number
 
 
 def read_faces(root: Path) -> list[Item]:
-    """The last three frames of each labelled sequence with its label, and the first as neutral.
+    """List the last three frames of each labelled sequence with its label, and the first as neutral.
 
     Contempt is a class of its own: speech that does not have it leaves its faces out of training.
 
@@ -36,14 +30,14 @@ def read_faces(root: Path) -> list[Item]:
         return pixels.read_table("ck", root)
     images = files_below(root, IMAGES)
     sorted_by_class = [
-        _kaggle(name, path, emotion) for name, path in images if (emotion := known(path.parent.name))
+        _kaggle(name, path, emotion) for name, path in images if (emotion := find_emotion(path.parent.name))
     ]
     table = None if images else pixels.find_table(root)
     return pixels.read_table("ck", table) if table else sorted_by_class or _of_sequences(root, images)
 
 
 def _kaggle(name: str, path: Path, emotion: str) -> Item:
-    """Kaggle's CK+48 has the publisher's names, and so the people."""
+    """Make an item of a file of Kaggle's CK+48: it has the publisher's name, and so the speaker's."""
     match = _FRAME.fullmatch(path.stem)
     return Item("ck", f"{emotion}/{Path(name).name}", path, emotion, speaker=match[1] if match else None)
 
@@ -59,7 +53,7 @@ def _of_sequences(root: Path, images: list[tuple[str, Path]]) -> list[Item]:
 
 
 def _labelled(sequence: _Sequence, named: dict[str, Path], emotion: str) -> list[Item]:
-    """The items of one sequence; one that is too short to begin in neutral gives only peaks."""
+    """Make the items of one sequence; one that is too short to begin in neutral gives only peaks."""
     ordered = [named[name] for name in sorted(named)]
     chosen = [(path, emotion) for path in ordered[-PEAK_FRAMES:]]
     if len(ordered) > PEAK_FRAMES:
@@ -69,17 +63,17 @@ def _labelled(sequence: _Sequence, named: dict[str, Path], emotion: str) -> list
 
 
 def _labels(root: Path) -> dict[_Sequence, str]:
-    """The emotion of each sequence that has one."""
-    found = {}
+    """Read the emotion of each sequence that has one."""
+    labels = {}
     for _, path in files_below(root, (".txt",)):
         match = _LABEL.fullmatch(path.stem)
         if match:
-            found[match[1], match[2]] = _emotion(path)
-    return found
+            labels[match[1], match[2]] = _emotion(path)
+    return labels
 
 
 def _emotion(path: Path) -> str:
-    """The emotion in a label file, which holds one number such as 3.0000000e+00."""
+    """Read the emotion in a label file, which holds one number such as 3.0000000e+00."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace").strip()
         return _EMOTIONS[("0", "1", "2", "3", "4", "5", "6", "7").index(f"{float(text):g}")]
@@ -88,8 +82,23 @@ def _emotion(path: Path) -> str:
         raise DataError(f"{path}: {choose('emotion number', text, numbers)}") from None
 
 
-def passed_over(name: str) -> str:
-    """Why a file below the corpus's folder is no item."""
+def skip_reason(name: str) -> str:
+    """Say why a file below the corpus's folder is no item."""
     if _FRAME.fullmatch(Path(name).stem):
         return "of a sequence without a label, or between its first and its last three frames"
     return "its name is not of the form SNNN_NNN_NNNNNNNN.png, or its folder is not an emotion"
+
+
+CORPUS = Corpus(
+    name="ck",
+    title="CK+, the extended Cohn-Kanade faces (Lucey et al. 2010)",
+    licence="by agreement with its publisher, non-commercial research",
+    layout="cohn-kanade-images/S005/001/*.png with Emotion/S005/001/*_emotion.txt, or Kaggle's CLASS/*.png, "
+    "or a csv with the columns emotion, pixels",
+    origin="Affect Analysis Group, University of Pittsburgh, jeffcohn.net/Resources",
+    speakers="123",
+    emotions={str(number): name for number, name in enumerate(_EMOTIONS)},
+    read_faces=read_faces,
+    tables=tables.TABLES,
+    skip_reason=skip_reason,
+)

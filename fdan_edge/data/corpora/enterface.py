@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fdan_edge.audio.decode import EXTENSIONS
-from fdan_edge.data.corpora.registry import VIDEOS, Item, files_below
+from fdan_edge.data.corpora import SOUNDS, VIDEOS, Corpus, Item, files_below
 
-LAYOUT = "subject N/EMOTION/sentence M/*.avi; sound may be extracted to .wav beside them or as sN_EE_M.wav"
 _FOLDERS = re.compile(
     r"subject[ _-]?(\d+)/(anger|disgust|fear|happiness|sadness|surprise)(?:/sentence[ _-]?(\d))?/[^/]+",
     re.IGNORECASE,
@@ -33,23 +31,22 @@ _EMOTIONS = {
 
 
 def read_speech(root: Path) -> list[Item]:
-    """The videos, since the publisher supplies no sound files; one extracted from a video takes its place."""
-    sounds = _items(root, EXTENSIONS)
+    """List the videos, since the publisher supplies no sound files; one extracted from a video takes its place."""
+    sounds = _items(root, SOUNDS)
     extracted = {(item.speaker, item.text) for item in sounds}  # the names of some files are wrong
     return sounds + [item for item in _items(root, VIDEOS) if (item.speaker, item.text) not in extracted]
 
 
 def read_videos(root: Path) -> list[Item]:
-    """The publisher's videos."""
+    """List the publisher's videos."""
     return _items(root, VIDEOS)
 
 
 def _items(root: Path, suffixes: tuple[str, ...]) -> list[Item]:
     items = []
     for _, path in files_below(root, suffixes):
-        found = _parse(path)
-        if found:
-            speaker, word, sentence = found
+        if fields := _parse(path):
+            speaker, word, sentence = fields
             name = f"subject {speaker}/{word}/sentence {sentence}/{path.name}"
             # Each emotion has five sentences of its own.
             items.append(Item("enterface", name, path, _EMOTIONS[word], speaker, f"{word}{sentence}"))
@@ -57,7 +54,7 @@ def _items(root: Path, suffixes: tuple[str, ...]) -> list[Item]:
 
 
 def _parse(path: Path) -> tuple[str, str, str] | None:
-    """Speaker, emotion word and sentence: of the folders, since some files' names are wrong, else of the name.
+    """Read speaker, emotion word and sentence: of the folders, since some file names are wrong, else of the name.
 
     Subject 6 has no sentence folders; there the name ends with the sentence.
     """
@@ -66,3 +63,16 @@ def _parse(path: Path) -> tuple[str, str, str] | None:
         sentence = folders[3] or (re.findall(r"\d", path.stem) or ["0"])[-1]
         return str(int(folders[1])), folders[2].lower(), sentence
     return (str(int(name[1])), _WORDS[name[2].lower()], name[3]) if name else None
+
+
+CORPUS = Corpus(
+    name="enterface",
+    title="eNTERFACE'05 (Martin et al. 2006)",
+    licence="research use",
+    layout="subject N/EMOTION/sentence M/*.avi; sound may be extracted to .wav beside them or as sN_EE_M.wav",
+    origin="enterface.net/enterface05",
+    speakers="42 to 44",
+    emotions=_EMOTIONS,
+    read_speech=read_speech,
+    read_videos=read_videos,
+)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from pathlib import Path
 
-from fdan_edge.audio.decode import EXTENSIONS
-from fdan_edge.data.corpora import tables
-from fdan_edge.data.corpora.registry import IMAGES, VIDEOS, Item, files_below
-from fdan_edge.data.labels import EMOTIONS, known
+from fdan_edge.data.corpora import IMAGES, SOUNDS, VIDEOS, Corpus, Item, files_below, tables
+from fdan_edge.data.labels import EMOTIONS, find_emotion
 from fdan_edge.errors import DataError
-from fdan_edge.utils.progress import say
 
-LAYOUT = (
-    "CLASS/*.wav (or {train,val,test}/CLASS/*.wav); or name a .csv or .tsv with the columns path, emotion and, "
-    "where known, speaker, split and text"
-)
-FILES = tables.TABLES
+log = logging.getLogger(__name__)
+
 _PARTS = {
     "train": "train",
     "training": "train",
@@ -31,24 +26,24 @@ _PARTS = {
 
 
 def read_speech(root: Path) -> list[Item]:
-    """The recordings of all classes; where no sound file is there, the videos.
+    """List the recordings of all classes; where no sound file is there, the videos.
 
-    A class is what the known emotion is called here where its name means one (anger is angry), and a class of
-    the user's own, in lower case, where not. Folders name no speakers; a table may.
+    A name that means a known emotion is that class (anger is angry). Any other name is a class of the user's own,
+    in lower case. Folders name no speakers; a table may.
 
     Raises:
         DataError: a table lacks a column or a value, or labels a file twice; the message names the line.
     """
-    return _items(root, EXTENSIONS) or _items(root, VIDEOS)
+    return _items(root, SOUNDS) or _items(root, VIDEOS)
 
 
 def read_faces(root: Path) -> list[Item]:
-    """The images, as `read_speech`."""
+    """List the images, as `read_speech` lists recordings."""
     return _items(root, IMAGES)
 
 
 def read_videos(root: Path) -> list[Item]:
-    """The videos, as `read_speech`."""
+    """List the videos, as `read_speech` lists recordings."""
     return _items(root, VIDEOS)
 
 
@@ -57,7 +52,7 @@ def _items(root: Path, suffixes: tuple[str, ...]) -> list[Item]:
     own = Counter(item.emotion for item in items if item.emotion not in EMOTIONS)
     if own:
         named = ", ".join(f"{name} ({count})" for name, count in sorted(own.items()))
-        say(f"folder:{root}: classes of your own, beside the known emotions: {named}")
+        log.info(f"folder:{root}: classes of your own, beside the known emotions: {named}")
     return items
 
 
@@ -89,7 +84,7 @@ def _of_table(table: Path, suffixes: tuple[str, ...]) -> list[Item]:
 
 
 def _item(table: Path, values: dict[str, str]) -> Item:
-    """One row; ValueError says what is wrong with it."""
+    """Make an item of one row; ValueError says what is wrong with it."""
     for column in ("path", "emotion", "speaker"):
         if not values.get(column, "-"):
             raise ValueError(f"no {column}")
@@ -99,7 +94,7 @@ def _item(table: Path, values: dict[str, str]) -> Item:
     if not values["emotion"].isprintable():
         raise ValueError(f"emotion {values['emotion']!r} is no name")
     path = Path(os.path.normpath(table.parent / Path(values["path"].replace("\\", "/")).expanduser()))
-    if path.suffix.lower() not in (*EXTENSIONS, *IMAGES, *VIDEOS):
+    if path.suffix.lower() not in (*SOUNDS, *IMAGES, *VIDEOS):
         raise ValueError(f"{values['path']} is not named as a sound, image or video file")
     below = Path(os.path.relpath(path, table.parent)).as_posix()
     speaker, text = values.get("speaker"), values.get("text")
@@ -108,9 +103,27 @@ def _item(table: Path, values: dict[str, str]) -> Item:
 
 
 def _identity(root: Path, name: str) -> str:
-    """With the folder's name before it, so that two folders of the user's are not taken for one."""
+    """Put the folder's name in front, so that two folders of the user's are not taken for one."""
     return f"{root.resolve().name}/{name}"
 
 
 def _class(word: str) -> str:
-    return known(word) or word.strip().lower()
+    return find_emotion(word) or word.strip().lower()
+
+
+CORPUS = Corpus(
+    name="folder",
+    title="your own recordings or faces",
+    licence="your own",
+    layout=(
+        "CLASS/*.wav (or {train,val,test}/CLASS/*.wav); or name a .csv or .tsv with the columns path, emotion "
+        "and, where known, speaker, split and text"
+    ),
+    origin="you",
+    read_speech=read_speech,
+    read_faces=read_faces,
+    read_videos=read_videos,
+    tables=tables.TABLES,
+    official_split="where it has folders train, val and test or a table with the column split",
+    user_classes=True,
+)

@@ -5,16 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fdan_edge.audio.decode import EXTENSIONS
-from fdan_edge.data.corpora import tables
-from fdan_edge.data.corpora.registry import VIDEOS, Item, files_below, recording
-from fdan_edge.data.labels import canonical
+from fdan_edge.data.corpora import SOUNDS, VIDEOS, Corpus, Item, files_below, recording_key, tables
+from fdan_edge.data.labels import EMOTIONS, canonical_emotion
 from fdan_edge.errors import DataError
 
-LAYOUT = (
-    "{train,dev,test}_sent_emo.csv, and diaX_uttY.mp4 or sound extracted from it in folders with train, dev or "
-    "test in their names (train_splits, dev_splits_complete, output_repeated_splits_test)"
-)
 _NAME = re.compile(r"dia(\d+)_utt(\d+)", re.IGNORECASE)
 _PARTS = {"train": "train", "dev": "val", "test": "test"}
 _COLUMNS = ("utterance", "speaker", "emotion", "dialogue_id", "utterance_id")
@@ -23,18 +17,18 @@ _Labels = dict[tuple[str, int, int], dict[str, str]]
 
 
 def read_speech(root: Path) -> list[Item]:
-    """The videos, since the publisher supplies no sound files; one extracted from a video takes its place.
+    """List the videos, since the publisher supplies no sound files; one extracted from a video takes its place.
 
     Raises:
         DataError: as `read_videos`.
     """
-    sounds = _items(root, EXTENSIONS)
-    extracted = {recording(item.key) for item in sounds}
-    return sounds + [item for item in _items(root, VIDEOS) if recording(item.key) not in extracted]
+    sounds = _items(root, SOUNDS)
+    extracted = {recording_key(item.key) for item in sounds}
+    return sounds + [item for item in _items(root, VIDEOS) if recording_key(item.key) not in extracted]
 
 
 def read_videos(root: Path) -> list[Item]:
-    """The publisher's videos, of which each holds one utterance.
+    """List the publisher's videos, of which each holds one utterance.
 
     Raises:
         DataError: a table of labels is damaged, or there are utterances and no table.
@@ -57,32 +51,32 @@ def _items(root: Path, suffixes: tuple[str, ...]) -> list[Item]:
 
 
 def _labels(root: Path) -> _Labels:
-    """The rows of the tables by part, dialogue and utterance."""
-    there = {path.stem.lower(): path for _, path in sorted(files_below(root, tables.TABLES), reverse=True)}
-    found: _Labels = {}
+    """Read the rows of the tables, by part, dialogue and utterance."""
+    files = {path.stem.lower(): path for _, path in sorted(files_below(root, tables.TABLES), reverse=True)}
+    labels: _Labels = {}
     for part in _PARTS:
-        if path := there.get(f"{part}_sent_emo"):
-            found.update(_table(path, part))
-    if not found:
+        if path := files.get(f"{part}_sent_emo"):
+            labels.update(_table(path, part))
+    if not labels:
         raise DataError(f"{root}: holds utterances but none of the tables {', '.join(_PARTS)}_sent_emo.csv")
-    return found
+    return labels
 
 
 def _table(path: Path, part: str) -> _Labels:
-    found = {}
+    labels = {}
     for line, values in tables.rows(path, _COLUMNS):
         try:
-            values["emotion"] = canonical(values["emotion"])
-            found[part, int(values["dialogue_id"]), int(values["utterance_id"])] = values
+            values["emotion"] = canonical_emotion(values["emotion"])
+            labels[part, int(values["dialogue_id"]), int(values["utterance_id"])] = values
         except DataError as error:
             raise DataError(f"{path}, line {line}: {error}") from None
         except ValueError as error:
             raise DataError(f"{path}, line {line}: a dialogue or utterance is no number: {error}") from None
-    return found
+    return labels
 
 
 def _part(name: str) -> str:
-    """The publisher's part that a file belongs to, by the nearest folder that names one; "" where none does."""
+    """Find the publisher's part of a file, by the nearest folder that names one; "" where none does."""
     for folder in reversed(Path(name).parts[:-1]):
         for part in _PARTS:
             if part in folder.lower():
@@ -90,9 +84,27 @@ def _part(name: str) -> str:
     return ""
 
 
-def passed_over(name: str) -> str:
-    """Why a file below the corpus's folder is no item."""
+def skip_reason(name: str) -> str:
+    """Say why a file below the corpus's folder is no item."""
     if not _NAME.fullmatch(Path(name).stem):
         return "its name is not of the form diaX_uttY"
     part = _part(name)
     return f"no row of {part}_sent_emo.csv is of it" if part else "lies in no train, dev or test folder"
+
+
+CORPUS = Corpus(
+    name="meld",
+    title="MELD (Poria et al. 2019)",
+    licence="GPL-3.0 for the labels; the scenes belong to their owner",
+    layout=(
+        "{train,dev,test}_sent_emo.csv, and diaX_uttY.mp4 or sound extracted from it in folders with train, dev "
+        "or test in their names (train_splits, dev_splits_complete, output_repeated_splits_test)"
+    ),
+    origin="affective-meld.github.io",
+    speakers="about 300",
+    emotions={name: name for name in EMOTIONS if name not in ("boredom", "calm", "contempt")},
+    read_speech=read_speech,
+    read_videos=read_videos,
+    skip_reason=skip_reason,
+    official_split="",
+)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 import tempfile
 from pathlib import Path
 
-from fdan_edge.data.corpora import tables
-from fdan_edge.data.corpora.registry import Item, files_below
+from fdan_edge.data.corpora import Item, files_below, tables
 from fdan_edge.errors import DataError
 from fdan_edge.utils.files import cache_home, sha256
-from fdan_edge.utils.progress import say, track
+from fdan_edge.utils.progress import track
+
+log = logging.getLogger(__name__)
 
 #: The numbers of both corpora; 7 is only in CK+.
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
@@ -20,16 +22,16 @@ _USAGES = {"training": "train", "publictest": "val", "privatetest": "test", "": 
 
 
 def find_table(root: Path) -> Path | None:
-    """The table of faces in a folder; of several, the one with the official parts and then the largest."""
-    found = [path for _, path in files_below(root, tables.TABLES)]
-    found = [path for path in found if set(_COLUMNS) <= set(tables.columns_of(path))]
+    """Find the table of faces in a folder; of several, the one with the official parts and then the largest."""
+    files = [path for _, path in files_below(root, tables.TABLES)]
+    of_faces = [path for path in files if set(_COLUMNS) <= set(tables.columns_of(path))]
     return max(
-        found, key=lambda path: ("usage" in tables.columns_of(path), path.stat().st_size, path), default=None
+        of_faces, key=lambda path: ("usage" in tables.columns_of(path), path.stat().st_size, path), default=None
     )
 
 
 def read_table(corpus: str, table: Path) -> list[Item]:
-    """The faces of a table, which are written to the cache folder as images on the first call.
+    """List the faces of a table, which are written to the cache folder as images on the first call.
 
     Raises:
         DataError: a row has no known emotion, part or image; the message names its line.
@@ -56,7 +58,7 @@ def _write(table: Path, folder: Path) -> None:
                 raise DataError(f"{table}, line {line}: {error}") from None
         temporary.chmod(0o755)
         temporary.rename(folder)
-        say(f"{table}: its faces are written to {folder}, once")
+        log.info(f"{table}: its faces are written to {folder}, once")
     except OSError:
         if not folder.is_dir():  # else another process wrote it meanwhile
             raise
@@ -65,7 +67,7 @@ def _write(table: Path, folder: Path) -> None:
 
 
 def _write_face(folder: Path, line: int, values: dict[str, str]) -> None:
-    """One square grey image as PGM, which needs no library and is quick to write.
+    """Write one square grey image as PGM, which needs no library and is quick to write.
 
     Raises:
         ValueError: what is wrong with the row.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fdan_edge.audio.decode import EXTENSIONS
-from fdan_edge.data.corpora.registry import VIDEOS, Item, files_below
+from fdan_edge.data.corpora import SOUNDS, VIDEOS, Corpus, Item, files_below
 from fdan_edge.errors import DataError
 
-LAYOUT = "Actor_NN/03-01-EE-II-SS-RR-NN.wav (or .flac)"
+_LAYOUT = "Actor_NN/03-01-EE-II-SS-RR-NN.wav (or .flac)"
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-\d\d-(\d\d)-\d\d-(\d\d)")
 _EMOTIONS = {
     "01": "neutral",
@@ -24,16 +23,16 @@ _EMOTIONS = {
 
 
 def read_speech(root: Path) -> list[Item]:
-    """The audio-only speech files (modality 03, channel 01); songs and videos are passed over.
+    """List the audio-only speech files (modality 03, channel 01), without songs and videos.
 
     Raises:
         DataError: a file's name has an emotion code that is none of RAVDESS's.
     """
-    return _items(root, EXTENSIONS, ("03",))
+    return _items(root, SOUNDS, ("03",))
 
 
 def read_videos(root: Path) -> list[Item]:
-    """The speech videos with sound (modality 01) and without (02): both show the same performance, their clip."""
+    """List the speech videos with sound (modality 01) and without (02): both show one performance, their clip."""
     return _items(root, VIDEOS, ("01", "02"))
 
 
@@ -51,9 +50,23 @@ def _items(root: Path, suffixes: tuple[str, ...], modalities: tuple[str, ...]) -
     return items
 
 
-def passed_over(name: str) -> str:
-    """Why a file below the corpus's folder is no item."""
+def skip_reason(name: str) -> str:
+    """Say why a file below the corpus's folder is no item."""
     match = _NAME.fullmatch(Path(name).stem)
     if match is None:
-        return f"its name is not of the form {LAYOUT}"
+        return f"its name is not of the form {_LAYOUT}"
     return "a song" if match[2] == "02" else "its name is of another kind of file (01, 02: video; 03: sound)"
+
+
+CORPUS = Corpus(
+    name="ravdess",
+    title="RAVDESS, speech (Livingstone & Russo 2018)",
+    licence="CC BY-NC-SA 4.0, non-commercial",
+    layout=_LAYOUT,
+    origin="zenodo.org/records/1188976",
+    speakers="24",
+    emotions=_EMOTIONS,
+    read_speech=read_speech,
+    read_videos=read_videos,
+    skip_reason=skip_reason,
+)

@@ -1,23 +1,28 @@
-"""What a reader gives, and how `corpus:path` finds it."""
+"""The corpora that `corpus:path` can name: one entry for each, beside the code that reads it.
+
+An entry is looked for among what `register_corpus` was given, then among the readers of this package, then among
+plugins: installed packages with an entry point in the group `fdan_edge.corpora`.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from typing import TypeAlias
 
-from fdan_edge.audio import video
-from fdan_edge.errors import DataError, choose
-from fdan_edge.utils.progress import say
+from fdan_edge.data.corpora.items import Item
+from fdan_edge.errors import DataError, choose, one_line
 
-#: Reader name -> module. A reader has `LAYOUT` and some of `read_speech(root)`, `read_faces(root)` and
-#: `read_videos(root)`; where it has them, also `FILES` (suffixes of files that its path may name) and
-#: `passed_over(name)`, which says why a file of the corpus is none of its items.
-READERS = {
+#: Group of the entry points by which an installed package adds corpora to the command line.
+ENTRY_POINTS = "fdan_edge.corpora"
+MODALITIES = ("speech", "faces", "videos")
+
+#: Corpus -> module that holds its entry, `CORPUS`. A module is imported when its corpus is asked for.
+_BUILT_IN = {
     "savee": "fdan_edge.data.corpora.savee",
     "meld": "fdan_edge.data.corpora.meld",
     "ravdess": "fdan_edge.data.corpora.ravdess",
@@ -31,146 +36,143 @@ READERS = {
     "unlabelled": "fdan_edge.data.corpora.unlabelled",
     "synthetic": "fdan_edge.data.corpora.synthetic.corpus",
 }
-MODALITIES = ("speech", "faces", "videos")
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
-VIDEOS = video.VIDEOS
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+#: Lists the items below a corpus's folder, in any order; an empty list where nothing is known.
+Reader: TypeAlias = Callable[[Path], list[Item]]
 
 
-@dataclass(frozen=True)
-class Item:
-    """One recording, face or video, with its label where it has one."""
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """All that is known of one corpus: how to read it, what its classes are, and under which terms it is.
 
-    corpus: str
-    id: str  # the publisher's path with /; the same wherever the corpus, or a part of it, lies
-    path: Path
-    emotion: str  # one of fdan_edge.data.labels.EMOTIONS, a class of the user's own, or "" without a label
-    speaker: str | None = None  # unique within the corpus
-    text: str | None = None  # which sentence is spoken; equal sentences have equal texts
-    split: str | None = None  # the publisher's part: train, val or test
-    clip: str | None = None  # the performance that it shows, where several images or videos show the same one
-
-    @property
-    def key(self) -> str:
-        """A name for this item that is unique across corpora."""
-        return f"{self.corpus}:{self.id}"
-
-    @property
-    def speaker_key(self) -> str | None:
-        """A name for the speaker that is unique across corpora."""
-        return None if self.speaker is None else f"{self.corpus}:{self.speaker}"
-
-    @property
-    def text_key(self) -> str | None:
-        """A name for the sentence that is unique across corpora."""
-        return None if self.text is None else f"{self.corpus}:{self.text}"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A corpus and where it lies, as given by `--speech` or `--faces`."""
-
-    corpus: str
-    path: Path | None
-
-    def __str__(self) -> str:
-        return f"{self.corpus}:{self.path or ''}"
-
-
-def parse_source(text: str) -> Source:
-    """The source that `corpus:path` names.
+    Args:
+        name: what stands before the colon of `corpus:path`, and in each of its items: lower case letters, digits,
+            - and _.
+        title: the publisher's name of it, with the paper.
+        licence: its terms. Weights trained on it inherit them; they stand in the model card and in bundle.json.
+        layout: which files lie below its path, for the message that says that none of them is there.
+        origin: where it is to be had.
+        speakers: how many speak, for people.
+        emotions: the publisher's code or word -> the class of its items. Empty where folders or a table name them.
+        read_speech: lists the recordings below its path.
+        read_faces: lists the images of faces.
+        read_videos: lists the videos.
+        tables: suffixes of files, such as .csv, that its path may name in place of a folder.
+        skip_reason: says why a file of the corpus, by its path below the folder, is no item.
+        official_split: when its recordings have the publisher's train, val and test: None: never; "": always;
+            or a condition such as "where it has folders train, val and test".
+        labelled: whether its items have classes: without them it can only be adapted to.
+        user_classes: whether its classes are the user's own: boredom is then a class like any other.
+        default_folder: where it lies when no path is given; only for a corpus that its reader makes itself.
 
     Raises:
-        DataError: no colon, an unknown corpus, or no path where one is needed.
+        DataError: the name or the licence cannot be used, or the corpus has no reader.
     """
-    corpus, colon, path = text.partition(":")
-    if not colon:
-        raise DataError(f"{text!r} is not of the form corpus:path; corpora: {', '.join(READERS)}")
-    if corpus not in READERS:
-        raise DataError(choose("corpus", corpus, list(READERS)))
-    if not path and corpus != "synthetic":
-        raise DataError(f"{text!r} names no folder; write {corpus}:PATH")
-    return Source(corpus, Path(path).expanduser() if path else None)
+
+    name: str
+    title: str
+    licence: str
+    layout: str
+    origin: str = ""
+    speakers: str = ""
+    emotions: Mapping[str, str] = field(default_factory=dict)
+    read_speech: Reader | None = None
+    read_faces: Reader | None = None
+    read_videos: Reader | None = None
+    tables: tuple[str, ...] = ()
+    skip_reason: Callable[[str], str] | None = None
+    official_split: str | None = None
+    labelled: bool = True
+    user_classes: bool = False
+    default_folder: Callable[[], Path] | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise DataError(f"corpus name {self.name!r} is not of lower case letters, digits, - and _ alone")
+        if not self.licence.strip():
+            raise DataError(f"corpus {self.name} has no licence; 'your own' is one")
+        if not self.readers:
+            raise DataError(f"corpus {self.name} has none of read_speech, read_faces, read_videos")
+
+    @property
+    def readers(self) -> dict[str, Reader]:
+        """The readers that the corpus has, by modality: speech, faces, videos."""
+        readers = zip(MODALITIES, (self.read_speech, self.read_faces, self.read_videos), strict=True)
+        return {modality: reader for modality, reader in readers if reader}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that the publisher has, sorted; empty where folders or a table name them."""
+        return tuple(sorted(set(self.emotions.values())))
 
 
-def reader_of(corpus: str) -> ModuleType:
-    """The module that reads a corpus."""
-    return importlib.import_module(READERS[corpus])
+_registered: dict[str, Corpus] = {}
 
 
-def read(source: Source, modality: str) -> list[Item]:
-    """All items of one modality (`speech`, `faces` or `videos`) of a corpus, sorted by id, each id once.
+def register_corpus(corpus: Corpus) -> None:
+    """Make a corpus of one's own known in this process: `--speech NAME:PATH`, and everything that takes sources.
 
-    Some distributions hold every file twice (RAVDESS on Kaggle): both in one list would put the same
-    recording into training and test.
+    One that was registered by the same name before is replaced. The command line, and the processes that torchrun
+    starts, know a corpus by an entry point instead, in the pyproject.toml of an installed package:
+
+        [project.entry-points."fdan_edge.corpora"]
+        mine = "my_package.my_module:CORPUS"
 
     Raises:
-        DataError: the folder does not exist, does not have the corpus's layout, or the corpus has no
-            such modality.
+        DataError: a corpus of fdan-edge has the name already.
     """
-    items = read_all(source, modality)
-    if not items:
-        raise DataError(f"{source}: no {modality} found; expected {reader_of(source.corpus).LAYOUT}")
-    return unique(items, str(source))
+    if corpus.name in _BUILT_IN:
+        raise DataError(f"corpus {corpus.name} is one of fdan-edge's own; take another name")
+    _registered[corpus.name] = corpus
 
 
-def read_all(source: Source, modality: str) -> list[Item]:
-    """As `read`, with every copy of an item and in no order; without any item the list is empty."""
-    reader = reader_of(source.corpus)
-    function = getattr(reader, f"read_{modality}", None)
-    if function is None:
-        able = [name for name in READERS if hasattr(reader_of(name), f"read_{modality}")]
-        raise DataError(f"corpus {source.corpus} has no {modality}; corpora that have: {', '.join(able)}")
-    check_place(source)
-    items: list[Item] = function(source.path)
-    return items
+def get_corpus(name: str) -> Corpus:
+    """Return the entry of a corpus: a registered one, one of fdan-edge's own, or that of a plugin.
 
-
-def check_place(source: Source) -> None:
-    """Raise DataError where the path of a source is nothing that its reader could read."""
-    if source.path is None or source.corpus == "synthetic" or source.path.is_dir():
-        return
-    suffixes = getattr(reader_of(source.corpus), "FILES", ())
-    if not (source.path.is_file() and source.path.suffix.lower() in suffixes):
-        raise DataError(f"{source}: no such folder{' or table (' + ', '.join(suffixes) + ')' if suffixes else ''}")
-
-
-def recording(key: str) -> str:
-    """An item's key without the file's format: the same one may lie there as .wav and as .flac."""
-    return key.rpartition(".")[0] or key
-
-
-def preference(item: Item) -> tuple[str, bool, str, Path]:
-    """A key to sort the copies of an item by, the one to use first: mp3 and its like lose sound."""
-    lossy = item.path.suffix.lower() in (".mp3", ".ogg", ".opus")
-    return recording(item.key), lossy, item.key, item.path
-
-
-def unique(items: list[Item], where: str) -> list[Item]:
-    """The items sorted by key, without further copies of one."""
-    found: dict[str, Item] = {}
-    for item in sorted(items, key=preference):
-        found.setdefault(recording(item.key), item)
-    if len(found) < len(items):
-        say(f"{where}: {len(items) - len(found)} files are there more than once; one copy of each is used")
-    return sorted(found.values(), key=lambda item: item.key)
-
-
-def files_below(root: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """(path below root, path) of the files with one of the suffixes, in any case of letters.
-
-    Hidden files and folders, and what macOS adds to archives, are passed over.
+    Raises:
+        DataError: no corpus has this name, or the plugin that has it cannot be loaded.
     """
-    found = ((below, root / below) for below in _below(root, ""))
-    return [(below, path) for below, path in found if path.suffix.lower() in suffixes]
+    if name in _registered:
+        return _registered[name]
+    if name in _BUILT_IN:
+        corpus: Corpus = importlib.import_module(_BUILT_IN[name]).CORPUS
+        return corpus
+    plugins = _plugins()
+    if name not in plugins:
+        raise DataError(choose("corpus", name, corpus_names()))
+    register_corpus(_load(plugins[name]))
+    return _registered[name]
 
 
-def _below(root: Path, start: str) -> Iterator[str]:
-    """Paths of files below root; by scandir, which asks nothing of each file, where Path.rglob does thrice."""
-    with contextlib.suppress(PermissionError), os.scandir(root / start) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _below(root, f"{start}{entry.name}/")
-            elif entry.is_file():
-                yield start + entry.name
+def corpus_names() -> list[str]:
+    """List the names of all corpora, those of plugins included."""
+    return list(dict.fromkeys([*_BUILT_IN, *_registered, *_plugins()]))
+
+
+def known_corpora() -> list[Corpus]:
+    """Return the entries of all corpora but those of plugins that nobody has asked for yet."""
+    return [get_corpus(name) for name in (*_BUILT_IN, *_registered)]
+
+
+def licence(name: str) -> str:
+    """Return the terms of a corpus; `see there` where no reader of that name is installed."""
+    return get_corpus(name).licence if name in corpus_names() else "see there"
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {plugin.name: plugin for plugin in entry_points(group=ENTRY_POINTS)}
+
+
+def _load(plugin: EntryPoint) -> Corpus:
+    """Import a plugin's entry; DataError where that fails or gives something else."""
+    where = f"corpus {plugin.name}: its plugin {plugin.value}"
+    try:
+        corpus = plugin.load()
+    except Exception as error:  # whatever a module of the user's may raise
+        raise DataError(f"{where} cannot be loaded: {one_line(error)}") from error
+    if not isinstance(corpus, Corpus):
+        raise DataError(f"{where} is no fdan_edge.data.corpora.Corpus")
+    if corpus.name != plugin.name:
+        raise DataError(f"{where} calls itself {corpus.name}; give the entry point that name")
+    return corpus

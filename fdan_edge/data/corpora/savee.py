@@ -6,10 +6,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from fdan_edge.audio.decode import EXTENSIONS
-from fdan_edge.data.corpora.registry import IMAGES, VIDEOS, Item, files_below
+from fdan_edge.data.corpora import IMAGES, SOUNDS, VIDEOS, Corpus, Item, files_below
 
-LAYOUT = (
+_LAYOUT = (
     "AudioData/{DC,JE,JK,KL}/{a,d,f,h,n,sa,su}NN.wav, or all in one folder as DC_aNN.wav; clips named so (.avi), "
     "or their frames as DC/aNN/001.jpg or DC_aNN_001.jpg"
 )
@@ -31,17 +30,17 @@ _COMMON = 3
 
 
 def read_speech(root: Path) -> list[Item]:
-    """The sound files: 15 of each emotion and speaker, 30 of neutral."""
-    return _items(root, EXTENSIONS)
+    """List the sound files: 15 of each emotion and speaker, 30 of neutral."""
+    return _items(root, SOUNDS)
 
 
 def read_videos(root: Path) -> list[Item]:
-    """The audio-visual clips, named as the sound files are."""
+    """List the audio-visual clips, named as the sound files are."""
     return _items(root, VIDEOS)
 
 
 def read_faces(root: Path) -> list[Item]:
-    """The frames of clips that are there as images: in folders named as clips, or named so with a number."""
+    """List the frames of clips that are there as images: in folders named as clips, or named so with a number."""
     items = []
     for _, path in files_below(root, IMAGES):
         match, folder = _FRAME.fullmatch(path.stem), path.absolute().parent
@@ -54,12 +53,12 @@ def read_faces(root: Path) -> list[Item]:
 
 
 def _items(root: Path, suffixes: tuple[str, ...]) -> list[Item]:
-    found = (_item(path, path.suffix) for _, path in files_below(root, suffixes))
-    return [item for item in found if item]
+    items = (_item(path, path.suffix) for _, path in files_below(root, suffixes))
+    return [item for item in items if item]
 
 
 def _item(path: Path, suffix: str) -> Item | None:
-    """The recording that a path without its suffix names."""
+    """Make an item of the recording that a path without its suffix names; None where it names none."""
     match = _NAME.fullmatch(path.stem)
     speaker = (match[1] or path.absolute().parent.name).upper() if match else ""
     if match is None or speaker not in SPEAKERS:
@@ -69,8 +68,23 @@ def _item(path: Path, suffix: str) -> Item | None:
     return Item("savee", f"{speaker}/{code}{number:02}{suffix}", path, _EMOTIONS[code], speaker, text)
 
 
-def passed_over(name: str) -> str:
-    """Why a file below the corpus's folder is no item."""
+def skip_reason(name: str) -> str:
+    """Say why a file below the corpus's folder is no item."""
     if _NAME.fullmatch(Path(name).stem):
         return f"lies in no speaker's folder ({', '.join(SPEAKERS)})"
-    return f"its name is not of the form {LAYOUT}"
+    return f"its name is not of the form {_LAYOUT}"
+
+
+CORPUS = Corpus(
+    name="savee",
+    title="SAVEE (Haq & Jackson 2009)",
+    licence="research use",
+    layout=_LAYOUT,
+    origin="University of Surrey, kahlan.eps.surrey.ac.uk/savee",
+    speakers="4",
+    emotions=_EMOTIONS,
+    read_speech=read_speech,
+    read_faces=read_faces,
+    read_videos=read_videos,
+    skip_reason=skip_reason,
+)

@@ -1,4 +1,4 @@
-"""Tables of labels (csv, tsv) as they are found: any of the usual separators, encodings and quotes."""
+"""Tables of labels (csv, tsv) in any of the usual separators, encodings and quotes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Row(NamedTuple):
 
 
 def rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
-    """The rows of a table whose first line names its columns; empty rows are passed over.
+    """Yield the rows of a table whose first line names its columns, without empty rows.
 
     Raises:
         DataError: the file cannot be read, one of `columns` is missing, or a row has too few values.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         head = _names(file)
         if missing := [name for name in columns if name not in head]:
             there = ", ".join(name for name in head if name) or "none"
@@ -39,9 +39,9 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
 
 
 def columns_of(path: Path) -> list[str]:
-    """The names of a table's columns, in lower case; none where the file cannot be read."""
+    """List the names of a table's columns, in lower case; none where the file cannot be read."""
     try:
-        with _opened(path) as file:
+        with _open(path) as file:
             return _names(file)
     except DataError:
         return []
@@ -68,7 +68,7 @@ def _names(file: TextIO) -> list[str]:
 
 
 def _separator(file: TextIO) -> str:
-    """The one of a comma, a tab and European Excel's semicolon that the first line has most of."""
+    """Guess the separator, of a comma, a tab and European Excel's semicolon: the first line has most of it."""
     first = file.readline(_HEAD)
     file.seek(0)
     return max((",", "\t", ";"), key=first.count)
@@ -78,7 +78,7 @@ def _clean(value: str) -> str:
     return (value if value.isascii() else value.translate(_QUOTES)).strip()
 
 
-def _opened(path: Path) -> TextIO:
+def _open(path: Path) -> TextIO:
     try:
         return path.open(encoding=_encoding(path), errors="replace", newline="")
     except OSError as error:
@@ -86,7 +86,7 @@ def _opened(path: Path) -> TextIO:
 
 
 def _encoding(path: Path) -> str:
-    """UTF-8 where the whole file is, else that of Windows; UTF-16 is what Excel calls Unicode text."""
+    """Guess the encoding: UTF-8 where the whole file is, else that of Windows; Excel's Unicode text is UTF-16."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
         start = file.read(2)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdan_edge.data.corpora import Item, Source, read
+from fdan_edge.data.corpora import Item, Source, get_corpus, read
 from fdan_edge.data.corpora import pixels as table_of_faces
-from fdan_edge.data.corpora.registry import reader_of
 from fdan_edge.data.scan import scan
 from fdan_edge.errors import DataError
 from tests.data.corpora.test_registry import touch
@@ -130,7 +129,8 @@ def test_ck_sequences(tmp_path: Path) -> None:
     peaks = {f"S005/001/S005_001_{n:08}.png": ("disgust", "S005") for n in (9, 10, 11)}
     assert found == {**peaks, "S005/001/S005_001_00000001.png": ("neutral", "S005")}
     assert Counter(i.emotion for i in items) == {"disgust": 3, "contempt": 3, "surprise": 3, "neutral": 2}
-    why = reader_of("ck").passed_over
+    why = get_corpus("ck").skip_reason
+    assert why
     assert why("S011/001/S011_001_00000001.png").startswith("of a sequence without a label")
     assert why("photo.png").startswith("its name is not of the form")
 

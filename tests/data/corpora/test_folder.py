@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fdan_edge.data.corpora import Item, Source, parse_source, read, unique
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.errors import DataError
 from tests.data.corpora.test_registry import touch
 
@@ -39,7 +39,7 @@ def test_folders_are_classes(tmp_path: Path) -> None:
 def test_classes_of_ones_own_are_kept_and_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     touch(tmp_path / "Stressed" / "a.wav", tmp_path / "stressed " / "b.wav", tmp_path / "joy" / "c.wav")
     touch(tmp_path / "boredom" / "d.wav")
-    items = read_speech([Source("folder", tmp_path)], calm_as_neutral=True)
+    items = read_labelled_speech([Source("folder", tmp_path)], calm_as_neutral=True)
     assert sorted(i.emotion for i in items) == ["boredom", "happy", "stressed", "stressed"]
     written = " ".join(capfd.readouterr().err.split())
     assert written == f"folder:{tmp_path}: classes of your own, beside the known emotions: stressed (2)"

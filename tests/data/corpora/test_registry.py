@@ -243,12 +243,12 @@ def test_synthetic_names_a_file_with_a_wrong_label(
     assert str(caught.value).endswith(f"valid: {', '.join(CLASSES)}")
 
 
-@pytest.mark.parametrize(("module", "package"), [("synth_voices", "scipy.signal"), ("synth_faces", "PIL")])
+@pytest.mark.parametrize(("module", "package"), [("voices", "scipy.signal"), ("faces", "PIL")])
 def test_synthetic_without_what_makes_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, package: str
 ) -> None:
     monkeypatch.setattr(synthetic, "SPEAKERS", 0)
-    monkeypatch.delitem(sys.modules, f"fdan_edge.data.corpora.{module}", raising=False)
+    monkeypatch.delitem(sys.modules, f"fdan_edge.data.corpora.synthetic.{module}", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependencyError, match=f"synthetic corpus needs {package.partition('.')[0]}, "):
         read(Source("synthetic", tmp_path / "s"), "speech")

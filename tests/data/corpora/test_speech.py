@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fdan_edge.data.corpora import Item, Source, read
-from fdan_edge.data.corpora.registry import reader_of
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.corpora import Item, Source, get_corpus, read
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.errors import DataError
 from tests.data.corpora.test_registry import touch
 
@@ -57,7 +56,8 @@ def test_savee_videos_and_what_is_passed_over(tmp_path: Path) -> None:
     touch(tmp_path / "AudioVisualClip" / "JE" / "sa1.avi", tmp_path / "loose" / "a01.wav", tmp_path / "x01.wav")
     (item,) = videos("savee", tmp_path)
     assert (item.id, item.emotion, item.speaker) == ("JE/sa01.avi", "sad", "JE")
-    why = reader_of("savee").passed_over
+    why = get_corpus("savee").skip_reason
+    assert why
     assert why("loose/a01.wav") == "lies in no speaker's folder (DC, JE, JK, KL)"
     assert why("x01.wav").startswith("its name is not of the form AudioData/")
 
@@ -104,7 +104,8 @@ def test_meld_with_extracted_sound_and_leftovers(tmp_path: Path) -> None:
     touch(test / "final_videos_testdia0_utt0.wav", test / "dia7_utt1.wav", test / "._dia0_utt0.wav")
     touch(tmp_path / "dia0_utt0.wav")
     assert [i.id for i in speech("meld", tmp_path)] == [f"{p}/dia0_utt0.wav" for p in ("dev", "test", "train")]
-    why = reader_of("meld").passed_over
+    why = get_corpus("meld").skip_reason
+    assert why
     assert why("test/x/final_videos_testdia0_utt0.wav") == "its name is not of the form diaX_uttY"
     assert why("test/x/dia7_utt1.wav") == "no row of test_sent_emo.csv is of it"
     assert why("dia0_utt0.wav") == "lies in no train, dev or test folder"
@@ -141,7 +142,8 @@ def test_ravdess_videos(tmp_path: Path) -> None:
     items = videos("ravdess", tmp_path)
     assert [i.id for i in items] == [f"Actor_03/0{m}-01-06-02-01-02-03.mp4" for m in (1, 2)]
     assert {(i.emotion, i.speaker, i.text) for i in items} == {("fear", "03", "01")}
-    why = reader_of("ravdess").passed_over
+    why = get_corpus("ravdess").skip_reason
+    assert why
     assert why("Actor_03/01-01-06-02-01-02-03.wav").startswith("its name is of another kind of file")
 
 
@@ -151,12 +153,12 @@ def test_boredom_is_left_out_of_training_unless_asked_for(
     touch(*(tmp_path / "wav" / f"03a01{letter}a.wav" for letter in "WLEAFTN"))
     source = Source("emodb", tmp_path)
     assert len(speech("emodb", tmp_path)) == 7
-    six = read_speech([source], calm_as_neutral=True)
+    six = read_labelled_speech([source], calm_as_neutral=True)
     assert "boredom" not in {i.emotion for i in six}
     assert capfd.readouterr().err.startswith(
         "left out: 1 of 7 recordings, which are of boredom; --set boredom=true"
     )
-    seven = read_speech([source], calm_as_neutral=True, boredom=True)
+    seven = read_labelled_speech([source], calm_as_neutral=True, boredom=True)
     assert {i.emotion for i in seven} == {i.emotion for i in six} | {"boredom"}
     assert capfd.readouterr().err == ""
 

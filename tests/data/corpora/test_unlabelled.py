@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from fdan_edge.data.corpora import Item, Source, parse_source, read, read_visual
-from fdan_edge.data.corpora.registry import READERS
-from fdan_edge.data.speech import read_speech
+from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.errors import DataError
-from fdan_edge.export.terms import TERMS
 from tests.data.corpora.test_registry import touch
 
 
@@ -48,12 +46,8 @@ def test_it_is_a_target_and_nothing_else(tmp_path: Path) -> None:
     touch(tmp_path / "a.wav")
     source = Source("unlabelled", tmp_path)
     with pytest.raises(DataError) as caught:
-        read_speech([source], calm_as_neutral=True)
+        read_labelled_speech([source], calm_as_neutral=True)
     expected = f"unlabelled:{tmp_path}: unlabelled speech cannot be learnt from; give it as --target"
     assert str(caught.value) == expected
     with pytest.raises(DataError, match="corpus unlabelled has no faces"):
         read_visual(source, 3)
-
-
-def test_every_corpus_has_its_terms() -> None:
-    assert set(TERMS) == set(READERS)

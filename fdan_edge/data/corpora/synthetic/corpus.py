@@ -1,4 +1,4 @@
-"""A corpus that the project makes itself, so that everything can be tried with no data at hand."""
+"""A corpus that is computed, so that everything can be tried without any data."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from fdan_edge.data.corpora.registry import Item, files_below
+from fdan_edge.data.corpora import Corpus, Item, files_below
 from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError, choose
 from fdan_edge.utils.files import cache_home
 
-LAYOUT = "nothing: the corpus is made where the path points, or in the cache folder"
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 SPEAKERS = 12
 VOICES_PER_CLASS = 6  # of each speaker
@@ -18,8 +17,8 @@ FACES_PER_CLASS = 60
 _VERSION = 1  # part of the cache folder's name: raise it when the generators change
 
 
-def read_speech(root: Path | None) -> list[Item]:
-    """Source-filter voices of 12 speakers in 7 emotions."""
+def read_speech(root: Path) -> list[Item]:
+    """List source-filter voices of 12 speakers in 7 emotions; computed first where they are not there yet."""
     items = []
     for name, path in files_below(_rendered(root) / "speech", (".flac",)):
         speaker, emotion = path.parent.name, _label(path, path.stem.partition("-")[0])
@@ -27,27 +26,26 @@ def read_speech(root: Path | None) -> list[Item]:
     return items
 
 
-def read_faces(root: Path | None) -> list[Item]:
-    """Drawn faces in 7 emotions."""
-    found = files_below(_rendered(root) / "faces", (".png",))
-    return [Item("synthetic", f"faces/{name}", path, _label(path, path.parent.name)) for name, path in found]
+def read_faces(root: Path) -> list[Item]:
+    """List drawn faces in 7 emotions; they are computed first where they are not there yet."""
+    files = files_below(_rendered(root) / "faces", (".png",))
+    return [Item("synthetic", f"faces/{name}", path, _label(path, path.parent.name)) for name, path in files]
 
 
 def cache_folder() -> Path:
-    """Where the corpus lies when no path is given."""
+    """Return where the corpus lies when no path is given."""
     return cache_home() / f"synthetic-v{_VERSION}"
 
 
 def _label(path: Path, word: str) -> str:
-    """The emotion that a file's name gives; DataError where it is none of the corpus's."""
+    """Check the emotion that a file's name gives; DataError where it is none of the corpus's."""
     if word not in CLASSES:
         raise DataError(f"{path}: {choose('emotion', word, CLASSES)}")
     return word
 
 
-def _rendered(root: Path | None) -> Path:
-    """The corpus's folder, made first where it is not there yet."""
-    folder = root or cache_folder()
+def _rendered(folder: Path) -> Path:
+    """Return the corpus's folder, with the corpus in it."""
     if (folder / "speech").is_dir() and (folder / "faces").is_dir():
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -63,7 +61,7 @@ def _rendered(root: Path | None) -> Path:
         package = (error.name or "scipy").partition(".")[0]
         raise MissingDependencyError(package, "making the synthetic corpus", INSTALL_TRAINING) from None
     except OSError:
-        if not (folder / "faces").is_dir():  # else another process made it meanwhile
+        if not (folder / "faces").is_dir():  # else another process wrote it meanwhile
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -90,3 +88,17 @@ def _render_faces(folder: Path) -> None:
         (folder / emotion).mkdir(parents=True)
         for index in range(FACES_PER_CLASS):
             face(emotion, index).save(folder / emotion / f"{index:03}.png")
+
+
+CORPUS = Corpus(
+    name="synthetic",
+    title="computed voices and faces",
+    licence="made by fdan-edge",
+    layout="nothing: the corpus is made where the path points, or in the cache folder",
+    origin="here",
+    speakers=str(SPEAKERS),
+    emotions={name: name for name in CLASSES},
+    read_speech=read_speech,
+    read_faces=read_faces,
+    default_folder=cache_folder,
+)

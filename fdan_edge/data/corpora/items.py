@@ -1,0 +1,95 @@
+"""What every reader returns, items, and how it lists the files of a corpus."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fdan_edge.audio import decode, video
+
+log = logging.getLogger(__name__)
+
+#: Suffixes of the files that are read, in lower case.
+SOUNDS = decode.EXTENSIONS
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
+VIDEOS = video.VIDEOS
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording, face or video, with its label where it has one."""
+
+    corpus: str
+    id: str  # the publisher's path with /; the same wherever the corpus, or a part of it, lies
+    path: Path
+    emotion: str  # one of fdan_edge.data.labels.EMOTIONS, a class of the user's own, or "" without a label
+    speaker: str | None = None  # unique within the corpus
+    text: str | None = None  # which sentence is spoken; equal sentences have equal texts
+    split: str | None = None  # the publisher's part: train, val or test
+    clip: str | None = None  # the performance that it shows, where several images or videos show the same one
+
+    @property
+    def key(self) -> str:
+        """A name for this item that is unique across corpora."""
+        return f"{self.corpus}:{self.id}"
+
+    @property
+    def speaker_key(self) -> str | None:
+        """A name for the speaker that is unique across corpora."""
+        return None if self.speaker is None else f"{self.corpus}:{self.speaker}"
+
+    @property
+    def text_key(self) -> str | None:
+        """A name for the sentence that is unique across corpora."""
+        return None if self.text is None else f"{self.corpus}:{self.text}"
+
+
+def recording_key(key: str) -> str:
+    """Cut the file's format off an item's key: one recording may be there as .wav and as .flac."""
+    return key.rpartition(".")[0] or key
+
+
+def preference(item: Item) -> tuple[str, bool, str, Path]:
+    """Return a key that sorts the copies of an item, the one to use first: mp3 and its like lose sound."""
+    lossy = item.path.suffix.lower() in (".mp3", ".ogg", ".opus")
+    return recording_key(item.key), lossy, item.key, item.path
+
+
+def unique(items: list[Item], where: str) -> list[Item]:
+    """Sort items by key and keep one copy of each.
+
+    Args:
+        items: in any order.
+        where: what they are of, for the message that says how many copies there are.
+    """
+    kept: dict[str, Item] = {}
+    for item in sorted(items, key=preference):
+        kept.setdefault(recording_key(item.key), item)
+    if len(kept) < len(items):
+        log.info(f"{where}: {len(items) - len(kept)} files are there more than once; one copy of each is used")
+    return sorted(kept.values(), key=lambda item: item.key)
+
+
+def files_below(root: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
+    """List (path below root, path) of the files with one of the suffixes, in upper or lower case.
+
+    Hidden files and folders, and what macOS adds to archives, are skipped.
+    """
+    files = ((below, root / below) for below in _walk(root, ""))
+    return [(below, path) for below, path in files if path.suffix.lower() in suffixes]
+
+
+def _walk(root: Path, start: str) -> Iterator[str]:
+    """Yield paths of files below root. os.scandir knows what is a file; Path.rglob asks the disk three times."""
+    with contextlib.suppress(PermissionError), os.scandir(root / start) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(root, f"{start}{entry.name}/")
+            elif entry.is_file():
+                yield start + entry.name

@@ -1,0 +1,128 @@
+"""From `corpus:path` to a list of labelled items."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from fdan_edge.data.corpora.items import VIDEOS, Item, recording_key, unique
+from fdan_edge.data.corpora.registry import Corpus, corpus_names, get_corpus, known_corpora
+from fdan_edge.data.face_crops import middles
+from fdan_edge.errors import DataError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus and where it lies, as given by `--speech` or `--faces`."""
+
+    corpus: str
+    path: Path | None
+
+    def __str__(self) -> str:
+        return f"{self.corpus}:{self.path or ''}"
+
+
+def parse_source(text: str) -> Source:
+    """Split `corpus:path` into the corpus and its path.
+
+    Raises:
+        DataError: no colon, an unknown corpus, or no path where one is needed.
+    """
+    corpus, colon, path = text.partition(":")
+    if not colon:
+        raise DataError(f"{text!r} is not of the form corpus:path; corpora: {', '.join(corpus_names())}")
+    if not get_corpus(corpus).default_folder and not path:
+        raise DataError(f"{text!r} names no folder; write {corpus}:PATH")
+    return Source(corpus, Path(path).expanduser() if path else None)
+
+
+def read(source: Source, modality: str) -> list[Item]:
+    """List all items of one modality (`speech`, `faces` or `videos`) of a corpus, sorted by id, each id once.
+
+    Some distributions hold every file twice (RAVDESS on Kaggle): both in one list would put the same
+    recording into training and test.
+
+    Raises:
+        DataError: the folder does not exist, does not have the corpus's layout, or the corpus has no
+            such modality.
+    """
+    items = read_all(source, modality)
+    if not items:
+        raise DataError(f"{source}: no {modality} found; expected {get_corpus(source.corpus).layout}")
+    return unique(items, str(source))
+
+
+def read_all(source: Source, modality: str) -> list[Item]:
+    """List items as `read` does, but with every copy, in no order, and maybe none.
+
+    Raises:
+        DataError: the folder does not exist, or the corpus has no such modality.
+    """
+    corpus = get_corpus(source.corpus)
+    reader = corpus.readers.get(modality)
+    if reader is None:
+        able = [other.name for other in known_corpora() if modality in other.readers]
+        raise DataError(f"corpus {source.corpus} has no {modality}; corpora that have: {', '.join(able)}")
+    check_path(source)
+    items = reader(_folder(source, corpus))
+    for item in items:
+        if item.corpus != corpus.name:
+            raise DataError(f"the reader of corpus {corpus.name} returned an item of corpus {item.corpus!r}")
+    return items
+
+
+def read_visual(source: Source, frames: int) -> list[Item]:
+    """List what a corpus has to look at, sorted by id: its images, and its videos of what is not there as images.
+
+    Of a performance that several files show, `frames` images spread evenly are taken, or the first video.
+
+    Raises:
+        DataError: as `read`; the corpus has neither, or none is there.
+    """
+    corpus = get_corpus(source.corpus)
+    able = [modality for modality in corpus.readers if modality != "speech"]
+    if not able:
+        have = [other.name for other in known_corpora() if other.read_faces or other.read_videos]
+        raise DataError(f"corpus {source.corpus} has no faces; corpora that have: {', '.join(have)}")
+    items_of = {modality: read_all(source, modality) for modality in able}
+    images = items_of.get("faces", [])
+    there = {name for item in images for name in (recording_key(item.key), f"{item.corpus}:{item.clip}")}
+    videos = [item for item in items_of.get("videos", []) if recording_key(item.key) not in there]
+    items = unique([*images, *videos], str(source))
+    if not items:
+        raise DataError(f"{source}: no {' or '.join(able)} found; expected {corpus.layout}")
+    clips: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        clips[item.clip or item.id].append(item)
+    return [item for clip in clips.values() for item in _thinned(clip, frames)]
+
+
+def check_path(source: Source) -> None:
+    """Check that the path of a source is something that its reader could read.
+
+    Raises:
+        DataError: it is neither a folder nor a table that the corpus can be.
+    """
+    corpus = get_corpus(source.corpus)
+    if source.path is None or corpus.default_folder or source.path.is_dir():
+        return
+    suffixes = corpus.tables
+    if not (source.path.is_file() and source.path.suffix.lower() in suffixes):
+        raise DataError(f"{source}: no such folder{' or table (' + ', '.join(suffixes) + ')' if suffixes else ''}")
+
+
+def _folder(source: Source, corpus: Corpus) -> Path:
+    if source.path is not None:
+        return source.path
+    if corpus.default_folder is None:
+        raise DataError(f"'{source}' names no folder; write {source.corpus}:PATH")
+    return corpus.default_folder()
+
+
+def _thinned(clip: list[Item], frames: int) -> list[Item]:
+    """Take one video, or `frames` images at the middles of as many equal parts, of a clip's sorted files."""
+    if clip[0].path.suffix.lower() in VIDEOS:
+        return clip[:1]
+    count = min(frames, len(clip))
+    return [clip[int(middle)] for middle in middles(len(clip), count)]
