@@ -1,4 +1,4 @@
-"""The command line: verbs in `app`, their output in `show`. Heavy imports stay inside the verbs."""
+"""The command line: a file for each verb, what they print in `render`. Heavy imports stay inside the verbs."""
 
 from __future__ import annotations
 

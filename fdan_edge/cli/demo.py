@@ -1,118 +1,21 @@
-"""`fdan-edge demo`: the whole job on the synthetic corpus."""
+"""The verb that shows the whole job on the synthetic corpus: demo."""
 
 from __future__ import annotations
 
-import logging
-import shutil
-import sys
-import time
-from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from fdan_edge.cli.render import bench as show_bench
-from fdan_edge.cli.render import tables
-from fdan_edge.config import Config
-from fdan_edge.data.corpora import Source
-from fdan_edge.data.corpora.synthetic.corpus import cache_folder
-from fdan_edge.errors import ConfigError, DataError, MissingDependencyError
-from fdan_edge.export.pipeline import Exported, export
-from fdan_edge.export.plan import installed_target
-from fdan_edge.models.backbones.registry import load_weights
-from fdan_edge.profiling.bench import Latency, Plan, bench, chosen
-from fdan_edge.runs.run_folder import load_run
-from fdan_edge.runtime.opening import open_runner
-from fdan_edge.runtime.recognition import Recognition, recognise
-from fdan_edge.training.run import Fitted, fit
+import typer
 
-log = logging.getLogger(__name__)
-
-#: Small enough for minutes on two cores.
-DEMO = Config(
-    backbone="mobilenet_v2", epochs=8, batch_size=16, face_batch_size=16, n_mels=64, hop=512, face_size=48
-)
+from fdan_edge.cli.options import needs_one_process, needs_training
 
 
-def run_demo(folder: Path) -> None:
-    """Train, score, export, run and time; ends with a summary."""
-    start = time.perf_counter()
-    run, bundle = folder / "run", folder / "bundle"
-    _remove_earlier(run)
-    synthetic = [Source("synthetic", None)]
-    log.info("1/4  training FDAN on synthetic voices and faces")
-    fitted = fit(_with_weights(DEMO), synthetic, synthetic, run)
-    log.info("2/4  exporting the acoustic path, and checking it against PyTorch")
-    made = export(run, bundle, targets=["cpu", *_installed_target()], precisions=["fp32"])
-    log.info("3/4  naming the emotion in voices of speakers that were held out")
-    heard = _recognise(bundle)
-    log.info("4/4  timing it")
-    onnx, eager = chosen(str(bundle), ["onnxruntime-cpu"])[0], chosen(str(run))[0]
-    with onnx.open() as first, eager.open() as second:
-        rows = [timed.row for timed in bench([(onnx, first), (eager, second)], Plan(runs=30, starts=1))]
-    _summary(fitted, made, heard, rows, time.perf_counter() - start)
-
-
-def _remove_earlier(run: Path) -> None:
-    """Make room for the demo's run, and for no other."""
-    if not run.exists():
-        return
-    if not (run / "run.toml").is_file():
-        raise DataError(f"{run}: exists and is not a run; name another --out")
-    if load_run(run)[1].speech != ["synthetic:"]:
-        raise DataError(f"{run}: holds a training on speech that is not the demo's; name another --out")
-    shutil.rmtree(run)
-
-
-def _with_weights(config: Config) -> Config:
-    """ImageNet weights where they are at hand or can be downloaded; random ones learn more slowly."""
-    try:
-        load_weights(config.backbone, config.weights)
-    except ConfigError as error:
-        log.warning(f"starting from random weights: {error}")
-        return replace(config, weights="none", epochs=2 * config.epochs)
-    return config
-
-
-def _installed_target() -> list[str]:
-    try:
-        return [installed_target().name]
-    except MissingDependencyError as error:
-        log.warning(f"no engine: {error}")
-        return []
-
-
-def _recognise(bundle: Path) -> list[Recognition]:
-    """One recording of each class by the last speaker, whom the split holds out."""
-    speaker = sorted(path for path in (cache_folder() / "speech").iterdir() if path.is_dir())[-1]
-    with open_runner(bundle) as runner:
-        return [recognise(runner, path) for path in sorted(speaker.glob("*-00.flac"))]
-
-
-def _summary(
-    fitted: Fitted, made: Exported, heard: list[Recognition], rows: list[Latency], seconds: float
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the run and the bundle go.")] = Path("demo"),
 ) -> None:
-    out = tables.out
-    test = fitted.metrics["test"]
-    chance = 100 / len(test["labels"])
-    out.rule("fdan-edge demo")
-    out.print(
-        f"[bold]Scores[/] on voices of 2 speakers never heard in training (synthetic; chance is {chance:.0f} %)\n"
-        f"  {tables.scores(test)}\n  {tables.scores_interval(test)}\n  ({test['intervals']['note']})"
-    )
-    out.print("\n[bold]Heard[/] by the exported model")
-    for recognition in heard:
-        assert recognition.path
-        true = recognition.path.name.partition("-")[0]
-        mark = "right" if true == recognition.emotion else "wrong"
-        out.print(
-            f"  {true:<9} recognised as {recognition.emotion:<9} {100 * recognition.confidence:>3.0f} %  {mark}"
-        )
-    out.print("\n[bold]Latency[/], 3 s of audio to probabilities")
-    out.print(show_bench.latency_table(rows))
-    out.print(f"\n[bold]Check[/] of the export: {made.check.line()}")
-    out.print("\n[bold]Files[/]")
-    for name, size in made.files.items():
-        out.print(f"  {made.folder / name}  {size / 1e6:.2f} MB", markup=False)
-    out.print(f"  {fitted.folder / 'metrics.json'}, {fitted.folder / 'confusion.png'}", markup=False)
-    example = heard[0].path
-    out.print(f"\nDone in {seconds:.0f} s. Next, with the voice of your choice:")
-    out.print(f"  {sys.argv[0]} infer {made.folder} {example}", markup=False)
+    """Everything on a small synthetic corpus, in minutes, on a CPU: train, score, export, run, time."""
+    needs_one_process("demo")
+    needs_training()
+    from fdan_edge.cli.actions.demo import run_demo
+
+    run_demo(out)

@@ -44,22 +44,22 @@ def serve(
     """
     _needs_server()
     from fdan_edge.runtime.opening import open_stream_runner
-    from fdan_edge.server.access import VARIABLE, access
+    from fdan_edge.server.access import VARIABLE, make_access
     from fdan_edge.server.limits import Limits
-    from fdan_edge.server.server import Place, greeting, listen, make_hub, server
-    from fdan_edge.streaming.settings import Settings
+    from fdan_edge.server.server import Address, make_hub, make_server, open_socket, startup_lines
+    from fdan_edge.streaming.settings import StreamSettings
 
-    settings = Settings(hop=hop, vad=vad, unknown_below=unknown)
-    place, allowed = Place(host, port, certificate, key), access(host, token, origin)
+    settings = StreamSettings(hop=hop, vad=vad, unknown_below=unknown)
+    address, allowed = Address(host, port, certificate, key), make_access(host, token, origin)
     with (
-        listen(place) as listening,
+        open_socket(address) as listening,
         open_stream_runner(bundle, threads, artifact=precision, runtime=runtime) as runner,
     ):
         hub = make_hub(bundle, runner, settings, allowed, Limits(clients=clients))
         made_token = token is None and VARIABLE not in os.environ
-        for line in greeting(hub, place, listening.getsockname()[1], made_token=made_token):
+        for line in startup_lines(hub, address, listening.getsockname()[1], made_token=made_token):
             typer.echo(line)
-        server(hub, place).run([listening])
+        make_server(hub, address).run([listening])
     typer.echo("ended")
 
 

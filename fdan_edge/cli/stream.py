@@ -21,12 +21,12 @@ from fdan_edge.errors import ConfigError, printable
 if TYPE_CHECKING:
     from fdan_edge.cli.render.stream import Summary
     from fdan_edge.runtime.model_spec import ModelSpec
-    from fdan_edge.streaming.annotations import Annotation
+    from fdan_edge.streaming.annotations import AnnotationFile
     from fdan_edge.streaming.backlog import End
     from fdan_edge.streaming.events import Event
     from fdan_edge.streaming.live import Handle
     from fdan_edge.streaming.session import Stream
-    from fdan_edge.streaming.sources import Source
+    from fdan_edge.streaming.sources import AudioSource
 
 log = logging.getLogger(__name__)
 
@@ -90,18 +90,18 @@ def stream(
     from fdan_edge.cli.render import stream as show_stream
 
     if list_devices:
-        from fdan_edge.streaming.microphone import devices
+        from fdan_edge.streaming.microphone import input_devices
 
-        show_stream.devices(devices())
+        show_stream.devices(input_devices())
         return
     if bundle is None:
         raise ConfigError("no bundle given: fdan-edge stream BUNDLE SOURCE, or fdan-edge stream BUNDLE --mic")
     from fdan_edge.runtime.opening import open_stream_runner
-    from fdan_edge.streaming.live import listen
+    from fdan_edge.streaming.live import run_stream
     from fdan_edge.streaming.session import Stream
-    from fdan_edge.streaming.settings import Settings
+    from fdan_edge.streaming.settings import StreamSettings
 
-    settings = Settings(hop=hop, unknown_below=unknown, vad=vad)
+    settings = StreamSettings(hop=hop, unknown_below=unknown, vad=vad)
     wanted = _Wanted(source, mic or device is not None, device or "", realtime, rate, channels, format_)
     files = {"--rttm": rttm, "--csv": csv, "--audacity": audacity}
     if seconds is not None and not math.isfinite(seconds):
@@ -117,7 +117,7 @@ def stream(
         sinks: list[Handle] = [*map(outputs.enter_context, _annotations(files, sound, heard.spec)), summary]
         sinks.append(_printer(as_json, f"{bundle.resolve().name}, {sound.name}", heard, outputs))
         with _stops() as stop:
-            end = listen(sound, heard, lambda events: _each(sinks, events), stop, seconds=seconds)
+            end = run_stream(sound, heard, lambda events: _each(sinks, events), stop, seconds=seconds)
     _say_end(end, summary, as_json)
     raise typer.Exit(1 if end.broken else 0)
 
@@ -134,7 +134,7 @@ class _Wanted:
     channels: int | None
     format: str | None
 
-    def open(self) -> Source:
+    def open(self) -> AudioSource:
         """The source.
 
         Raises:
@@ -152,39 +152,39 @@ class _Wanted:
             raise ConfigError("--realtime is for files; what is live already is heard as it comes")
         return self._opened(given)
 
-    def _opened(self, given: dict[str, Any]) -> Source:
+    def _opened(self, given: dict[str, Any]) -> AudioSource:
         from fdan_edge.streaming.microphone import Microphone
-        from fdan_edge.streaming.sources import Format, Pcm, SoundFile
+        from fdan_edge.streaming.sources import FileSource, PcmFormat, PcmPipe
 
         if self.source is None:
             return Microphone(self.device)
         if self.source == "-":
-            return Pcm(Format(**given))
-        return SoundFile(Path(self.source), realtime=self.realtime)
+            return PcmPipe(PcmFormat(**given))
+        return FileSource(Path(self.source), realtime=self.realtime)
 
 
 def _check_files(files: dict[str, Path | None], source: str | None) -> None:
     """Raise ConfigError where one file would be written over another, or over what is heard."""
-    from fdan_edge.streaming.annotations import part
+    from fdan_edge.streaming.annotations import part_path
 
     taken = {Path(source).resolve(): "the source"} if source not in (None, "-") else {}
     for option, path in files.items():
         if path is None:
             continue
-        for one in (path.resolve(), part(path.resolve())):
+        for one in (path.resolve(), part_path(path.resolve())):
             if one in taken:
                 raise ConfigError(f"{option} {path}: is {taken[one]} too; name another file")
             taken[one] = option
 
 
-def _annotations(files: dict[str, Path | None], source: Source, spec: ModelSpec) -> Iterator[Annotation]:
+def _annotations(files: dict[str, Path | None], source: AudioSource, spec: ModelSpec) -> Iterator[AnnotationFile]:
     """The files that are asked for, opened."""
     from fdan_edge.streaming import annotations as annotate
 
     if path := files["--rttm"]:
         yield annotate.rttm(path, Path(source.name).stem)
     if path := files["--csv"]:
-        yield annotate.table(path, spec.labels)
+        yield annotate.csv_table(path, spec.labels)
     if path := files["--audacity"]:
         yield annotate.audacity(path)
 

@@ -200,7 +200,7 @@ def test_demo_keeps_a_training_that_is_not_its_own(
 
 
 def test_demo_makes_room_for_its_own_run_only(tmp_path: Path, run_folder: Path) -> None:
-    from fdan_edge.cli.demo import _remove_earlier
+    from fdan_edge.cli.actions.demo import _remove_earlier
 
     _remove_earlier(tmp_path / "none")
     (tmp_path / "other").mkdir()

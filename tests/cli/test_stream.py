@@ -111,9 +111,9 @@ def test_nothing_is_written_over(fails: Callable[..., str], bundle_folder: Path,
 def test_devices_need_no_bundle(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from fdan_edge.streaming import microphone
 
-    monkeypatch.setattr(microphone, "devices", lambda: [(1, "USB [x]", True), (12, "Other", False)])
+    monkeypatch.setattr(microphone, "input_devices", lambda: [(1, "USB [x]", True), (12, "Other", False)])
     assert run("stream", "--list-devices") == (0, "  1  USB [x]  (the default)\n 12  Other\n", "")
-    monkeypatch.setattr(microphone, "devices", list)
+    monkeypatch.setattr(microphone, "input_devices", list)
     assert run("stream", "--list-devices")[1] == "no microphone on this machine\n"
 
 

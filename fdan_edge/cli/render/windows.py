@@ -17,9 +17,9 @@ class Timelines(Recognitions):
     def hear(self, runner: Any, path: Path) -> None:
         """Follow one file with a runner for streams, and print it."""
         from fdan_edge.audio import decode
-        from fdan_edge.streaming.offline import timeline
+        from fdan_edge.streaming.offline import recording_events
 
-        self.timeline(path, timeline(runner, decode.load(path, runner.spec.sample_rate)))
+        self.timeline(path, recording_events(runner, decode.load(path, runner.spec.sample_rate)))
 
     def timeline(self, path: Path, events: list[Event]) -> None:
         """One file that was followed in time."""

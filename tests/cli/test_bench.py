@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fdan_edge.cli import bench_rows
-from fdan_edge.cli.bench_rows import Wanted, measure
+from fdan_edge.cli.actions.bench import Selection, measure
 from fdan_edge.errors import BundleError, ConfigError
 from fdan_edge.profiling.bench import Plan
 from fdan_edge.runtime.bundle import MANIFEST
@@ -33,9 +33,9 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_an_estimate_of_run_folders_only(run_folder: Path, bundle_folder: Path, timed: list[Any]) -> None:
     with pytest.raises(ConfigError, match=r"--estimate reads the costs of a bundle .*; a run folder has none"):
-        measure(Wanted([str(run_folder)], "", [], []), PLAN, bench_rows.cards("rtx4060"))
+        measure(Selection([str(run_folder)], "", [], []), PLAN, bench_rows.cards("rtx4060"))
     assert timed == []
-    both = Wanted([str(run_folder), str(bundle_folder)], "", ["torch", "onnxruntime-cpu"], [])
+    both = Selection([str(run_folder), str(bundle_folder)], "", ["torch", "onnxruntime-cpu"], [])
     report = measure(both, PLAN, bench_rows.cards("rtx4060"))
     assert timed == [[str(run_folder), str(bundle_folder)]]
     assert {one.card for one in report.estimates} == {"rtx4060"}
@@ -46,7 +46,7 @@ def test_an_estimate_of_a_damaged_cost(bundle_folder: Path, tmp_path: Path, time
     values = json.loads((folder / MANIFEST).read_text())
     del values["artifacts"][0]["cost"]["layers"][0]["nodes"]
     (folder / MANIFEST).write_text(json.dumps(values))
-    wanted = Wanted([str(folder)], "", ["onnxruntime-cpu"], [])
+    wanted = Selection([str(folder)], "", ["onnxruntime-cpu"], [])
     with pytest.raises(BundleError, match=r"damaged: cost of .* has no usable nodes of layer 0; export it anew"):
         measure(wanted, PLAN, bench_rows.cards("rtx4060"))
     assert timed == []

@@ -1,4 +1,4 @@
-"""What `fdan-edge bench` does: open all that is wanted, time it, compare, estimate."""
+"""What `fdan-edge bench` does: open all that is selected, time it, compare, estimate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_BATCH = 1024
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Selection:
     """What is timed: everything of the targets that runs here, or only some runtimes and precisions."""
 
     targets: list[str]
@@ -35,7 +35,7 @@ class Wanted:
     foreign: bool = False  # also artifacts by runtimes that they were not made for
 
 
-def measure(wanted: Wanted, plan: Plan, cards: list[Card]) -> Report:
+def measure(selection: Selection, plan: Plan, cards: list[Card]) -> Report:
     """Time all of it in one run.
 
     Raises:
@@ -43,37 +43,39 @@ def measure(wanted: Wanted, plan: Plan, cards: list[Card]) -> Report:
             for with run folders only.
         BundleError: nothing of a target runs here, or its costs cannot be read.
     """
-    _check(wanted)
-    estimated = _estimated(wanted.targets) if cards else []
+    _check(selection)
+    estimated = _estimated(selection.targets) if cards else []
     here, warning = machine(), busy()  # before our own load
-    targets = list(dict.fromkeys([*wanted.targets, *([wanted.vs] if wanted.vs else [])]))
+    targets = list(dict.fromkeys([*selection.targets, *([selection.vs] if selection.vs else [])]))
     with ExitStack() as stack:
-        variants = [v for target in targets for v in _chosen(target, wanted)]
+        variants = [v for target in targets for v in _chosen(target, selection)]
         contenders = [(v, stack.enter_context(v.open(plan.threads))) for v in variants]
         counted = {str(path): costs(path) for path in estimated}  # what it cannot read fails before the timing
         if warning:
             log.warning(warning)
         timed = bench(contenders, plan)
     report = Report([one.row for one in timed], here)
-    if wanted.vs:
-        report = replace(report, pairs=pairs(_of(timed, wanted.targets[0]), _of(timed, wanted.vs)))
+    if selection.vs:
+        report = replace(report, pairs=pairs(_of(timed, selection.targets[0]), _of(timed, selection.vs)))
     return _with_estimates(report, counted, plan, cards) if cards else report
 
 
-def _check(wanted: Wanted) -> None:
+def _check(selection: Selection) -> None:
     for what, given, valid in (
-        ("runtime", wanted.runtimes, RUNTIMES),
-        ("precision", wanted.precisions, PRECISIONS),
+        ("runtime", selection.runtimes, RUNTIMES),
+        ("precision", selection.precisions, PRECISIONS),
     ):
         for name in given:
             if name not in valid:
                 raise ConfigError(choose(what, name, valid))
-    if wanted.vs and (len(wanted.targets) > 1 or wanted.vs in wanted.targets):
-        raise ConfigError(f"--vs {wanted.vs} compares with one other target; given: {', '.join(wanted.targets)}")
+    if selection.vs and (len(selection.targets) > 1 or selection.vs in selection.targets):
+        raise ConfigError(
+            f"--vs {selection.vs} compares with one other target; given: {', '.join(selection.targets)}"
+        )
 
 
-def _chosen(target: str, wanted: Wanted) -> list[Variant]:
-    return chosen(target, wanted.runtimes, wanted.precisions, foreign=wanted.foreign)
+def _chosen(target: str, selection: Selection) -> list[Variant]:
+    return chosen(target, selection.runtimes, selection.precisions, foreign=selection.foreign)
 
 
 def _of(timed: list[Timed], target: str) -> list[Timed]:

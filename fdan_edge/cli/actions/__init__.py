@@ -1,0 +1,1 @@
+"""What the larger verbs do, imported when they are called."""

@@ -1,0 +1,47 @@
+"""The verbs that look at corpora and their cached features: data scan, data cache."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fdan_edge.cli.options import AsJson, needs_training, parsed, print_json
+
+data_app = typer.Typer(help="Look at corpora before training.", no_args_is_help=True)
+
+
+@data_app.command()
+def scan(
+    sources: Annotated[list[str], typer.Argument(metavar="CORPUS:PATH...", help="What to look at.")],
+    as_json: AsJson = False,
+) -> None:
+    """Count what a corpus holds per class and speaker; name broken, unlabelled and duplicate files.
+
+    Exit code 1 if any is broken.
+    """
+    from fdan_edge.cli.render import tables
+    from fdan_edge.data.scan import scan as look
+
+    scans = [result for source in parsed(sources) for result in look(source)]
+    print_json([f.to_dict() for f in scans]) if as_json else tables.scans(scans)
+    raise typer.Exit(1 if any(f.broken for f in scans) else 0)
+
+
+@data_app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", metavar="", help="Remove the log-mels and faces.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say where log-mels and faces of corpora are kept between trainings, and how much they take."""
+    needs_training()
+    from fdan_edge.cli.render import tables
+    from fdan_edge.features import store
+
+    size = store.size()
+    if clear:
+        store.clear()
+    if as_json:
+        print_json({"folder": str(store.folder()), "bytes": size, "cleared": clear})
+    else:
+        tables.cache(store.folder(), size, cleared=clear)

@@ -1,0 +1,65 @@
+"""The verb that trains: train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from fdan_edge.cli.options import (
+    ADAPT_HELP,
+    METHOD_HELP,
+    AsJson,
+    ConfigFile,
+    Faces,
+    Set,
+    Speech,
+    needs_training,
+    parsed,
+    print_json,
+)
+from fdan_edge.errors import ConfigError
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    config: ConfigFile = None,
+    speech: Speech = [],  # noqa: B006
+    faces: Faces = [],  # noqa: B006
+    target: Annotated[
+        list[str],
+        typer.Option("--adapt-to", "--target", metavar="CORPUS:PATH", help=ADAPT_HELP, show_default=False),
+    ] = [],  # noqa: B006
+    method: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help=METHOD_HELP, show_default="didan with --target, else fdan"),
+    ] = None,
+    set_: Set = [],  # noqa: B006
+    resume: Annotated[bool, typer.Option("--resume", metavar="", help="Continue the training in --out.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train on speech, guided by faces or towards another corpus; leaves a run folder with scores and pictures."""
+    needs_training()
+    from fdan_edge.cli.render import tables
+    from fdan_edge.config import load_config
+    from fdan_edge.runs.run_folder import is_restarted, load_run
+    from fdan_edge.training.distributed import broadcast, is_main, process_group
+    from fdan_edge.training.run import fit
+
+    if resume and (config or set_ or speech or faces or target or method):
+        raise ConfigError("--resume takes settings and corpora from the run folder; give only --out")
+    with process_group():
+        # torchrun that lost a process starts all of them anew with the same words.
+        resume = broadcast(resume or is_restarted(out))
+        if resume:
+            settings, info = load_run(out)
+            speech, faces, target = info.speech, info.faces, info.target
+        else:
+            chosen = [f"method={method}"] if method else []
+            settings = load_config(config, [*set_, *chosen], **({"method": "didan"} if target else {}))
+        fitted = fit(
+            settings, parsed(speech, "--speech"), parsed(faces), out, target=parsed(target), resume=resume
+        )
+        if is_main():
+            print_json(fitted.metrics) if as_json else tables.fitted(fitted.folder, fitted.metrics)
