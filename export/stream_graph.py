@@ -8,7 +8,6 @@ filterbank) is the same for a frame whatever window it is in, so the device comp
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,11 +17,11 @@ from fdan_edge.errors import ExportError, one_line
 from fdan_edge.export.gate import HeldOut, compare
 from fdan_edge.export.onnx_graph import FRONTEND, Graph
 from fdan_edge.models.log_mel import LogMel
-from fdan_edge.runtime.bundle import STREAM_SUFFIX
 from fdan_edge.runtime.log_mel import FRONT_END_KEY, FrontEnd
+from fdan_edge.runtime.manifest import STREAM_SUFFIX, StreamReport
 from fdan_edge.runtime.onnx_stream import OnnxFrameRunner, write_front_end
 from fdan_edge.runtime.runner import INPUT, OUTPUT, POWER, Probabilities
-from fdan_edge.streaming.incremental_mel import WholeWindows
+from fdan_edge.streaming.incremental_mel import WholeWindowRunner
 from fdan_edge.utils.files import sha256, write_bytes
 
 #: Of a probability, between a stream graph and its artifact. The power is the exact one of fp32's front end; that
@@ -77,9 +76,9 @@ def stream_graph(model: onnx.ModelProto, frontend: FrontEnd) -> onnx.ModelProto:
 
 
 def check_stream(
-    held: HeldOut, file: Path, expected: Probabilities, precision: str, providers: tuple[str, ...]
-) -> dict[str, Any]:
-    """Compare a stream graph with its artifact on held-out recordings; gives the report for bundle.json.
+    held_out: HeldOut, file: Path, expected: Probabilities, precision: str, providers: tuple[str, ...]
+) -> StreamReport:
+    """Compare a stream graph with its artifact on held-out recordings; give the report for bundle.json.
 
     Args:
         expected: what the artifact gives, (recordings, C).
@@ -88,20 +87,20 @@ def check_stream(
         ExportError: it differs by more than `DIFFERENCE`, or loses more than the artifact may.
     """
     with OnnxFrameRunner(file, providers) as runner:
-        got = held.probabilities(WholeWindows(runner))
-    largest, check = float(np.abs(got - expected).max()), compare(held, got, precision)
+        got = held_out.probabilities(WholeWindowRunner(runner))
+    largest, check = float(np.abs(got - expected).max()), compare(held_out, got, precision)
     if not (largest <= DIFFERENCE[precision] and check.passed):  # so that NaN fails
         raise ExportError(
             f"{file.name} ({precision}) does not give what its artifact gives: a probability differs by "
             f"{largest:.1e} (allowed {DIFFERENCE[precision]:g}); {check.line()}"
         )
-    return {
-        "clips": len(got),
-        "max_difference": round(largest, 8),
-        "flips": int((got.argmax(1) != expected.argmax(1)).sum()),
-        "loss": round(check.loss, 4),  # of UAR, in points, against PyTorch
-        "onnx_sha256": sha256(file),
-    }
+    return StreamReport(
+        clips=len(got),
+        max_difference=round(largest, 8),
+        flips=int((got.argmax(1) != expected.argmax(1)).sum()),
+        loss=round(check.loss, 4),
+        onnx_sha256=sha256(file),
+    )
 
 
 def _power_of(model: onnx.ModelProto) -> str:

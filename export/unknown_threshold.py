@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from fdan_edge.export.gate import HeldOut
-from fdan_edge.export.recordings import Material
-from fdan_edge.streaming.session import placed
-from fdan_edge.streaming.speech_turns import grid_of
-from fdan_edge.streaming.unknown_threshold import USUAL, Doubt
+from fdan_edge.export.recordings import RunRecordings
+from fdan_edge.streaming.session import center_window
+from fdan_edge.streaming.speech_turns import window_grid
+from fdan_edge.streaming.unknown_threshold import DEFAULT_THRESHOLD, ThresholdCurve
 
 #: Seconds of speech that a stream has heard before it has heard all.
 BEGINNINGS = (0.75, 1.25, 2.0)
@@ -24,35 +24,35 @@ _SMALLEST = 1e-6  # distance of a confidence from 0 and 1, whose logits are no n
 _BATCH = 16
 
 
-def unknown_below(material: Material) -> dict[str, Any]:
+def unknown_below(recordings: RunRecordings) -> dict[str, Any]:
     """The confidence for the spec's `info`, from the recordings of the run's validation part.
 
     Like its temperature: the best epoch was chosen on them too, so they flatter the model a little.
     """
-    if not material.has_validation:  # what the model was trained on says nothing of how sure it may be
+    if not recordings.has_validation:  # what the model was trained on says nothing of how sure it may be
         return _usual("no recording of the validation part is at hand")
-    held = material.validation
+    held = recordings.validation
     if held.truth != "the labels":
         return _usual("the validation part has no labels of the model's classes")
-    spec = material.reference.spec
+    spec = recordings.reference.spec
     longest = spec.window / spec.sample_rate
     whole = np.minimum(held.seconds, longest)
-    parts = [(held.expected, np.array(held.true), whole), *(_begun(held, material, s) for s in BEGINNINGS)]
+    parts = [(held.expected, np.array(held.true), whole), *(_begun(held, recordings, s) for s in BEGINNINGS)]
     probabilities, labels, seconds = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return fit(probabilities, labels, seconds, len(held.true), longest)
 
 
-def _begun(held: HeldOut, material: Material, seconds: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _begun(held: HeldOut, recordings: RunRecordings, seconds: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """What the model says of the beginnings of longer recordings: probabilities, classes, seconds."""
-    spec, runner = material.reference.spec, material.reference
-    heard, grid = round(seconds * spec.sample_rate), grid_of(spec)
+    spec, runner = recordings.reference.spec, recordings.reference
+    heard, grid = round(seconds * spec.sample_rate), window_grid(spec)
     longer = [number for number, waveform in enumerate(held.waveforms) if len(waveform) > heard]
     if heard > spec.window // grid * grid:
         longer = []
     made = [np.zeros((0, len(spec.labels)), np.float32)]
     for first in range(0, len(longer), _BATCH):
         begun = [held.waveforms[number][:heard] for number in longer[first : first + _BATCH]]
-        made.append(runner.predict(np.stack([placed(waveform, spec.window, grid) for waveform in begun])))
+        made.append(runner.predict(np.stack([center_window(waveform, spec.window, grid) for waveform in begun])))
     labels = np.array(held.true, int)[longer]
     return np.concatenate(made), labels, np.full(len(longer), seconds)
 
@@ -76,7 +76,8 @@ def fit(
     Returns:
         logit: offset and slope in ln(s) of the logit of that confidence, for `streaming.unknown_threshold`;
         confidence: after `longest`; recordings; covered: share of whole recordings at or above it; accuracy: share
-        of these that are recognised rightly. Where nothing can be fitted: `USUAL`, with a note that says why.
+        of these that are recognised rightly. Where nothing can be fitted: `DEFAULT_THRESHOLD`, with a note that
+        says why.
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     if right.all() or not right.any():
@@ -88,7 +89,7 @@ def fit(
     if sureness <= 0:
         return _usual("the sure answers are not more often right than the others")
     logit = [round(-float(fitted.intercept_[0]) / sureness, 4), round(-length / sureness, 4)]
-    doubt = Doubt(logit[0], logit[1], 1 / probabilities.shape[1], longest)
+    doubt = ThresholdCurve(logit[0], logit[1], 1 / probabilities.shape[1], longest)
     limits = np.array([doubt(heard) for heard in seconds[:recordings]])
     sure, right = confidence[:recordings] >= limits, right[:recordings]
     return {
@@ -101,4 +102,4 @@ def fit(
 
 
 def _usual(note: str) -> dict[str, Any]:
-    return {"confidence": USUAL, "note": note}
+    return {"confidence": DEFAULT_THRESHOLD, "note": note}

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from fdan_edge.audio import decode
+from fdan_edge.audio.resample import Resampler
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.opening import open_runner, open_stream_runner
 from fdan_edge.runtime.recognition import Recognition, recognised
 from fdan_edge.runtime.runner import Runner
-from fdan_edge.streaming import Settings, Stream
-from fdan_edge.streaming.backlog import Converter
+from fdan_edge.streaming import Stream, StreamSettings
 
 
 class Recognizer:
@@ -74,10 +74,10 @@ class Recognizer:
         low, high = decode.RATES
         if not isinstance(sample_rate, (int, np.integer)) or not low <= sample_rate <= high:
             raise AudioError(f"sample_rate = {sample_rate!r}: valid are {low} to {high} Hz")
-        mono = Converter(sample_rate, self.spec.sample_rate)(waveform, last=True)
+        mono = Resampler(sample_rate, self.spec.sample_rate)(waveform, last=True)
         return recognised(self._runner, decode.prepare(mono, self.spec.sample_rate, self.spec.trim_db))
 
-    def stream(self, settings: Settings | None = None) -> Stream:
+    def stream(self, settings: StreamSettings | None = None) -> Stream:
         """A new live stream of this model, at `spec.sample_rate`; streams do not disturb each other."""
         if self._live is None:
             live = self._open_live()

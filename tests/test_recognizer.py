@@ -15,7 +15,7 @@ from fdan_edge import Recognizer
 from fdan_edge.errors import AudioError, BundleError
 from fdan_edge.runtime.opening import open_runner
 from fdan_edge.runtime.recognition import recognise
-from fdan_edge.streaming import Settings
+from fdan_edge.streaming import StreamSettings
 from tests.helpers.stream_parts import babble
 
 
@@ -45,7 +45,7 @@ def test_any_rate(bundle_folder: Path, recording: Path) -> None:
 
 def test_streams_do_not_disturb_each_other(bundle_folder: Path) -> None:
     sound = babble((1.0, 0.0), (2.0, 0.3), (1.0, 0.0))
-    settings = Settings(vad="energy")
+    settings = StreamSettings(vad="energy")
     with Recognizer(bundle_folder) as recognizer:
         alone = recognizer.stream(settings)
         want = alone.push(sound) + alone.finish()

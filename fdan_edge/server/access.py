@@ -48,14 +48,14 @@ class Access:
         name, port = _host(headers)
         return bool(name) and asking == (name, port or _PORTS[parts.scheme])
 
-    def takes(self, token: str) -> bool:
+    def accepts(self, token: str) -> bool:
         """Whether this is the token, or none is needed."""
         return not self.token or hmac.compare_digest(_bytes(token), _bytes(self.token))
 
-    def takes_bearer(self, headers: Mapping[str, str]) -> bool:
+    def accepts_bearer(self, headers: Mapping[str, str]) -> bool:
         """The same of a request's `Authorization: Bearer TOKEN`."""
         kind, _, token = headers.get("authorization", "").partition(" ")
-        return self.takes(token.strip() if kind.lower() == "bearer" else "")
+        return self.accepts(token.strip() if kind.lower() == "bearer" else "")
 
 
 def _bytes(token: str) -> bytes:
@@ -63,7 +63,7 @@ def _bytes(token: str) -> bytes:
     return token.encode(errors="surrogatepass")
 
 
-def access(host: str, token: str | None, origins: list[str]) -> Access:
+def make_access(host: str, token: str | None, origins: list[str]) -> Access:
     """Who may connect to a server on `host`.
 
     Args:

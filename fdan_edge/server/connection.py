@@ -13,12 +13,12 @@ from anyio import to_thread
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fdan_edge.errors import one_line, printable
-from fdan_edge.server.client_stream import Listener
+from fdan_edge.server.client_stream import ClientStream
 from fdan_edge.server.hub import TOO_MANY, Hub
-from fdan_edge.server.limits import Allowance
+from fdan_edge.server.limits import RateLimiter
 from fdan_edge.server.protocol import (
     FAILED,
-    GOING,
+    GOING_AWAY,
     NORMAL,
     POLICY,
     TRY_LATER,
@@ -31,15 +31,15 @@ from fdan_edge.server.protocol import (
 logger = logging.getLogger("fdan_edge.server")
 
 
-async def attend(websocket: WebSocket, hub: Hub) -> None:
+async def serve_client(websocket: WebSocket, hub: Hub) -> None:
     """From the handshake to the close."""
-    end: Close | None = Close(GOING, "the server ends")
+    end: Close | None = Close(GOING_AWAY, "the server ends")
     with hub.connection():
         await websocket.accept()
-        end = await _attend(websocket, hub)
+        end = await _serve_client(websocket, hub)
     if end is None:  # the client has gone
         return
-    hub.metrics.closed(end.code)
+    hub.metrics.client_closed(end.code)
     with anyio.move_on_after(hub.limits.sending, shield=True):
         try:
             await websocket.close(end.code, end.reason)
@@ -47,13 +47,13 @@ async def attend(websocket: WebSocket, hub: Hub) -> None:
             return
 
 
-async def _attend(websocket: WebSocket, hub: Hub) -> Close | None:
+async def _serve_client(websocket: WebSocket, hub: Hub) -> Close | None:
     try:
-        with hub.door():
+        with hub.handshake():
             start = await _greet(websocket, hub)
-        with hub.place() as seat:
-            client = _Client(websocket, hub, await _listener(start, hub), start.rate)
-            seat.leave = client.leave
+        with hub.client_slot() as slot:
+            client = Connection(websocket, hub, await _listener(start, hub), start.rate)
+            slot.leave = client.leave
             await client.run()
     except Close as close:
         return close
@@ -66,14 +66,14 @@ async def _attend(websocket: WebSocket, hub: Hub) -> Close | None:
 
 async def _greet(websocket: WebSocket, hub: Hub) -> Start:
     start = parse_start(await _receive(websocket, hub.limits.greeting))
-    if not hub.access.takes(start.token):
+    if not hub.access.accepts(start.token):
         raise Close(POLICY, "the token is wrong" if start.token else "a token is needed")
     return start
 
 
-async def _listener(start: Start, hub: Hub) -> Listener:
+async def _listener(start: Start, hub: Hub) -> ClientStream:
     stream = await to_thread.run_sync(hub.stream, limiter=hub.threads)
-    return Listener(stream, start.rate, hub.limits, hub.metrics)
+    return ClientStream(stream, start.rate, hub.limits, hub.metrics)
 
 
 async def _receive(websocket: WebSocket, seconds: float) -> Mapping[str, Any]:
@@ -93,10 +93,10 @@ async def _receive(websocket: WebSocket, seconds: float) -> Mapping[str, Any]:
     return message
 
 
-class _Client:
+class Connection:
     """A client that is heard: one task receives its sound, one sends what it tells."""
 
-    def __init__(self, websocket: WebSocket, hub: Hub, listener: Listener, rate: int) -> None:
+    def __init__(self, websocket: WebSocket, hub: Hub, listener: ClientStream, rate: int) -> None:
         self._websocket, self._hub, self._listener, self._rate = websocket, hub, listener, rate
         self._came = anyio.Event()
         self._end: Exception | None = None
@@ -127,16 +127,16 @@ class _Client:
 
     async def _hear(self) -> None:
         limits = self._hub.limits
-        allowance = Allowance(limits.speed, limits.burst)
+        limiter = RateLimiter(limits.speed, limits.burst)
         while True:
             samples = parse_sound(await _receive(self._websocket, limits.idle), limits.message)
             if samples is None:
                 self._listener.stop("stopped")
                 self._came.set()
                 return
-            if not allowance.spend(len(samples) / self._rate):
+            if not limiter.spend(len(samples) / self._rate):
                 raise Close(POLICY, f"sound comes faster than {limits.speed:g} times real time")
-            self._listener.bring(samples)
+            self._listener.add(samples)
             self._came.set()
 
     async def _tell(self) -> None:

@@ -12,16 +12,16 @@ from typing import Any
 import anyio
 
 from fdan_edge.server.access import Access
-from fdan_edge.server.client_stream import Hearing
 from fdan_edge.server.limits import Limits
-from fdan_edge.server.prometheus import Metrics
+from fdan_edge.server.prometheus import ServerMetrics
 from fdan_edge.server.protocol import TRY_LATER, Close
+from fdan_edge.streaming.live import EventStream
 
 TOO_MANY = "this machine is too slow for so many; try again later"
 
 
 @dataclass(eq=False)
-class Seat:
+class ClientSlot:
     """Of a client that is heard."""
 
     leave: Callable[[], None] = lambda: None  # ends it for want of speed
@@ -31,26 +31,26 @@ class Seat:
 class Hub:
     """Used on the event loop only."""
 
-    stream: Callable[[], Hearing]  # a new one for each client
+    stream: Callable[[], EventStream]  # a new one for each client
     about: dict[str, Any]  # what `ready` tells
     card: str  # the model's, Markdown
     workers: int  # threads that hear
     access: Access = field(default_factory=Access)
     limits: Limits = field(default_factory=Limits)
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: ServerMetrics = field(default_factory=ServerMetrics)
     stopping: bool = False
     waiting: int = 0  # connections before their first message
     clock: Callable[[], float] = time.monotonic
-    _seats: list[Seat] = field(default_factory=list)  # the oldest first
+    _slots: list[ClientSlot] = field(default_factory=list)  # the oldest first
     _late: float = 0.0  # s that sound waits, on average
     _shed: float = -math.inf  # when clients last had to go
     _connections: set[anyio.CancelScope] = field(default_factory=set)
     _threads: anyio.CapacityLimiter | None = None
 
     @property
-    def heard(self) -> int:
+    def client_count(self) -> int:
         """Clients now."""
-        return len(self._seats)
+        return len(self._slots)
 
     @property
     def threads(self) -> anyio.CapacityLimiter:
@@ -72,7 +72,7 @@ class Hub:
                 self._connections.discard(scope)
 
     @contextlib.contextmanager
-    def door(self) -> Iterator[None]:
+    def handshake(self) -> Iterator[None]:
         """For a connection until its first message.
 
         Raises:
@@ -87,22 +87,22 @@ class Hub:
             self.waiting -= 1
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[Seat]:
+    def client_slot(self) -> Iterator[ClientSlot]:
         """For a client that is heard.
 
         Raises:
             Close: all are taken, or the machine was too slow for those who were there.
         """
-        if self.heard >= self.limits.clients:
+        if self.client_count >= self.limits.clients:
             raise Close(TRY_LATER, f"this server hears {self.limits.clients} at once, and all are there")
         if self.clock() < self._shed + self.limits.busy:
             raise Close(TRY_LATER, TOO_MANY)
-        self._seats.append(seat := Seat())
-        self.metrics.began()
+        self._slots.append(slot := ClientSlot())
+        self.metrics.client_started()
         try:
-            yield seat
+            yield slot
         finally:
-            self._seats.remove(seat)
+            self._slots.remove(slot)
             self.metrics.clients.dec()
 
     def waited(self, seconds: float) -> None:
@@ -110,13 +110,13 @@ class Hub:
 
         Else all would lose sound, again and again, and none would be heard for long enough to be understood.
         """
-        self._late += (seconds - self._late) / (3 * max(1, self.heard))  # over about three turns of each
+        self._late += (seconds - self._late) / (3 * max(1, self.client_count))  # over about three turns of each
         now = self.clock()
-        if self._late <= self.limits.late or now < self._shed + self.limits.respite or self.heard < 2:
+        if self._late <= self.limits.late or now < self._shed + self.limits.respite or self.client_count < 2:
             return
         self._shed = now
-        for seat in self._seats[-max(1, self.heard // 10) :]:
-            seat.leave()
+        for slot in self._slots[-max(1, self.client_count // 10) :]:
+            slot.leave()
 
     async def stop(self) -> None:
         """Close every connection; returns when they are closed, or after some seconds."""

@@ -25,7 +25,7 @@ class Limits:
     sending: float = 10.0  # until a message to a client is on its way
 
 
-class Allowance:
+class RateLimiter:
     """How much sound may still come: it refills with time, up to a burst.
 
     Args:
@@ -34,7 +34,7 @@ class Allowance:
     """
 
     #: Seconds; a message costs so much at least, or empty ones would be free.
-    LEAST = 0.005
+    MIN_COST = 0.005
 
     def __init__(self, speed: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._speed, self._burst, self._clock = speed, burst, clock
@@ -45,5 +45,5 @@ class Allowance:
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._then) * self._speed)
         self._then = now
-        self._left -= max(seconds, self.LEAST)
+        self._left -= max(seconds, self.MIN_COST)
         return self._left >= 0

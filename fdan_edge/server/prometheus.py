@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from fdan_edge.server.protocol import GOING, NORMAL, TRY_LATER
+from fdan_edge.server.protocol import GOING_AWAY, NORMAL, TRY_LATER
 from fdan_edge.streaming.events import Event, Lost, Result
 
 _BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # s
 
 
-class Metrics:
+class ServerMetrics:
     """Of one server, in a registry of its own."""
 
     #: Of what `text` gives.
@@ -36,19 +36,19 @@ class Metrics:
             registry=all_,
         )
 
-    def began(self) -> None:
+    def client_started(self) -> None:
         """A client is heard from now on."""
         self._started.inc()
         self.clients.inc()
 
-    def closed(self, code: int) -> None:
+    def client_closed(self, code: int) -> None:
         """The server closed a client."""
         if code == TRY_LATER:
             self._refused.inc()
-        elif code not in (NORMAL, GOING):
+        elif code not in (NORMAL, GOING_AWAY):
             self._errors.labels(str(code)).inc()
 
-    def heard(self, seconds: float, events: Iterable[Event]) -> None:
+    def record(self, seconds: float, events: Iterable[Event]) -> None:
         """So much sound was heard, and this is what it told; from any thread."""
         self._heard.inc(seconds)
         for event in events:

@@ -35,9 +35,9 @@ from typing import Any
 
 import numpy as np
 
-from fdan_edge.streaming.backlog import Samples
+from fdan_edge.audio.resample import Samples
 
-NORMAL, GOING, UNSUPPORTED, INVALID = 1000, 1001, 1003, 1007
+NORMAL, GOING_AWAY, UNSUPPORTED, INVALID = 1000, 1001, 1003, 1007
 POLICY, TOO_LARGE, FAILED, TRY_LATER = 1008, 1009, 1011, 1013
 
 #: Hz; what sound cards and recordings have.

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from fdan_edge.server.access import Access
-from fdan_edge.server.connection import attend
+from fdan_edge.server.connection import serve_client
 from fdan_edge.server.hub import Hub
 
 STATIC = Path(__file__).parent / "static"
@@ -56,7 +56,7 @@ def make_app(hub: Hub) -> ASGIApp:
         return _health(hub)
 
     async def listen(websocket: WebSocket) -> None:
-        await attend(websocket, hub)
+        await serve_client(websocket, hub)
 
     routes = [
         Route("/", page),
@@ -70,15 +70,15 @@ def make_app(hub: Hub) -> ASGIApp:
 
 
 def _health(hub: Hub) -> Response:
-    full = hub.heard >= hub.limits.clients
+    full = hub.client_count >= hub.limits.clients
     status = "stopping" if hub.stopping else "full" if full else "ok"
-    values = {"status": status, "clients": hub.heard, "limit": hub.limits.clients}
+    values = {"status": status, "clients": hub.client_count, "limit": hub.limits.clients}
     return JSONResponse(values, status_code=503 if hub.stopping else 200)
 
 
 def _with_token(request: Request, hub: Hub) -> Response | None:
     """The refusal of a request without the token; None where it may pass."""
-    if hub.access.takes_bearer(request.headers):
+    if hub.access.accepts_bearer(request.headers):
         return None
     headers = {"WWW-Authenticate": "Bearer"}
     return PlainTextResponse("this needs the token: Authorization: Bearer TOKEN\n", 401, headers)

@@ -21,7 +21,7 @@ import numpy as np
 import uvicorn
 
 from fdan_edge.errors import BundleError, ConfigError, one_line
-from fdan_edge.runtime import bundle
+from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.onnx import CPU
 from fdan_edge.runtime.runner import Runner
@@ -30,13 +30,13 @@ from fdan_edge.server.hub import Hub
 from fdan_edge.server.limits import Limits
 from fdan_edge.server.routes import make_app
 from fdan_edge.streaming.session import Stream
-from fdan_edge.streaming.settings import Settings
+from fdan_edge.streaming.settings import StreamSettings
 
 SILENT = 10  # s at most that a connection may take until its first request is there
 
 
 @dataclass(frozen=True)
-class Place:
+class Address:
     """Where a server listens."""
 
     host: str = "127.0.0.1"
@@ -52,7 +52,7 @@ class Place:
 
 
 def make_hub(
-    target: Path, runner: Runner | FrameRunner, settings: Settings, access: Access, limits: Limits
+    target: Path, runner: Runner | FrameRunner, settings: StreamSettings, access: Access, limits: Limits
 ) -> Hub:
     """All that clients share, for an open runner, which runs once, so that the first client need not wait."""
     stream = Stream(runner, settings)
@@ -71,7 +71,7 @@ def make_hub(
     return Hub(lambda: Stream(runner, settings), about, _card(target, about), _workers(runner), access, limits)
 
 
-def server(hub: Hub, place: Place) -> Server:
+def make_server(hub: Hub, address: Address) -> Server:
     """A server to run with a socket of `listen`, until SIGINT or SIGTERM."""
     # Threads wait for each other in steps of this, 5 ms by default, and the model is short work: with 50 clients,
     # in two runs of 15 s after each other, a result took 174 ms (median), and 26 so.
@@ -85,8 +85,8 @@ def server(hub: Hub, place: Place) -> Server:
         lifespan="off",
         proxy_headers=False,
         server_header=False,
-        ssl_certfile=place.certificate,
-        ssl_keyfile=place.key,
+        ssl_certfile=address.certificate,
+        ssl_keyfile=address.key,
         timeout_graceful_shutdown=5,
         ws="websockets-sansio",
         # A message somewhat too large is closed by us, with our reason; a huge one is not even received.
@@ -143,40 +143,40 @@ def _take_descriptors() -> None:
     logging.getLogger("uvicorn.error").addFilter(lambda record: refused not in record.getMessage())
 
 
-def listen(place: Place) -> socket.socket:
+def open_socket(address: Address) -> socket.socket:
     """A socket that listens.
 
     Raises:
         ConfigError: there is no such address here, its port is in use or not allowed, or certificate and key do
             not fit.
     """
-    _check_certificate(place)
+    _check_certificate(address)
     try:
         found = socket.getaddrinfo(
-            place.host.strip("[]"), place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            address.host.strip("[]"), address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (OSError, UnicodeError):
-        raise ConfigError(f"--host {place.host!r}: no such name or address") from None
-    family, kind, protocol, _, address = found[0]
+        raise ConfigError(f"--host {address.host!r}: no such name or address") from None
+    family, kind, protocol, _, socket_address = found[0]
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind(address)
+        made.bind(socket_address)
         made.listen(128)
     except OSError as error:
         made.close()
         if error.errno == errno.EADDRINUSE:
             raise ConfigError(
-                f"port {place.port} of {place.host} is in use; --port takes another, 0 any that is free"
+                f"port {address.port} of {address.host} is in use; --port takes another, 0 any that is free"
             ) from None
-        raise ConfigError(f"{place.host}, port {place.port}: {error.strerror}") from None
+        raise ConfigError(f"{address.host}, port {address.port}: {error.strerror}") from None
     return made
 
 
-def greeting(hub: Hub, place: Place, port: int, *, made_token: bool) -> list[str]:
+def startup_lines(hub: Hub, address: Address, port: int, *, made_token: bool) -> list[str]:
     """Lines for who started it."""
     about = hub.about
-    url = place.url(port)
+    url = address.url(port)
     if hub.access.token:
         url += f"#token={hub.access.token if made_token else 'YOUR-TOKEN'}"
     lines = [
@@ -184,7 +184,7 @@ def greeting(hub: Hub, place: Place, port: int, *, made_token: bool) -> list[str
         f"every {about['hop']:g} s, voice activity by {about['vad']}, at most {hub.limits.clients} clients",
         f"open {url}",
     ]
-    if not is_loopback(place.host) and not place.certificate:
+    if not is_loopback(address.host) and not address.certificate:
         lines.append(
             "browsers open microphones for https and localhost only: give --certificate and --key, or people can "
             "try files only; what they send is not encrypted"
@@ -192,19 +192,19 @@ def greeting(hub: Hub, place: Place, port: int, *, made_token: bool) -> list[str
     return [*lines, "Ctrl-C ends it"]
 
 
-def _check_certificate(place: Place) -> None:
-    if not place.certificate and not place.key:
+def _check_certificate(address: Address) -> None:
+    if not address.certificate and not address.key:
         return
-    if not place.certificate or not place.key:
+    if not address.certificate or not address.key:
         raise ConfigError("--certificate and --key go together")
-    for path in (place.certificate, place.key):
+    for path in (address.certificate, address.key):
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(place.certificate, place.key)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(address.certificate, address.key)
     except OSError as error:
         raise ConfigError(
-            f"{place.certificate}, {place.key}: not a certificate and its key: {one_line(error)}"
+            f"{address.certificate}, {address.key}: not a certificate and its key: {one_line(error)}"
         ) from None
 
 
@@ -213,7 +213,7 @@ def _workers(runner: Runner | FrameRunner) -> int:
     return len(os.sched_getaffinity(0)) if getattr(runner, "provider", "") == CPU else 1
 
 
-def _warm(runner: Runner | FrameRunner, settings: Settings) -> None:
+def _warm(runner: Runner | FrameRunner, settings: StreamSettings) -> None:
     spec = runner.spec
     noise = np.random.default_rng(0).normal(0, 0.01, spec.window + spec.sample_rate).astype(np.float32)
     Stream(runner, replace(settings, vad="none")).push(noise)
@@ -223,7 +223,7 @@ def _card(target: Path, about: dict[str, Any]) -> str:
     """README.md of a bundle; a few words of what has none, or another than it was made with."""
     if target.is_dir():
         with contextlib.suppress(BundleError, OSError):
-            return bundle.checked_bytes(target, "README.md").decode(errors="replace")
+            return Bundle.open(target).read("README.md").decode(errors="replace")
     labels = ", ".join(about["labels"])
     told = f"It tells {labels} from {about['window']:g} s of sound."
     return f"# {about['model']}\n\nThis file carries no card. {told}\n"

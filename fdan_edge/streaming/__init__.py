@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fdan_edge.streaming.session import Stream
-    from fdan_edge.streaming.settings import Settings
+    from fdan_edge.streaming.settings import StreamSettings
 
-__all__ = ["Settings", "Stream"]
+__all__ = ["Stream", "StreamSettings"]
 
 
 def __getattr__(name: str) -> Any:
     """Imported when they are first asked for: the command line needs some modules of this package at once."""
-    if name == "Settings":
-        from fdan_edge.streaming.settings import Settings
+    if name == "StreamSettings":
+        from fdan_edge.streaming.settings import StreamSettings
 
-        return Settings
+        return StreamSettings
     if name == "Stream":
         from fdan_edge.streaming.session import Stream
 

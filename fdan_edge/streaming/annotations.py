@@ -15,7 +15,7 @@ from fdan_edge.errors import ConfigError, printable
 from fdan_edge.streaming.events import Event, Segment
 
 
-class Annotation:
+class AnnotationFile:
     """A file of segments, each written when it ends: to FILE.part, which becomes FILE when it is closed.
 
     Args:
@@ -32,7 +32,7 @@ class Annotation:
             raise ConfigError(f"{path}: is a folder; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = path.exists() and not path.is_file()  # a pipe or a device stays what it is
-        self._path, self._part = path, path if whole else part(path)
+        self._path, self._part = path, path if whole else part_path(path)
         self._line = line
         self._file = self._part.open("w", encoding="utf-8", newline="")
         self._file.write(head)
@@ -56,12 +56,12 @@ class Annotation:
             self._part.replace(self._path)
 
 
-def part(path: Path) -> Path:
+def part_path(path: Path) -> Path:
     """Where a file is written until it is whole."""
     return path.with_name(f"{path.name}.part")
 
 
-def rttm(path: Path, recording: str) -> Annotation:
+def rttm(path: Path, recording: str) -> AnnotationFile:
     """NIST's Rich Transcription Time Marked: a SPEAKER line of ten fields for each segment, its label as name."""
     name = _word(recording)
 
@@ -69,22 +69,22 @@ def rttm(path: Path, recording: str) -> Annotation:
         length = max(one.end - one.start, 0.001)
         return f"SPEAKER {name} 1 {one.start:.3f} {length:.3f} <NA> <NA> {_word(one.label)} <NA> <NA>\n"
 
-    return Annotation(path, line)
+    return AnnotationFile(path, line)
 
 
-def table(path: Path, labels: Sequence[str]) -> Annotation:
+def csv_table(path: Path, labels: Sequence[str]) -> AnnotationFile:
     """csv: start, end, label, confidence and the mean probability of each label."""
 
     def line(one: Segment) -> str:
         probabilities = [f"{one.probabilities[label]:.6f}" for label in labels]
         return _row(f"{one.start:.3f}", f"{one.end:.3f}", one.label, f"{one.confidence:.6f}", *probabilities)
 
-    return Annotation(path, line, _row("start", "end", "label", "confidence", *labels))
+    return AnnotationFile(path, line, _row("start", "end", "label", "confidence", *labels))
 
 
-def audacity(path: Path) -> Annotation:
+def audacity(path: Path) -> AnnotationFile:
     """Audacity's label track: start, end and label between tabs."""
-    return Annotation(path, lambda one: f"{one.start:.6f}\t{one.end:.6f}\t{one.label}\n")
+    return AnnotationFile(path, lambda one: f"{one.start:.6f}\t{one.end:.6f}\t{one.label}\n")
 
 
 def _row(*values: str) -> str:

@@ -1,4 +1,4 @@
-"""Sound that waits to be heard, bounded; and its way to one channel at the model's rate. Imports no torch."""
+"""A bounded queue of sound between the thread that records and the one that infers. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-Samples: TypeAlias = NDArray[np.float32]
+from fdan_edge.audio.resample import Samples
 
 TOO_SLOW = "the machine is too slow"
 
@@ -25,7 +22,7 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Hole:
+class Gap:
     """So many samples are not there."""
 
     samples: int
@@ -40,13 +37,13 @@ class End:
     broken: bool = False  # not the end of the sound, but of who brings it
 
 
-Piece: TypeAlias = Sound | Hole | End
+Piece: TypeAlias = Sound | Gap | End
 
 
 class Backlog:
     """Between who brings sound and who listens, from any threads.
 
-    Beyond `limit` seconds the oldest sound is dropped, and a hole of its length stands in its place.
+    Beyond `limit` seconds the oldest sound is dropped, and a gap of its length stands in its place.
 
     Args:
         rate: of the samples, Hz.
@@ -79,11 +76,11 @@ class Backlog:
             self._changed.notify_all()
             return True
 
-    def lose(self, samples: int, reason: str) -> None:
+    def put_gap(self, samples: int, reason: str) -> None:
         """Note that so many samples never came."""
         with self._changed:
             if not self._closed and samples > 0:
-                _add_hole(self._pieces, samples, reason)
+                _append_gap(self._pieces, samples, reason)
                 self._changed.notify_all()
 
     def close(self, reason: str, *, broken: bool = False) -> None:
@@ -111,7 +108,7 @@ class Backlog:
         return self._waiting
 
     def _drop(self) -> None:
-        """Make holes of the oldest sounds until what waits is within the limit; neighbours become one."""
+        """Make gaps of the oldest sounds until what waits is within the limit; neighbours become one."""
         kept: deque[Piece] = deque()
         while self._waiting > self._limit:
             piece = self._pieces.popleft()
@@ -123,53 +120,13 @@ class Backlog:
             self.dropped += gone
             if gone < len(piece.samples):
                 self._pieces.appendleft(replace(piece, samples=piece.samples[gone:]))
-            _add_hole(kept, gone, TOO_SLOW)
+            _append_gap(kept, gone, TOO_SLOW)
         self._pieces.extendleft(reversed(kept))
 
 
-def _add_hole(pieces: deque[Piece], samples: int, reason: str) -> None:
-    """Append a hole, or make the last one longer where it has the same reason."""
-    if pieces and isinstance(last := pieces[-1], Hole) and last.reason == reason:
-        pieces[-1] = Hole(last.samples + samples, reason)
+def _append_gap(pieces: deque[Piece], samples: int, reason: str) -> None:
+    """Append a gap, or make the last one longer where it has the same reason."""
+    if pieces and isinstance(last := pieces[-1], Gap) and last.reason == reason:
+        pieces[-1] = Gap(last.samples + samples, reason)
     else:
-        pieces.append(Hole(samples, reason))
-
-
-class Converter:
-    """Blocks of any rate and channel count to one channel at the model's rate.
-
-    Args:
-        rate: of what comes, Hz.
-        to: of what is wanted, Hz.
-    """
-
-    def __init__(self, rate: int, to: int) -> None:
-        self._rate, self._to = rate, to
-        self._begin()
-
-    def _begin(self) -> None:
-        import soxr
-
-        self._stream = soxr.ResampleStream(self._rate, self._to, 1) if self._rate != self._to else None
-
-    def __call__(self, block: NDArray[np.floating], *, last: bool = False) -> Samples:
-        """Samples (n,) or (n, channels) to (m,); `last` brings out what the filter still holds.
-
-        What comes after the last begins anew: nothing of the sound before a hole is heard behind it.
-        """
-        block = np.asarray(block, np.float32)
-        mono = block.mean(axis=1, dtype=np.float32) if block.ndim == 2 else block
-        if self._stream is None:
-            return mono
-        made: Samples = self._stream.resample_chunk(np.ascontiguousarray(mono), last=last)
-        if last:
-            self._begin()
-        return made
-
-    def rest(self) -> Samples:
-        """What the filter still holds."""
-        return self(np.zeros(0, np.float32), last=True)
-
-    def length(self, samples: int) -> int:
-        """How many samples at the model's rate so many that never came would have been."""
-        return round(samples * self._to / self._rate)
+        pieces.append(Gap(samples, reason))

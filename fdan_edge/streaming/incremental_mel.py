@@ -26,11 +26,11 @@ def mel_power(windows: NDArray[np.float32], frontend: FrontEnd) -> NDArray[np.fl
     half = frontend.n_fft // 2
     padded = np.pad(windows, ((0, 0), (half, half)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, frontend.n_fft, axis=1)[:, :: frontend.hop]
-    made = Filterbank(frontend)(frames.reshape(-1, frontend.n_fft))
+    made = MelFilterbank(frontend)(frames.reshape(-1, frontend.n_fft))
     return made.reshape(*frames.shape[:2], -1).transpose(0, 2, 1)
 
 
-class Filterbank:
+class MelFilterbank:
     """Mel power of single frames, in double precision.
 
     Args:
@@ -47,7 +47,7 @@ class Filterbank:
         self._weights = np.concatenate(weights).astype(np.float64)
 
     def __call__(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Frames (n, n_fft) to power (n, n_mels)."""
+        """IncrementalMel (n, n_fft) to power (n, n_mels)."""
         made = np.empty((len(frames), len(self._starts)), np.float32)
         for first in range(0, len(frames), _AT_ONCE):
             spectrum = np.fft.rfft(frames[first : first + _AT_ONCE] * self._hann)
@@ -57,7 +57,7 @@ class Filterbank:
         return made
 
 
-class WholeWindows:
+class WholeWindowRunner:
     """A `FrameRunner` as a `Runner`, which computes every window on its own."""
 
     def __init__(self, runner: FrameRunner) -> None:
@@ -76,7 +76,7 @@ class WholeWindows:
         return None
 
 
-class Ring:
+class RingBuffer:
     """The last samples of a stream, found by their number since its start.
 
     Args:
@@ -118,7 +118,7 @@ class Ring:
         return self._kept[first : first + end - start]
 
 
-class Frames:
+class IncrementalMel:
     """Mel power of windows of a stream.
 
     Args:
@@ -127,11 +127,11 @@ class Frames:
 
     def __init__(self, frontend: FrontEnd) -> None:
         self.frontend = frontend
-        self._power = Filterbank(frontend)
+        self._power = MelFilterbank(frontend)
         self._kept = np.zeros((frontend.frames, len(frontend.filters)), np.float32)  # by frame number, in a ring
         self._known = (0, 0)  # numbers of the frames in it, the last excluded
 
-    def window(self, ring: Ring, start: int, end: int) -> NDArray[np.float32]:
+    def window(self, ring: RingBuffer, start: int, end: int) -> NDArray[np.float32]:
         """Mel power (n_mels, frames) of samples start..end, both multiples of the hop, centred in zeros."""
         hop, half = self.frontend.hop, self.frontend.n_fft // 2
         power = np.zeros(self._kept.shape, np.float32)
@@ -148,7 +148,7 @@ class Frames:
         power[np.array(edges, int) - number + first] = self._edges(ring.get(start, end), np.array(edges) - number)
         return np.ascontiguousarray(power.T)
 
-    def _compute(self, ring: Ring, begin: int, end: int) -> None:
+    def _compute(self, ring: RingBuffer, begin: int, end: int) -> None:
         """Have the frames begin..end, each wholly within what is heard."""
         known_begin, known_end = self._known
         fresh = begin if not known_begin <= begin <= known_end else known_end
@@ -160,7 +160,7 @@ class Frames:
         self._known = (begin, max(end, fresh))
 
     def _edges(self, heard: Samples, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Frames by their number from the window's start, with zeros around what is heard of it."""
+        """IncrementalMel by their number from the window's start, with zeros around what is heard of it."""
         n_fft = self.frontend.n_fft
         padded = np.pad(heard, n_fft)
         starts = numbers * self.frontend.hop + n_fft - n_fft // 2

@@ -9,31 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdan_edge.streaming.events import UNKNOWN, Result, Segment
-from fdan_edge.streaming.settings import Settings
+from fdan_edge.streaming.settings import StreamSettings
 
 Vector = NDArray[np.float64]
 
 
-class Decider:
+class LabelTracker:
     """Follows one stretch of speech after another.
 
     Probabilities are smoothed by an exponential mean in which a window weighs as the square of its length: the
     beginning of a word says little. The first label shown is the first that is sure enough. Another one takes its
     place once it has led for `hold` seconds, by `margin`; it becomes UNKNOWN in the same way, once its own
-    probability is `margin` below the doubt. A segment ends where the label that follows began to lead; the last
+    probability is `margin` below the threshold. A segment ends where the label that follows began to lead; the last
     one of a speech has the label that is likeliest at its end.
 
     Args:
         labels: of the model.
         settings: times and thresholds.
-        doubt: the confidence below which a label is UNKNOWN, after so many seconds of speech.
+        threshold: the confidence below which a label is UNKNOWN, after so many seconds of speech.
         hop: seconds between results.
     """
 
     def __init__(
-        self, labels: tuple[str, ...], settings: Settings, doubt: Callable[[float], float], hop: float
+        self, labels: tuple[str, ...], settings: StreamSettings, threshold: Callable[[float], float], hop: float
     ) -> None:
-        self._labels, self._settings, self._doubt = labels, settings, doubt
+        self._labels, self._settings, self._threshold = labels, settings, threshold
         self._needed = max(1, round(settings.hold / hop))  # results in a row
         self.begin(0.0)
 
@@ -52,7 +52,7 @@ class Decider:
         """A window's probabilities (C,); with the result comes the segment that it ends."""
         smoothed = self._smooth(raw.astype(np.float64), time - start, time)
         before, self._heard = self._heard, time
-        self._limit = self._doubt(time - start)
+        self._limit = self._threshold(time - start)
         ended = None if final else self._follow(smoothed, before)
         if final:  # as `end` will have it
             self._label = self._candidate(smoothed)

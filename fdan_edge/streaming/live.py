@@ -1,19 +1,19 @@
-"""From a source to events: one thread brings the sound, the caller's listens. Imports no torch."""
+"""From a source to events: one thread reads the sound, the caller's thread infers. Imports no torch."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol, TypeAlias
 
+from fdan_edge.audio.resample import Resampler, Samples
 from fdan_edge.errors import AudioError, one_line
-from fdan_edge.streaming.backlog import Backlog, Converter, End, Hole, Samples, Sound
-from fdan_edge.streaming.events import Event, Result
-from fdan_edge.streaming.sources import STOPPED, Source
+from fdan_edge.streaming.backlog import Backlog, End, Gap, Piece, Sound
+from fdan_edge.streaming.events import Event
+from fdan_edge.streaming.latency import ArrivalTimes
+from fdan_edge.streaming.sources import STOPPED, AudioSource
 
 Handle: TypeAlias = Callable[[list[Event]], None]
 
@@ -21,136 +21,133 @@ _TICK = 0.1  # s
 _PATIENCE = 2.0  # s for the source's thread to end
 
 
-class Hearing(Protocol):
-    """What `engine.Stream` is to this module."""
+class EventStream(Protocol):
+    """What turns samples into events: `fdan_edge.streaming.session.Stream`, or a stand-in of a test."""
 
     @property
-    def rate(self) -> int: ...
+    def rate(self) -> int:
+        """Rate of the samples, Hz."""
+        ...
 
     @property
-    def time(self) -> float: ...
+    def time(self) -> float:
+        """Seconds so far, lost ones included."""
+        ...
 
-    def push(self, samples: Samples) -> list[Event]: ...
+    def push(self, samples: Samples) -> list[Event]:
+        """Process samples (n,) at `rate`."""
+        ...
 
-    def lost(self, samples: int, reason: str) -> list[Event]: ...
+    def lost(self, samples: int, reason: str) -> list[Event]:
+        """Note that so many samples never came."""
+        ...
 
-    def finish(self, reason: str) -> list[Event]: ...
+    def finish(self, reason: str) -> list[Event]:
+        """Note that nothing more comes."""
+        ...
 
 
-def listen(
-    source: Source,
-    stream: Hearing,
+def process(stream: EventStream, resampler: Resampler, piece: Piece) -> list[Event]:
+    """Pass a piece of sound, a gap or the end on to a stream, at the stream's rate; return its events."""
+    if isinstance(piece, Sound):
+        return stream.push(resampler(piece.samples))
+    before = stream.push(resampler.flush())  # sound before a gap must not reach the sound after it
+    if isinstance(piece, Gap):
+        return [*before, *stream.lost(resampler.output_length(piece.samples), piece.reason)]
+    return [*before, *stream.finish(piece.reason)]
+
+
+def run_stream(
+    source: AudioSource,
+    stream: EventStream,
     handle: Handle,
     stop: threading.Event | None = None,
     *,
     seconds: float | None = None,
 ) -> End:
-    """Hear a source until it ends, and hand on the events as they come.
+    """Process a source until it ends, and hand on the events as they come.
 
     Args:
         source: is closed at the end.
         stream: is finished at the end, whatever that is.
-        handle: is called with the events of each piece of sound, and some ten times a second with none. One
-            that raises BrokenPipeError ends the listening; so does KeyboardInterrupt.
-        stop: set it to end the listening.
-        seconds: of sound, after which it ends.
+        handle: is called with the events of each piece of sound, and some ten times a second with none. If it
+            raises BrokenPipeError or KeyboardInterrupt, the stream ends.
+        stop: set it to end the stream.
+        seconds: of sound, after which the stream ends.
 
     Returns:
         Why it ended.
     """
     backlog = Backlog(source.rate)
-    thread = threading.Thread(target=_feed, args=(source, backlog), name="source", daemon=True)
+    thread = threading.Thread(target=_read, args=(source, backlog), name="source", daemon=True)
     thread.start()
     try:
-        return _Listener(source, stream, handle).run(backlog, stop or threading.Event(), seconds)
+        return _LiveRun(source, stream, handle).run(backlog, stop or threading.Event(), seconds)
     finally:
         backlog.close(STOPPED)
         source.close()
         thread.join(_PATIENCE)
 
 
-def _feed(source: Source, backlog: Backlog) -> None:
+def _read(source: AudioSource, backlog: Backlog) -> None:
     try:
         backlog.close(source.feed(backlog))
     except AudioError as error:
         backlog.close(one_line(error), broken=True)
-    except Exception as error:  # this thread has nobody else to tell
+    except Exception as error:  # this thread has no caller that could report it
         backlog.close(f"{source.name}: {type(error).__name__}: {one_line(error)}", broken=True)
 
 
-class _Listener:
+class _LiveRun:
     """The calling thread's part."""
 
-    def __init__(self, source: Source, stream: Hearing, handle: Handle) -> None:
+    def __init__(self, source: AudioSource, stream: EventStream, handle: Handle) -> None:
         self._stream, self._handle = stream, handle
-        self._converter = Converter(source.rate, stream.rate)
+        self._resampler = Resampler(source.rate, stream.rate)
         self._rate = source.rate
-        self._heard = 0  # samples at the source's rate, lost ones included
-        self._arrivals = _Arrivals() if source.live else None
+        self._position = 0  # samples at the source's rate, lost ones included
+        self._arrivals = ArrivalTimes() if source.live else None
 
     def run(self, backlog: Backlog, stop: threading.Event, seconds: float | None) -> End:
-        most = None if seconds is None else max(1, round(seconds * self._rate))
+        limit = None if seconds is None else max(1, round(seconds * self._rate))
         end = End(STOPPED)
         try:
             while not stop.is_set():
-                if most is not None and self._heard >= most:
+                if limit is not None and self._position >= limit:
                     end = End(f"{seconds:g} s were asked for")
                     break
                 piece = backlog.take(_TICK)
                 if isinstance(piece, End):
                     end = piece
                     break
-                self._hear(piece, most)
+                if piece is None:
+                    self._handle([])
+                else:
+                    self._process(_shortened(piece, None if limit is None else limit - self._position))
         except BrokenPipeError:
             pass
         except KeyboardInterrupt:
             if stop.is_set():  # asked for twice
                 raise
-        self._finish(end)
+        with contextlib.suppress(BrokenPipeError):
+            self._hand_on(process(self._stream, self._resampler, end))
         return end
 
-    def _hear(self, piece: Sound | Hole | None, most: int | None) -> None:
-        room = None if most is None else most - self._heard
-        if piece is None:
-            self._handle([])
-        elif isinstance(piece, Hole):
-            gone = piece.samples if room is None else min(room, piece.samples)
-            events = self._stream.push(self._converter.rest())
-            events += self._stream.lost(self._converter.length(gone), piece.reason)
-            self._tell(events, gone)
-        else:
-            samples = piece.samples[:room]
-            self._tell(self._stream.push(self._converter(samples)), len(samples), piece.arrived)
+    def _process(self, piece: Sound | Gap) -> None:
+        events = process(self._stream, self._resampler, piece)
+        length = len(piece.samples) if isinstance(piece, Sound) else piece.samples
+        self._position += length
+        if self._arrivals and length:
+            arrived = piece.arrived if isinstance(piece, Sound) else time.monotonic()
+            self._arrivals.note(self._position / self._rate, arrived)
+        self._hand_on(events)
 
-    def _tell(self, events: list[Event], samples: int, arrived: float | None = None) -> None:
-        """Hand on the events of so many samples."""
-        self._heard += samples
-        if self._arrivals and samples:
-            self._arrivals.note(self._heard / self._rate, arrived or time.monotonic())
-        self._handle([self._arrivals.timed(event) for event in events] if self._arrivals else events)
-
-    def _finish(self, end: End) -> None:
-        events = self._stream.push(self._converter.rest())
-        events += self._stream.finish(end.reason)
-        with contextlib.suppress(BrokenPipeError):
-            self._tell(events, 0)
+    def _hand_on(self, events: list[Event]) -> None:
+        self._handle([self._arrivals.add_latency(event) for event in events] if self._arrivals else events)
 
 
-class _Arrivals:
-    """When the sound of the last moments came."""
-
-    def __init__(self) -> None:
-        self._came: deque[tuple[float, float]] = deque(maxlen=1000)  # s of sound; by the clock
-
-    def note(self, until: float, arrived: float) -> None:
-        """The sound up to `until` is there."""
-        self._came.append((until, arrived))
-
-    def timed(self, event: Event) -> Event:
-        """A result with its latency; what is none, or waited for a pause, as it is."""
-        if not isinstance(event, Result) or event.final:
-            return event
-        # The resampler gives sound later than it takes it, so this is not always the last piece.
-        while len(self._came) > 1 and self._came[0][0] < event.time - 1e-3:
-            self._came.popleft()
-        return replace(event, latency=time.monotonic() - self._came[0][1])
+def _shortened(piece: Sound | Gap, limit: int | None) -> Sound | Gap:
+    """Cut a piece to at most `limit` samples."""
+    if isinstance(piece, Sound):
+        return Sound(piece.samples[:limit], piece.arrived)
+    return piece if limit is None else Gap(min(limit, piece.samples), piece.reason)

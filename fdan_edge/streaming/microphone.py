@@ -18,7 +18,7 @@ _LONGEST = 60.0  # s; a clock that jumps further is wrong
 _LIST = "fdan-edge stream --list-devices"
 
 
-def devices() -> list[tuple[int, str, bool]]:
+def input_devices() -> list[tuple[int, str, bool]]:
     """Number and name of what can record here, and whether it is the default.
 
     Raises:
@@ -86,7 +86,7 @@ class Microphone:
         self._last = time.monotonic()
         now = float(times.inputBufferAdcTime)
         if status.input_overflow:
-            self._backlog.lose(self._missing(now, frames), OVERFLOW)
+            self._backlog.put_gap(self._missing(now, frames), OVERFLOW)
         self._due = now + frames / self.rate
         self._backlog.put(block[:, 0].copy())
 
@@ -113,7 +113,7 @@ class Microphone:
         try:
             return self._sounddevice.query_devices(int(device) if device.isdecimal() else device or None, "input")
         except (ValueError, self._sounddevice.PortAudioError) as error:
-            if not devices():
+            if not input_devices():
                 raise AudioError(
                     "no microphone on this machine; name a sound file, or pipe sound: fdan-edge stream BUNDLE -"
                 ) from None

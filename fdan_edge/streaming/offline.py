@@ -15,42 +15,44 @@ from fdan_edge.audio.decode import Waveform
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.runner import Probabilities, Runner
 from fdan_edge.streaming.events import Ended, Event
-from fdan_edge.streaming.incremental_mel import WholeWindows
-from fdan_edge.streaming.label_tracker import Decider
-from fdan_edge.streaming.session import checked, events_of, hearing, placed
-from fdan_edge.streaming.settings import Settings
-from fdan_edge.streaming.speech_turns import Due, Listener
-from fdan_edge.streaming.unknown_threshold import doubt_of
+from fdan_edge.streaming.incremental_mel import WholeWindowRunner
+from fdan_edge.streaming.label_tracker import LabelTracker
+from fdan_edge.streaming.session import center_window, check_finite, events_from_marks, hearing
+from fdan_edge.streaming.settings import StreamSettings
+from fdan_edge.streaming.speech_turns import TurnDetector, WindowDue
+from fdan_edge.streaming.unknown_threshold import unknown_threshold
 from fdan_edge.streaming.vad import open_vad
 
 _BATCH = 16
 
 
-def timeline(runner: Runner | FrameRunner, waveform: Waveform, settings: Settings | None = None) -> list[Event]:
+def recording_events(
+    runner: Runner | FrameRunner, waveform: Waveform, settings: StreamSettings | None = None
+) -> list[Event]:
     """Events of a recording (n,) at the model's rate.
 
     Raises:
         ConfigError, MissingDependencyError: as `Stream`.
         AudioError: the model gave no numbers.
     """
-    settings, spec = settings or Settings(), runner.spec
+    settings, spec = settings or StreamSettings(), runner.spec
     grid = hearing(runner).grid
-    listener = Listener(spec.sample_rate, spec.window, grid, settings, open_vad(settings.vad, spec.sample_rate))
-    decider = Decider(
-        spec.labels, settings, doubt_of(spec, settings.unknown_below), listener.hop / spec.sample_rate
+    turns = TurnDetector(spec.sample_rate, spec.window, grid, settings, open_vad(settings.vad, spec.sample_rate))
+    tracker = LabelTracker(
+        spec.labels, settings, unknown_threshold(spec, settings.unknown_below), turns.hop / spec.sample_rate
     )
-    marks = [*listener.hear(waveform), *listener.end()]
-    due = [mark for mark in marks if isinstance(mark, Due)]
+    marks = [*turns.hear(waveform), *turns.end()]
+    due = [mark for mark in marks if isinstance(mark, WindowDue)]
     heard = iter([row for rows in _predicted(runner, waveform, due, grid) for row in rows])
-    events = list(events_of(marks, decider, spec.sample_rate, lambda _: next(heard)))
+    events = list(events_from_marks(marks, tracker, spec.sample_rate, lambda _: next(heard)))
     return [*events, Ended(len(waveform) / spec.sample_rate, "the sound ended")]
 
 
 def _predicted(
-    runner: Runner | FrameRunner, waveform: Waveform, due: list[Due], grid: int
+    runner: Runner | FrameRunner, waveform: Waveform, due: list[WindowDue], grid: int
 ) -> Iterator[Probabilities]:
-    whole = WholeWindows(cast("FrameRunner", runner)) if hasattr(runner, "frontend") else runner
+    whole = WholeWindowRunner(cast("FrameRunner", runner)) if hasattr(runner, "frontend") else runner
     for first in range(0, len(due), _BATCH):
         batch = itertools.islice(due, first, first + _BATCH)
-        windows = [placed(waveform[one.start : one.end], runner.spec.window, grid) for one in batch]
-        yield checked(whole.predict(np.stack(windows)))
+        windows = [center_window(waveform[one.start : one.end], runner.spec.window, grid) for one in batch]
+        yield check_finite(whole.predict(np.stack(windows)))

@@ -11,7 +11,7 @@ VADS = ("auto", "silero", "energy", "none")
 
 
 @dataclass(frozen=True)
-class Settings:
+class StreamSettings:
     """Of one stream; times in seconds.
 
     Raises:
@@ -27,7 +27,7 @@ class Settings:
     speech_on: float = 0.5  # probability of speech that begins it
     speech_off: float = 0.35  # and below which it is a pause
     pause: float = 0.5  # a pause of so long ends it
-    least: float = 0.75  # of speech before the first result
+    min_speech: float = 0.75  # of speech before the first result
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -56,5 +56,5 @@ _RANGES = (
     ("speech_on", 0.0, 1.0),
     ("speech_off", 0.0, 1.0),
     ("pause", 0.05, 60.0),
-    ("least", 0.05, 60.0),
+    ("min_speech", 0.05, 60.0),
 )

@@ -15,14 +15,15 @@ from typing import Protocol
 import numpy as np
 
 from fdan_edge.audio import decode as audio
+from fdan_edge.audio.resample import Samples
 from fdan_edge.errors import AudioError, ConfigError, choose
-from fdan_edge.streaming.backlog import Backlog, Samples
+from fdan_edge.streaming.backlog import Backlog
 
 ENDED = "the sound ended"
 STOPPED = "stopped"
 
 
-class Source(Protocol):
+class AudioSource(Protocol):
     """Something that brings sound until it ends."""
 
     name: str  # for people
@@ -42,7 +43,7 @@ class Source(Protocol):
         ...
 
 
-class SoundFile:
+class FileSource:
     """A file that libsndfile reads, at most some seconds of it in memory.
 
     Args:
@@ -88,7 +89,7 @@ class SoundFile:
 
 
 @dataclass(frozen=True)
-class Format:
+class PcmFormat:
     """Of raw samples, little endian."""
 
     rate: int = 16000  # Hz
@@ -135,7 +136,7 @@ _AHEAD = 1.0  # s of sound more than time has passed
 _DRIFT = 1.01  # a sound card's clock may be this much faster than ours
 
 
-class _Lead:
+class PipeLead:
     """How much more sound came than time has passed; what was late once makes up for nothing."""
 
     def __init__(self, now: float) -> None:
@@ -148,7 +149,7 @@ class _Lead:
         return self._ahead
 
 
-class Pcm:
+class PcmPipe:
     """Samples from a pipe: raw, or behind a WAV header, which then says what they are.
 
     A pipe that brings more than time has passed is no microphone's, and can wait.
@@ -161,7 +162,7 @@ class Pcm:
         AudioError: a terminal, nothing comes, or a WAV header that is damaged or of another encoding.
     """
 
-    def __init__(self, format: Format = Format(), descriptor: int = 0) -> None:  # noqa: A002
+    def __init__(self, format: PcmFormat = PcmFormat(), descriptor: int = 0) -> None:  # noqa: A002
         if os.isatty(descriptor):
             raise AudioError("standard input is a terminal; pipe sound into it: arecord -f S16_LE -r 16000 |")
         self._descriptor = descriptor
@@ -179,7 +180,7 @@ class Pcm:
         self._closed = threading.Event()
 
     def feed(self, backlog: Backlog) -> str:
-        lead, wrong = _Lead(time.monotonic()), 0
+        lead, wrong = PipeLead(time.monotonic()), 0
         while data := self._whole_frames():
             block, odd = self._format.decode(data)
             wrong += odd
@@ -222,9 +223,9 @@ class Pcm:
             data += more
         return data
 
-    def _header(self) -> Format:
+    def _header(self) -> PcmFormat:
         """What a WAV header says of its samples; a size that was written before the sound was there is none."""
-        found: Format | None = None
+        found: PcmFormat | None = None
         while len(head := self._exactly(8)) == 8:
             name, size = struct.unpack("<4sI", head)
             if name == b"data" and found:
@@ -245,7 +246,7 @@ _EXTENSIBLE = 0xFFFE
 _STREAMED = 0x7FFFF000  # bytes; from here on a size stands for "until the end"
 
 
-def _wav_format(chunk: bytes) -> Format:
+def _wav_format(chunk: bytes) -> PcmFormat:
     """A WAV file's "fmt " chunk.
 
     Raises:
@@ -260,6 +261,6 @@ def _wav_format(chunk: bytes) -> Format:
     if not sample:
         raise AudioError(f"standard input: WAV of encoding {tag} with {bits} bits; 16 bits are best: -f S16_LE")
     try:
-        return Format(rate, channels, sample)
+        return PcmFormat(rate, channels, sample)
     except ConfigError as error:
         raise AudioError(f"standard input: damaged WAV header: {error}") from None

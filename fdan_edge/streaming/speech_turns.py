@@ -10,24 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdan_edge.runtime.model_spec import ModelSpec
-from fdan_edge.streaming.settings import Settings
+from fdan_edge.streaming.settings import StreamSettings
 from fdan_edge.streaming.vad import Vad
 
 ONSET = 3  # steps in a row: a click is no speech
 PAD = 0.1  # s kept before and after what the detection calls speech: it misses soft ends
 #: Step of front ends that do not tell theirs, samples.
-GRID = 256
+DEFAULT_GRID = 256
 
 
 @dataclass(frozen=True)
-class Begin:
+class TurnStart:
     """Speech, from this sample."""
 
     at: int
 
 
 @dataclass(frozen=True)
-class Due:
+class WindowDue:
     """The model is to hear these samples."""
 
     start: int
@@ -36,23 +36,23 @@ class Due:
 
 
 @dataclass(frozen=True)
-class Stop:
+class TurnEnd:
     """The speech ended with this sample."""
 
     at: int
 
 
-Mark: TypeAlias = Begin | Due | Stop
+Mark: TypeAlias = TurnStart | WindowDue | TurnEnd
 
 
-def grid_of(spec: ModelSpec) -> int:
+def window_grid(spec: ModelSpec) -> int:
     """Samples between the frames of a model's front end; windows begin and end on whole multiples of them."""
     log_mel = spec.info.get("log_mel")
     hop = log_mel.get("hop") if isinstance(log_mel, dict) else None
-    return hop if isinstance(hop, int) and 0 < hop <= spec.window else GRID
+    return hop if isinstance(hop, int) and 0 < hop <= spec.window else DEFAULT_GRID
 
 
-class Listener:
+class TurnDetector:
     """Follows a stream sample by sample; what it tells depends on positions only, not on the blocks they come in.
 
     Args:
@@ -63,13 +63,13 @@ class Listener:
         vad: tells speech from silence.
     """
 
-    def __init__(self, rate: int, window: int, grid: int, settings: Settings, vad: Vad) -> None:
+    def __init__(self, rate: int, window: int, grid: int, settings: StreamSettings, vad: Vad) -> None:
         self.position = 0  # samples so far, lost ones included
         self.hop = max(1, round(settings.hop * rate / grid)) * grid
         self._window = window // grid * grid
         self._grid, self._settings, self._vad = grid, settings, vad
         self._pad, self._pause, self._least = (
-            max(1, round(seconds * rate)) for seconds in (PAD, settings.pause, settings.least)
+            max(1, round(seconds * rate)) for seconds in (PAD, settings.pause, settings.min_speech)
         )
         self._restart()
 
@@ -126,7 +126,7 @@ class Listener:
             first = self.position - ONSET * self._vad.step - self._pad
             self._begin = max(self._floor, first // self._grid * self._grid)
             self._last, self._told = self.position, 0
-            yield Begin(self._begin)
+            yield TurnStart(self._begin)
 
     def _due(self) -> Iterator[Mark]:
         if self._begin is not None and self._speaking and self.position - self._begin >= self._least:
@@ -135,7 +135,7 @@ class Listener:
     def _window_to(self, end: int, *, final: bool = False) -> Iterator[Mark]:
         assert self._begin is not None
         self._told = end
-        yield Due(max(self._begin, end - self._window), end, final)
+        yield WindowDue(max(self._begin, end - self._window), end, final)
 
     def _stop(self, at: int) -> Iterator[Mark]:
         assert self._begin is not None
@@ -144,4 +144,4 @@ class Listener:
         if end > self._told:  # all of it is heard once, and a short word at all
             yield from self._window_to(end, final=True)
         self._begin, self._onset, self._floor = None, 0, end
-        yield Stop(end)
+        yield TurnEnd(end)

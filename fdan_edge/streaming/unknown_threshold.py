@@ -9,12 +9,12 @@ from typing import Any, TypeGuard
 from fdan_edge.runtime.model_spec import ModelSpec
 
 #: Where a model does not say: calibrated probabilities of whole recordings are right as often as wrong there.
-USUAL = 0.5
-HIGHEST = 0.9  # above it a stream would say nothing at all
+DEFAULT_THRESHOLD = 0.5
+MAX_THRESHOLD = 0.9  # above it a stream would say nothing at all
 
 
 @dataclass(frozen=True)
-class Doubt:
+class ThresholdCurve:
     """A confidence that depends on how much was heard: what is said of half a word is seldom right.
 
     Its logit is `offset` + `slope` ln(seconds), as `fdan_edge.export.unknown_threshold` fits it.
@@ -29,11 +29,11 @@ class Doubt:
         """The confidence after so many seconds of speech."""
         heard = min(max(seconds, 0.1), self.longest)
         confidence = 1 / (1 + math.exp(-(self.offset + self.slope * math.log(heard))))
-        return min(max(confidence, self.lowest), HIGHEST)
+        return min(max(confidence, self.lowest), MAX_THRESHOLD)
 
 
 @dataclass(frozen=True)
-class Fixed:
+class FixedThreshold:
     """The same confidence at any time."""
 
     confidence: float
@@ -43,16 +43,20 @@ class Fixed:
         return self.confidence
 
 
-def doubt_of(spec: ModelSpec, wanted: float | None = None) -> Doubt | Fixed:
-    """As wanted, else what the model's metadata say of it, else USUAL."""
+def unknown_threshold(spec: ModelSpec, wanted: float | None = None) -> ThresholdCurve | FixedThreshold:
+    """As wanted, else what the model's metadata say of it, else DEFAULT_THRESHOLD."""
     if wanted is not None:
-        return Fixed(wanted)
+        return FixedThreshold(wanted)
     own = spec.info.get("unknown_below")
     found: dict[str, Any] = own if isinstance(own, dict) else {}
     logit, confidence = found.get("logit"), found.get("confidence")
     if isinstance(logit, list) and len(logit) == 2 and all(_number(value) for value in logit):
-        return Doubt(logit[0], logit[1], 1 / len(spec.labels), spec.window / spec.sample_rate)
-    return Fixed(confidence) if _number(confidence) and 0 <= confidence <= 1 else Fixed(USUAL)
+        return ThresholdCurve(logit[0], logit[1], 1 / len(spec.labels), spec.window / spec.sample_rate)
+    return (
+        FixedThreshold(confidence)
+        if _number(confidence) and 0 <= confidence <= 1
+        else FixedThreshold(DEFAULT_THRESHOLD)
+    )
 
 
 def _number(value: Any) -> TypeGuard[float]:

@@ -32,7 +32,7 @@ from fdan_edge.runtime.model_spec import METADATA_KEY
 from fdan_edge.runtime.onnx import OnnxRunner
 from fdan_edge.runtime.onnx_stream import OnnxFrameRunner, read_front_end, write_front_end
 from fdan_edge.runtime.runner import POWER
-from fdan_edge.streaming.incremental_mel import WholeWindows, mel_power
+from fdan_edge.streaming.incremental_mel import WholeWindowRunner, mel_power
 from tests.helpers.tiny_models import SPEC, stream_model
 
 CPU = ("CPUExecutionProvider",)
@@ -106,7 +106,7 @@ def test_it_gives_what_its_artifact_gives(bundle_folder: Path, batch: int) -> No
     with (
         OnnxRunner(bundle_folder / "model.onnx", CPU) as whole,
         OnnxFrameRunner(bundle_folder / "model.stream.onnx", CPU) as part,
-        WholeWindows(part) as runner,
+        WholeWindowRunner(part) as runner,
     ):
         np.testing.assert_allclose(runner.predict(given), whole.predict(given), rtol=0, atol=1e-5)
         with pytest.raises(ValueError, match=r"expected windows of shape \(n, 16000\)"):
@@ -139,7 +139,7 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def held(listening: Path, ravdess_tree: Path) -> HeldOut:
     with OnnxFrameRunner(listening, CPU) as runner:
         items = [item for item in read_speech(ravdess_tree) if item.emotion in SPEC.labels]
-        found = HeldOut(items, "here", WholeWindows(runner))
+        found = HeldOut(items, "here", WholeWindowRunner(runner))
     assert float(np.ptp(found.expected[:, 0])) > 0.2
     return found
 

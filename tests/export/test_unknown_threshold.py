@@ -15,7 +15,7 @@ from fdan_edge.export import unknown_threshold
 from fdan_edge.export.recordings import Material
 from fdan_edge.export.unknown_threshold import unknown_below
 from fdan_edge.runtime import bundle
-from fdan_edge.streaming.unknown_threshold import Doubt
+from fdan_edge.streaming.unknown_threshold import ThresholdCurve
 from tests.helpers.stream_parts import spec
 
 
@@ -90,7 +90,7 @@ def test_what_is_said_of_half_a_word_counts_less() -> None:
     odds = 2.0 * np.log(sure / (1 - sure)) + np.where(seconds == 3.0, 0.0, -2.0)
     labels = np.where(chance.random(n) < 1 / (1 + np.exp(-odds)), 0, 1)
     made = unknown_threshold.fit(answers(sure), labels, seconds, n // 2, 3.0)
-    doubt = Doubt(made["logit"][0], made["logit"][1], 0.25, 3.0)
+    doubt = ThresholdCurve(made["logit"][0], made["logit"][1], 0.25, 3.0)
     assert doubt(3.0) == pytest.approx(0.5, abs=0.03)
     assert doubt(0.75) == pytest.approx(1 / (1 + np.exp(-1)), abs=0.03)
     assert made["recordings"] == n // 2

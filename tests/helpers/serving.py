@@ -15,11 +15,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from fdan_edge.server.access import Access
-from fdan_edge.server.client_stream import Hearing
 from fdan_edge.server.hub import Hub
 from fdan_edge.server.limits import Limits
-from fdan_edge.server.server import Place, Server, listen, server
+from fdan_edge.server.server import Address, Server, make_server, open_socket
 from fdan_edge.streaming.events import Ended, Event, Lost, Result
+from fdan_edge.streaming.live import EventStream
 
 RATE = 16_000  # Hz, of the model that is not there
 ABOUT = {"model": "none", "runtime": "none", "labels": ["angry", "sad"], "rate": RATE, "window": 1.0, "hop": 0.25}
@@ -82,7 +82,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    stream: Callable[[], Hearing] = FakeStream,
+    stream: Callable[[], EventStream] = FakeStream,
     access: Access | None = None,
     limits: Limits | None = None,
     about: dict[str, Any] | None = None,
@@ -90,9 +90,9 @@ def running(
     port: int = 0,
 ) -> Iterator[Running]:
     hub = Hub(stream, about or ABOUT, card, 2, access or Access(), limits or Limits())
-    place = Place(port=port)
-    socket = listen(place)
-    made = server(hub, place)
+    address = Address(port=port)
+    socket = open_socket(address)
+    made = make_server(hub, address)
     thread = threading.Thread(target=made.run, args=([socket],), daemon=True)
     thread.start()
     run = Running(made, hub, socket.getsockname()[1], thread)

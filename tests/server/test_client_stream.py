@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fdan_edge.server.client_stream import Arrivals, Listener
+from fdan_edge.server.client_stream import ClientStream
 from fdan_edge.server.limits import Limits
-from fdan_edge.server.prometheus import Metrics
+from fdan_edge.server.prometheus import ServerMetrics
 from fdan_edge.streaming.events import Event, Result
 from tests.helpers.serving import RATE, FakeStream
 
@@ -24,15 +24,15 @@ class Clock:
         return self.now
 
 
-def listener(rate: int = RATE, stream: FakeStream | None = None, clock: Clock | None = None) -> Listener:
-    return Listener(stream or FakeStream(), rate, Limits(backlog=3.0), Metrics(), clock or Clock())
+def listener(rate: int = RATE, stream: FakeStream | None = None, clock: Clock | None = None) -> ClientStream:
+    return ClientStream(stream or FakeStream(), rate, Limits(backlog=3.0), ServerMetrics(), clock or Clock())
 
 
 def block(seconds: float, rate: int = RATE) -> NDArray[np.float32]:
     return np.zeros(round(seconds * rate), np.float32)
 
 
-def drained(made: Listener) -> list[dict[str, Any]]:
+def drained(made: ClientStream) -> list[dict[str, Any]]:
     found, more = [], True
     while more:
         turn = made.turn()
@@ -45,7 +45,7 @@ def test_latency_is_from_the_arrival_of_the_last_sample() -> None:
     clock = Clock()
     made = listener(clock=clock)
     for clock.now in (1.0, 1.1, 1.3):
-        made.bring(block(0.1))
+        made.add(block(0.1))
     clock.now = 1.5
     assert [event["latency"] for event in drained(made)] == [0.5, 0.4, 0.2]
 
@@ -59,27 +59,15 @@ def test_the_pause_that_ends_a_speech_is_no_latency() -> None:
 
     made = listener(stream=Pausing())
     for _ in range(3):
-        made.bring(block(0.1))
+        made.add(block(0.1))
     results = [event for event in drained(made) if event["type"] == "result"]
     assert ["latency" in event for event in results] == [True, False, True]
-
-
-def test_arrivals_forget() -> None:
-    clock = Clock()
-    arrivals = Arrivals(clock)
-    for number in range(100):
-        clock.now = number
-        arrivals.mark(number)
-    arrivals.forget(98)
-    assert arrivals.ago(98) == 1
-    assert arrivals.ago(98.5) == 0
-    assert arrivals.ago(100) is None
 
 
 def test_a_turn_ends_so_that_others_have_theirs() -> None:
     made = listener()
     for _ in range(20):
-        made.bring(block(0.1))
+        made.add(block(0.1))
     turn = made.turn()
     assert turn.more
     assert len(turn.messages) in (5, 6)
@@ -89,7 +77,7 @@ def test_a_turn_ends_so_that_others_have_theirs() -> None:
 def test_too_slow_drops_the_oldest_and_says_so() -> None:
     made = listener()
     for _ in range(50):
-        made.bring(block(0.1))
+        made.add(block(0.1))
     lost, *rest = drained(made)
     assert (lost["type"], lost["time"], lost["reason"]) == ("lost", 0, "the machine is too slow")
     assert lost["seconds"] == pytest.approx(2.0)
@@ -101,7 +89,7 @@ def test_any_rate_to_the_models(rate: int) -> None:
     stream = FakeStream()
     made = listener(rate, stream)
     for _ in range(20):
-        made.bring(block(0.1, rate))
+        made.add(block(0.1, rate))
     made.stop("stopped")
     *_, last = drained(made)
     assert (last["type"], last["reason"]) == ("ended", "stopped")
@@ -111,17 +99,17 @@ def test_any_rate_to_the_models(rate: int) -> None:
 def test_after_the_end_nothing_comes() -> None:
     made = listener()
     made.stop("stopped")
-    made.bring(block(0.1))
+    made.add(block(0.1))
     turn = made.turn()
     assert turn.end == "stopped"
     assert not made.turn().messages
 
 
 def test_counts() -> None:
-    metrics = Metrics()
-    made = Listener(FakeStream(), RATE, Limits(backlog=3.0), metrics, Clock())
+    metrics = ServerMetrics()
+    made = ClientStream(FakeStream(), RATE, Limits(backlog=3.0), metrics, Clock())
     for _ in range(40):
-        made.bring(block(0.1))
+        made.add(block(0.1))
     drained(made)
     text = metrics.text().decode()
     assert "fdan_edge_heard_seconds_total 3.0" in text
@@ -131,7 +119,12 @@ def test_counts() -> None:
 
 
 def test_messages_without_sound_leave_nothing_behind() -> None:
-    made = listener()
-    for _ in range(1000):
-        made.bring(np.zeros(0, np.float32))
-    assert made._arrivals.ago(0.0) is None
+    clock = Clock()
+    client = listener(clock=clock)
+    clock.now = 1.0
+    client.add(block(0.1))
+    clock.now = 5.0
+    for _ in range(20_000):  # more than arrivals are remembered
+        client.add(np.zeros(0, np.float32))
+    clock.now = 6.0
+    assert [event["latency"] for event in drained(client)] == [5.0]

@@ -28,7 +28,7 @@ def seated(of: Hub, stack: ExitStack, count: int) -> list[int]:
     """So many clients; gives where the numbers of those who must leave will be."""
     left: list[int] = []
     for number in range(count):
-        stack.enter_context(of.place()).leave = lambda number=number: left.append(number)  # type: ignore[misc]
+        stack.enter_context(of.client_slot()).leave = lambda number=number: left.append(number)  # type: ignore[misc]
     return left
 
 
@@ -76,10 +76,10 @@ def test_nobody_is_let_in_while_others_must_go() -> None:
         for _ in range(100):
             of.waited(9.0)
         with pytest.raises(Close) as refused:
-            stack.enter_context(of.place())
+            stack.enter_context(of.client_slot())
         assert (refused.value.code, refused.value.reason) == (TRY_LATER, TOO_MANY)
-        assert of.heard == 3
+        assert of.client_count == 3
         clock.now += 10.1
-        stack.enter_context(of.place())
-        assert of.heard == 4
-    assert of.heard == 0
+        stack.enter_context(of.client_slot())
+        assert of.client_count == 4
+    assert of.client_count == 0

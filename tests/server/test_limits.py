@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fdan_edge.errors import ConfigError
-from fdan_edge.server.access import Access, access, is_loopback
-from fdan_edge.server.limits import Allowance
+from fdan_edge.server.access import Access, is_loopback, make_access
+from fdan_edge.server.limits import RateLimiter
 
 TOKEN = "abcdefghijklmnop"
 
@@ -20,36 +20,36 @@ class Clock:
 
 def test_real_time_and_twice_of_it_go_on_for_ever() -> None:
     clock = Clock()
-    allowance = Allowance(2.0, 15.0, clock)
+    limiter = RateLimiter(2.0, 15.0, clock)
     for _ in range(10_000):
         clock.now += 0.1
-        assert allowance.spend(0.2)
+        assert limiter.spend(0.2)
 
 
 def test_a_burst_may_come_once() -> None:
     clock = Clock()
-    allowance = Allowance(2.0, 15.0, clock)
-    assert allowance.spend(15.0)
-    assert not allowance.spend(0.1)
+    limiter = RateLimiter(2.0, 15.0, clock)
+    assert limiter.spend(15.0)
+    assert not limiter.spend(0.1)
     clock.now += 1000
-    assert allowance.spend(15.0)  # not 2000: it refills to the burst
-    assert not allowance.spend(0.1)
+    assert limiter.spend(15.0)  # not 2000: it refills to the burst
+    assert not limiter.spend(0.1)
 
 
 def test_three_times_real_time_is_too_fast_in_the_end() -> None:
     clock = Clock()
-    allowance = Allowance(2.0, 15.0, clock)
+    limiter = RateLimiter(2.0, 15.0, clock)
 
     def goes_on() -> bool:
         clock.now += 0.1
-        return allowance.spend(0.3)
+        return limiter.spend(0.3)
 
     assert sum(iter(goes_on, False)) == pytest.approx(150, abs=3)  # 15 s at 1 s in excess each second
 
 
 def test_empty_messages_are_not_free() -> None:
-    allowance = Allowance(2.0, 15.0, Clock())
-    assert sum(iter(lambda: allowance.spend(0.0), False)) == pytest.approx(3000, abs=1)
+    limiter = RateLimiter(2.0, 15.0, Clock())
+    assert sum(iter(lambda: limiter.spend(0.0), False)) == pytest.approx(3000, abs=1)
 
 
 def test_loopback() -> None:
@@ -58,13 +58,13 @@ def test_loopback() -> None:
 
 
 def test_hosts_of_the_loopback() -> None:
-    allowed = access("127.0.0.1", None, ["https://proxy.example:8443"])
+    allowed = make_access("127.0.0.1", None, ["https://proxy.example:8443"])
     for host in ("127.0.0.1:8765", "localhost", "LOCALHOST:1", "[::1]:8765", "proxy.example"):
         assert allowed.knows_host({"host": host}), host
     for host in ("evil.example", "127.0.0.1.evil.example", "", "[::1", "a@evil.example:80"):
         assert not allowed.knows_host({"host": host}), host
     assert not allowed.knows_host({})
-    assert access("0.0.0.0", None, []).knows_host({"host": "any.example"})  # its token stands before it
+    assert make_access("0.0.0.0", None, []).knows_host({"host": "any.example"})  # its token stands before it
 
 
 def test_origins() -> None:
@@ -94,39 +94,39 @@ def test_origins() -> None:
 
 
 def test_tokens() -> None:
-    assert Access().takes("")
-    assert Access().takes_bearer({})
+    assert Access().accepts("")
+    assert Access().accepts_bearer({})
     allowed = Access(TOKEN)
-    assert allowed.takes(TOKEN)
-    assert not any(map(allowed.takes, ["", TOKEN[:-1], TOKEN + "q", "ü"]))
-    assert allowed.takes_bearer({"authorization": f"Bearer {TOKEN}"})
-    assert allowed.takes_bearer({"authorization": f"bearer  {TOKEN}"})
+    assert allowed.accepts(TOKEN)
+    assert not any(map(allowed.accepts, ["", TOKEN[:-1], TOKEN + "q", "ü"]))
+    assert allowed.accepts_bearer({"authorization": f"Bearer {TOKEN}"})
+    assert allowed.accepts_bearer({"authorization": f"bearer  {TOKEN}"})
     for header in ("", TOKEN, f"Basic {TOKEN}", "Bearer", "Bearer x"):
-        assert not allowed.takes_bearer({"authorization": header}), header
+        assert not allowed.accepts_bearer({"authorization": header}), header
 
 
 def test_a_token_is_made_where_others_can_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FDAN_EDGE_TOKEN", raising=False)
-    assert access("127.0.0.1", None, []).token == ""
-    first, second = (access("0.0.0.0", None, []).token for _ in range(2))
+    assert make_access("127.0.0.1", None, []).token == ""
+    first, second = (make_access("0.0.0.0", None, []).token for _ in range(2))
     assert len(first) >= 32
     assert first != second
-    assert access("127.0.0.1", TOKEN, []).token == TOKEN
+    assert make_access("127.0.0.1", TOKEN, []).token == TOKEN
     monkeypatch.setenv("FDAN_EDGE_TOKEN", TOKEN[::-1])
-    assert access("0.0.0.0", None, []).token == TOKEN[::-1]
-    assert access("0.0.0.0", TOKEN, []).token == TOKEN
+    assert make_access("0.0.0.0", None, []).token == TOKEN[::-1]
+    assert make_access("0.0.0.0", TOKEN, []).token == TOKEN
 
 
 @pytest.mark.parametrize("token", ["", "short", "abcdefghijklmno p", "abcdefghijklmnopü"])
 def test_tokens_that_can_be_guessed_or_typed_wrong(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     with pytest.raises(ConfigError, match="at least 16 characters"):
-        access("0.0.0.0", token, [])
+        make_access("0.0.0.0", token, [])
     monkeypatch.setenv("FDAN_EDGE_TOKEN", token)
     with pytest.raises(ConfigError, match="at least 16 characters"):
-        access("0.0.0.0", None, [])
+        make_access("0.0.0.0", None, [])
 
 
 @pytest.mark.parametrize("origin", ["example.org", "ftp://x", "https://x/", "https://", "https://x:y", "null"])
 def test_origins_that_are_none(origin: str) -> None:
     with pytest.raises(ConfigError, match="not of the form https://name"):
-        access("127.0.0.1", None, [origin])
+        make_access("127.0.0.1", None, [origin])

@@ -19,10 +19,10 @@ from browser import Page, browser, chromium
 
 from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
 from fdan_edge.runtime.opening import open_runner
-from fdan_edge.server.access import Access, access
+from fdan_edge.server.access import Access, make_access
 from fdan_edge.server.limits import Limits
 from fdan_edge.server.server import make_hub
-from fdan_edge.streaming.settings import Settings
+from fdan_edge.streaming.settings import StreamSettings
 
 #: Set by CI: there a missing browser is a failure.
 REQUIRED = os.environ.get("FDAN_EDGE_REQUIRE_CHROMIUM", "0") not in ("", "0")
@@ -62,8 +62,8 @@ def open_page(page: Page, run: Running, rest: str = "/") -> None:
 def test_a_voice_through_the_microphone(page: Page, bundle_folder: Path) -> None:
     """Real engine, real model: a label, a segment, the figures, the card; and Stop."""
     with open_runner(bundle_folder, 1) as runner:
-        settings = Settings(vad="energy", unknown_below=0.0)
-        hub = make_hub(bundle_folder, runner, settings, access("127.0.0.1", None, []), Limits())
+        settings = StreamSettings(vad="energy", unknown_below=0.0)
+        hub = make_hub(bundle_folder, runner, settings, make_access("127.0.0.1", None, []), Limits())
         with running(hub.stream, about=hub.about, card=hub.card) as run:
             open_page(page, run)
             assert "Limits" in page.evaluate("document.querySelector('#card').textContent")

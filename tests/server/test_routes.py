@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from websockets.exceptions import InvalidStatus
 
 from fdan_edge.server import routes
-from fdan_edge.server.access import Access, access
+from fdan_edge.server.access import Access, make_access
 from fdan_edge.server.limits import Limits
 from fdan_edge.streaming.events import Event
 from tests.helpers.serving import ABOUT, FakeStream, Running, begin, closed, running, sound, tell
@@ -104,7 +104,7 @@ def test_token() -> None:
 
 
 def test_hosts_and_origins() -> None:
-    with running(access=access("127.0.0.1", None, ["https://other.example"])) as run:
+    with running(access=make_access("127.0.0.1", None, ["https://other.example"])) as run:
         assert get(run, "/", Host="evil.example").status_code == 421
         assert get(run, "/metrics", Host=f"evil.example:{run.port}").status_code == 421
         assert get(run, "/", Host=f"localhost:{run.port}").status_code == 200
@@ -164,7 +164,7 @@ def test_a_wrong_message_closes_that_client_only() -> None:
         assert tell(other)["type"] == "result"
         text = get(run, "/metrics").text
         assert 'fdan_edge_errors_total{code="1007"} 3.0' in text
-        assert eventually(lambda: run.hub.heard == 1)
+        assert eventually(lambda: run.hub.client_count == 1)
 
 
 def test_clients_that_say_nothing() -> None:
@@ -214,7 +214,7 @@ def test_a_client_that_goes_away_frees_its_place() -> None:
                 begin(client)
                 client.send(sound())
                 client.socket.close()
-            assert eventually(lambda: run.hub.heard == 0)
+            assert eventually(lambda: run.hub.client_count == 0)
 
 
 def test_a_client_that_reads_nothing_is_closed_in_the_end() -> None:
@@ -227,7 +227,7 @@ def test_a_client_that_reads_nothing_is_closed_in_the_end() -> None:
     with running(Talkative, limits=Limits(sending=0.5)) as run, run.client(max_queue=1, max_size=None) as client:
         begin(client)
         client.send('{"type": "stop"}')
-        assert eventually(lambda: run.hub.heard == 0)
+        assert eventually(lambda: run.hub.client_count == 0)
         assert eventually(lambda: 'fdan_edge_errors_total{code="1008"} 1.0' in get(run, "/metrics").text)
         client.socket.close()
 
@@ -284,7 +284,7 @@ def test_the_end_is_told_to_every_client(caplog: pytest.LogCaptureFixture) -> No
         for client in clients[:-1]:
             begin(client)
             client.send(sound())
-        assert eventually(lambda: (run.hub.heard, run.hub.waiting) == (4, 1))
+        assert eventually(lambda: (run.hub.client_count, run.hub.waiting) == (4, 1))
         run.server.should_exit = True
         for client in clients:
             assert closed(client) == (1001, "the server ends")

@@ -20,10 +20,10 @@ from websockets.sync.client import connect
 
 from fdan_edge.errors import INSTALL_SERVE, ConfigError
 from fdan_edge.runtime.opening import open_runner
-from fdan_edge.server.access import access
+from fdan_edge.server.access import make_access
 from fdan_edge.server.limits import Limits
-from fdan_edge.server.server import Place, greeting, listen, make_hub
-from fdan_edge.streaming.settings import Settings
+from fdan_edge.server.server import Address, make_hub, open_socket, startup_lines
+from fdan_edge.streaming.settings import StreamSettings
 from tests.helpers.serving import begin, closed, running, sound, tell
 
 Fails = Callable[..., str]
@@ -90,39 +90,39 @@ def test_what_is_not_installed(
 
 
 def test_what_is_printed(bundle_folder: Path, tmp_path: Path) -> None:
-    def said(place: Place, token: str | None = None) -> str:
+    def said(address: Address, token: str | None = None) -> str:
         with open_runner(bundle_folder, 1) as runner:
-            hub = make_hub(bundle_folder, runner, Settings(), access(place.host, token, []), Limits())
-        return "\n".join(greeting(hub, place, 8765, made_token=token is None))
+            hub = make_hub(bundle_folder, runner, StreamSettings(), make_access(address.host, token, []), Limits())
+        return "\n".join(startup_lines(hub, address, 8765, made_token=token is None))
 
-    own = said(Place())
+    own = said(Address())
     assert "open http://127.0.0.1:8765/\n" in own
     assert "microphone" not in own
-    others = said(Place("192.168.7.7"))
+    others = said(Address("192.168.7.7"))
     assert re.search(r"open http://192\.168\.7\.7:8765/#token=[\w-]{32,}\n", others)
     assert "give --certificate and --key" in others
-    given = said(Place("0.0.0.0"), "abcdefghijklmnop")
+    given = said(Address("0.0.0.0"), "abcdefghijklmnop")
     assert "abcdefghijklmnop" not in given
     assert "#token=YOUR-TOKEN" in given
     assert "0.0.0.0" not in given
-    secure = said(Place("192.168.7.7", 8765, tmp_path / "c", tmp_path / "k"))
+    secure = said(Address("192.168.7.7", 8765, tmp_path / "c", tmp_path / "k"))
     assert "open https://192.168.7.7" in secure
     assert "microphone" not in secure
-    assert "http://[::1]:8765/" in said(Place("::1"))
+    assert "http://[::1]:8765/" in said(Address("::1"))
 
 
 def test_only_one_may_listen_and_again_after_it() -> None:
-    with listen(Place(port=0)) as first:
+    with open_socket(Address(port=0)) as first:
         port = first.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is in use"):
-            listen(Place(port=port))
-    listen(Place(port=port)).close()
+            open_socket(Address(port=port))
+    open_socket(Address(port=port)).close()
 
 
 def test_the_card_is_the_bundles_own(bundle_folder: Path, tmp_path: Path) -> None:
     def card(target: Path) -> str:
         with open_runner(target, 1) as runner:
-            return make_hub(target, runner, Settings(), access("localhost", None, []), Limits()).card
+            return make_hub(target, runner, StreamSettings(), make_access("localhost", None, []), Limits()).card
 
     assert card(bundle_folder) == (bundle_folder / "README.md").read_text()
     lone = tmp_path / "m.onnx"
@@ -137,11 +137,11 @@ def test_voices_through_the_real_engine(bundle_folder: Path) -> None:
 
     rate = 16_000
     noise = np.random.default_rng(3).normal(0, 0.1, 3 * rate).astype(np.float32)
-    settings = Settings(vad="none")
+    settings = StreamSettings(vad="none")
     with open_runner(bundle_folder, 1) as runner:
         offline = Stream(runner, settings)
         expected = [to_dict(event) for event in [*offline.push(noise), *offline.finish("stopped")]]
-        hub = make_hub(bundle_folder, runner, settings, access("localhost", None, []), Limits())
+        hub = make_hub(bundle_folder, runner, settings, make_access("localhost", None, []), Limits())
         with running(hub.stream, about=hub.about) as run, run.client() as client:
             assert begin(client, rate)["labels"] == list(runner.spec.labels)
             for first in range(0, len(noise), 1600):

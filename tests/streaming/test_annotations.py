@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fdan_edge.errors import ConfigError
-from fdan_edge.streaming.annotations import audacity, rttm, table
+from fdan_edge.streaming.annotations import audacity, csv_table, rttm
 from fdan_edge.streaming.events import Ended, Event, Segment, Silence, Speech
 
 LABELS = ("very angry", "sad, or not")
@@ -35,7 +35,7 @@ def test_rttm_always_has_a_name_and_a_duration(tmp_path: Path) -> None:
 
 
 def test_csv(tmp_path: Path) -> None:
-    with table(tmp_path / "x.csv", LABELS) as written:
+    with csv_table(tmp_path / "x.csv", LABELS) as written:
         written(EVENTS)
     with (tmp_path / "x.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
@@ -55,7 +55,7 @@ def test_audacity(tmp_path: Path) -> None:
 
 def test_a_segment_is_there_as_soon_as_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("of an earlier run")
-    with table(tmp_path / "x.csv", LABELS) as written:
+    with csv_table(tmp_path / "x.csv", LABELS) as written:
         written([ONE])
         assert len((tmp_path / "x.csv.part").read_text().splitlines()) == 2
         assert (tmp_path / "x.csv").read_text() == "of an earlier run"

@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from fdan_edge.streaming.backlog import TOO_SLOW, Backlog, Converter, End, Hole, Piece, Samples, Sound
+from fdan_edge.audio.resample import Resampler, Samples
+from fdan_edge.streaming.backlog import TOO_SLOW, Backlog, End, Gap, Piece, Sound
 
 
 def counted(first: int, count: int) -> Samples:
@@ -29,12 +30,12 @@ def heard(pieces: list[Piece]) -> list[float]:
 def test_pieces_come_in_order() -> None:
     backlog = Backlog(10)
     assert backlog.put(counted(0, 3))
-    backlog.lose(4, "why")
+    backlog.put_gap(4, "why")
     backlog.put(counted(3, 2))
     backlog.close("over")
-    first, hole, second, end = all_of(backlog)
+    first, gap, second, end = all_of(backlog)
     assert (heard([first]), heard([second])) == ([0, 1, 2], [3, 4])
-    assert (hole, end) == (Hole(4, "why"), End("over"))
+    assert (gap, end) == (Gap(4, "why"), End("over"))
     assert backlog.waiting == 0
 
 
@@ -43,8 +44,8 @@ def test_the_oldest_is_dropped_and_counted() -> None:
     for first in range(0, 40, 4):
         backlog.put(counted(first, 4))
     assert backlog.waiting == 10
-    hole, *sounds = all_of(backlog)
-    assert hole == Hole(30, TOO_SLOW)
+    gap, *sounds = all_of(backlog)
+    assert gap == Gap(30, TOO_SLOW)
     assert heard(sounds) == list(range(30, 40))
     assert backlog.dropped == 30
 
@@ -52,34 +53,34 @@ def test_the_oldest_is_dropped_and_counted() -> None:
 def test_a_block_longer_than_the_limit_keeps_its_end() -> None:
     backlog = Backlog(10, limit=1.0)
     backlog.put(counted(0, 25))
-    hole, sound = all_of(backlog)
-    assert hole == Hole(15, TOO_SLOW)
+    gap, sound = all_of(backlog)
+    assert gap == Gap(15, TOO_SLOW)
     assert heard([sound]) == list(range(15, 25))
 
 
-def test_what_is_dropped_keeps_its_place_among_holes() -> None:
+def test_what_is_dropped_keeps_its_place_among_gaps() -> None:
     backlog = Backlog(10, limit=1.0)
     backlog.put(counted(0, 5))
-    backlog.lose(7, "why")
+    backlog.put_gap(7, "why")
     backlog.put(counted(5, 12))
-    assert all_of(backlog)[:3] == [Hole(5, TOO_SLOW), Hole(7, "why"), Hole(2, TOO_SLOW)]
+    assert all_of(backlog)[:3] == [Gap(5, TOO_SLOW), Gap(7, "why"), Gap(2, TOO_SLOW)]
 
 
 def test_holes_of_one_reason_become_one() -> None:
     backlog = Backlog(10)
     for _ in range(1000):
-        backlog.lose(2, "why")
-    backlog.lose(1, "another")
-    assert all_of(backlog) == [Hole(2000, "why"), Hole(1, "another")]
+        backlog.put_gap(2, "why")
+    backlog.put_gap(1, "another")
+    assert all_of(backlog) == [Gap(2000, "why"), Gap(1, "another")]
 
 
 def test_channels_are_counted_once() -> None:
     backlog = Backlog(10, limit=1.0)
     backlog.put(np.zeros((25, 2), np.float32))
-    hole, sound = all_of(backlog)
-    assert isinstance(hole, Hole)
+    gap, sound = all_of(backlog)
+    assert isinstance(gap, Gap)
     assert isinstance(sound, Sound)
-    assert (hole.samples, sound.samples.shape) == (15, (10, 2))
+    assert (gap.samples, sound.samples.shape) == (15, (10, 2))
 
 
 def test_sound_says_when_it_came() -> None:
@@ -97,7 +98,7 @@ def test_after_the_end_nothing_is_taken() -> None:
     backlog.close("second")
     assert not backlog.put(counted(0, 3))
     assert not backlog.put(counted(0, 3), wait=True)
-    backlog.lose(3, "why")
+    backlog.put_gap(3, "why")
     assert all_of(backlog) == [End("first", broken=True)]
 
 
@@ -150,25 +151,25 @@ def test_taking_waits_for_what_comes() -> None:
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
 def test_conversion_does_not_depend_on_blocks(rate: int) -> None:
     sound = np.sin(2 * np.pi * 300 * np.arange(rate) / rate).astype(np.float32)
-    whole = Converter(rate, 16000)
-    expected = np.concatenate([whole(sound), whole.rest()])
-    made, parts = Converter(rate, 16000), []
+    whole = Resampler(rate, 16000)
+    expected = np.concatenate([whole(sound), whole.flush()])
+    made, parts = Resampler(rate, 16000), []
     for first in range(0, rate, 777):
         parts.append(made(sound[first : first + 777]))
-    got = np.concatenate([*parts, made.rest()])
-    assert len(got) == len(expected) == made.length(rate) == 16000
+    got = np.concatenate([*parts, made.flush()])
+    assert len(got) == len(expected) == made.output_length(rate) == 16000
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
 def test_channels_become_their_mean() -> None:
-    made = Converter(16000, 16000)(np.array([[0.2, 0.4], [-0.2, 0.2]], np.float32))
+    made = Resampler(16000, 16000)(np.array([[0.2, 0.4], [-0.2, 0.2]], np.float32))
     np.testing.assert_allclose(made, [0.3, 0.0], atol=1e-7)
 
 
 def test_nothing_is_heard_across_a_hole() -> None:
-    made = Converter(48000, 16000)
+    made = Resampler(48000, 16000)
     made(np.ones(4800, np.float32))
-    made.rest()
-    after = np.concatenate([made(np.zeros(4800, np.float32)), made.rest()])
+    made.flush()
+    after = np.concatenate([made(np.zeros(4800, np.float32)), made.flush()])
     assert len(after) == 1600
     assert np.abs(after).max() == 0

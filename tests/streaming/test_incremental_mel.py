@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fdan_edge.audio import decode
 from fdan_edge.runtime.log_mel import FrontEnd
-from fdan_edge.streaming.incremental_mel import Frames, Ring
-from fdan_edge.streaming.session import placed
+from fdan_edge.streaming.incremental_mel import IncrementalMel, RingBuffer
+from fdan_edge.streaming.session import center_window
 from tests.conftest import SHARED
 from tests.helpers.stream_parts import RATE, babble
 
@@ -65,12 +65,12 @@ def test_equal_on_real_speech(shape: tuple[int, int, int, int]) -> None:
 
 
 def compare(of: FrontEnd, window: int, sound: NDArray[np.float32]) -> None:
-    frames, ring, fed = Frames(of), Ring(len(sound)), 0
+    frames, ring, fed = IncrementalMel(of), RingBuffer(len(sound)), 0
     for start, end in spans(of, window, len(sound)):
         ring.append(sound[fed:end])
         fed = end
         got = frames.window(ring, start, end)
-        want = expected(placed(sound[start:end], window, of.hop), of)
+        want = expected(center_window(sound[start:end], window, of.hop), of)
         assert got.shape == (len(of.filters), of.frames) == want.shape
         assert got.dtype == np.float32
         np.testing.assert_allclose(decibel(got), decibel(want), atol=1e-4)
@@ -87,7 +87,7 @@ def test_frames_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return np.asarray(rfft(frames))
 
     monkeypatch.setattr(np.fft, "rfft", counted)
-    frames, ring = Frames(of), Ring(2 * 48000)
+    frames, ring = IncrementalMel(of), RingBuffer(2 * 48000)
     ring.append(babble((6.0, 0.1)))
     for end in range(47872, 2 * 47872 - 4096, 4096):
         frames.window(ring, end - 47872, end)
@@ -97,7 +97,7 @@ def test_frames_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ring_keeps_what_it_promises() -> None:
-    ring = Ring(100)
+    ring = RingBuffer(100)
     numbers = np.arange(1000, dtype=np.float32)
     for first in range(0, 1000, 37):
         ring.append(numbers[first : first + 37])
@@ -110,7 +110,7 @@ def test_ring_keeps_what_it_promises() -> None:
 
 
 def test_ring_after_a_loss() -> None:
-    ring = Ring(100)
+    ring = RingBuffer(100)
     ring.append(np.ones(50, np.float32))
     ring.skip(20)
     with pytest.raises(IndexError):

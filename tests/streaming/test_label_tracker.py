@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fdan_edge.streaming.events import UNKNOWN, Result, Segment
-from fdan_edge.streaming.label_tracker import Decider
-from fdan_edge.streaming.settings import Settings
-from fdan_edge.streaming.unknown_threshold import Doubt, Fixed
+from fdan_edge.streaming.label_tracker import LabelTracker
+from fdan_edge.streaming.settings import StreamSettings
+from fdan_edge.streaming.unknown_threshold import FixedThreshold, ThresholdCurve
 
 LABELS = ("angry", "happy", "sad")
 HOP = 0.25
@@ -22,14 +22,14 @@ def heard(
 ) -> tuple[list[Result], list[Segment]]:
     """Results and segments of speech that begins at 1 s, a window each 0.25 s."""
     settings = {"smoothing": 0.0, "hold": 0.5, "margin": 0.1, **settings}
-    decider = Decider(LABELS, Settings(**settings), Fixed(unknown_below), HOP)  # type: ignore[arg-type]
-    decider.begin(begin)
+    tracker = LabelTracker(LABELS, StreamSettings(**settings), FixedThreshold(unknown_below), HOP)  # type: ignore[arg-type]
+    tracker.begin(begin)
     results, segments = [], []
     for number, window in enumerate(windows, 1):
-        result, ended = decider.hear(begin, begin + number * HOP, np.array(window, np.float32))
+        result, ended = tracker.hear(begin, begin + number * HOP, np.array(window, np.float32))
         results.append(result)
         segments.extend([ended] if ended else [])
-    last = decider.end(begin + len(windows) * HOP)
+    last = tracker.end(begin + len(windows) * HOP)
     return results, [*segments, *([last] if last else [])]
 
 
@@ -113,11 +113,11 @@ def test_the_last_segment_has_the_label_that_is_likeliest_in_the_end() -> None:
 
 
 def test_the_final_result_says_what_the_segment_after_it_says() -> None:
-    decider = Decider(LABELS, Settings(smoothing=0.0, hold=60), Fixed(0.5), HOP)
-    decider.begin(0.0)
-    decider.hear(0.0, 1.0, np.array(ANGRY, np.float32))
-    result, ended = decider.hear(0.0, 1.2, np.array(SAD, np.float32), final=True)
-    segment = decider.end(1.2)
+    tracker = LabelTracker(LABELS, StreamSettings(smoothing=0.0, hold=60), FixedThreshold(0.5), HOP)
+    tracker.begin(0.0)
+    tracker.hear(0.0, 1.0, np.array(ANGRY, np.float32))
+    result, ended = tracker.hear(0.0, 1.2, np.array(SAD, np.float32), final=True)
+    segment = tracker.end(1.2)
     assert ended is None
     assert segment is not None
     assert (result.label, result.confidence, result.final) == ("sad", segment.confidence, True)
@@ -125,20 +125,20 @@ def test_the_final_result_says_what_the_segment_after_it_says() -> None:
 
 
 def test_the_doubt_falls_with_what_was_heard() -> None:
-    decider = Decider(LABELS, Settings(), Doubt(0.0, -2.0, 1 / 3, 3.0), HOP)
-    decider.begin(0.0)
+    tracker = LabelTracker(LABELS, StreamSettings(), ThresholdCurve(0.0, -2.0, 1 / 3, 3.0), HOP)
+    tracker.begin(0.0)
     window = np.array([0.6, 0.3, 0.1], np.float32)
-    assert decider.hear(0.0, 0.5, window)[0].label == UNKNOWN
-    assert decider.hear(0.0, 1.0, window)[0].label == "angry"
+    assert tracker.hear(0.0, 0.5, window)[0].label == UNKNOWN
+    assert tracker.hear(0.0, 1.0, window)[0].label == "angry"
 
 
 def test_each_speech_begins_anew() -> None:
-    decider = Decider(LABELS, Settings(), Fixed(0.5), HOP)
-    decider.begin(0.0)
-    decider.hear(0.0, 1.0, np.array(ANGRY, np.float32))
-    decider.end(1.0)
-    decider.begin(5.0)
-    result, _ = decider.hear(5.0, 6.0, np.array(SAD, np.float32))
+    tracker = LabelTracker(LABELS, StreamSettings(), FixedThreshold(0.5), HOP)
+    tracker.begin(0.0)
+    tracker.hear(0.0, 1.0, np.array(ANGRY, np.float32))
+    tracker.end(1.0)
+    tracker.begin(5.0)
+    result, _ = tracker.hear(5.0, 6.0, np.array(SAD, np.float32))
     assert result.probabilities["sad"] == pytest.approx(0.8)
     assert result.label == "sad"
 

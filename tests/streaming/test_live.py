@@ -9,10 +9,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from fdan_edge.audio.resample import Samples
 from fdan_edge.errors import AudioError
-from fdan_edge.streaming.backlog import TOO_SLOW, Backlog, End, Samples
+from fdan_edge.streaming.backlog import TOO_SLOW, Backlog, End
 from fdan_edge.streaming.events import Ended, Event, Lost, Result
-from fdan_edge.streaming.live import listen
+from fdan_edge.streaming.live import run_stream
 from fdan_edge.streaming.sources import ENDED, STOPPED
 
 RATE = 1000
@@ -84,7 +85,7 @@ def brought(*blocks: int) -> Callable[[Backlog], str]:
 def test_all_that_comes_is_heard_and_told() -> None:
     ear, events = Ear(), list[Event]()
     source = Given(brought(150, 150, 30))
-    assert listen(source, ear, events.extend) == End(ENDED)
+    assert run_stream(source, ear, events.extend) == End(ENDED)
     assert [type(event) for event in events] == [Result, Result, Result, Ended]
     assert ear.position == 330
     assert ear.finished == ENDED
@@ -93,7 +94,7 @@ def test_all_that_comes_is_heard_and_told() -> None:
 
 def test_other_rates_are_converted_and_the_end_is_not_lost() -> None:
     ear = Ear()
-    listen(Given(brought(4410, 1, 44_100 - 4411), 44_100), ear, lambda _: None)
+    run_stream(Given(brought(4410, 1, 44_100 - 4411), 44_100), ear, lambda _: None)
     assert ear.position == 1000
     np.testing.assert_allclose(np.concatenate(ear.heard)[100:-100], 1, atol=1e-2)
 
@@ -101,12 +102,12 @@ def test_other_rates_are_converted_and_the_end_is_not_lost() -> None:
 def test_holes_are_told_in_their_place() -> None:
     def bring(backlog: Backlog) -> str:
         backlog.put(ones(8000))
-        backlog.lose(4000, "why")
+        backlog.put_gap(4000, "why")
         backlog.put(ones(8000))
         return ENDED
 
     ear, events = Ear(), list[Event]()
-    listen(Given(bring, 8000), ear, events.extend)
+    run_stream(Given(bring, 8000), ear, events.extend)
     assert [event for event in events if isinstance(event, Lost)] == [Lost(1.0, 0.5, "why")]
     assert events[-1] == Ended(2.5, ENDED)
 
@@ -120,7 +121,7 @@ def test_the_latency_of_results_is_known_where_sound_happens_now(live: bool) -> 
         return ENDED
 
     events: list[Event] = []
-    listen(Given(bring, live=live), Ear(delay=0.05), events.extend)
+    run_stream(Given(bring, live=live), Ear(delay=0.05), events.extend)
     latencies = [event.latency for event in events if isinstance(event, Result)]
     assert len(latencies) == 2
     if live:
@@ -139,7 +140,7 @@ def test_the_latency_counts_from_the_piece_that_held_the_last_sample() -> None:
         return ENDED
 
     events: list[Event] = []
-    listen(Given(bring, 48_000), Ear(), events.extend)
+    run_stream(Given(bring, 48_000), Ear(), events.extend)
     first = next(event for event in events if isinstance(event, Result))
     assert first.time == 0.1
     assert first.latency is not None
@@ -153,7 +154,7 @@ def test_too_slow_is_told() -> None:
         return ENDED
 
     ear, events = Ear(delay=0.01), list[Event]()
-    listen(Given(bring), ear, events.extend)
+    run_stream(Given(bring), ear, events.extend)
     lost = [event for event in events if isinstance(event, Lost)]
     assert {event.reason for event in lost} == {TOO_SLOW}
     assert sum(event.seconds for event in lost) + sum(map(len, ear.heard)) / RATE == pytest.approx(20)
@@ -169,7 +170,7 @@ def endless(backlog: Backlog) -> str:
 def test_it_can_be_stopped() -> None:
     stop, events = threading.Event(), list[Event]()
     threading.Timer(0.1, stop.set).start()
-    assert listen(Given(endless), Ear(), events.extend, stop) == End(STOPPED)
+    assert run_stream(Given(endless), Ear(), events.extend, stop) == End(STOPPED)
     assert isinstance(events[-1], Ended)
 
 
@@ -177,7 +178,7 @@ def test_it_can_be_stopped_though_nothing_comes() -> None:
     source = Given(lambda _: "" if source.closed.wait(10) else "hangs")
     stop, calls = threading.Event(), list[int]()
     threading.Timer(0.3, stop.set).start()
-    assert listen(source, Ear(), lambda events: calls.append(len(events)), stop) == End(STOPPED)
+    assert run_stream(source, Ear(), lambda events: calls.append(len(events)), stop) == End(STOPPED)
     assert calls[:2] == [0, 0]  # so that a view's clock goes on
 
 
@@ -190,10 +191,10 @@ def test_nobody_reads_any_more(error: type[BaseException]) -> None:
             raise error
 
     if error is BrokenPipeError:
-        assert listen(Given(endless), ear, handle) == End(STOPPED)
+        assert run_stream(Given(endless), ear, handle) == End(STOPPED)
     else:
         with pytest.raises(KeyboardInterrupt):  # the second one, at the last event
-            listen(Given(endless), ear, handle)
+            run_stream(Given(endless), ear, handle)
     assert ear.finished == STOPPED
 
 
@@ -205,7 +206,7 @@ def test_the_last_events_are_handed_on_after_an_interrupt() -> None:
         if len(events) == 1:
             raise KeyboardInterrupt
 
-    assert listen(Given(endless), Ear(), handle) == End(STOPPED)
+    assert run_stream(Given(endless), Ear(), handle) == End(STOPPED)
     assert [type(event) for event in events] == [Result, Ended]
 
 
@@ -222,7 +223,7 @@ def test_a_source_that_breaks(error: Exception, reason: str) -> None:
         raise error
 
     events: list[Event] = []
-    assert listen(Given(bring), Ear(), events.extend) == End(reason, broken=True)
+    assert run_stream(Given(bring), Ear(), events.extend) == End(reason, broken=True)
     assert events[-1] == Ended(0.1, reason)
 
 
@@ -232,14 +233,14 @@ def test_errors_of_who_handles_are_theirs_and_the_source_is_closed() -> None:
 
     source = Given(endless)
     with pytest.raises(OSError, match="disk full"):
-        listen(source, Ear(), handle)
+        run_stream(source, Ear(), handle)
     assert source.closed.is_set()
 
 
 @pytest.mark.parametrize("rate", [RATE, 48_000])
 def test_some_seconds_are_enough(rate: int) -> None:
     ear, events = Ear(), list[Event]()
-    end = listen(Given(brought(*[700] * 50), rate, live=False), ear, events.extend, seconds=0.25)
+    end = run_stream(Given(brought(*[700] * 50), rate, live=False), ear, events.extend, seconds=0.25)
     assert not end.broken
     assert ear.position == 250
     assert events[-1] == Ended(0.25, "0.25 s were asked for")
@@ -247,9 +248,9 @@ def test_some_seconds_are_enough(rate: int) -> None:
 
 def test_lost_seconds_count_as_asked_for() -> None:
     def bring(backlog: Backlog) -> str:
-        backlog.lose(5000, "why")
+        backlog.put_gap(5000, "why")
         return endless(backlog)
 
     events: list[Event] = []
-    listen(Given(bring), Ear(), events.extend, seconds=2.0)
+    run_stream(Given(bring), Ear(), events.extend, seconds=2.0)
     assert events == [Lost(0.0, 2.0, "why"), Ended(2.0, "2 s were asked for")]

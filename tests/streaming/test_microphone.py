@@ -14,8 +14,8 @@ import pytest
 
 from fdan_edge.errors import AudioError, ConfigError, MissingDependencyError
 from fdan_edge.streaming import microphone
-from fdan_edge.streaming.backlog import Backlog, Hole, Sound
-from fdan_edge.streaming.microphone import OVERFLOW, Microphone, devices
+from fdan_edge.streaming.backlog import Backlog, Gap, Sound
+from fdan_edge.streaming.microphone import OVERFLOW, Microphone, input_devices
 from fdan_edge.streaming.sources import STOPPED
 
 RATE = 48_000
@@ -93,9 +93,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_devices_that_record_are_named(stand_in: SimpleNamespace) -> None:
-    assert devices() == [(1, "USB [x]", True)]
+    assert input_devices() == [(1, "USB [x]", True)]
     stand_in.every.clear()
-    assert devices() == []
+    assert input_devices() == []
 
 
 def test_what_is_said_is_heard(stand_in: SimpleNamespace) -> None:
@@ -133,8 +133,8 @@ def test_what_the_system_drops_is_a_hole_of_its_length(stand_in: SimpleNamespace
     microphone_ = Microphone()
     microphone_.feed(backlog)
     pieces = [backlog.take() for _ in range(5)]
-    assert [type(piece) for piece in pieces] == [Sound, Hole, Sound, Hole, Sound]
-    assert (pieces[1], pieces[3]) == (Hole(RATE // 4, OVERFLOW), Hole(480, OVERFLOW))
+    assert [type(piece) for piece in pieces] == [Sound, Gap, Sound, Gap, Sound]
+    assert (pieces[1], pieces[3]) == (Gap(RATE // 4, OVERFLOW), Gap(480, OVERFLOW))
 
 
 def unplugged(stream: InputStream) -> None:
@@ -199,4 +199,4 @@ def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, error: Exception
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.setattr(builtins, "__import__", fails)
     with pytest.raises(MissingDependencyError, match=message):
-        devices()
+        input_devices()

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from fdan_edge.streaming import Settings
+from fdan_edge.streaming import StreamSettings
 from fdan_edge.streaming.events import Result
-from fdan_edge.streaming.offline import timeline
+from fdan_edge.streaming.offline import recording_events
 from tests.helpers.stream_parts import RATE, Fake, babble, by_loudness
 
 Run = Callable[..., tuple[int, str, str]]
@@ -26,14 +26,16 @@ def test_windows_go_to_the_model_by_the_batch() -> None:
             sizes.append(len(waveforms))
             return super().predict(waveforms)
 
-    events = timeline(Batched(by_loudness), babble((10.0, 0.3)), Settings(vad="none"))
+    events = recording_events(Batched(by_loudness), babble((10.0, 0.3)), StreamSettings(vad="none"))
     results = [one for one in events if isinstance(one, Result)]
     assert sum(sizes) == len(results) > 32
     assert max(sizes) == 16
 
 
 def test_a_recording_without_speech() -> None:
-    assert [one.type for one in timeline(Fake(), babble((2.0, 0.0)), Settings(vad="energy"))] == ["ended"]
+    assert [one.type for one in recording_events(Fake(), babble((2.0, 0.0)), StreamSettings(vad="energy"))] == [
+        "ended"
+    ]
 
 
 @pytest.fixture

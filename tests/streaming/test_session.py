@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime.opening import open_runner
-from fdan_edge.streaming import Settings, Stream
+from fdan_edge.streaming import Stream, StreamSettings
 from fdan_edge.streaming.events import Ended, Event, Lost, Result, Segment, Silence, Speech
-from fdan_edge.streaming.offline import timeline
-from fdan_edge.streaming.session import placed
-from fdan_edge.streaming.unknown_threshold import USUAL
+from fdan_edge.streaming.offline import recording_events
+from fdan_edge.streaming.session import center_window
+from fdan_edge.streaming.unknown_threshold import DEFAULT_THRESHOLD
 from tests.helpers.stream_parts import LABELS, RATE, Fake, babble, by_loudness, spec
 
-ENERGY = Settings(vad="energy")
+ENERGY = StreamSettings(vad="energy")
 TALK = babble((1.0, 0.0), (2.0, 0.3), (1.0, 0.0), (1.5, 0.01), (0.3, 0.3), (2.0, 0.0), (0.2, 0.3), (1.0, 0.0))
 
 
-def all_events(runner: Any, sound: NDArray[np.float32], sizes: Any, settings: Settings = ENERGY) -> list[Event]:
+def all_events(
+    runner: Any, sound: NDArray[np.float32], sizes: Any, settings: StreamSettings = ENERGY
+) -> list[Event]:
     stream, events, at = Stream(runner, settings), [], 0
     while at < len(sound):
         size = int(next(sizes))
@@ -53,13 +55,13 @@ def test_blocks_of_chance_sizes_and_one_sample() -> None:
 
 
 def test_a_stream_tells_what_the_recording_offline_tells() -> None:
-    assert all_events(Fake(by_loudness), TALK, always(777)) == timeline(Fake(by_loudness), TALK, ENERGY)
+    assert all_events(Fake(by_loudness), TALK, always(777)) == recording_events(Fake(by_loudness), TALK, ENERGY)
 
 
 def test_a_real_bundle_tells_the_same_live_and_offline(bundle_folder: Path) -> None:
-    settings = Settings(vad="energy", unknown_below=0.0)
+    settings = StreamSettings(vad="energy", unknown_below=0.0)
     with open_runner(bundle_folder, 1) as runner:
-        live, offline = all_events(runner, TALK, always(999), settings), timeline(runner, TALK, settings)
+        live, offline = all_events(runner, TALK, always(999), settings), recording_events(runner, TALK, settings)
     assert [(one.type, getattr(one, "label", "")) for one in live] == [
         (one.type, getattr(one, "label", "")) for one in offline
     ]
@@ -83,7 +85,7 @@ def test_the_model_hears_the_speech_alone_in_the_middle_of_zeros() -> None:
     result = next(one for one in events if isinstance(one, Result))
     start, end = round(result.start * RATE), round(result.time * RATE)
     assert 0.8 < result.start < 1.0
-    np.testing.assert_array_equal(runner.heard[0], placed(sound[start:end], 16000, 256))
+    np.testing.assert_array_equal(runner.heard[0], center_window(sound[start:end], 16000, 256))
     filled = np.flatnonzero(runner.heard[0])
     assert abs((filled[0] + filled[-1]) / 2 - 8000) < 256
 
@@ -113,7 +115,7 @@ def test_lost_sound_ends_what_is_being_said_and_time_goes_on() -> None:
 
 def test_what_was_before_a_loss_is_never_heard_with_what_comes_after() -> None:
     runner = Fake()
-    stream = Stream(runner, Settings(vad="none", least=0.1))
+    stream = Stream(runner, StreamSettings(vad="none", min_speech=0.1))
     stream.push(np.full(RATE, 0.25, np.float32))
     stream.lost(100, "x")
     count = len(runner.heard)
@@ -147,11 +149,11 @@ def test_a_model_that_gives_no_numbers() -> None:
 
 
 def test_unknown_below_is_as_set_else_the_models_own() -> None:
-    assert Stream(Fake(), ENERGY).unknown_below == USUAL
+    assert Stream(Fake(), ENERGY).unknown_below == DEFAULT_THRESHOLD
     own = Fake()
     own.spec = spec(unknown_below={"confidence": 0.3})
     assert Stream(own, ENERGY).unknown_below == 0.3
-    assert Stream(own, Settings(vad="energy", unknown_below=0.7)).unknown_below == 0.7
+    assert Stream(own, StreamSettings(vad="energy", unknown_below=0.7)).unknown_below == 0.7
 
 
 def test_memory_does_not_grow() -> None:

@@ -1,4 +1,4 @@
-"""Settings of a stream that cannot work are refused in one line."""
+"""StreamSettings of a stream that cannot work are refused in one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fdan_edge.errors import ConfigError
-from fdan_edge.streaming.settings import Settings
+from fdan_edge.streaming.settings import StreamSettings
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ from fdan_edge.streaming.settings import Settings
 )
 def test_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Settings(**values)
+        StreamSettings(**values)
 
 
 def test_what_works() -> None:
-    assert Settings(hop=1, unknown_below=0, smoothing=0, hold=0, margin=0).vad == "auto"
+    assert StreamSettings(hop=1, unknown_below=0, smoothing=0, hold=0, margin=0).vad == "auto"

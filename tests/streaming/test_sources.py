@@ -16,14 +16,24 @@ import numpy as np
 import pytest
 import soundfile
 
+from fdan_edge.audio.resample import Samples
 from fdan_edge.errors import AudioError, ConfigError
-from fdan_edge.streaming.backlog import Backlog, End, Samples, Sound
-from fdan_edge.streaming.sources import ENDED, SAMPLES, STOPPED, Format, Pcm, SoundFile, Source, _Lead
+from fdan_edge.streaming.backlog import Backlog, End, Sound
+from fdan_edge.streaming.sources import (
+    ENDED,
+    SAMPLES,
+    STOPPED,
+    AudioSource,
+    FileSource,
+    PcmFormat,
+    PcmPipe,
+    PipeLead,
+)
 
 NOISE = np.random.default_rng(0).uniform(-0.9, 0.9, (24_000, 2)).astype(np.float32)
 
 
-def drained(source: Source, limit: float = 5.0) -> tuple[Samples, str]:
+def drained(source: AudioSource, limit: float = 5.0) -> tuple[Samples, str]:
     """All that a source brings, and its last word."""
     backlog, parts = Backlog(source.rate, limit), []
 
@@ -72,7 +82,7 @@ def wav(sound: Samples, subtype: str = "PCM_16", kind: str = "WAV", rate: int = 
 def test_a_file_is_heard_whole(tmp_path: Path, suffix: str, rate: int) -> None:
     path = tmp_path / f"two channels.{suffix}"
     soundfile.write(path, NOISE, rate)
-    source = SoundFile(path)
+    source = FileSource(path)
     assert (source.name, source.rate, source.live) == (path.name, rate, False)
     got, reason = drained(source, limit=0.1)
     assert reason == ENDED
@@ -82,7 +92,7 @@ def test_a_file_is_heard_whole(tmp_path: Path, suffix: str, rate: int) -> None:
 
 def test_a_long_file_waits_for_its_listener(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", np.tile(NOISE, (10, 1)), 16_000)
-    source, backlog = SoundFile(tmp_path / "x.wav"), Backlog(16_000, limit=1.0)
+    source, backlog = FileSource(tmp_path / "x.wav"), Backlog(16_000, limit=1.0)
     reasons: list[str] = []
     thread = threading.Thread(target=lambda: reasons.append(source.feed(backlog)))
     thread.start()
@@ -97,7 +107,7 @@ def test_a_long_file_waits_for_its_listener(tmp_path: Path) -> None:
 
 def test_real_time_takes_its_time(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", NOISE[:4800], 16_000)
-    source, begun = SoundFile(tmp_path / "x.wav", realtime=True), time.monotonic()
+    source, begun = FileSource(tmp_path / "x.wav", realtime=True), time.monotonic()
     assert source.live
     got, reason = drained(source)
     assert time.monotonic() - begun >= 0.3
@@ -106,7 +116,7 @@ def test_real_time_takes_its_time(tmp_path: Path) -> None:
 
 def test_real_time_can_be_ended(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", np.tile(NOISE, (100, 1)), 16_000)
-    source = SoundFile(tmp_path / "x.wav", realtime=True)
+    source = FileSource(tmp_path / "x.wav", realtime=True)
     threading.Timer(0.1, source.close).start()
     assert source.feed(Backlog(16_000)) == STOPPED
 
@@ -118,7 +128,7 @@ def test_a_damaged_file_says_so_after_what_is_there(tmp_path: Path) -> None:
     middle = len(data) * 3 // 4
     data[middle : middle + 20_000] = bytes(20_000)
     path.write_bytes(data)
-    got, reason = drained(SoundFile(path))
+    got, reason = drained(FileSource(path))
     assert 0 < len(got) < 2_400_000
     assert "damaged" in reason
 
@@ -126,12 +136,12 @@ def test_a_damaged_file_says_so_after_what_is_there(tmp_path: Path) -> None:
 def test_what_is_no_sound_file(tmp_path: Path) -> None:
     (tmp_path / "x.wav").write_bytes(b"no sound")
     with pytest.raises(AudioError, match="not a readable sound file"):
-        SoundFile(tmp_path / "x.wav")
+        FileSource(tmp_path / "x.wav")
     with pytest.raises(AudioError, match="no such file"):
-        SoundFile(tmp_path / "y.wav")
+        FileSource(tmp_path / "y.wav")
     soundfile.write(tmp_path / "z.wav", NOISE[:0], 16_000)
     with pytest.raises(AudioError, match="holds no samples"):
-        SoundFile(tmp_path / "z.wav")
+        FileSource(tmp_path / "z.wav")
 
 
 def raw(sound: Samples, sample: str) -> bytes:
@@ -144,7 +154,7 @@ def raw(sound: Samples, sample: str) -> bytes:
 @pytest.mark.parametrize(("sample", "exact"), [("s16", 1e-4), ("s32", 1e-6), ("f32", 0), ("u8", 0.02)])
 def test_raw_samples(sample: str, exact: float, chunk: int) -> None:
     with pipe(raw(NOISE, sample), chunk=chunk) as end:
-        source = Pcm(Format(24_000, 2, sample), end)
+        source = PcmPipe(PcmFormat(24_000, 2, sample), end)
         assert source.name == f"standard input (raw: 24000 Hz, 2 channels, {sample})"
         got, reason = drained(source)
     assert reason == ENDED
@@ -153,13 +163,13 @@ def test_raw_samples(sample: str, exact: float, chunk: int) -> None:
 
 def test_half_a_frame_at_the_end_is_left() -> None:
     with pipe(raw(NOISE[:100], "s16") + b"abc") as end:
-        assert len(drained(Pcm(Format(16_000, 2, "s16"), end))[0]) == 100
+        assert len(drained(PcmPipe(PcmFormat(16_000, 2, "s16"), end))[0]) == 100
 
 
 def test_samples_come_when_they_are_there() -> None:
     taken, given = os.pipe()
     os.write(given, bytes(64))
-    source, backlog = Pcm(Format(), taken), Backlog(16_000)
+    source, backlog = PcmPipe(PcmFormat(), taken), Backlog(16_000)
     thread = threading.Thread(target=source.feed, args=(backlog,))
     thread.start()
     first = backlog.take(timeout=10)
@@ -174,7 +184,7 @@ def test_samples_come_when_they_are_there() -> None:
 def test_what_is_no_number_is_silence_and_told() -> None:
     values = np.array([0.5, np.nan, np.inf, -np.inf, 1e30, -0.5], "<f4")
     with pipe(values.tobytes()) as end:
-        got, reason = drained(Pcm(Format(sample="f32"), end))
+        got, reason = drained(PcmPipe(PcmFormat(sample="f32"), end))
     assert got[:, 0].tolist() == [0.5, 0, 0, 0, 0, -0.5]
     assert reason.startswith(f"{ENDED}; 4 values in it were no sound")
 
@@ -183,12 +193,12 @@ def test_a_fast_pipe_loses_nothing() -> None:
     """A pipe from a decoder brings minutes in a moment; beside a microphone's it can wait."""
     sound = np.zeros(16_000 * 60, "<i2")
     with pipe(sound.tobytes(), chunk=60_000) as end:
-        got, _ = drained(Pcm(Format(), end), limit=3.0)
+        got, _ = drained(PcmPipe(PcmFormat(), end), limit=3.0)
     assert len(got) == len(sound)
 
 
 def test_hours_of_a_fast_sound_card_are_not_a_decoder() -> None:
-    lead, now = _Lead(0.0), 0.0
+    lead, now = PipeLead(0.0), 0.0
     for _ in range(36_000):
         now += 0.0995
         assert lead.after(0.1, now) < 0.2
@@ -199,7 +209,7 @@ def test_hours_of_a_fast_sound_card_are_not_a_decoder() -> None:
 def test_a_file_on_standard_input_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.raw").write_bytes(bytes(2 * 16_000 * 60))
     with (tmp_path / "x.raw").open("rb") as file:
-        source = Pcm(Format(), file.fileno())
+        source = PcmPipe(PcmFormat(), file.fileno())
         assert not source.live
         assert len(drained(source, limit=0.5)[0]) == 16_000 * 60
 
@@ -212,7 +222,7 @@ def test_a_file_on_standard_input_loses_nothing(tmp_path: Path) -> None:
 def test_a_wav_header_says_what_follows(kind: str, subtype: str, sample: str, exact: float) -> None:
     data = wav(NOISE, subtype, kind)
     with pipe(data, chunk=999) as end:
-        source = Pcm(Format(8000, 1, "f32"), end)
+        source = PcmPipe(PcmFormat(8000, 1, "f32"), end)
         assert source.name == f"standard input (WAV: 22050 Hz, 2 channels, {sample})"
         assert source.rate == 22_050
         got, _ = drained(source)
@@ -230,13 +240,13 @@ def test_the_sizes_of_a_streamed_wav_mean_nothing(size: int) -> None:
     data = bytearray(file.getvalue())
     data[40:44] = struct.pack("<I", size)
     with pipe(bytes(data)) as end:
-        assert len(drained(Pcm(Format(), end))[0]) == len(NOISE)
+        assert len(drained(PcmPipe(PcmFormat(), end))[0]) == len(NOISE)
 
 
 def test_chunks_behind_the_samples_are_no_sound() -> None:
     data = wav(NOISE)
     with pipe(data + b"LIST" + struct.pack("<I", 70_000) + bytes(70_000)) as end:
-        got, _ = drained(Pcm(Format(), end))
+        got, _ = drained(PcmPipe(PcmFormat(), end))
     assert len(got) == len(NOISE)
 
 
@@ -244,7 +254,7 @@ def test_chunks_before_the_samples_are_passed_over() -> None:
     data = wav(NOISE)
     other = b"LIST" + struct.pack("<I", 70_001) + bytes(70_002)  # padded to an even size
     with pipe(data[:12] + other + data[12:]) as end:
-        got, _ = drained(Pcm(Format(), end))
+        got, _ = drained(PcmPipe(PcmFormat(), end))
     np.testing.assert_allclose(got[: len(NOISE)], NOISE, atol=1e-4)
 
 
@@ -262,7 +272,7 @@ def test_chunks_before_the_samples_are_passed_over() -> None:
 )
 def test_what_is_no_sound_on_a_pipe(data: bytes, message: str) -> None:
     with pipe(data) as end, pytest.raises(AudioError, match=message):
-        Pcm(Format(), end)
+        PcmPipe(PcmFormat(), end)
 
 
 def test_a_terminal_is_told_what_to_do() -> None:
@@ -270,7 +280,7 @@ def test_a_terminal_is_told_what_to_do() -> None:
 
     ours, theirs = pty.openpty()
     with pytest.raises(AudioError, match="is a terminal; pipe sound into it"):
-        Pcm(Format(), theirs)
+        PcmPipe(PcmFormat(), theirs)
     os.close(ours)
     os.close(theirs)
 
@@ -285,4 +295,4 @@ def test_a_terminal_is_told_what_to_do() -> None:
 )
 def test_formats_that_cannot_be(values: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Format(**values)  # type: ignore[arg-type]
+        PcmFormat(**values)  # type: ignore[arg-type]
