@@ -28,7 +28,7 @@ from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.training.trainer import spread
 from fdan_edge.utils import messages
 from fdan_edge.utils.files import write_json, write_text
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 log = logging.getLogger("fdan_edge.benchmarks")
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     rows = [made for folder in arguments.runs if (made := one_run(folder))]
-    write_json(arguments.results / "acoustic_paths.json", {"machine": machine(), "rows": rows})
+    write_json(arguments.results / "acoustic_paths.json", {"machine": machine_info(), "rows": rows})
     text = markdown(rows)
     write_text(arguments.results / "acoustic_paths.md", text)
     print(text)

@@ -22,10 +22,10 @@ import torch
 
 from fdan_edge.config import Config, load_config
 from fdan_edge.models.fdan import Fdan, Output
-from fdan_edge.training.objective import Batch, forward, terms, transfer
+from fdan_edge.training.objective import Batch, forward, loss_terms, transfer
 from fdan_edge.training.optimizer import build_optimizer, keep_freed_memory
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 METHODS = ("didan", "mmd", "lmmd", "coral", "dann")
 #: name -> settings, and the shape of one window as the network gets it
@@ -52,7 +52,7 @@ def main() -> None:
     keep_freed_memory()
     result: dict[str, Any] = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine() | ({} if on_cpu else {"gpu": torch.cuda.get_device_name()}),
+        "machine": machine_info() | ({} if on_cpu else {"gpu": torch.cuda.get_device_name()}),
         "torch": torch.__version__,
         "device": arguments.device,
         "threads": torch.get_num_threads(),
@@ -91,7 +91,7 @@ def rest_of_step(network: str, device: str) -> Callable[[], None]:
     optimizer = build_optimizer(model, config)
 
     def call() -> None:
-        made = terms(forward(model, batch), batch, config, progress=0.5)
+        made = loss_terms(forward(model, batch), batch, config, progress=0.5)
         optimizer.zero_grad(set_to_none=True)
         made.total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

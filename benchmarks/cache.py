@@ -34,7 +34,7 @@ from fdan_edge.features import extract, store
 from fdan_edge.features.parallel import in_parallel
 from fdan_edge.models.fdan import build_frontend
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 SETTINGS = ["face_size=64", "backbone=mobilenet_v2"]
 
@@ -108,7 +108,7 @@ def one_round(arguments: argparse.Namespace, results: dict[str, dict[str, list[A
         value["load_average"] = os.getloadavg()[0]
         print(f"{kind}, {name}: {value}", flush=True)
         results[kind].setdefault(name, []).append(value)
-        values = {"machine": machine(), "threads": arguments.threads, "predicted": PREDICTED}
+        values = {"machine": machine_info(), "threads": arguments.threads, "predicted": PREDICTED}
         write_json(arguments.out, {**values, "measured": results})
 
     with tempfile.TemporaryDirectory() as folder:

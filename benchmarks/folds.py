@@ -17,7 +17,7 @@ from fdan_edge.config import Config, config_to_dict
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.runs.run_folder import load_run
 from fdan_edge.utils.files import write_json, write_text
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 #: UAR of 8 classes in % and parameters in millions, RAVDESS, 6 speaker-disjoint folds, frozen features (EmoBox,
 #: Ma et al. 2024; ../shared/design/facts.md).
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     entries = [entry(folder) for folder in arguments.folders]
-    write_json(arguments.results / "folds.json", {"machine": machine(), "rows": entries, "anchors": ANCHORS})
+    write_json(arguments.results / "folds.json", {"machine": machine_info(), "rows": entries, "anchors": ANCHORS})
     text = markdown(entries)
     write_text(arguments.results / "folds.md", text)
     print(text)

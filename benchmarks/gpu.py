@@ -306,7 +306,7 @@ def report(gpu: str, all_steps: list[Step]) -> dict[str, Any]:
     """What is written: the machine, and every step with its outcome."""
     import torch
 
-    from fdan_edge.utils.machine import machine
+    from fdan_edge.utils.machine import machine_info
 
     def first_line(*command: str) -> str:
         try:
@@ -321,7 +321,7 @@ def report(gpu: str, all_steps: list[Step]) -> dict[str, Any]:
         "driver": first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         "nvcc": first_line("nvcc", "--version"),
         "torch": torch.__version__,
-        "machine": machine(),
+        "machine": machine_info(),
         "commit": first_line("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "steps": [_described(step) for step in all_steps],

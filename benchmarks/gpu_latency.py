@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from fdan_edge.config import load_config
 from fdan_edge.errors import FdanEdgeError, one_line
-from fdan_edge.export.precision import Clips, lower
+from fdan_edge.export.precision import CalibrationSet, lower
 from fdan_edge.export.to_onnx import export_graph, with_front_end
 from fdan_edge.models.fdan import Fdan, build_frontend
 from fdan_edge.profiling.bench import Blocks, ratio_of, rounded, time_block
@@ -39,12 +39,16 @@ from fdan_edge.profiling.graph_cost import cost
 from fdan_edge.profiling.roofline import Card, calibrate, card_of, costs, estimate, is_fp32
 from fdan_edge.runs import run_folder
 from fdan_edge.runs.torch_runner import TorchRunner
-from fdan_edge.runtime import bundle
+from fdan_edge.runtime.bundle import new_bundle, write_manifest
 from fdan_edge.runtime.deploy_targets import PRECISIONS, TARGETS
-from fdan_edge.runtime.opening import RUNTIMES, Runner, Variant, variants, why_not
+from fdan_edge.runtime.manifest import Artifact, Manifest
+from fdan_edge.runtime.opening import Variant, variants
+from fdan_edge.runtime.runner import Runner
+from fdan_edge.runtime.runtime_choice import RUNTIMES, why_not
+from fdan_edge.runtime.source import Source
 from fdan_edge.runtime.tensorrt.engines import build_for
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 RATIO_TARGET = 0.15  # of PyTorch eager, in fp32, at batch 1
 BATCHES = (1, 4, 16, 64)
@@ -75,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     card = card_of(torch.cuda.get_device_name()) if arguments.device == "cuda" else calibrate()
     result: dict[str, Any] = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": machine_info(),
         "torch": torch.__version__,
         "device": arguments.device,
         "gpu": torch.cuda.get_device_name() if arguments.device == "cuda" else None,
@@ -138,7 +142,7 @@ def write_bundle(run: Path, out: Path, targets: Sequence[str], precisions: Seque
     """A bundle of an untrained run, calibrated on noise; gives what could not be made."""
     notes: list[str] = []
     entries, engines = [], []
-    with TorchRunner(run) as runner, bundle.new_bundle(out) as folder:
+    with TorchRunner(run) as runner, new_bundle(out) as folder:
         graph = export_graph(runner.path, runner.spec)
         lean = with_front_end(graph, build_frontend(runner.config, exact=False), runner.spec.window)
         heard = noise(np.random.default_rng(0), 8, runner)
@@ -147,9 +151,11 @@ def write_bundle(run: Path, out: Path, targets: Sequence[str], precisions: Seque
             target = TARGETS[targets[0]]
             if precision not in target.precisions:
                 continue
-            made = lower(graph if precision == "fp32" else lean, file, target, precision, Clips(heard, heard))
-            entry = bundle.Artifact(file.name, precision, made.format, tuple(targets), made.opset)
-            entries.append({**entry.to_dict(), "cost": cost(onnx.load(str(file)))})
+            made = lower(
+                graph if precision == "fp32" else lean, file, target, precision, CalibrationSet(heard, heard)
+            )
+            count = cost(onnx.load(str(file)))
+            entries.append(Artifact(file.name, precision, made.format, tuple(targets), made.opset, cost=count))
             for name in targets:
                 if not TARGETS[name].engine:
                     continue
@@ -157,10 +163,10 @@ def write_bundle(run: Path, out: Path, targets: Sequence[str], precisions: Seque
                     built, notes_of_file = build_for(TARGETS[name], file, precision)
                 except FdanEdgeError as error:
                     built, notes_of_file = [], [one_line(error)]
-                engines += [engine.listed(file.name, name).to_dict() for engine in built]
+                engines += [engine.listed(file.name, name) for engine in built]
                 notes += [f"{file.name}, target {name}: {note}" for note in notes_of_file]
-        manifest = {"spec": json.loads(runner.spec.to_json()), "artifacts": entries, "engines": engines}
-        bundle.write_manifest(folder, manifest)
+        manifest = Manifest(spec=runner.spec, artifacts=tuple(entries), engines=tuple(engines))
+        write_manifest(folder, manifest)
     return notes
 
 

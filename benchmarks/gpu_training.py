@@ -26,7 +26,7 @@ from sources import absolute_source
 
 from fdan_edge.experiments.crossval import RESULT
 from fdan_edge.utils.files import write_json, write_text
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 LEAST_SECONDS = 20  # a training with less time left is not begun
 _SMALL = ("backbone=mobilenet_v2_small", "n_mels=64", "hop=512")
@@ -144,7 +144,7 @@ def report(told: dict[str, str], arguments: argparse.Namespace, name: str) -> No
     rows: list[dict[str, Any]] = [{"name": one, **entry(arguments.out / one)} for one in done]
     for row in rows:
         row["title"] = f"{row['name']}: {row['title']}"
-    values = {"machine": machine(), "torch": torch.__version__, "rows": rows, "outcomes": told}
+    values = {"machine": machine_info(), "torch": torch.__version__, "rows": rows, "outcomes": told}
     write_json(arguments.results / f"folds-{name}.json", values)
     text = markdown(rows) if rows else ""
     text += "".join(f"\n- {one}: {what}\n" for one, what in told.items() if what != "done")

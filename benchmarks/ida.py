@@ -36,7 +36,7 @@ from fdan_edge.training.domain_alignment import coral, ida, mmd
 from fdan_edge.training.sparse_coding import duality_gap, sparse_codes
 from fdan_edge.utils import messages
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 CLASSES = 7
 KINDS = {"random": (0.0, 0.0), "mean": (1.0, 0.0), "large mean": (7.0, 0.0), "classes": (1.0, 1.0)}
@@ -69,7 +69,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     result: dict[str, Any] = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine() | ({} if on_cpu else {"gpu": torch.cuda.get_device_name()}),
+        "machine": machine_info() | ({} if on_cpu else {"gpu": torch.cuda.get_device_name()}),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "arguments": {name: str(value) for name, value in vars(arguments).items()},

@@ -51,7 +51,7 @@ from torch import Tensor
 from fdan_edge.errors import one_line
 from fdan_edge.models.ops import lmmd
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16")}
 MATMUL = "matmul"
@@ -367,7 +367,7 @@ def report(rows: list[Row], arguments: argparse.Namespace) -> dict[str, Any]:
     given = {k: str(v) if isinstance(v, Path) else v for k, v in vars(arguments).items() if k != "peak_of"}
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine() | ({"gpu": torch.cuda.get_device_name()} if arguments.device == "cuda" else {}),
+        "machine": machine_info() | ({"gpu": torch.cuda.get_device_name()} if arguments.device == "cuda" else {}),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),

@@ -27,7 +27,7 @@ import torch
 
 from fdan_edge.errors import FdanEdgeError
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 #: What is asked of ncu -> what it is called here. Seconds, bytes and counts; shares in percent.
 METRICS = {
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     copy, product = ceilings()
     result: dict[str, Any] = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": machine_info(),
         "gpu": torch.cuda.get_device_name(),
         "dtype": arguments.dtype,
         "copy_bytes_per_second": copy,

@@ -27,7 +27,7 @@ from fdan_edge.models.backbones import registry
 from fdan_edge.models.layers.norm import NATIVE_TYPES, BatchNormAct
 from fdan_edge.training.optimizer import keep_freed_memory
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 SHAPES = ((32, 96, 64, 94), (32, 144, 32, 47), (32, 32, 64, 94), (32, 960, 4, 6))
 #: Before the ops were written: they should take half of the 248 ms that a step of 750 had for these layers.
@@ -52,7 +52,7 @@ def main() -> None:
     keep_freed_memory()
     result: dict[str, Any] = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": machine_info(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "format": arguments.format,
@@ -65,7 +65,7 @@ def main() -> None:
         print(name, result["layers"][name], flush=True)
     result["steps"] = by_turns(steps(FORMATS[arguments.format]), arguments.steps)
     print("step", result["steps"], flush=True)
-    result["load_after"] = machine()["load"]
+    result["load_after"] = machine_info()["load"]
     if arguments.out:
         write_json(arguments.out, result)
 

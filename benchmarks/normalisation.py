@@ -19,7 +19,7 @@ from fdan_edge.data.corpora import parse_source
 from fdan_edge.experiments import cross_corpus
 from fdan_edge.experiments.paper_tables import run_row
 from fdan_edge.utils.files import write_json, write_text
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 #: title -> what is changed
 CHANGES: dict[str, list[str]] = {
@@ -87,7 +87,7 @@ def write(made: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     settings, seeds = ", ".join(arguments.settings), ", ".join(map(str, arguments.seeds))
     text = f"{arguments.backbone}, {settings}; lambda {arguments.transfer_weight}. In brackets seeds {seeds}."
     write_text(arguments.out / "normalisation.md", "\n".join([*lines, "", text, ""]))
-    stamp = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine()}
+    stamp = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine_info()}
     given = {**vars(arguments), "out": str(arguments.out)}
     write_json(arguments.out / "normalisation.json", {**stamp, **given, "rows": made})
 

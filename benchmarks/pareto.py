@@ -37,7 +37,7 @@ from fdan_edge.runtime.deploy_targets import TARGETS, find_target
 from fdan_edge.runtime.opening import Variant, variants
 from fdan_edge.utils import messages
 from fdan_edge.utils.files import sha256, write_json, write_text
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 log = logging.getLogger("fdan_edge.benchmarks")
 
@@ -207,14 +207,14 @@ def compared(rows: list[Row], said: list[Predictions]) -> list[dict[str, Any]]:
 
 
 def draws(said: Predictions) -> np.ndarray:
-    return uar_draws(said.true, said.recognised, said.labels, [one.speaker for one in said.recordings])
+    return uar_draws(said.true, said.recognized, said.labels, [one.speaker for one in said.recordings])
 
 
 def write(
     given: argparse.Namespace, rows: list[Row], differences: list[dict[str, Any]], refused: list[str], note: str
 ) -> None:
     """The results as JSON, Markdown and pictures."""
-    here = machine()
+    here = machine_info()
     threads = f"{given.threads} thread{'s' * (given.threads > 1)}" if given.threads else f"{here['cores']} cores"
     where = f"target {given.target}, {threads}"
     values = {

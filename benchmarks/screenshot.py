@@ -23,8 +23,8 @@ from fdan_edge.audio import decode
 from fdan_edge.runtime.opening import open_stream_runner
 from fdan_edge.server.access import Access
 from fdan_edge.server.limits import Limits
-from fdan_edge.server.server import Place, listen, make_hub, server
-from fdan_edge.streaming.settings import Settings
+from fdan_edge.server.server import Address, make_hub, make_server, open_socket
+from fdan_edge.streaming.settings import StreamSettings
 from fdan_edge.utils.files import write_bytes
 
 _RATE = 48_000  # Hz
@@ -72,14 +72,14 @@ def join(recordings: list[Path], out: Path) -> float:
 @contextlib.contextmanager
 def serving(bundle: Path) -> Iterator[str]:
     """The address of a server for `bundle`."""
-    place = Place(port=0)
-    with listen(place) as socket, open_stream_runner(bundle, 1) as runner:
-        hub = make_hub(bundle, runner, Settings(), Access(), Limits())
-        made = server(hub, place)
+    address = Address(port=0)
+    with open_socket(address) as socket, open_stream_runner(bundle, 1) as runner:
+        hub = make_hub(bundle, runner, StreamSettings(), Access(), Limits())
+        made = make_server(hub, address)
         thread = threading.Thread(target=made.run, args=([socket],), daemon=True)
         thread.start()
         try:
-            yield place.url(socket.getsockname()[1])
+            yield address.url(socket.getsockname()[1])
         finally:
             made.should_exit = True
             thread.join()

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from fdan_edge.audio import decode
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 RATE = 16000
 BLOCK = 1600  # samples, 100 ms
@@ -75,7 +75,7 @@ def main() -> None:
             "bundle": options.bundle.name,
             "seconds": options.seconds,
             "rounds": rounds,
-            "machine": machine(),
+            "machine": machine_info(),
         }
         write_json(options.json, values)
 

@@ -33,7 +33,7 @@ from fdan_edge.streaming import Stream, StreamSettings
 from fdan_edge.streaming.events import UNKNOWN, Result, to_dict
 from fdan_edge.utils import messages
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 from fdan_edge.utils.progress import bar
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def main() -> None:
     made |= {"bundle": options.bundle.name, "speech": part, "quality": quality(truth, events, spec.labels)}
     show(made)
     if options.json:
-        write_json(options.json, {**made, "machine": machine()})
+        write_json(options.json, {**made, "machine": machine_info()})
 
 
 def _items(options: argparse.Namespace, labels: tuple[str, ...]) -> tuple[list[Item], str]:

@@ -37,7 +37,7 @@ from training_steps import WAYS, Measure
 
 from fdan_edge.utils import messages
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.machine import busy, machine
+from fdan_edge.utils.machine import busy_warning, machine_info
 
 HERE = Path(__file__).resolve().parent
 SECTIONS = ("steps", "resume", "start", "epoch", "scaling")
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     def keep(name: str, made: dict[str, Any], *, unfinished: bool = False) -> None:
         if unfinished and not arguments.out:  # what is published is not mixed with what may be stopped
             return
-        origin = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine()}
+        origin = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine_info()}
         corpora = {name: getattr(arguments, name).partition(":")[0] for name in ("speech", "faces")}
         result.pop(f"unfinished {name}", None)
         result[f"unfinished {name}" if unfinished else name] = {**made, **origin, **corpora}
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "scaling": lambda: runs.scaling(arguments.speech, arguments.faces, _say),
     }
     for name in arguments.only:
-        _say(f"{name} ... {busy()}")
+        _say(f"{name} ... {busy_warning()}")
         keep(name, sections[name]())
     print("\n".join(["", *table(result)]))
 

@@ -7,9 +7,10 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fdan_edge.errors import ConfigError, choose
+from fdan_edge.errors import ConfigError, unknown_choice
 from fdan_edge.runtime.bundle import MODEL
 from fdan_edge.runtime.deploy_targets import PRECISIONS, TARGETS, Target, check_precision, find_target
+from fdan_edge.runtime.tensorrt.compatibility import MODULES
 from fdan_edge.runtime.tensorrt.engines import find_tensorrt
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class Plan:
 
 
 def plan(targets: Sequence[str], precisions: Sequence[str]) -> list[Plan]:
-    """The files to make; the first is `model.onnx`.
+    """List the files to make; the first is `model.onnx`.
 
     Args:
         targets: names of targets.
@@ -38,36 +39,34 @@ def plan(targets: Sequence[str], precisions: Sequence[str]) -> list[Plan]:
     """
     for precision in precisions:
         if precision not in PRECISIONS:
-            raise ConfigError(choose("precision", precision, PRECISIONS))
-    made: dict[tuple[str, str | None], Plan] = {}
+            raise ConfigError(unknown_choice("precision", precision, PRECISIONS))
+    plans: dict[tuple[str, str | None], Plan] = {}
     chosen = [find_target(name) for name in dict.fromkeys(targets)]
     for target in chosen:
         for precision in _precisions(target, precisions, alone=len(chosen) == 1):
             key = (precision, target.int8 if precision == "int8" else None)
-            one = made.get(key) or Plan(_file(*key) if made else MODEL, *key, ())
-            made[key] = replace(one, targets=(*one.targets, target))
-    if not made:
+            entry = plans.get(key) or Plan(_file(*key) if plans else MODEL, *key, ())
+            plans[key] = replace(entry, targets=(*entry.targets, target))
+    if not plans:
         check_precision(chosen[0], precisions[0])
-    return list(made.values())
+    return list(plans.values())
 
 
 def target_of_tensorrt(module: str, version: str, machine: str) -> Target:
-    """The target that an installed TensorRT is of: what `--trt` means on this machine.
+    """Find the target that an installed TensorRT is of: what `--trt` means on this machine.
 
     Args:
         module: tensorrt_rtx or tensorrt.
         version: its version.
         machine: as `platform.machine` says.
     """
-    if module == "tensorrt_rtx":
-        return TARGETS["rtx"]
-    if machine != "aarch64":
-        return TARGETS["cuda"]
-    return TARGETS["jetson-jp6" if version.startswith("10.3.") else "jetson-jp7"]
+    of_flavour = [t for t in TARGETS.values() if t.engine is not None and MODULES[t.engine] == module]
+    of_machine = [t for t in of_flavour if t.processor == machine] or [t for t in of_flavour if not t.processor]
+    return next((target for target in of_machine if target.takes_tensorrt(version)), of_machine[-1])
 
 
 def installed_target() -> Target:
-    """The target of the TensorRT that is installed here.
+    """Find the target of the TensorRT that is installed here.
 
     Raises:
         MissingDependencyError: there is none.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fdan_edge.errors import ConfigError, choose, one_line
+from fdan_edge.errors import ConfigError, one_line, unknown_choice
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -215,7 +215,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, valid in _CHOICES.items():
             if getattr(self, name) not in valid:
-                raise ConfigError(choose(name, str(getattr(self, name)), valid))
+                raise ConfigError(unknown_choice(name, str(getattr(self, name)), valid))
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -261,7 +261,7 @@ class Config:
         valid = [*map(str, range(1, self.fc_layers + 1)), "output"]
         for name in self.aligned_layers:
             if name not in valid:
-                raise ConfigError(choose("aligned_layers", name, valid))
+                raise ConfigError(unknown_choice("aligned_layers", name, valid))
         if len(set(self.aligned_layers)) < len(self.aligned_layers):
             raise ConfigError(f"aligned_layers = {', '.join(self.aligned_layers)} names a layer twice")
         if self.aligned_layers and self.method in ("fdan", "source"):
@@ -362,7 +362,7 @@ def config_to_dict(config: Config) -> dict[str, Any]:
 
 def _field_default(name: str) -> Any:
     if name not in FIELDS:
-        raise ConfigError(choose("setting", name, list(FIELDS)))
+        raise ConfigError(unknown_choice("setting", name, list(FIELDS)))
     return FIELDS[name].default
 
 

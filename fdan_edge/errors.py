@@ -92,7 +92,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def choose(what: str, value: str, valid: tuple[str, ...] | list[str]) -> str:
+def unknown_choice(what: str, value: str, valid: tuple[str, ...] | list[str]) -> str:
     """Text of an error that names a wrong value and lists the valid ones, nearest first."""
     from difflib import get_close_matches
 

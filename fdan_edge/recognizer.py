@@ -16,7 +16,7 @@ from fdan_edge.audio.resample import Resampler
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.opening import open_runner, open_stream_runner
-from fdan_edge.runtime.recognition import Recognition, recognised
+from fdan_edge.runtime.recognition import Recognition, recognize_waveform
 from fdan_edge.runtime.runner import Runner
 from fdan_edge.streaming import Stream, StreamSettings
 
@@ -75,7 +75,7 @@ class Recognizer:
         if not isinstance(sample_rate, (int, np.integer)) or not low <= sample_rate <= high:
             raise AudioError(f"sample_rate = {sample_rate!r}: valid are {low} to {high} Hz")
         mono = Resampler(sample_rate, self.spec.sample_rate)(waveform, last=True)
-        return recognised(self._runner, decode.prepare(mono, self.spec.sample_rate, self.spec.trim_db))
+        return recognize_waveform(self._runner, decode.prepare(mono, self.spec.sample_rate, self.spec.trim_db))
 
     def stream(self, settings: StreamSettings | None = None) -> Stream:
         """A new live stream of this model, at `spec.sample_rate`; streams do not disturb each other."""

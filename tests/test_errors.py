@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from fdan_edge import errors
-from fdan_edge.errors import FdanEdgeError, MissingDependencyError, choose, one_line, printable
+from fdan_edge.errors import FdanEdgeError, MissingDependencyError, one_line, printable, unknown_choice
 
 
 def test_every_exception_is_of_the_tree_and_drawn_in_its_docstring() -> None:
@@ -39,10 +39,10 @@ def test_one_line(error: Exception, line: str) -> None:
 
 
 def test_choose_gives_the_nearest_and_all_valid_values() -> None:
-    assert choose("setting", "epohcs", ["lr", "epochs"]) == (
+    assert unknown_choice("setting", "epohcs", ["lr", "epochs"]) == (
         "unknown setting 'epohcs' (did you mean epochs?); valid: lr, epochs"
     )
-    assert choose("corpus", "zzz", ("ravdess",)) == "unknown corpus 'zzz'; valid: ravdess"
+    assert unknown_choice("corpus", "zzz", ("ravdess",)) == "unknown corpus 'zzz'; valid: ravdess"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import fdan_edge
 from fdan_edge import Recognizer
 from fdan_edge.errors import AudioError, BundleError
 from fdan_edge.runtime.opening import open_runner
-from fdan_edge.runtime.recognition import recognise
+from fdan_edge.runtime.recognition import recognize_file
 from fdan_edge.streaming import StreamSettings
 from tests.helpers.stream_parts import babble
 
@@ -27,7 +27,7 @@ def recording(ravdess_tree: Path) -> Path:
 def test_samples_are_recognised_as_their_file_is(bundle_folder: Path, recording: Path) -> None:
     samples, rate = soundfile.read(recording, dtype="float32")
     with Recognizer(bundle_folder) as recognizer, open_runner(bundle_folder) as runner:
-        got, want = recognizer.recognize(samples, rate), recognise(runner, recording)
+        got, want = recognizer.recognize(samples, rate), recognize_file(runner, recording)
         stereo = recognizer.recognize(np.stack([samples, samples], axis=1).astype(np.float64), rate)
     assert got.path is None
     assert {**got.to_dict(), "path": ""} == {**want.to_dict(), "path": ""}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fdan_edge.errors import DataError, choose
+from fdan_edge.errors import DataError, unknown_choice
 
 #: Ekman's six plus neutral (the papers' seven), RAVDESS's calm, EMO-DB's boredom and CK+'s contempt.
 EMOTIONS = (
@@ -63,7 +63,7 @@ def canonical_emotion(word: str) -> str:
     """
     emotion = find_emotion(word)
     if emotion is None:
-        raise DataError(choose("emotion", word, EMOTIONS))
+        raise DataError(unknown_choice("emotion", word, EMOTIONS))
     return emotion
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fdan_edge.data.corpora import Item, Source, get_corpus, read, recording_key, unique
 from fdan_edge.data.labels import training_class
-from fdan_edge.errors import DataError, choose
+from fdan_edge.errors import DataError, unknown_choice
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tu
         DataError: there is no such part, or nothing of it is among the items.
     """
     if part not in PARTS:
-        raise DataError(choose("part", part, PARTS))
+        raise DataError(unknown_choice("part", part, PARTS))
     if part == "all":
         return items, "all given speech, training speech included where it is among it"
     parts = {name: {recording_key(key) for key in split[name]} for name in ("train", "val", "test")}

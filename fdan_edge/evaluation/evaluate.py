@@ -12,8 +12,8 @@ from fdan_edge.evaluation.calibration import Calibration
 from fdan_edge.evaluation.confidence_intervals import Intervals
 from fdan_edge.evaluation.metrics import Scores
 from fdan_edge.evaluation.predictions import Prediction, Predictions
-from fdan_edge.runtime.opening import Runner
-from fdan_edge.runtime.recognition import recognise
+from fdan_edge.runtime.runner import Runner
+from fdan_edge.runtime.recognition import recognize_file
 from fdan_edge.utils.progress import track
 
 
@@ -55,7 +55,7 @@ def evaluate(runner: Runner, items: list[Item], part: str) -> Evaluation:
     known = [item for item in items if item.emotion in labels]
     for item in track(known, "evaluate"):
         try:
-            made = list(recognise(runner, item.path).probabilities.values())
+            made = list(recognize_file(runner, item.path).probabilities.values())
         except AudioError as error:
             broken.append(str(error))
             continue

@@ -40,18 +40,18 @@ class Predictions:
         return [self.labels.index(one.emotion) for one in self.recordings]
 
     @property
-    def recognised(self) -> list[int]:
+    def recognized(self) -> list[int]:
         """Index of the most probable class of each recording."""
         return [int(np.argmax(one.probabilities)) for one in self.recordings]
 
     def scores(self) -> Scores:
         """WAR, UAR, w-F1, recalls and confusion matrix."""
-        return score(self.true, self.recognised, self.labels)
+        return score(self.true, self.recognized, self.labels)
 
     def intervals(self) -> Intervals:
         """Bootstrap intervals of the scores."""
         speakers = [one.speaker for one in self.recordings]
-        return intervals(self.true, self.recognised, self.labels, speakers)
+        return intervals(self.true, self.recognized, self.labels, speakers)
 
     def calibration(self) -> Calibration:
         """How far the probabilities can be believed."""

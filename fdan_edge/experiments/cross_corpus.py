@@ -19,7 +19,7 @@ from typing import Any
 
 from fdan_edge.config import Config, load_config
 from fdan_edge.data.corpora import Source, check_path
-from fdan_edge.errors import ConfigError, choose
+from fdan_edge.errors import ConfigError, unknown_choice
 from fdan_edge.experiments import paper_scores, paper_tables
 from fdan_edge.experiments.paper_tables import (
     CROSS_CORPUS,
@@ -215,7 +215,7 @@ def row_names(request: TaskRequest) -> list[str]:
     """
     for name in request.rows:
         if name not in ROWS:
-            raise ConfigError(choose(f"row of {CROSS_CORPUS}", name, list(ROWS)))
+            raise ConfigError(unknown_choice(f"row of {CROSS_CORPUS}", name, list(ROWS)))
     if request.rows:
         return [name for name in ROWS if name in request.rows]
     return [name for name, row in ROWS.items() if request.faces or not row.faces]

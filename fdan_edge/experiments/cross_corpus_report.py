@@ -12,7 +12,7 @@ from fdan_edge.experiments.cross_corpus import Line, Task, TaskRequest, Trial
 from fdan_edge.experiments.cross_corpus_scores import Difference, Result, result
 from fdan_edge.experiments.paper_report import Notes, aligned, changes, entry, made_with, settings_line
 from fdan_edge.runs.run_folder import load_split
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 #: The letters that name corpora in short; B, E and C are those of the papers.
 LETTERS = {
@@ -67,7 +67,7 @@ def to_dict(request: TaskRequest, lines: list[Line], command: str) -> dict[str, 
         "faces": [str(source) for source in request.faces],
         "command": command,
         "changed_settings": changes(request.recipe()),
-        "machine": machine(),
+        "machine": machine_info(),
         "tasks": [_task(task, rows) for task, rows in _tables(lines).items()],
         "runs": [_run(trial) for line in lines for trial in line.wanted],
     }

@@ -107,4 +107,4 @@ def _mean_draws(trials: list[Trial]) -> NDArray[np.float64]:
 
 
 def _draws(said: Predictions) -> NDArray[np.float64]:
-    return uar_draws(said.true, said.recognised, said.labels, [one.speaker for one in said.recordings])
+    return uar_draws(said.true, said.recognized, said.labels, [one.speaker for one in said.recordings])

@@ -12,7 +12,7 @@ from fdan_edge.data.protocols import FOLDED
 from fdan_edge.experiments import paper_scores
 from fdan_edge.experiments.paper_scores import Published
 from fdan_edge.experiments.paper_tables import Outcome, Outcomes, Request, Run
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 _SCORES = ("war", "uar", "wf1")
 _LEAK = (
@@ -82,7 +82,7 @@ def to_dict(request: Request, runs: list[Run], outcomes: Outcomes, command: str)
         "faces": [str(source) for source in request.faces],
         "command": command,
         "changed_settings": changes(request.recipe()),
-        "machine": machine(),
+        "machine": machine_info(),
         "rows": [entry(run, outcome) for run, outcome in zip(runs, outcomes, strict=True)],
         "published": [asdict(row) for row in paper_scores.rows(request.table, request.corpora)],
     }

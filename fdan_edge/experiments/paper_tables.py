@@ -25,8 +25,8 @@ from fdan_edge.errors import (
     DataError,
     FdanEdgeError,
     TrainingError,
-    choose,
     one_line,
+    unknown_choice,
 )
 from fdan_edge.evaluation.predictions import FILE, Predictions, load_predictions
 from fdan_edge.experiments import paper_scores
@@ -34,7 +34,7 @@ from fdan_edge.experiments.crossval import RESULT, crossval
 from fdan_edge.runs.run_folder import RunInfo, load_run
 from fdan_edge.training.run import absolute, fit
 from fdan_edge.utils.files import write_json
-from fdan_edge.utils.machine import machine
+from fdan_edge.utils.machine import machine_info
 
 log = logging.getLogger(__name__)
 
@@ -173,12 +173,12 @@ def row_names(request: Request) -> list[str]:
         ConfigError: an unknown table or row.
     """
     if request.table not in TABLES:
-        raise ConfigError(choose("table", request.table, [*TABLES, CROSS_CORPUS]))
+        raise ConfigError(unknown_choice("table", request.table, [*TABLES, CROSS_CORPUS]))
     own = TABLES[request.table]
     valid = [name for name in ROWS if name in own or name == "plain"]
     for name in request.rows:
         if name not in valid:
-            raise ConfigError(choose(f"row of {request.table}", name, valid))
+            raise ConfigError(unknown_choice(f"row of {request.table}", name, valid))
     wanted = set(request.rows or (own if "resnet34" not in own else (*own, "plain")))
     if "plain" in wanted and request.backbone in own:
         wanted = wanted - {"plain"} | {request.backbone}
@@ -304,7 +304,7 @@ def _train(run: Run) -> None:
         resume = (run.folder / "run.toml").exists()
         fit(run.config, run.speech, run.faces, run.folder, target=run.target, resume=resume)
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
-    write_json(run.folder / "machine.json", {**machine(), **gpu})
+    write_json(run.folder / "machine.json", {**machine_info(), **gpu})
 
 
 def _read(run: Run) -> Outcome:

@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdan_edge.data.corpora import Item
-from fdan_edge.data.duplicates import SOUNDS
+from fdan_edge.data.duplicates import HASHES
 from fdan_edge.errors import DataError, one_line
 from fdan_edge.features.mmap_rows import Part
 from fdan_edge.features.parallel import in_parallel
-from fdan_edge.utils.file_hashes import Contents
+from fdan_edge.utils.file_hashes import FileHashes
 from fdan_edge.utils.files import feature_folder
 
 log = logging.getLogger(__name__)
@@ -120,9 +120,9 @@ def folder() -> Path:
     return feature_folder()
 
 
-def contents_table() -> Contents:
+def contents_table() -> FileHashes:
     """What is known of files that were read before."""
-    return Contents(folder() / _CONTENTS)
+    return FileHashes(folder() / _CONTENTS)
 
 
 def clear() -> None:
@@ -133,7 +133,7 @@ def clear() -> None:
     """
     for store in _stores():
         shutil.rmtree(store)
-    for table in (folder() / _CONTENTS, folder() / SOUNDS, *folder().glob(f".{Path(_CONTENTS).stem}-*")):
+    for table in (folder() / _CONTENTS, folder() / HASHES, *folder().glob(f".{Path(_CONTENTS).stem}-*")):
         table.unlink(missing_ok=True)
 
 

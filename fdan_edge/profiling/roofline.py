@@ -10,21 +10,19 @@ figures of this machine's processor, so that the estimate can be held against a 
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fdan_edge.errors import BundleError, ConfigError, FdanEdgeError, choose
-from fdan_edge.runtime import bundle
+from fdan_edge.errors import BundleError, ConfigError, FdanEdgeError, unknown_choice
+from fdan_edge.runtime.manifest import GraphCost, LayerCost
+from fdan_edge.runtime.source import Source
 
 NOTE = "estimate, not measured"
 _SIZES = {"fp32": 4, "fp16": 2, "int8": 1}
-_COUNTS = ("nodes", "macs", "operations", "weight_bytes", "read_bytes", "write_bytes", "unfused_bytes")
 _TERA, _GIGA, _MICRO = 1e12, 1e9, 1e-6
 
 
@@ -118,17 +116,15 @@ def find_cards(names: Iterable[str]) -> list[Card]:
     """
     for name in names:
         if name not in CARDS:
-            raise ConfigError(choose("card to estimate for", name, tuple(CARDS)))
+            raise ConfigError(unknown_choice("card to estimate for", name, tuple(CARDS)))
     return [CARDS[name] for name in names]
 
 
-def estimate(
-    cost: dict[str, Any], card: Card, *, artifact: str = "", precision: str = "", batch: int = 1
-) -> Estimate:
+def estimate(cost: GraphCost, card: Card, *, artifact: str = "", precision: str = "", batch: int = 1) -> Estimate:
     """Add up the rooflines of a graph's kernels.
 
     Args:
-        cost: what `fdan_edge.profiling.graph_cost.cost` counted, as in bundle.json.
+        cost: from `fdan_edge.profiling.graph_cost.cost`, or of bundle.json.
         card: where.
         artifact: the file's name, for the result.
         precision: take the network as if it was exported so; empty: as it is. The front end stays as it is.
@@ -136,51 +132,54 @@ def estimate(
     """
     spent = {"compute": 0.0, "memory": 0.0, "launch": 0.0}
     front_end, kernels = 0.0, 0
-    layers = cost["layers"]
-    for layer in layers:
-        bound, seconds = _kernel(layer if not precision else _as_if(layer, precision), card, batch)
-        launches = 1 if card.fuses else layer["nodes"]
+    for layer in cost.layers:
+        in_network = layer.name.startswith("model")
+        bound, seconds = _kernel(layer, precision if precision and in_network else layer.precision, card, batch)
+        launches = 1 if card.fuses else layer.nodes
         spent[bound] += seconds
         spent["launch"] += launches * card.launch
         kernels += launches
-        if layer["name"].startswith("frontend"):
+        if layer.name.startswith("frontend"):
             front_end += seconds + launches * card.launch
-    own = _network_precision(layers)
+    own = _network_precision(cost.layers)
     compute, memory, launch = (1000 * seconds for seconds in spent.values())
-    made = (card.name, precision or own, artifact, precision in ("", own), batch)
-    return Estimate(*made, compute + memory + launch, compute, memory, launch, 1000 * front_end, kernels)
+    return Estimate(
+        card=card.name,
+        precision=precision or own,
+        artifact=artifact,
+        as_exported=precision in ("", own),
+        batch=batch,
+        total=compute + memory + launch,
+        compute=compute,
+        memory=memory,
+        launch=launch,
+        front_end=1000 * front_end,
+        kernels=kernels,
+    )
 
 
-def _kernel(layer: dict[str, Any], card: Card, batch: int) -> tuple[str, float]:
-    """What bounds a kernel, and its seconds without the launch."""
-    moved = layer["read_bytes"] + layer["write_bytes"]
+def _kernel(layer: LayerCost, precision: str, card: Card, batch: int) -> tuple[str, float]:
+    """Give what bounds a kernel that computes in a precision, and its seconds without the launch."""
+    share = _SIZES[precision] / _SIZES[layer.precision]  # of the bytes
+    moved = layer.read_bytes + layer.write_bytes
     if not card.fuses:
-        moved = max(moved, layer["unfused_bytes"] - layer["weight_bytes"])
-    compute = batch * layer["operations"] / card.peaks[layer["precision"]]
-    memory = (batch * moved + layer["weight_bytes"]) / card.bandwidth
+        moved = max(moved, layer.unfused_bytes - layer.weight_bytes)
+    compute = batch * layer.operations / card.peaks[precision]
+    memory = (batch * moved * share + layer.weight_bytes * share) / card.bandwidth
     return ("compute", compute) if compute > memory else ("memory", memory)
 
 
-def _as_if(layer: dict[str, Any], precision: str) -> dict[str, Any]:
-    """A kernel of the network in another precision; the front end and the head stay in theirs."""
-    if not layer["name"].startswith("model"):
-        return layer
-    share = _SIZES[precision] / _SIZES[layer["precision"]]
-    sizes = {name: value * share for name, value in layer.items() if name.endswith("bytes")}
-    return {**layer, **sizes, "precision": precision}
+def is_fp32(cost: GraphCost) -> bool:
+    """Tell whether all of a graph is computed in fp32, the only peak that `calibrate` knows."""
+    return all(layer.precision == "fp32" for layer in cost.layers)
 
 
-def is_fp32(cost: dict[str, Any]) -> bool:
-    """Whether all of a graph is computed in fp32, the only peak that `calibrate` knows."""
-    return all(layer["precision"] == "fp32" for layer in cost["layers"])
-
-
-def _network_precision(layers: list[dict[str, Any]]) -> str:
-    """The precision in which most of the network is computed."""
+def _network_precision(layers: Sequence[LayerCost]) -> str:
+    """Give the precision in which most of the network is computed."""
     counts = dict.fromkeys(_SIZES, 0)
     for layer in layers:
-        if not layer["name"].startswith("frontend"):
-            counts[layer["precision"]] += layer["macs"]
+        if not layer.name.startswith("frontend"):
+            counts[layer.precision] += layer.macs
     return max(counts, key=lambda name: counts[name])
 
 
@@ -239,45 +238,19 @@ def calibrate(threads: int = 0) -> Card:
     return Card("this-cpu", "this processor", {"fp32": told["flops"]}, told["bandwidth"], _NODE, fuses=False)
 
 
-def costs(target: Path) -> dict[str, dict[str, Any]]:
-    """What each artifact of a bundle costs, or one .onnx file; by file name, the primary first.
+def costs(target: Path) -> dict[str, GraphCost]:
+    """Give what each artifact of a bundle costs, or one .onnx file; by file name, the primary first.
 
-    Exports of earlier versions do not say: then it is counted, where the package onnx is installed.
+    A file is counted here, which needs the package onnx; a bundle says what its artifacts cost.
 
     Raises:
-        BundleError: not a bundle or file, its entry is damaged, a file that must be counted was changed, or
-            nothing says what it costs.
+        BundleError: not a bundle or file, a file that must be counted was changed, or onnx is not installed.
     """
-    if target.is_dir():
-        manifest = bundle.read_manifest(target)
-        return {
-            one.file: _whole(one.cost, f"{target / bundle.MANIFEST}: damaged: cost of {one.file}")
-            if one.cost
-            else _count(bundle.checked_file(target, one.file))
-            for one in bundle.artifacts(manifest)
-        }
-    return {target.name: _count(bundle.model_path(target))}
+    source = Source.open(target)
+    return {artifact.file: artifact.cost or _count(source.file(artifact.file)) for artifact in source.artifacts}
 
 
-def _whole(cost: Any, where: str) -> dict[str, Any]:
-    """The cost that a manifest says, if it has all that an estimate reads."""
-    layers = cost.get("layers") if isinstance(cost, dict) else None
-    if not isinstance(layers, list) or not layers or not all(isinstance(layer, dict) for layer in layers):
-        raise BundleError(f"{where} has no layers; export it anew")
-    for number, layer in enumerate(layers):
-        wrong = [name for name in _COUNTS if not _is_count(layer.get(name))]
-        wrong += [] if isinstance(layer.get("name"), str) else ["name"]
-        wrong += [] if layer.get("precision") in tuple(_SIZES) else ["precision"]
-        if wrong:
-            raise BundleError(f"{where} has no usable {', '.join(wrong)} of layer {number}; export it anew")
-    return dict(cost)
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value < math.inf
-
-
-def _count(path: Path) -> dict[str, Any]:
+def _count(path: Path) -> GraphCost:
     try:
         import onnx
 
@@ -289,14 +262,14 @@ def _count(path: Path) -> dict[str, Any]:
     return cost(onnx.load(path))
 
 
-def estimates(counted: dict[str, dict[str, Any]], cards: Iterable[Card], batch: int = 1) -> list[Estimate]:
-    """Every artifact on every card; precisions that are missing as if the first artifact was exported so."""
-    found = []
+def estimates(counted: dict[str, GraphCost], cards: Iterable[Card], batch: int = 1) -> list[Estimate]:
+    """Estimate every artifact on every card; precisions that are missing as if the first was exported so."""
+    rows = []
     for card in cards:
         own = [estimate(cost, card, artifact=name, batch=batch) for name, cost in counted.items()]
         first, cost = next(iter(counted.items()))
-        missing = [p for p in card.peaks if p not in {one.precision for one in own}]
+        missing = [precision for precision in card.peaks if precision not in {row.precision for row in own}]
         if own[0].precision == "fp32":  # what is narrower already would be scaled from what it is not
             own += [estimate(cost, card, artifact=first, precision=p, batch=batch) for p in missing]
-        found += own
-    return found
+        rows += own
+    return rows

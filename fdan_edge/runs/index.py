@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge.config import DECISIVE, Config, config_from_dict, config_to_dict, read_toml
-from fdan_edge.errors import CheckpointError, ConfigError, choose, one_line
+from fdan_edge.errors import CheckpointError, ConfigError, one_line, unknown_choice
 from fdan_edge.methods import method_name
 from fdan_edge.runs import provenance
 
@@ -81,7 +81,7 @@ def sort_runs(rows: list[RunRow], by: str) -> list[RunRow]:
         ConfigError: another order.
     """
     if by not in SORTS:
-        raise ConfigError(choose("order", by, SORTS))
+        raise ConfigError(unknown_choice("order", by, SORTS))
     if by == "uar":
         return sorted(rows, key=lambda row: -1.0 if row.val_uar is None else row.val_uar, reverse=True)
     if by == "date":

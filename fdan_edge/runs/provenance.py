@@ -62,7 +62,7 @@ def gather(
             "processes": processes,
             **_checkout(Path(__file__).parent),
             "versions": {**versions(), **machines.versions(_PACKAGES)},
-            "machine": {**machines.machine(), **_gpu(), "computes_in": computes_in},
+            "machine": {**machines.machine_info(), **_gpu(), "computes_in": computes_in},
         },
     }
 

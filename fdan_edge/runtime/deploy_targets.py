@@ -1,10 +1,12 @@
-"""Where a model can run: one table that drives export, bench and doctor. Imports no torch."""
+"""Where a model can run: one table that drives export, opening, bench and doctor. Imports no torch."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fdan_edge.errors import ConfigError, choose
+from fdan_edge.errors import ConfigError, unknown_choice
 
 PRECISIONS = ("fp32", "fp16", "int8")
 #: Of activations and weights: unsigned activations are faster on CPUs, TensorRT takes signed ones around 0.
@@ -42,22 +44,39 @@ _OPS_10_15 = _OPS_10_3 | _words(
 _TENSORRT_TYPES = frozenset(("FLOAT", "FLOAT16", "INT8", "INT32", "INT64", "BOOL"))
 
 
-@dataclass(frozen=True)
-class Target:
-    """A kind of machine, and what a graph for it may contain."""
+def release(version: str) -> tuple[int, ...]:
+    """Give major, minor and patch of a version; its build does not count. () for what is no version."""
+    parts = version.split("+")[0].split(".")[:3]
+    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
 
-    name: str
-    title: str
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A kind of machine: what runs there, and what a graph for it may contain.
+
+    An entry of `TARGETS` is all that export, opening, bench, doctor, the model card and the command line know of a
+    target. `runtime` and `engine` must be ones that there are; a new runtime is more than an entry.
+    """
+
+    name: str  # of the command line and bundle.json: lower case, digits and hyphens
+    title: str  # for people
     runtime: str  # that is preferred there: onnxruntime-cpu, onnxruntime-cuda, tensorrt-rtx or tensorrt
-    precisions: tuple[str, ...]  # the first is the default
-    int8: str  # U8S8 or S8S8
+    also: tuple[str, ...] = ()  # further runtimes that its files are meant for
+    precisions: tuple[str, ...]  # that it runs, of PRECISIONS; the first is the default
+    int8: str  # format of its 8-bit files: U8S8 or S8S8
     opsets: tuple[int, int]  # lowest and highest that is read
-    ops: frozenset[str] | None  # of ONNX's own domain; None: all
-    types: frozenset[str] | None  # of tensors, as in onnx.TensorProto; None: all
-    engine: str | None  # flavour of TensorRT engines: rtx or trt; None: no engines
-    tensorrt: tuple[str, str]  # the first version, and the first that is too new; "": any
-    architectures: tuple[str, ...]  # compute capabilities
-    install: str  # what a machine needs
+    ops: frozenset[str] | None = None  # of ONNX's own domain; None: all
+    types: frozenset[str] | None = None  # of tensors, as in onnx.TensorProto; None: all
+    engine: str | None = None  # flavour of TensorRT engines: rtx or trt; None: no engines
+    tensorrt: tuple[str, str] = ("", "")  # the first version, and the first that is too new; "": any
+    architectures: tuple[str, ...] = ()  # compute capabilities for which engines are built
+    processor: str = ""  # of its machines, as `platform.machine` says; "": any
+    install: str  # what a machine needs, as a command where there is one
+
+    def takes_tensorrt(self, version: str) -> bool:
+        """Tell whether engines for the target are built with a version of its TensorRT."""
+        first, beyond = (release(edge) for edge in self.tensorrt)
+        return first <= release(version) and (not beyond or release(version) < beyond)
 
 
 #: TensorRT for RTX builds for each of these without a GPU: Turing, Ampere, Ada, Blackwell.
@@ -67,48 +86,105 @@ TARGETS = {
     target.name: target
     for target in (
         Target(
-            "cpu", "any CPU, ONNX Runtime", "onnxruntime-cpu", ("fp32", "int8"), U8S8, (7, 23), None, None,
-            None, ("", ""), (), "pip install 'fdan-edge[cpu]'",
+            name="cpu",
+            title="any CPU, ONNX Runtime",
+            runtime="onnxruntime-cpu",
+            precisions=("fp32", "int8"),
+            int8=U8S8,
+            opsets=(7, 23),
+            install="pip install 'fdan-edge[cpu]'",
         ),
         Target(
-            "rtx", "RTX cards from Turing on, TensorRT for RTX", "tensorrt-rtx", ("fp16", "fp32", "int8"), S8S8,
-            (9, 24), _OPS_10_15, _TENSORRT_TYPES, "rtx", ("1.2", ""), RTX_ARCHITECTURES,
-            "pip install 'fdan-edge[rtx-run]' and an NVIDIA driver",
+            name="rtx",
+            title="RTX cards from Turing on, TensorRT for RTX",
+            runtime="tensorrt-rtx",
+            also=("onnxruntime-cuda",),
+            precisions=("fp16", "fp32", "int8"),
+            int8=S8S8,
+            opsets=(9, 24),
+            ops=_OPS_10_15,
+            types=_TENSORRT_TYPES,
+            engine="rtx",
+            tensorrt=("1.2", ""),
+            architectures=RTX_ARCHITECTURES,
+            install="pip install 'fdan-edge[rtx-run]' and an NVIDIA driver",
         ),
         Target(
-            "jetson-jp6", "Jetson Orin with JetPack 6, TensorRT 10.3", "tensorrt", ("fp16", "fp32", "int8"), S8S8,
-            (9, 20), _OPS_10_3, _TENSORRT_TYPES, "trt", ("10.3", "10.4"), ("8.7",),
-            "on the device: JetPack 6.1 or 6.2, pip install 'fdan-edge[jetson]'",
+            name="jetson-jp6",
+            title="Jetson Orin with JetPack 6, TensorRT 10.3",
+            runtime="tensorrt",
+            precisions=("fp16", "fp32", "int8"),
+            int8=S8S8,
+            opsets=(9, 20),
+            ops=_OPS_10_3,
+            types=_TENSORRT_TYPES,
+            engine="trt",
+            tensorrt=("10.3", "10.4"),
+            architectures=("8.7",),
+            processor="aarch64",
+            install="on the device: JetPack 6.1 or 6.2, pip install 'fdan-edge[jetson]'",
         ),
         Target(
-            "jetson-jp7", "Jetson Orin and Thor with JetPack 7, TensorRT 10.16 and later", "tensorrt",
-            ("fp16", "fp32", "int8"), S8S8, (9, 24), _OPS_10_15, _TENSORRT_TYPES, "trt", ("10.16", ""),
-            ("8.7", "11.0"),
-            "on the device: JetPack 7.2, pip install 'fdan-edge[jetson]'",
+            name="jetson-jp7",
+            title="Jetson Orin and Thor with JetPack 7, TensorRT 10.16 and later",
+            runtime="tensorrt",
+            precisions=("fp16", "fp32", "int8"),
+            int8=S8S8,
+            opsets=(9, 24),
+            ops=_OPS_10_15,
+            types=_TENSORRT_TYPES,
+            engine="trt",
+            tensorrt=("10.16", ""),
+            architectures=("8.7", "11.0"),
+            processor="aarch64",
+            install="on the device: JetPack 7.2, pip install 'fdan-edge[jetson]'",
         ),
         Target(
-            "cuda", "data-centre and other CUDA cards, ONNX Runtime or classic TensorRT", "onnxruntime-cuda",
-            ("fp16", "fp32", "int8"), S8S8, (9, 20), _OPS_10_3, _TENSORRT_TYPES, "trt", ("10.3", ""),
-            ("7.0", "7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0"),
-            "pip install 'fdan-edge[gpu]'; for engines: tensorrt, pycuda",
+            name="cuda",
+            title="data-centre and other CUDA cards, ONNX Runtime or classic TensorRT",
+            runtime="onnxruntime-cuda",
+            also=("tensorrt",),
+            precisions=("fp16", "fp32", "int8"),
+            int8=S8S8,
+            opsets=(9, 20),
+            ops=_OPS_10_3,
+            types=_TENSORRT_TYPES,
+            engine="trt",
+            tensorrt=("10.3", ""),
+            architectures=("7.0", "7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0"),
+            install="pip install 'fdan-edge[gpu]'; for engines: tensorrt, pycuda",
         ),
     )
-}  # fmt: skip
+}
 
 
 def find_target(name: str) -> Target:
-    """The target of a name.
+    """Give the target of a name.
 
     Raises:
         ConfigError: there is none.
     """
     if name not in TARGETS:
-        raise ConfigError(choose("target", name, tuple(TARGETS)))
+        raise ConfigError(unknown_choice("target", name, tuple(TARGETS)))
     return TARGETS[name]
 
 
+def known_targets(names: Iterable[str]) -> list[Target]:
+    """Give the targets of some names, without those that this version does not know: a later one may have more."""
+    return [TARGETS[name] for name in names if name in TARGETS]
+
+
+def default_precisions() -> str:
+    """Say in a few words which precision each target has unless one is named, as in `cpu: fp32, others: fp16`."""
+    defaults = [(name, target.precisions[0]) for name, target in TARGETS.items()]
+    usual = Counter(precision for _, precision in defaults).most_common(1)[0][0]
+    return ", ".join(
+        [f"{name}: {precision}" for name, precision in defaults if precision != usual] + [f"others: {usual}"]
+    )
+
+
 def check_precision(target: Target, precision: str) -> str:
-    """The precision, if the target runs it; its default for an empty string.
+    """Give the precision, if the target runs it; its default for an empty string.
 
     Raises:
         ConfigError: it does not.
@@ -117,7 +193,7 @@ def check_precision(target: Target, precision: str) -> str:
         return target.precisions[0]
     if precision not in target.precisions:
         if precision not in PRECISIONS:
-            raise ConfigError(choose("precision", precision, target.precisions))
+            raise ConfigError(unknown_choice("precision", precision, target.precisions))
         valid = ", ".join(target.precisions)
         raise ConfigError(f"target {target.name} does not run precision {precision!r}; valid: {valid}")
     return precision

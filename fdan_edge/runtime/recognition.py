@@ -10,7 +10,7 @@ import numpy as np
 
 from fdan_edge.audio import decode
 from fdan_edge.errors import AudioError
-from fdan_edge.runtime.opening import Probabilities, Runner
+from fdan_edge.runtime.runner import Probabilities, Runner
 
 _BATCH = 16  # windows at once: an hour-long file has over 2000
 
@@ -47,7 +47,7 @@ def probabilities(runner: Runner, waveform: decode.Waveform) -> tuple[Probabilit
     return made.mean(axis=0), len(made)
 
 
-def recognise(runner: Runner, path: Path) -> Recognition:
+def recognize_file(runner: Runner, path: Path) -> Recognition:
     """The emotion in a sound file.
 
     Raises:
@@ -56,12 +56,12 @@ def recognise(runner: Runner, path: Path) -> Recognition:
     spec = runner.spec
     waveform = decode.load_speech(path, spec.sample_rate, spec.trim_db)
     try:
-        return recognised(runner, waveform, path)
+        return recognize_waveform(runner, waveform, path)
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from None
 
 
-def recognised(runner: Runner, waveform: decode.Waveform, path: Path | None = None) -> Recognition:
+def recognize_waveform(runner: Runner, waveform: decode.Waveform, path: Path | None = None) -> Recognition:
     """The emotion in a prepared waveform (n,) at the model's rate.
 
     Raises:

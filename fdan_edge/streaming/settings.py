@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from fdan_edge.errors import ConfigError, choose
+from fdan_edge.errors import ConfigError, unknown_choice
 
 VADS = ("auto", "silero", "energy", "none")
 
@@ -34,7 +34,7 @@ class StreamSettings:
             value = getattr(self, one.name)
             if one.name == "vad":
                 if value not in VADS:
-                    raise ConfigError(choose("vad", value, VADS))
+                    raise ConfigError(unknown_choice("vad", value, VADS))
             elif value is not None and not (isinstance(value, (int, float)) and math.isfinite(value)):
                 raise ConfigError(f"{one.name} = {value!r}: not a number")
         for name, low, high in _RANGES:

@@ -16,7 +16,7 @@ import numpy as np
 
 from fdan_edge.audio import decode as audio
 from fdan_edge.audio.resample import Samples
-from fdan_edge.errors import AudioError, ConfigError, choose
+from fdan_edge.errors import AudioError, ConfigError, unknown_choice
 from fdan_edge.streaming.backlog import Backlog
 
 ENDED = "the sound ended"
@@ -98,7 +98,7 @@ class PcmFormat:
 
     def __post_init__(self) -> None:
         if self.sample not in SAMPLES:
-            raise ConfigError(choose("format", self.sample, list(SAMPLES)))
+            raise ConfigError(unknown_choice("format", self.sample, list(SAMPLES)))
         if not audio.RATES[0] <= self.rate <= audio.RATES[1]:
             raise ConfigError(f"rate = {self.rate}: valid are {audio.RATES[0]} to {audio.RATES[1]} Hz")
         if not 1 <= self.channels <= MOST_CHANNELS:

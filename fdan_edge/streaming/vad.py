@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge.errors import ConfigError, MissingDependencyError, choose
+from fdan_edge.errors import ConfigError, MissingDependencyError, unknown_choice
 from fdan_edge.streaming.settings import VADS
 
 STEP_SECONDS = 0.032
@@ -45,7 +45,7 @@ def open_vad(name: str, rate: int) -> Vad:
         MissingDependencyError: it is asked for by name and not installed.
     """
     if name not in VADS:
-        raise ConfigError(choose("vad", name, VADS))
+        raise ConfigError(unknown_choice("vad", name, VADS))
     if name == "none":
         return Always(rate)
     if name == "energy" or (name == "auto" and (rate != _SILERO_RATE or not _silero_path())):

@@ -33,16 +33,16 @@ from fdan_edge.errors import (
     ConfigError,
     DataError,
     TrainingError,
-    choose,
     is_out_of_memory,
     one_line,
+    unknown_choice,
 )
 from fdan_edge.training.history import EpochMetrics
 from fdan_edge.training.run import absolute, fit
 from fdan_edge.tuning.results import Tuned, best_of, shown, write
 from fdan_edge.tuning.search_space import parse, with_values
 from fdan_edge.tuning.study import PRUNERS, SAMPLERS, Study, Terms, TrialGivenUpError, Tried, count
-from fdan_edge.utils.progress import part
+from fdan_edge.utils.progress import nested
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _terms(
         raise CheckpointError(f"{folder}: holds one training; name another --out")
     for what, value, valid in (("sampler", search.sampler, SAMPLERS), ("pruner", search.pruner, PRUNERS)):
         if value not in valid:
-            raise ConfigError(choose(what, value, valid))
+            raise ConfigError(unknown_choice(what, value, valid))
     space = parse(search.space, config, faces=bool(faces))
     check_target(config, [], faces)
     for one in space:
@@ -230,7 +230,7 @@ class _Training:
             uar = _finished(folder, self.epochs)
             if uar is None:
                 fold = f" fold {number}/{len(configs)}" if len(configs) > 1 else ""
-                with part(f"trial {self.trial.number + 1}/{self.job.trials}{fold}"):
+                with nested(f"trial {self.trial.number + 1}/{self.job.trials}{fold}"):
                     uar = self._train(config, folder)
             self.uars.append(uar)
             self.trial.set_user_attr("folds", self.uars)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fdan_edge.config import FIELDS, Config, config_from_dict, config_to_dict
-from fdan_edge.errors import ConfigError, choose
+from fdan_edge.errors import ConfigError, unknown_choice
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -165,7 +165,7 @@ def _dimension(word: str) -> Dimension:
     if name in _FIXED:
         raise ConfigError(f"{name} is not tuned: {_FIXED[name]}")
     if name not in FIELDS:
-        raise ConfigError(choose("setting", name, TUNABLE))
+        raise ConfigError(unknown_choice("setting", name, TUNABLE))
     default = FIELDS[name].default
     if ".." in text and type(default) in (int, float):
         return _range(name, text)
@@ -178,7 +178,7 @@ def _dimension(word: str) -> Dimension:
 def _range(name: str, text: str) -> Range:
     ends, colon, scale = text.partition(":")
     if colon and scale not in ("log", "linear"):
-        raise ConfigError(f"--space {name}={text}: {choose('scale', scale, ('log', 'linear'))}")
+        raise ConfigError(f"--space {name}={text}: {unknown_choice('scale', scale, ('log', 'linear'))}")
     low, high = (_value(name, end.strip()) for end in ends.split("..", 1))
     if not low < high:
         raise ConfigError(f"--space {name}={text}: the lower end comes first, then a higher one")

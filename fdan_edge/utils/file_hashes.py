@@ -13,7 +13,7 @@ from fdan_edge.utils.threads import in_order, usable_cores
 _AHEAD = 32  # files that wait for a thread
 
 
-class Contents:
+class FileHashes:
     """Hashes of files, remembered in a table with the state of the file that each was made of.
 
     Args:

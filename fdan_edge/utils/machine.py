@@ -21,7 +21,7 @@ _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt-rtx-cu13", "te
 _BUSY = 0.5
 
 
-def machine() -> dict[str, Any]:
+def machine_info() -> dict[str, Any]:
     """Processor, system, versions of the runtimes, GPU and load; what cannot be read is left out."""
     values: dict[str, Any] = {
         "processor": processor(),
@@ -45,7 +45,7 @@ def machine() -> dict[str, Any]:
     return values | ({"gpus": gpus} if gpus else {})
 
 
-def busy() -> str:
+def busy_warning() -> str:
     """A line that warns of others' work on this machine; empty where it is quiet."""
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     if load <= _BUSY:
@@ -75,7 +75,7 @@ def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
     return found
 
 
-def one_line(values: dict[str, Any]) -> str:
+def machine_line(values: dict[str, Any]) -> str:
     """What `machine` gives, for people."""
     parts = [values.get("board") or values["processor"], f"{values['cores']} cores"]
     parts += [" ".join(values["instructions"])] if values["instructions"] else []

@@ -25,7 +25,7 @@ _of: list[str] = []  # what bars are parts of; nothing is said of their insides
 
 
 @contextlib.contextmanager
-def part(name: str) -> Iterator[None]:
+def nested(name: str) -> Iterator[None]:
     """Within, bars stand behind this name, and nothing is said: for one of many trainings."""
     _of.append(name)
     try:
@@ -56,7 +56,7 @@ def track(items: Sequence[T] | Iterable[T], description: str, total: int | None 
 
 
 def print_line(message: str) -> None:
-    """Print one plain line above the bar; nothing within `part`."""
+    """Print one plain line above the bar; nothing within `nested`."""
     if not _of:
         console.print(message, soft_wrap=True, markup=False)
 
@@ -125,7 +125,7 @@ class TrainingLine:
 
     def _line(self, width: int) -> Text:
         """What fits into so many cells; the bar gets what the rest leaves."""
-        parts = fitting(self._parts(), width)
+        parts = fit_width(self._parts(), width)
         room = width - sum(part.cell_len + 1 for part in parts)
         if room >= _SHORTEST_BAR:
             parts.insert(1, self._bar(min(room, _LONGEST_BAR)))
@@ -158,7 +158,7 @@ class TrainingLine:
         return (self._epochs * self._steps - done) * (last - first) / max(done - before, 1)
 
 
-def fitting(parts: Sequence[tuple[int, Text]], width: int) -> list[Text]:
+def fit_width(parts: Sequence[tuple[int, Text]], width: int) -> list[Text]:
     """Those that fit beside each other into so many cells: the highest ranks are left out, the lowest never."""
     kept = list(parts)
     while len(kept) > 1 and sum(part.cell_len + 1 for _, part in kept) - 1 > width:

@@ -14,7 +14,7 @@ from fdan_edge.audio import decode
 from fdan_edge.data.corpora import Item
 from fdan_edge.errors import INSTALL_VIDEO, AudioError, MissingDependencyError
 from fdan_edge.runtime.opening import open_runner
-from fdan_edge.runtime.recognition import recognise
+from fdan_edge.runtime.recognition import recognize_file
 from tests.helpers.clips import CODECS, scenes, spoken, write
 
 STILL = scenes("sad", count=1) * 12
@@ -103,7 +103,7 @@ def test_an_emotion_is_recognised_in_a_video(bundle_folder: Path, tmp_path: Path
     path = write(tmp_path / "a.mov", STILL, spoken("happy"))  # sound as it is
     soundfile.write(tmp_path / "a.wav", spoken("happy")[0], 16000)
     with open_runner(bundle_folder) as runner:
-        seen, heard = recognise(runner, path), recognise(runner, tmp_path / "a.wav")
+        seen, heard = recognize_file(runner, path), recognize_file(runner, tmp_path / "a.wav")
     assert seen.emotion == heard.emotion
     assert list(seen.probabilities.values()) == pytest.approx(list(heard.probabilities.values()), abs=1e-3)
 

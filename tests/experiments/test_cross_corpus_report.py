@@ -124,7 +124,7 @@ def test_the_interval_is_of_the_mean_over_seeds_on_the_same_speakers(wanted: Tas
     for right in (1, 4, 7):
         said = heard(right)
         speakers = [one.speaker for one in said.recordings]
-        draws.append(uar_draws(said.true, said.recognised, said.labels, speakers))
+        draws.append(uar_draws(said.true, said.recognized, said.labels, speakers))
     assert found.interval == pytest.approx(percentiles(np.mean(draws, axis=0)))
 
 

@@ -23,7 +23,7 @@ from fdan_edge.errors import DataError
 from fdan_edge.features import store as cache
 from fdan_edge.features.mmap_rows import Part
 from fdan_edge.features.store import Made, Maker, Outcome, Store, collect
-from fdan_edge.utils.file_hashes import Contents
+from fdan_edge.utils.file_hashes import FileHashes
 
 COUNT = 12
 
@@ -376,7 +376,7 @@ def test_a_table_of_contents_that_cannot_be_written(items: list[Item], monkeypat
     def refused(_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(Contents, "save", refused)
+    monkeypatch.setattr(FileHashes, "save", refused)
     assert build(items) == ids(items[4:])
 
 

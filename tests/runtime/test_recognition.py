@@ -15,8 +15,9 @@ from typing_extensions import Self
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime import recognition
 from fdan_edge.runtime.model_spec import ModelSpec
-from fdan_edge.runtime.opening import Probabilities, open_runner
-from fdan_edge.runtime.recognition import probabilities, recognise
+from fdan_edge.runtime.opening import open_runner
+from fdan_edge.runtime.runner import Probabilities
+from fdan_edge.runtime.recognition import probabilities, recognize_file
 
 
 class Stub:
@@ -66,7 +67,7 @@ def test_many_windows_go_by_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_recognise(tmp_path: Path) -> None:
     path = tmp_path / "ä b.wav"
     soundfile.write(path, steps(0.75, 0.75, 0.75, 0.75), 16000, subtype="FLOAT")
-    result = recognise(Stub(), path)
+    result = recognize_file(Stub(), path)
     assert (result.path, result.emotion, result.windows, result.seconds) == (path, "loud", 3, 2.0)
     assert result.confidence == pytest.approx(0.75)
     values = json.loads(json.dumps(result.to_dict()))
@@ -85,29 +86,29 @@ def test_the_models_own_rate_and_trimming_are_used(tmp_path: Path) -> None:
     quiet = np.zeros(48000, np.float32)
     soundfile.write(path, np.concatenate([quiet, np.full(48000, 0.5, np.float32), quiet]), 48000)
     runner = Stub()
-    assert recognise(runner, path).seconds == pytest.approx(3.0)
+    assert recognize_file(runner, path).seconds == pytest.approx(3.0)
     runner.spec = ModelSpec(("loud", "quiet"), 8000, 8000, 4000, 40.0)
-    assert recognise(runner, path).seconds == pytest.approx(1.3, abs=0.2)
+    assert recognize_file(runner, path).seconds == pytest.approx(1.3, abs=0.2)
 
 
 def test_unusable_file_is_named(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(16000), 16000)
     with pytest.raises(AudioError, match=r"a\.wav: is silent"):
-        recognise(Stub(), tmp_path / "a.wav")
+        recognize_file(Stub(), tmp_path / "a.wav")
 
 
 def test_an_answer_that_is_not_finite_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "a.wav", steps(0.5), 16000)
     monkeypatch.setattr(Stub, "predict", lambda _, w: np.full((len(w), 2), np.nan, np.float32))
     with pytest.raises(AudioError, match="the model gave probabilities that are not finite"):
-        recognise(Stub(), tmp_path / "a.wav")
+        recognize_file(Stub(), tmp_path / "a.wav")
 
 
 def test_bundle_and_run_name_the_same_emotions(bundle_folder: Path, run_folder: Path, ravdess_tree: Path) -> None:
     paths = sorted(ravdess_tree.rglob("*.wav"))[::8]
     with open_runner(bundle_folder) as onnx, open_runner(run_folder) as torch:
         for path in paths:
-            ours, theirs = recognise(onnx, path), recognise(torch, path)
+            ours, theirs = recognize_file(onnx, path), recognize_file(torch, path)
             assert ours.emotion == theirs.emotion
             assert list(ours.probabilities.values()) == pytest.approx(
                 list(theirs.probabilities.values()), abs=1e-4

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fdan_edge.utils import file_hashes, files
-from fdan_edge.utils.file_hashes import Contents
+from fdan_edge.utils.file_hashes import FileHashes
 from fdan_edge.utils.files import sha256
 
 
@@ -28,7 +28,7 @@ def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def digests(table: Path, *paths: Path) -> list[str | None]:
-    made = Contents(table)
+    made = FileHashes(table)
     found = made.digests(list(paths), "files")
     made.save()
     return found
@@ -85,7 +85,7 @@ def test_what_changed_just_now_is_not_trusted_later(tmp_path: Path, monkeypatch:
 def test_unchanged_since(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("a")
-    made = Contents(tmp_path / "contents.json")
+    made = FileHashes(tmp_path / "contents.json")
     made.digests([path], "files")
     assert made.unchanged(path)
     path.write_text("longer")
@@ -106,7 +106,7 @@ def test_tables_of_two_processes_are_joined(tmp_path: Path, read_files: list[str
     paths, table = [tmp_path / "a", tmp_path / "b"], tmp_path / "contents.json"
     for path in paths:
         path.write_text(path.name)
-    both = [Contents(table), Contents(table)]
+    both = [FileHashes(table), FileHashes(table)]
     for made, path in zip(both, paths, strict=True):
         made.digests([path], "files")
         made.save()

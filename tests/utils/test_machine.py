@@ -9,16 +9,16 @@ import numpy
 import pytest
 
 from fdan_edge.utils import machine as module
-from fdan_edge.utils.machine import busy, instructions, machine, one_line
+from fdan_edge.utils.machine import busy_warning, instructions, machine_info, machine_line
 
 
 def test_where_figures_come_from() -> None:
-    values = machine()
+    values = machine_info()
     assert {"processor", "cores", "instructions", "system", "python", "versions", "load"} <= set(values)
     assert values["cores"] == len(os.sched_getaffinity(0))
     assert values["processor"]
     assert values["versions"]["numpy"] == numpy.__version__
-    assert values["processor"] in one_line(values)
+    assert values["processor"] in machine_line(values)
     assert json.loads(json.dumps(values)) == values
 
 
@@ -38,18 +38,18 @@ def test_instructions_of_x86_and_arm(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_read_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_read", lambda _: "")
     monkeypatch.setattr("fdan_edge.utils.gpu.describe", list)
-    assert not {"governor", "max_mhz", "board", "gpus"} & set(machine())
+    assert not {"governor", "max_mhz", "board", "gpus"} & set(machine_info())
 
 
 def test_a_jetson(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_read", lambda p: "NVIDIA Jetson\0" if p.name == "model" else "1510400")
-    values = machine()
+    values = machine_info()
     assert (values["board"], values["max_mhz"]) == ("NVIDIA Jetson", 1510)
-    assert one_line(values).startswith("NVIDIA Jetson, ")
+    assert machine_line(values).startswith("NVIDIA Jetson, ")
 
 
 def test_a_busy_machine_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (0.2, 0, 0))
-    assert busy() == ""
+    assert busy_warning() == ""
     monkeypatch.setattr(os, "getloadavg", lambda: (1.7, 0, 0))
-    assert busy().startswith("this machine is busy (load 1.7 on ")
+    assert busy_warning().startswith("this machine is busy (load 1.7 on ")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge.cli.render.bench import Report
-from fdan_edge.errors import ConfigError, choose
+from fdan_edge.errors import ConfigError, unknown_choice
 from fdan_edge.profiling.bench import Latency, Plan, Timed, bench, chosen, rounded
 from fdan_edge.profiling.compare import pairs
 from fdan_edge.profiling.roofline import Card, Estimate, calibrate, costs, estimate, estimates, find_cards, is_fp32
 from fdan_edge.runtime.deploy_targets import PRECISIONS
-from fdan_edge.runtime.opening import RUNTIMES, Variant
-from fdan_edge.utils.machine import busy, machine
+from fdan_edge.runtime.opening import Variant
+from fdan_edge.runtime.runtime_choice import RUNTIMES
+from fdan_edge.utils.machine import busy_warning, machine_info
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def measure(selection: Selection, plan: Plan, cards: list[Card]) -> Report:
     """
     _check(selection)
     estimated = _estimated(selection.targets) if cards else []
-    here, warning = machine(), busy()  # before our own load
+    here, warning = machine_info(), busy_warning()  # before our own load
     targets = list(dict.fromkeys([*selection.targets, *([selection.vs] if selection.vs else [])]))
     with ExitStack() as stack:
         variants = [v for target in targets for v in _chosen(target, selection)]
@@ -67,7 +68,7 @@ def _check(selection: Selection) -> None:
     ):
         for name in given:
             if name not in valid:
-                raise ConfigError(choose(what, name, valid))
+                raise ConfigError(unknown_choice(what, name, valid))
     if selection.vs and (len(selection.targets) > 1 or selection.vs in selection.targets):
         raise ConfigError(
             f"--vs {selection.vs} compares with one other target; given: {', '.join(selection.targets)}"

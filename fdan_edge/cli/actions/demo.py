@@ -15,13 +15,14 @@ from fdan_edge.config import Config
 from fdan_edge.data.corpora import Source
 from fdan_edge.data.corpora.synthetic.corpus import cache_folder
 from fdan_edge.errors import ConfigError, DataError, MissingDependencyError
-from fdan_edge.export.pipeline import Exported, export
+from fdan_edge.export.pipeline import export_bundle
 from fdan_edge.export.plan import installed_target
 from fdan_edge.models.backbones.registry import load_weights
 from fdan_edge.profiling.bench import Latency, Plan, bench, chosen
 from fdan_edge.runs.run_folder import load_run
+from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.opening import open_runner
-from fdan_edge.runtime.recognition import Recognition, recognise
+from fdan_edge.runtime.recognition import Recognition, recognize_file
 from fdan_edge.training.run import TrainingResult, fit
 
 log = logging.getLogger(__name__)
@@ -35,20 +36,20 @@ DEMO = Config(
 def run_demo(folder: Path) -> None:
     """Train, score, export, run and time; ends with a summary."""
     start = time.perf_counter()
-    run, bundle = folder / "run", folder / "bundle"
+    run = folder / "run"
     _remove_earlier(run)
     synthetic = [Source("synthetic", None)]
     log.info("1/4  training FDAN on synthetic voices and faces")
     fitted = fit(_with_weights(DEMO), synthetic, synthetic, run)
     log.info("2/4  exporting the acoustic path, and checking it against PyTorch")
-    made = export(run, bundle, targets=["cpu", *_installed_target()], precisions=["fp32"])
+    bundle = export_bundle(run, folder / "bundle", targets=["cpu", *_installed_target()], precisions=["fp32"])
     log.info("3/4  naming the emotion in voices of speakers that were held out")
-    heard = _recognise(bundle)
+    heard = _recognize(bundle)
     log.info("4/4  timing it")
-    onnx, eager = chosen(str(bundle), ["onnxruntime-cpu"])[0], chosen(str(run))[0]
+    onnx, eager = chosen(str(bundle.path), ["onnxruntime-cpu"])[0], chosen(str(run))[0]
     with onnx.open() as first, eager.open() as second:
         rows = [timed.row for timed in bench([(onnx, first), (eager, second)], Plan(runs=30, starts=1))]
-    _summary(fitted, made, heard, rows, time.perf_counter() - start)
+    _summary(fitted, bundle, heard, rows, time.perf_counter() - start)
 
 
 def _remove_earlier(run: Path) -> None:
@@ -80,15 +81,15 @@ def _installed_target() -> list[str]:
         return []
 
 
-def _recognise(bundle: Path) -> list[Recognition]:
+def _recognize(bundle: Path) -> list[Recognition]:
     """One recording of each class by the last speaker, whom the split holds out."""
     speaker = sorted(path for path in (cache_folder() / "speech").iterdir() if path.is_dir())[-1]
     with open_runner(bundle) as runner:
-        return [recognise(runner, path) for path in sorted(speaker.glob("*-00.flac"))]
+        return [recognize_file(runner, path) for path in sorted(speaker.glob("*-00.flac"))]
 
 
 def _summary(
-    fitted: TrainingResult, made: Exported, heard: list[Recognition], rows: list[Latency], seconds: float
+    fitted: TrainingResult, bundle: Bundle, heard: list[Recognition], rows: list[Latency], seconds: float
 ) -> None:
     out = tables.out
     test = fitted.metrics["test"]
@@ -108,11 +109,13 @@ def _summary(
         )
     out.print("\n[bold]Latency[/], 3 s of audio to probabilities")
     out.print(show_bench.latency_table(rows))
-    out.print(f"\n[bold]Check[/] of the export: {made.check.line()}")
+    gate = bundle.artifacts[0].gate
+    assert gate is not None  # every export is checked
+    out.print(f"\n[bold]Check[/] of the export: {gate.line}")
     out.print("\n[bold]Files[/]")
-    for name, size in made.files.items():
-        out.print(f"  {made.folder / name}  {size / 1e6:.2f} MB", markup=False)
+    for path in sorted(bundle.path.iterdir()):
+        out.print(f"  {path}  {path.stat().st_size / 1e6:.2f} MB", markup=False)
     out.print(f"  {fitted.folder / 'metrics.json'}, {fitted.folder / 'confusion.png'}", markup=False)
     example = heard[0].path
     out.print(f"\nDone in {seconds:.0f} s. Next, with the voice of your choice:")
-    out.print(f"  {sys.argv[0]} infer {made.folder} {example}", markup=False)
+    out.print(f"  {sys.argv[0]} infer {bundle.path} {example}", markup=False)

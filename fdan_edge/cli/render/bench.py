@@ -13,7 +13,7 @@ from fdan_edge.errors import printable
 from fdan_edge.profiling.bench import Latency, Ratio
 from fdan_edge.profiling.compare import Pair
 from fdan_edge.profiling.roofline import CARDS, NOTE, Card, Estimate
-from fdan_edge.utils.machine import one_line
+from fdan_edge.utils.machine import machine_line
 
 #: Target, artifact, precision and runtime of a row: a run folder has no artifacts, but precisions.
 _Key: TypeAlias = tuple[str, str, str, str]
@@ -102,7 +102,7 @@ class Report:
 
 def show(report: Report) -> None:
     """Print all of it."""
-    out.print(Text(one_line(report.machine), style="dim"))
+    out.print(Text(machine_line(report.machine), style="dim"))
     for line in _legend(report.rows):
         out.print(Text(line))
     for table in report.tables():
@@ -116,7 +116,7 @@ def show(report: Report) -> None:
 
 def markdown(report: Report, command: str) -> str:
     """The same as a Markdown file."""
-    lines = ["# Latency", "", one_line(report.machine), ""]
+    lines = ["# Latency", "", machine_line(report.machine), ""]
     lines += [*(f"{line}  " for line in _legend(report.rows)), ""]
     for table in report.tables():
         lines += table.markdown()

@@ -101,9 +101,9 @@ class Recognitions:
 
     def hear(self, runner: Any, path: Path) -> None:
         """Recognise one file with a runner, and print it."""
-        from fdan_edge.runtime.recognition import recognise
+        from fdan_edge.runtime.recognition import recognize_file
 
-        self.result(path, recognise(runner, path))
+        self.result(path, recognize_file(runner, path))
 
     def result(self, path: Path, recognition: Recognition) -> None:
         """One recognised file."""

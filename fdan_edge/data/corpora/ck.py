@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fdan_edge.data.corpora import IMAGES, Corpus, Item, files_below, pixels, tables
 from fdan_edge.data.labels import find_emotion
-from fdan_edge.errors import DataError, choose
+from fdan_edge.errors import DataError, unknown_choice
 
 PEAK_FRAMES = 3  # at the end of a sequence, which its label is of
 _FRAME = re.compile(r"(S\d{3})_(\d{3})_(\d{8})")
@@ -79,7 +79,7 @@ def _emotion(path: Path) -> str:
         return _EMOTIONS[("0", "1", "2", "3", "4", "5", "6", "7").index(f"{float(text):g}")]
     except ValueError:
         numbers = tuple(str(number) for number in range(len(_EMOTIONS)))
-        raise DataError(f"{path}: {choose('emotion number', text, numbers)}") from None
+        raise DataError(f"{path}: {unknown_choice('emotion number', text, numbers)}") from None
 
 
 def skip_reason(name: str) -> str:

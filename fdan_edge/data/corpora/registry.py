@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from fdan_edge.data.corpora.items import Item
-from fdan_edge.errors import DataError, choose, one_line
+from fdan_edge.errors import DataError, one_line, unknown_choice
 
 #: Group of the entry points by which an installed package adds corpora to the command line.
 ENTRY_POINTS = "fdan_edge.corpora"
@@ -140,7 +140,7 @@ def get_corpus(name: str) -> Corpus:
         return corpus
     plugins = _plugins()
     if name not in plugins:
-        raise DataError(choose("corpus", name, corpus_names()))
+        raise DataError(unknown_choice("corpus", name, corpus_names()))
     register_corpus(_load(plugins[name]))
     return _registered[name]
 

@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 from fdan_edge.config import FACE_BACKBONES, Config
-from fdan_edge.errors import ConfigError, choose, one_line
+from fdan_edge.errors import ConfigError, one_line, unknown_choice
 from fdan_edge.models.backbones import whisper
 from fdan_edge.models.backbones.vgg8 import Vgg8
 from fdan_edge.models.layers.convolution import suit_cpu
@@ -42,7 +42,7 @@ def build_backbone(name: str, state: dict[str, Tensor] | None, channels: int = 3
         The network, (n, channels, height, width) -> (n, features), and the number of features.
     """
     if name not in FACE_BACKBONES:
-        raise ConfigError(choose("backbone", name, FACE_BACKBONES))
+        raise ConfigError(unknown_choice("backbone", name, FACE_BACKBONES))
     network = (
         _small(state, channels) if name == "vgg8" else torchvision.models.get_model(_whole(name), weights=None)
     )

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from fdan_edge.errors import ConfigError, choose
+from fdan_edge.errors import ConfigError, unknown_choice
 from fdan_edge.models.ops.native import lmmd_native, native_status, serves
 
 __all__ = ["CLASS_COUNTS", "lmmd", "lmmd_reference", "native_status"]
@@ -110,7 +110,7 @@ def _checked(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Features of one type, and labels that are int64 or, where either side is soft, soft on both."""
     if class_count not in CLASS_COUNTS:
-        raise ConfigError(choose("class_count", class_count, CLASS_COUNTS))
+        raise ConfigError(unknown_choice("class_count", class_count, CLASS_COUNTS))
     if not len(z_visual) or not len(z_acoustic):
         raise ValueError(f"lmmd needs rows on both sides, got {len(z_visual)} faces and {len(z_acoustic)} voices")
     if not 1 <= kernels <= 64 or not 0 < ratio < math.inf:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fdan_edge.errors import FdanEdgeError, MissingDependencyError
-from fdan_edge.runtime.opening import OnnxRunner
+from fdan_edge.runtime.onnx import OnnxRunner
 from fdan_edge.runtime.tensorrt.compatibility import Fingerprint
 from fdan_edge.runtime.tensorrt.runner import TensorRtRunner
 from tests.helpers import fake_gpu

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from fdan_edge.data.corpora import Corpus, Item, files_below
-from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError, choose
+from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError, unknown_choice
 from fdan_edge.utils.files import cache_home
 
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -40,7 +40,7 @@ def cache_folder() -> Path:
 def _label(path: Path, word: str) -> str:
     """Check the emotion that a file's name gives; DataError where it is none of the corpus's."""
     if word not in CLASSES:
-        raise DataError(f"{path}: {choose('emotion', word, CLASSES)}")
+        raise DataError(f"{path}: {unknown_choice('emotion', word, CLASSES)}")
     return word
 
 
