@@ -27,7 +27,7 @@ class Checkout:
 
     def __init__(self, folder: Path, corpora: Corpora) -> None:
         self.folder, self._corpora = folder, corpora
-        for name in ("fdan_edge", "tests"):
+        for name in ("fdan_edge", "tests", "docs"):
             shutil.copytree(ROOT / name, folder / name, ignore=_LEFT_OUT)  # what a link points at is copied too
         for library in (ROOT / "fdan_edge").glob("*.so"):
             (folder / "fdan_edge" / library.name).symlink_to(library)

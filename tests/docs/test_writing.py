@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer.main
 
 import fdan_edge
 from fdan_edge.cli.app import app
+from fdan_edge.runtime.manifest import Artifact, Calibration, EngineFile, GateReport, LayerCost, Manifest
+from fdan_edge.runtime.model_spec import ModelSpec
+from fdan_edge.runtime.tensorrt.compatibility import Fingerprint
+from fdan_edge.streaming.events import Event
 from tests.docs.pages import DOCS, PAGES, RESULTS, ROOT, links, prose
 
 WIDEST, WIDEST_TABLE = 120, 200  # characters
@@ -63,3 +68,19 @@ def test_the_command_line_page_has_every_verb() -> None:
 def _verbs(command: Any, before: str = "") -> Iterator[str]:
     for name, verb in getattr(command, "commands", {}).items():
         yield from _verbs(verb, f"{before}{name} ") if hasattr(verb, "commands") else [before + name]
+
+
+@pytest.mark.parametrize(
+    "kind", [Manifest, ModelSpec, Artifact, GateReport, Calibration, LayerCost, EngineFile, Fingerprint]
+)
+def test_the_bundle_page_has_every_field(kind: type) -> None:
+    text = (DOCS / "formats" / "bundle.md").read_text(encoding="utf-8")
+    missing = [field.name for field in fields(kind) if f"`{field.name}`" not in text]
+    assert not missing, f"docs/formats/bundle.md lacks {missing} of {kind.__name__}"
+
+
+@pytest.mark.parametrize("kind", get_args(Event))
+def test_the_events_page_has_every_event(kind: type) -> None:
+    text = (DOCS / "formats" / "events.md").read_text(encoding="utf-8")
+    missing = [field.name for field in fields(kind) if f"`{field.name}`" not in text]
+    assert not missing, f"docs/formats/events.md lacks {missing} of {kind.__name__}"
