@@ -18,20 +18,20 @@ from fdan_edge.data.corpora.items import Item, preference, recording_key
 from fdan_edge.errors import AudioError
 from fdan_edge.utils.files import feature_folder, file_state, is_settled, sha256, write_text
 
-SOUNDS = "sounds.json"
+HASHES = "sounds.json"  # in the folder of features
 _STARTING = 8192  # samples
 _VERSION = 1  # of how files are read and hashed here
 
 
 def same_name(items: Iterable[Item]) -> list[list[Item]]:
-    """Groups of items that the corpus calls the same; only one of each is ever used (`corpora.unique`)."""
+    """Group the items that the corpus calls the same; one of each group is used (`corpora.unique`)."""
     return _groups((recording_key(item.key), item) for item in items)
 
 
 def same_content(items: Iterable[Item]) -> list[list[Item]]:
-    """Groups of items whose files are equal, byte for byte: one recording under several names.
+    """Group the items whose files are equal, byte for byte: one recording under several names.
 
-    Such a group in training and test would be a leak. Only files of equal size are read; files that cannot be
+    Such a group in training and test would be a leak. Only files of equal size are read. Files that cannot be
     read are in no group.
     """
     sized = _groups((size, item) for item in items if (size := _size(item)))
@@ -40,26 +40,31 @@ def same_content(items: Iterable[Item]) -> list[list[Item]]:
 
 
 def same_sound(items: Iterable[Item]) -> list[list[Item]]:
-    """Groups of recordings whose samples are equal, whatever their files' names, formats and headers.
+    """Group the recordings whose samples are equal, whatever their files' names, formats and headers.
 
-    Decoded are the starts of files of equal length, and of those that start alike the rest; the same files are
-    not decoded again in this process. Files that libsndfile cannot open, videos among them, are in a group where
-    they are equal byte for byte.
+    Files of equal length are decoded at their start, and those that start alike to their end. No file is decoded
+    twice in this process. Files that libsndfile cannot open, videos among them, are compared byte for byte.
     """
     alike = list(items)
-    known = _Known(feature_folder() / SOUNDS)
-    others = same_content(item for item in alike if not known.ask(_length, item.path))
+    table = _HashTable(feature_folder() / HASHES)
+    others = same_content(item for item in alike if not table.get(_length, item.path))
     with ThreadPoolExecutor() as pool:  # reading and decoding leave Python's lock
-        for look in (_length, _start, _sound):
-            seen = pool.map(partial(known.ask, look), [item.path for item in alike])
-            found = _groups((sound, item) for sound, item in zip(seen, alike, strict=True) if sound)
-            alike = [item for group in found for item in group]
-    known.save()
-    return sorted([*found, *others], key=lambda group: group[0].key)
+        for compute in (_length, _start, _sound):
+            hashes = pool.map(partial(table.get, compute), [item.path for item in alike])
+            groups = _groups((sound, item) for sound, item in zip(hashes, alike, strict=True) if sound)
+            alike = [item for group in groups for item in group]
+    table.save()
+    return sorted([*groups, *others], key=lambda group: group[0].key)
 
 
-class _Known:
-    """What was heard in files, kept on disk with the files' states: to open a thousand takes a second.
+def forget() -> None:
+    """Forget what was decoded in this process; the table on disk stays."""
+    for compute in (_length, _start, _sound):
+        compute.cache_clear()
+
+
+class _HashTable:
+    """Hashes of what is in files, kept on disk with the files' states: to open a thousand files takes a second.
 
     A table that is missing or damaged, or that cannot be written, only costs that time.
     """
@@ -67,35 +72,35 @@ class _Known:
     def __init__(self, table: Path) -> None:
         self._table, self._new = table, False
         try:
-            self._said: dict[str, list[Any]] = dict(json.loads(table.read_text(encoding="utf-8")))
+            self._entries: dict[str, list[Any]] = dict(json.loads(table.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            self._said = {}
+            self._entries = {}
 
-    def ask(self, function: Callable[[Path, int, int], str], path: Path) -> str:
-        """What a function says of a file, which it is asked again only where the file has changed."""
+    def get(self, compute: Callable[[Path, int, int], str], path: Path) -> str:
+        """Return what a function computes of a file; it is called only where the file has changed."""
         state = file_state(path)
         if state is None:
             return ""
-        name = f"{_VERSION} {function.__name__} {path.absolute()}"
-        entry = self._said.get(name)
+        name = f"{_VERSION} {compute.__name__} {path.absolute()}"
+        entry = self._entries.get(name)
         if isinstance(entry, list) and entry[:-1] == [*state] and isinstance(entry[-1], str):
             return entry[-1]
         size, changed, *_ = state
-        said = function(path, changed, size)
+        value = compute(path, changed, size)
         if is_settled(state):
-            self._said[name], self._new = [*state, said], True
-        return said
+            self._entries[name], self._new = [*state, value], True
+        return value
 
     def save(self) -> None:
-        """Keep what was asked."""
+        """Write the table, if anything is new in it."""
         if self._new:
             with contextlib.suppress(OSError):
-                write_text(self._table, json.dumps(self._said))
+                write_text(self._table, json.dumps(self._entries))
 
 
 @cache
 def _length(path: Path, _changed: int, _size: int) -> str:
-    """Samples and sample rate, from the header."""
+    """Return the number of samples and the sample rate, from the header; "" for a file that cannot be opened."""
     import soundfile
 
     try:
@@ -107,7 +112,7 @@ def _length(path: Path, _changed: int, _size: int) -> str:
 
 @cache
 def _start(path: Path, _changed: int, _size: int) -> str:
-    """Length and a hash of the first samples: many recordings are of equal length, few start alike."""
+    """Hash the length and the first samples: many recordings are of equal length, few start alike."""
     import soundfile
 
     try:
@@ -119,7 +124,7 @@ def _start(path: Path, _changed: int, _size: int) -> str:
 
 @cache
 def _sound(path: Path, _changed: int, _size: int) -> str:
-    """A hash of the samples at their own rate, channels averaged."""
+    """Hash all samples at their own rate, channels averaged."""
     try:
         rate = int(_length(path, _changed, _size).rpartition(" ")[2])
         return _hash(decode.load(path, rate).tobytes())
@@ -132,11 +137,11 @@ def _hash(data: bytes) -> str:
 
 
 def _groups(keyed: Iterable[tuple[object, Item]]) -> list[list[Item]]:
-    """The items with equal keys, where there are several, sorted."""
-    found: dict[object, list[Item]] = defaultdict(list)
+    """Group the items with equal keys, where there are several; sorted."""
+    groups: dict[object, list[Item]] = defaultdict(list)
     for key, item in keyed:
-        found[key].append(item)
-    several = [sorted(group, key=preference) for group in found.values() if len(group) > 1]
+        groups[key].append(item)
+    several = [sorted(group, key=preference) for group in groups.values() if len(group) > 1]
     return sorted(several, key=lambda group: group[0].key)
 
 

@@ -21,12 +21,12 @@ Image = NDArray[np.uint8]  # RGB, (height, width, 3)
 
 MARGIN = 0.1  # of the detected square, added on each side: it cuts off chins and brows
 _LONGEST = 640  # pixels of the longer side that faces are looked for in; the crop is of the full frame
-_OF_THREAD = threading.local()
+_THREAD = threading.local()
 _SMALLEST = 0.1  # of the shorter side: the speaker's face is larger, and smaller ones are mostly none
 
 
 def sample_frames(path: Path, count: int) -> list[Image]:
-    """The frames shown at the middles of `count` equal parts of a video, upright, in order.
+    """Decode the frames shown at the middles of `count` equal parts of a video, upright, in order.
 
     The times of all frames are read first, without decoding: headers do not always know the length. A video of
     fewer frames gives each once.
@@ -58,12 +58,12 @@ def sample_frames(path: Path, count: int) -> list[Image]:
 
 
 def middles(length: float, count: int) -> list[float]:
-    """The middles of `count` equal parts of 0..length."""
+    """Return the middles of `count` equal parts of 0..length."""
     return [(2 * part + 1) * length / (2 * count) for part in range(count)]
 
 
 def crop_face(frame: Image, size: int) -> Image | None:
-    """The largest face of a frame as an upright square of size x size pixels; None where none is found.
+    """Cut out the largest face of a frame as a square of size x size pixels; None where there is none.
 
     Found by OpenCV's Haar cascade for frontal faces. What lies outside of the frame repeats its edge.
 
@@ -87,7 +87,7 @@ def crop_face(frame: Image, size: int) -> Image | None:
 
 
 def find_face(frame: Image) -> tuple[int, int, int] | None:
-    """Left, top and side in pixels of the largest square that the detector takes for a face."""
+    """Find left, top and side, in pixels, of the largest square that the detector takes for a face."""
     detector = _detector()
     import cv2
 
@@ -95,16 +95,16 @@ def find_face(frame: Image) -> tuple[int, int, int] | None:
     size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
     grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
     least = max(24, round(min(size) * _SMALLEST))
-    found = detector.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5, minSize=(least, least))
-    if not len(found):
+    squares = detector.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5, minSize=(least, least))
+    if not len(squares):
         return None
     # Of equally large ones the upper left one, so that the same frame always gives the same face.
-    x, y, side, _ = max(np.asarray(found).tolist(), key=lambda box: (box[2], -box[1], -box[0]))
+    x, y, side, _ = max(np.asarray(squares).tolist(), key=lambda box: (box[2], -box[1], -box[0]))
     return round(x / scale), round(y / scale), round(side / scale)
 
 
 def _times(path: Path, container: InputContainer) -> tuple[list[int], bool]:
-    """Time stamps of all frames, ascending, then that of the video's end; or the frames' numbers, and true."""
+    """Read the time stamps of all frames, ascending, then that of the end; or the frames' numbers, and true."""
     if not container.streams.video:
         raise DataError(f"{path}: a file without pictures")
     stream = container.streams.video[0]
@@ -121,17 +121,17 @@ def _times(path: Path, container: InputContainer) -> tuple[list[int], bool]:
 
 
 def _upright(frame: Any) -> Image:
-    """The pixels of a decoded frame, turned as its recorder says."""
+    """Return the pixels of a decoded frame, turned as its recorder says."""
     pixels = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
 def _detector() -> cv2.CascadeClassifier:
-    """One for each thread: it keeps the picture that it works on."""
-    if not hasattr(_OF_THREAD, "detector"):
-        _OF_THREAD.detector = _new_detector()
-    made: cv2.CascadeClassifier = _OF_THREAD.detector
-    return made
+    """Return this thread's detector: it keeps the picture that it works on, so threads cannot share one."""
+    if not hasattr(_THREAD, "detector"):
+        _THREAD.detector = _new_detector()
+    detector: cv2.CascadeClassifier = _THREAD.detector
+    return detector
 
 
 def _new_detector() -> cv2.CascadeClassifier:

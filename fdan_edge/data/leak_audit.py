@@ -1,4 +1,4 @@
-"""Leak audit: who and what of the test was met in training, whatever the protocol is called."""
+"""The leak audit: which speakers, sentences and recordings of the test are in training too."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from fdan_edge.data.splits import Split
 from fdan_edge.errors import DataError, printable
 
 NOT_AUDITED = "not audited"
-_MOST = 20  # names kept of one kind
+_MOST = 20  # names of one kind that are written down
 
 
 @dataclass(frozen=True)
 class Crossing:
     """Speakers or sentences of a later part that an earlier one has too."""
 
-    names: list[str]  # those that cross, sorted
+    names: list[str]  # those that are in both, sorted
     of: int  # how many the later part has
-    unknown: int  # recordings of both parts of which it is not known
+    unknown: int  # recordings of both parts whose speaker or sentence is not known
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; of many names the first 20."""
+        """Return plain values for JSON; of many names the first 20."""
         return {"crossing": len(self.names), "of": self.of, "names": self.names[:_MOST], "unknown": self.unknown}
 
     def words(self, what: str) -> str:
-        """For people; `what` is speakers or sentences."""
+        """Describe it for people; `what` is speakers or sentences."""
         if self.names:
             return f"{len(self.names)} of {self.of} test {what} also in training"
         some = "1 recording" if self.unknown == 1 else f"{self.unknown} recordings"
@@ -37,28 +37,28 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Audit:
-    """What crosses between the parts of a split; validation counts as training where the test is looked at."""
+    """What is in two parts of a split. For the test, validation counts as training."""
 
-    promise: str  # of the protocol: speakers, sentences, or "" for nothing
+    promise: str  # what the protocol keeps apart: speakers, sentences, or "" for nothing
     speakers: Crossing
     sentences: Crossing
     val_speakers: Crossing  # of validation that are in training
     val_sentences: Crossing
-    duplicates: list[list[str]]  # "part key" of recordings with equal sound, where they are in two parts
+    duplicates: list[list[str]]  # "PART KEY" of recordings with equal sound that are in two parts
     faces: Crossing  # speakers of the test whose faces are trained on
 
     def line(self) -> str:
-        """The verdict in one line, which travels with the scores."""
+        """Return the verdict in one line; it stands beside the scores."""
         count = len(self.duplicates)
-        found = f"{count} recording{'s' if count > 1 else ''} in two parts" if count else "no duplicates"
+        doubles = f"{count} recording{'s' if count > 1 else ''} in two parts" if count else "no duplicates"
         if self.faces.names:
-            found += f"; faces of {len(self.faces.names)} of {self.faces.of} test speakers in training"
+            doubles += f"; faces of {len(self.faces.names)} of {self.faces.of} test speakers in training"
         if self.speakers.words("") == self.sentences.words("") == Crossing([], 0, 0).words(""):
-            return f"clean for speakers and sentences; {found}"
-        return "; ".join([self.speakers.words("speakers"), self.sentences.words("sentences"), found])
+            return f"clean for speakers and sentences; {doubles}"
+        return "; ".join([self.speakers.words("speakers"), self.sentences.words("sentences"), doubles])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "verdict": self.line(),
             "promise": self.promise,
@@ -71,10 +71,10 @@ class Audit:
         }
 
     def check(self) -> None:
-        """Refuse a split that is not what its protocol promises.
+        """Check that a split is what its protocol promises.
 
         Raises:
-            DataError: the first names that cross, and what to do.
+            DataError: it is not; the message has the first names that are in two parts, and what to do.
         """
         if self.promise == "speakers":
             _refuse("speakers", self.speakers.names, "training and test")
@@ -93,11 +93,11 @@ def audit(parts: Split, faces: Sequence[Item] = ()) -> Audit:
         parts: of the speech.
         faces: all that are trained on.
     """
-    met = parts.train + parts.val
+    seen = parts.train + parts.val
     return Audit(
         parts.promise,
-        speakers=_crossing(met, parts.test, lambda item: item.speaker_key),
-        sentences=_crossing(met, parts.test, lambda item: item.text_key),
+        speakers=_crossing(seen, parts.test, lambda item: item.speaker_key),
+        sentences=_crossing(seen, parts.test, lambda item: item.text_key),
         val_speakers=_crossing(parts.train, parts.val, lambda item: item.speaker_key),
         val_sentences=_crossing(parts.train, parts.val, lambda item: item.text_key),
         duplicates=_duplicates(parts),

@@ -1,4 +1,4 @@
-"""Which recordings each value of the setting `protocol` trains on, validates and tests."""
+"""How each value of the setting `protocol` splits recordings into training, validation and test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fdan_edge.errors import DataError, printable
 Parts: TypeAlias = dict[str, list[Item]]
 
 PARTS = ("train", "val", "test")
-#: What a protocol promises never to be in training and test alike; the audit refuses a split that breaks it.
+#: What a protocol promises to keep out of training if it is in the test. The audit refuses a split that breaks it.
 PROMISES = {
     "speaker": "speakers",
     "loso": "speakers",
@@ -29,16 +29,16 @@ _MOST = 8  # names in a description or message
 
 
 def parts_of(items: list[Item], config: Config) -> tuple[Parts, str]:
-    """The three parts by `config.protocol`, and how they were made, for people.
+    """Split items into three parts by `config.protocol`, and describe how, for people.
 
     Raises:
-        DataError: the recordings do not have what the protocol goes by, or too little of it.
+        DataError: the recordings lack the speakers, sentences or parts that the protocol needs, or have too few.
     """
-    return _MAKERS[config.protocol](items, config)
+    return _SPLITTERS[config.protocol](items, config)
 
 
 def fold_count(items: list[Item], config: Config) -> int:
-    """How many folds `kfold` or `loso` has over these recordings.
+    """Count the folds that `kfold` or `loso` has over these recordings.
 
     Raises:
         DataError: speakers are not known, or there are too few.
@@ -70,7 +70,7 @@ def _by_speaker(items: list[Item], config: Config) -> tuple[Parts, str]:
 
 
 def _by_fold(items: list[Item], config: Config) -> tuple[Parts, str]:
-    """One group of speakers is the test; others, rotating with the fold, are the validation."""
+    """Test on one group of speakers, and validate on others, which rotate with the fold."""
     folds = fold_count(items, config)
     if config.fold > folds:
         raise DataError(f"fold = {config.fold} is out of range; valid: 1 to {folds} (one for each speaker)")
@@ -85,9 +85,9 @@ def _by_fold(items: list[Item], config: Config) -> tuple[Parts, str]:
 
 
 def speaker_groups(speakers: list[str], folds: int) -> list[list[str]]:
-    """Each corpus's speakers in neighbouring groups, one for each fold, as equal in size as can be.
+    """Divide each corpus's speakers into neighbouring groups, one for each fold, of sizes as equal as can be.
 
-    What is over goes to the next folds in turn, corpus after corpus, so that none gets much more than others.
+    The remainder goes to the next folds in turn, corpus after corpus, so that no fold gets many more than others.
     """
     groups: list[list[str]] = [[] for _ in range(folds)]
     turn = 0
@@ -103,16 +103,16 @@ def speaker_groups(speakers: list[str], folds: int) -> list[list[str]]:
 
 
 def _before(speakers: list[str], test: list[str], turn: float) -> list[str]:
-    """The validation speakers of a fold: of each corpus the last tenth of the others, counted from the test on.
+    """Choose the validation speakers of a fold: those just before the test speakers, a tenth of the rest.
 
-    At least one; of eight and more at least two, so that RAVDESS gives a man and a woman. They stand just
-    before the test speakers in a circle, so every fold has others. Where a corpus has no test speaker, the
-    circle starts at `turn`, a share of 1.
+    The speakers of a corpus are taken as a circle, so every fold has others. There is at least one; of eight and
+    more there are two, so that RAVDESS gives a man and a woman. Where a corpus has no test speaker, the circle
+    starts at `turn`, a share of 1.
     """
     chosen: list[str] = []
     for own in _by_corpus(speakers):
-        held = [index for index, name in enumerate(own) if name in test]
-        start = held[-1] + 1 if held else int(turn * len(own))
+        tested = [index for index, name in enumerate(own) if name in test]
+        start = tested[-1] + 1 if tested else int(turn * len(own))
         rest = [name for name in own[start:] + own[:start] if name not in test]
         count = max(2 if len(rest) >= 8 else 1, len(rest) // 10)
         chosen += rest[-count:] if len(rest) > 1 else []
@@ -120,18 +120,18 @@ def _before(speakers: list[str], test: list[str], turn: float) -> list[str]:
 
 
 def _official(items: list[Item], config: Config) -> tuple[Parts, str]:
-    """The publisher's parts; where there is no validation part, one is taken from the training part."""
+    """Take the publisher's parts; where there is no validation part, take one from the training part."""
     _every(
         items, "split", "the publisher's parts", f"corpora that have them: {_with_official_split()}", "official"
     )
     parts: Parts = {name: [item for item in items if item.split == name] for name in PARTS}
-    made = []
+    notes = []
     for corpus in sorted({item.corpus for item in parts["train"]} - {item.corpus for item in parts["val"]}):
         taken, how = _validation([item for item in parts["train"] if item.corpus == corpus], config)
         _move(taken, parts)
-        made.append(f"validation {how} out of the training part of {corpus}")
+        notes.append(f"validation {how} out of the training part of {corpus}")
     corpora = ", ".join(sorted({item.corpus for item in items}))
-    return parts, "; ".join([f"the publisher's parts of {corpora}", *made])
+    return parts, "; ".join([f"the publisher's parts of {corpora}", *notes])
 
 
 def _with_official_split() -> str:
@@ -145,7 +145,7 @@ def _with_official_split() -> str:
 
 
 def _by_text(items: list[Item], config: Config) -> tuple[Parts, str]:
-    """Whole sentences are the test, and others the validation; of a corpus with too few, speakers are."""
+    """Test on whole sentences and validate on others; with too few of them, validate on speakers."""
     _every(items, "text", "every sentence", "a table's column text names them", "text")
     kinds = _kinds(items)
     texts = sorted(text for kind in kinds for text in kind)
@@ -164,45 +164,45 @@ def _by_text(items: list[Item], config: Config) -> tuple[Parts, str]:
 
 
 def _kinds(items: list[Item]) -> list[list[str]]:
-    """The sentences of each corpus, sorted: those of several emotions, and those of each emotion by themselves.
+    """Group the sentences of each corpus: those of several emotions, and those of each emotion by themselves.
 
-    SAVEE and eNTERFACE have sentences of their own for each emotion; the last of all would be surprise alone.
+    SAVEE and eNTERFACE have sentences of their own for each emotion: the last of all would be surprise alone.
     """
     emotions: dict[str, set[str]] = defaultdict(set)
     for item in items:
         emotions[str(item.text_key)].add(item.emotion)
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
     for text in sorted(emotions):
         only = next(iter(emotions[text])) if len(emotions[text]) == 1 else ""
-        found[text.partition(":")[0], only].append(text)
-    return [found[kind] for kind in sorted(found)]
+        kinds[text.partition(":")[0], only].append(text)
+    return [kinds[kind] for kind in sorted(kinds)]
 
 
 def _validation(items: list[Item], config: Config) -> tuple[list[Item], str]:
-    """Some of these recordings to validate on: whole speakers where they are known, else a share of each class."""
+    """Choose recordings to validate on: whole speakers where they are known, else a share of each class."""
     speakers = sorted({item.speaker_key for item in items if item.speaker_key})
     if len(speakers) > 1 and all(item.speaker_key for item in items):
         last = _last_of_each_corpus(speakers, 10)
         return [item for item in items if item.speaker_key in last], "by speaker"
-    chance, taken = random.Random(config.split_seed), []
+    rng, taken = random.Random(config.split_seed), []
     for group in _by_class(items):
-        chance.shuffle(group)
+        rng.shuffle(group)
         taken += group[: max(len(group) > 1, round(config.val_fraction * len(group)))]
     return taken, "at random"
 
 
 def _move(taken: list[Item], parts: Parts) -> None:
-    """From training to validation."""
-    gone = set(taken)
-    parts["train"] = [item for item in parts["train"] if item not in gone]
+    """Move recordings from training to validation."""
+    moved = set(taken)
+    parts["train"] = [item for item in parts["train"] if item not in moved]
     parts["val"] += taken
 
 
 def _at_random(items: list[Item], config: Config) -> tuple[Parts, str]:
     parts: Parts = {name: [] for name in PARTS}
-    chance = random.Random(config.split_seed)
+    rng = random.Random(config.split_seed)
     for group in _by_class(items):
-        chance.shuffle(group)
+        rng.shuffle(group)
         n_test = round(config.test_fraction * len(group))
         n_val = round(config.val_fraction * (len(group) - n_test))
         parts["test"] += group[:n_test]
@@ -222,7 +222,7 @@ def _by_corpus(keys: list[str]) -> list[list[str]]:
 
 
 def _held_out(items: list[Item], val: set[str], test: set[str], *, by_text: bool = False) -> Parts:
-    """The parts in which these speakers, or sentences, are validation and test."""
+    """Split so that these speakers, or sentences, are validation and test."""
     parts: Parts = {name: [] for name in PARTS}
     for item in items:
         key = item.text_key if by_text else item.speaker_key
@@ -231,7 +231,7 @@ def _held_out(items: list[Item], val: set[str], test: set[str], *, by_text: bool
 
 
 def _last_of_each_corpus(speakers: list[str], share: int) -> list[str]:
-    """The last of every `share` speakers of each corpus, at least one; a corpus of one or two gives none."""
+    """Choose the last speakers of each corpus, one of `share`, at least one; a corpus of one or two gives none."""
     chosen = []
     for own in _by_corpus(speakers):
         if len(own) > 2 or len(own) == len(speakers):
@@ -256,18 +256,18 @@ def _every(items: list[Item], field: str, what: str, remedy: str, protocol: str)
 
 
 def _named(wanted: tuple[str, ...], keys: list[str], what: str) -> list[str]:
-    """The speaker or sentence keys that the user named, with or without the corpus before the colon."""
-    found = []
+    """Look up the speakers or sentences that the user named, with or without the corpus before the colon."""
+    named = []
     for name in wanted:
         matches = [key for key in keys if name in (key, key.partition(":")[2])]
         if not matches:
             raise DataError(f"unknown {what} {name!r}; {what}s: {_listed(keys, 100)}")
-        found.extend(matches)
-    return list(dict.fromkeys(found))
+        named.extend(matches)
+    return list(dict.fromkeys(named))
 
 
 def _short(keys: list[str], items: list[Item]) -> list[str]:
-    """Without the corpus, where there is one only."""
+    """Cut the corpus off the keys, where there is only one."""
     one_corpus = len({item.corpus for item in items}) == 1
     return [key.partition(":")[2] if one_corpus else key for key in keys]
 
@@ -277,7 +277,7 @@ def _listed(names: list[str], most: int = _MOST) -> str:
     return ", ".join(printable(name) for name in names[:most]) + more
 
 
-_MAKERS: dict[str, Callable[[list[Item], Config], tuple[Parts, str]]] = {
+_SPLITTERS: dict[str, Callable[[list[Item], Config], tuple[Parts, str]]] = {
     "speaker": _by_speaker,
     "loso": _by_fold,
     "kfold": _by_fold,

@@ -17,16 +17,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Split:
-    """Three disjoint lists of items, and how they were made."""
+    """Three disjoint lists of items, and how they were split."""
 
     train: list[Item]
     val: list[Item]
     test: list[Item]
-    description: str  # for people, travels with every score
+    description: str  # for people; stands beside every score
     promise: str = "speakers"  # what is not in training and test alike: speakers, sentences, or "" for nothing
 
     def keys(self) -> dict[str, list[str]]:
-        """What split.json holds: the keys of each part's items, and what of speakers or sentences was met."""
+        """Return what split.json holds: the keys of each part's items, and the speakers or sentences seen."""
         keys = {name: [item.key for item in getattr(self, name)] for name in PARTS}
         seen = self.train + self.val
         speakers = {item.speaker_key for item in seen if item.speaker_key and self.promise == "speakers"}
@@ -35,33 +35,33 @@ class Split:
 
 
 def split(items: list[Item], config: Config) -> Split:
-    """Split speech by `config.protocol`; the README's table says what each promises.
+    """Split speech by `config.protocol`; the documents' page on splits says what each promises.
 
-    A recording that is there under several names is in one part only, except among the publisher's own.
+    A recording that is there under several names is put into one part only, except by protocol `official`.
 
     Raises:
         DataError: the protocol cannot be had of these recordings, a name is unknown, or a part is without items.
     """
     parts, description = parts_of(items, config)
-    made = Split(parts["train"], parts["val"], parts["test"], description, PROMISES[config.protocol])
+    whole = Split(parts["train"], parts["val"], parts["test"], description, PROMISES[config.protocol])
     if config.protocol != "official":
-        made = _together(made)
+        whole = _together(whole)
     for name in PARTS:
-        if not getattr(made, name):
+        if not getattr(whole, name):
             raise DataError(
                 f"protocol {config.protocol} leaves no speech in the {name} part of {len(items)} files"
             )
-    return made
+    return whole
 
 
 def restore(items: list[Item], keys: dict[str, list[str]], description: str) -> Split:
-    """The split that `Split.keys` wrote, of the items that are still there; others belong to no part.
+    """Rebuild the split that `Split.keys` wrote, of the items that are still there; others belong to no part.
 
     Raises:
         DataError: nothing of a part is there any more.
     """
-    found = {recording_key(item.key): item for item in items}
-    parts = {name: [found[recording_key(k)] for k in keys[name] if recording_key(k) in found] for name in PARTS}
+    by_key = {recording_key(item.key): item for item in items}
+    parts = {name: [by_key[recording_key(k)] for k in keys[name] if recording_key(k) in by_key] for name in PARTS}
     for name in PARTS:
         if not parts[name]:
             raise DataError(f"none of the {len(keys[name])} recordings of the run's {name} part is there any more")
@@ -73,19 +73,25 @@ def restore(items: list[Item], keys: dict[str, list[str]], description: str) -> 
     return Split(parts["train"], parts["val"], parts["test"], description, promise)
 
 
-def allowed_faces(faces: list[Item], made: Split, protocol: str, target: Sequence[Item] = ()) -> list[Item]:
-    """The faces that may be trained on: none of those whom, or of what, the protocol holds out.
+def allowed_faces(faces: list[Item], parts: Split, protocol: str, target: Sequence[Item] = ()) -> list[Item]:
+    """Choose the faces that may be trained on: none of whom, or of what, the protocol holds out.
 
-    Held out are speakers of validation and test, sentences of the test, and the publisher's own val and test; a
+    Held out are speakers of validation and test, sentences of the test, and the publisher's own val and test. A
     face whose speaker or sentence is not known stays. The paper trains on all faces, and so does `random`. Faces
-    of a target's recordings and speakers, which have labels, are held out whatever the protocol.
+    of the target's recordings and speakers have labels: they are held out by every protocol.
+
+    Args:
+        faces: with the labels that they would be trained on.
+        parts: of the speech.
+        protocol: by which the speech was split.
+        target: recordings that are used without labels.
     """
-    theirs = {item.speaker_key for item in target} - {None}
-    names = {recording_key(item.key) for item in target}
-    faces = [face for face in faces if face.speaker_key not in theirs and recording_key(face.key) not in names]
-    speakers = {item.speaker_key for item in made.val + made.test if made.promise == "speakers"} - {None}
-    texts = {item.text_key for item in made.test if made.promise == "sentences"} - {None}
-    published = {(item.corpus, name) for item in made.test if protocol == "official" for name in ("val", "test")}
+    adapted_speakers = {item.speaker_key for item in target} - {None}
+    adapted = {recording_key(item.key) for item in target}
+    faces = [f for f in faces if f.speaker_key not in adapted_speakers and recording_key(f.key) not in adapted]
+    speakers = {item.speaker_key for item in parts.val + parts.test if parts.promise == "speakers"} - {None}
+    texts = {item.text_key for item in parts.test if parts.promise == "sentences"} - {None}
+    published = {(item.corpus, name) for item in parts.test if protocol == "official" for name in ("val", "test")}
     return [
         face
         for face in faces
@@ -95,25 +101,25 @@ def allowed_faces(faces: list[Item], made: Split, protocol: str, target: Sequenc
     ]
 
 
-def _together(made: Split) -> Split:
-    """No recording in two parts under two names: the test keeps its own, before validation and training.
+def _together(parts: Split) -> Split:
+    """Put a recording that is there under two names into one part: the test comes before validation and training.
 
     Where speakers or sentences are held out, the other copy may be of another speaker: it is left out. Else it
     joins the one that stays.
     """
-    part = {item: name for name in PARTS for item in getattr(made, name)}
+    part = {item: name for name in PARTS for item in getattr(parts, name)}
     strays: dict[Item, str] = {}
     for group in same_sound(part):
         stays = min((part[item] for item in group), key=("test", "val", "train").index)
         strays |= {item: stays for item in group if part[item] != stays}
     if not strays:
-        return made
+        return parts
     count = "1 recording is" if len(strays) == 1 else f"{len(strays)} recordings are"
-    done = "left out there" if made.promise else "kept in one part"
+    done = "left out there" if parts.promise else "kept in one part"
     log.info(f"{count} in a second part under another name: {done}")
     train, val, test = (
-        [item for item in getattr(made, name) if item not in strays]
-        + [item for item, stays in strays.items() if stays == name and not made.promise]
+        [item for item in getattr(parts, name) if item not in strays]
+        + [item for item, stays in strays.items() if stays == name and not parts.promise]
         for name in PARTS
     )
-    return replace(made, train=train, val=val, test=test)
+    return replace(parts, train=train, val=val, test=test)

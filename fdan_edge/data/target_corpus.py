@@ -1,9 +1,8 @@
-"""A target corpus: speech that a training hears without its labels, and the classes that both corpora have.
+"""The target corpus of an adaptation: speech that a training uses without its labels.
 
-Labels of a published corpus stand in the names of its files. They are read for two things, both outside of the
-training: which recordings are of classes that both corpora have, so that the task is of these and no others (as in
-the literature), and, when the training is over, for the scores. What the training gets are items whose emotion is
-UNLABELLED.
+Labels of a published corpus are in the names of its files. They are read for two things, both outside of the
+training. One is the task: it is of the classes that both corpora have, and of no others (as in the literature).
+The other is the scores, when the training is over. The training itself gets items whose emotion is UNLABELLED.
 """
 
 from __future__ import annotations
@@ -25,16 +24,20 @@ UNLABELLED = ""  # the emotion of an item that carries no label
 
 @dataclass(frozen=True)
 class CrossCorpus:
-    """What is trained on with labels, and what is heard without them."""
+    """What is trained on with labels, and what is used without them."""
 
-    classes: list[str]
-    parts: Split  # with labels, but for a test that is of the target
-    target: list[Item]  # of which none carries a label
-    of_target: bool  # whether the test is the target: labels for it can be read when the training is over
+    classes: list[str]  # those that both corpora have, sorted
+    parts: Split  # with labels, except a test that is the target
+    target: list[Item]  # without labels
+    of_target: bool  # whether the test is the target; `with_labels` reads its labels when the training is over
 
 
 def read_target(sources: list[Source], config: Config) -> tuple[list[Item], list[Item]]:
-    """Target recordings whose labels are known, with them, and those whose labels are not."""
+    """Read the target: the recordings whose labels are known, with them, and those whose labels are not.
+
+    Raises:
+        DataError: a source cannot be read, or two folders hold files of equal names.
+    """
     named = [source for source in sources if get_corpus(source.corpus).labelled]
     labelled = (
         read_labelled_speech(named, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
@@ -50,11 +53,10 @@ def read_target(sources: list[Source], config: Config) -> tuple[list[Item], list
 
 
 def make_task(speech: list[Item], target: list[Source], config: Config) -> CrossCorpus:
-    """The classes that both corpora have, the parts of the source, and the target without labels.
+    """Find the classes that both corpora have, split the source, and take the labels off the target.
 
-    Where the target's labels are known to its publisher, the whole target is the test, and no speech of the source
-    is kept back for one; speakers for validation are. Where they are not, the test is of the source, as without a
-    target.
+    Where the target has labels, the whole of it is the test. Speech of the source is then held out for validation
+    only. Where it has none, the test is of the source, as without a target.
 
     Raises:
         DataError: fewer than two shared classes, or the split cannot be made.
@@ -62,18 +64,18 @@ def make_task(speech: list[Item], target: list[Source], config: Config) -> Cross
     labelled, others = read_target(target, config)
     _check_apart(speech, labelled + others)
     classes = _shared(speech, labelled)
-    heard = [item for item in labelled if item.emotion in classes]
+    shared = [item for item in labelled if item.emotion in classes]
     _say_left_out(speech, labelled, classes)
     parts = split([item for item in speech if item.emotion in classes], config)
-    if heard:
-        test = without_labels(heard)
+    if shared:
+        test = without_labels(shared)
         description = _described(parts, speech, labelled, config, len(classes))
         parts = Split(parts.train + parts.test, parts.val, test, description, parts.promise)
-    return CrossCorpus(classes, parts, without_labels(heard + others), bool(heard))
+    return CrossCorpus(classes, parts, without_labels(shared + others), bool(shared))
 
 
 def restore_target(items: list[Item], keys: dict[str, list[str]]) -> list[Item]:
-    """The target of a run that goes on, of the items that are still there.
+    """Choose the target of a run that goes on, of the items that are still there.
 
     Args:
         items: of the target's corpora now.
@@ -83,35 +85,39 @@ def restore_target(items: list[Item], keys: dict[str, list[str]]) -> list[Item]:
         DataError: nothing of it is there any more.
     """
     wanted = {recording_key(key) for key in keys["target"] + keys["unheard"]}
-    found = [item for item in items if recording_key(item.key) in wanted]
-    if wanted and not found:
+    target = [item for item in items if recording_key(item.key) in wanted]
+    if wanted and not target:
         raise DataError(f"none of the {len(wanted)} recordings of the run's target is there any more")
-    if missing := len(wanted) - len(found):
+    if missing := len(wanted) - len(target):
         log.warning(f"{missing} of {len(wanted)} recordings of the run's target are not there any more")
-    return found
+    return target
 
 
-def is_heard(config: Config) -> bool:
-    """Whether a training hears its target: `source` does not, unless for its mean spectrum."""
+def uses_target(config: Config) -> bool:
+    """Whether a training uses its target: method `source` does not, except for its mean spectrum."""
     return config.method != "source" or config.channel == "match"
 
 
 def without_labels(items: list[Item]) -> list[Item]:
-    """The same recordings, of which nothing says what is felt."""
+    """Copy the items without their labels."""
     return [replace(item, emotion=UNLABELLED) for item in items]
 
 
 def with_labels(items: list[Item], target: list[Source], config: Config) -> list[Item]:
-    """The same recordings with the labels of their corpora, for the scores of a finished training."""
-    found = {recording_key(item.key): item for item in read_target(target, config)[0]}
-    kept = [found[key] for item in items if (key := recording_key(item.key)) in found]
+    """Read the labels of items of the target, to score a finished training; items that are gone are left out."""
+    labelled = {recording_key(item.key): item for item in read_target(target, config)[0]}
+    kept = [labelled[key] for item in items if (key := recording_key(item.key)) in labelled]
     if len(kept) < len(items):
         log.warning(f"{len(items) - len(kept)} of {len(items)} recordings of the target are not there any more")
     return kept
 
 
 def check_target(config: Config, target: list[Source], faces: list[Source]) -> None:
-    """Raise ConfigError where the method and the corpora do not go together."""
+    """Check that the method and the corpora go together.
+
+    Raises:
+        ConfigError: the method needs a target or faces, and there are none.
+    """
     if config.method != "fdan" and not target:
         raise ConfigError(f"method {config.method} needs --target corpus:path, speech without labels")
     if target and config.method == "fdan" and not faces:
@@ -124,7 +130,7 @@ def check_target(config: Config, target: list[Source], faces: list[Source]) -> N
 
 
 def _check_apart(speech: list[Item], target: list[Item]) -> None:
-    """Raise DataError where one recording is in both: what is tested, or heard without labels, would be learnt."""
+    """Raise DataError where a recording is in both: the training would learn what it must not see the label of."""
     names = {recording_key(item.key) for item in speech}
     if same := [item.key for item in target if recording_key(item.key) in names]:
         raise DataError(
@@ -139,6 +145,7 @@ def _check_apart(speech: list[Item], target: list[Item]) -> None:
 
 
 def _shared(speech: list[Item], labelled: list[Item]) -> list[str]:
+    """List the classes that both have; without labelled items of the target, those of the speech."""
     own = class_names(speech)
     if not labelled:
         return own
@@ -154,17 +161,17 @@ def _shared(speech: list[Item], labelled: list[Item]) -> list[str]:
 
 def _say_left_out(speech: list[Item], labelled: list[Item], classes: list[str]) -> None:
     for name, items in (("speech", speech), ("target", labelled)):
-        if lost := [item for item in items if item.emotion not in classes]:
-            names = ", ".join(sorted({item.emotion for item in lost}))
+        if others := [item for item in items if item.emotion not in classes]:
+            names = ", ".join(sorted({item.emotion for item in others}))
             log.warning(
-                f"{len(lost)} of {len(items)} recordings of the {name} are of other classes ({names}): left out"
+                f"{len(others)} of {len(items)} recordings of the {name} are of other classes ({names}): left out"
             )
 
 
 def _described(parts: Split, speech: list[Item], labelled: list[Item], config: Config, classes: int) -> str:
     source, target = (" and ".join(sorted({item.corpus for item in items})) for items in (speech, labelled))
-    held = sorted({item.speaker_key for item in parts.val if item.speaker_key})
-    who = f"; speakers {', '.join(held)} for validation" if parts.promise == "speakers" else ""
+    speakers = sorted({item.speaker_key for item in parts.val if item.speaker_key})
+    who = f"; speakers {', '.join(speakers)} for validation" if parts.promise == "speakers" else ""
     seen = "whose speech was heard in training without labels"
-    how = seen if is_heard(config) else "not heard in training"
+    how = seen if uses_target(config) else "not heard in training"
     return f"cross-corpus, {classes} classes: {source} to the whole of {target}, {how}{who}"

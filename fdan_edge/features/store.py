@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdan_edge.data.corpora import Item
-from fdan_edge.data.duplicates import HASHES
+from fdan_edge.data import duplicates
 from fdan_edge.errors import DataError, one_line
 from fdan_edge.features.mmap_rows import Part
 from fdan_edge.features.parallel import in_parallel
@@ -133,8 +133,9 @@ def clear() -> None:
     """
     for store in _stores():
         shutil.rmtree(store)
-    for table in (folder() / _CONTENTS, folder() / HASHES, *folder().glob(f".{Path(_CONTENTS).stem}-*")):
+    for table in (folder() / _CONTENTS, folder() / duplicates.HASHES, *folder().glob(f".{Path(_CONTENTS).stem}-*")):
         table.unlink(missing_ok=True)
+    duplicates.forget()
 
 
 def size() -> int:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 #: no ordinary program can do that, since nothing but the clock sets ctime.
 FileState: TypeAlias = tuple[int, int, int, int]
 
-_FRESH = 2_500_000_000  # nanoseconds; file systems count time in steps of up to 2 s
+FRESH_NANOSECONDS = 2_500_000_000  # file systems count time in steps of up to 2 s
 
 
 @contextlib.contextmanager
@@ -93,7 +93,7 @@ def file_state(path: Path) -> FileState | None:
 
 def is_settled(state: FileState) -> bool:
     """Whether the file could not change again without another state: not so of one that was written just now."""
-    return max(state[1:3]) < time.time_ns() - _FRESH
+    return max(state[1:3]) < time.time_ns() - FRESH_NANOSECONDS
 
 
 def feature_folder() -> Path:

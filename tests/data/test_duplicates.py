@@ -24,7 +24,7 @@ def item(path: Path) -> Item:
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Item]:
     """Two recordings of equal length, of an hour ago, which differ."""
     monkeypatch.setenv("FDAN_EDGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "_FRESH", 0)
+    monkeypatch.setattr(files, "FRESH_NANOSECONDS", 0)
     for number, name in enumerate("ab"):
         sound = np.random.default_rng(number).normal(size=16000).astype(np.float32) / 9
         soundfile.write(tmp_path / f"{name}.wav", sound, 16000, "FLOAT")
@@ -34,9 +34,8 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Item]:
 
 def test_nothing_is_opened_twice(pair: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
     assert duplicates.same_sound(pair) == []
-    assert (feature_folder() / duplicates.SOUNDS).is_file()
-    for function in (duplicates._length, duplicates._start):
-        function.cache_clear()
+    assert (feature_folder() / duplicates.HASHES).is_file()
+    duplicates.forget()  # as another process, which has the table on disk
 
     def opened(*_: object, **__: object) -> None:
         raise AssertionError
@@ -52,14 +51,13 @@ def test_a_copy_with_the_other_s_time_stamp_and_size_is_found(pair: list[Item]) 
     pair[1].path.write_bytes(pair[0].path.read_bytes())
     os.utime(pair[1].path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (pair[1].path.stat().st_size, pair[1].path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    for function in (duplicates._length, duplicates._start, duplicates._sound):
-        function.cache_clear()  # another process
+    duplicates.forget()
     assert duplicates.same_sound(pair) == [pair]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"1 _length x": 7}', "\0"])
 def test_a_damaged_table_costs_time_only(pair: list[Item], content: str) -> None:
     feature_folder().mkdir()
-    (feature_folder() / duplicates.SOUNDS).write_text(content)
+    (feature_folder() / duplicates.HASHES).write_text(content)
     pair[1].path.write_bytes(pair[0].path.read_bytes())
     assert duplicates.same_sound(pair) == [pair]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -179,19 +179,21 @@ def test_no_face() -> None:
 def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, message: str) -> None:
     path = write(tmp_path / "a.mp4", scenes("sad", count=1), None)
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(face_crops, "_OF_THREAD", threading.local())
-    with pytest.raises(MissingDependencyError) as caught:
-        face_crops.crop_face(face_crops.sample_frames(path, 1)[0], 32)
+    with (
+        ThreadPoolExecutor(1) as thread,
+        pytest.raises(MissingDependencyError) as caught,
+    ):  # loads its own detector
+        thread.submit(lambda: face_crops.crop_face(face_crops.sample_frames(path, 1)[0], 32)).result()
     assert str(caught.value) == message
 
 
 def test_opencv_5_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import cv2
 
-    monkeypatch.setattr(face_crops, "_OF_THREAD", threading.local())
     monkeypatch.delattr(cv2, "CascadeClassifier")
-    with pytest.raises(MissingDependencyError, match=r"OpenCV 4.*pip install 'opencv-python-headless<5'"):
-        face_crops.find_face(grey(0))
+    wanted = r"OpenCV 4.*pip install 'opencv-python-headless<5'"
+    with ThreadPoolExecutor(1) as thread, pytest.raises(MissingDependencyError, match=wanted):
+        thread.submit(face_crops.find_face, grey(0)).result()
 
 
 def test_reading_leaves_no_file_open(tmp_path: Path) -> None:

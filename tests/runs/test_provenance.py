@@ -19,7 +19,7 @@ from fdan_edge.config import Config, load_config
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.runs import provenance
 from fdan_edge.runs.provenance import changed, gather, load, record
-from fdan_edge.training.run import fit
+from fdan_edge.training.run import train
 from fdan_edge.training.trainer import Trainer
 
 GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=m")
@@ -80,7 +80,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
     first = hashes(items)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FDAN_EDGE_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr("fdan_edge.utils.files._FRESH", 0)
+    monkeypatch.setattr("fdan_edge.utils.files.FRESH_NANOSECONDS", 0)
     assert hashes(items) == first
 
 
@@ -217,7 +217,7 @@ def test_a_training_writes_it_and_a_resumed_one_finds_it_unchanged(
     others = [Source("synthetic", None)] if target else []
     for resume in (False, True, True):
         with pytest.raises(KeyboardInterrupt):
-            fit(config, [Source("ravdess", tree)], faces, tmp_path / "run", target=others, resume=resume)
+            train(config, [Source("ravdess", tree)], tmp_path / "run", faces=faces, target=others, resume=resume)
         if resume:
             wrote = capsys.readouterr().err
             sessions = json.loads((tmp_path / "run" / provenance.FILE).read_text())["sessions"]

@@ -23,7 +23,7 @@ def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return sha256(path)
 
     monkeypatch.setattr(file_hashes, "sha256", counted)
-    monkeypatch.setattr(files, "_FRESH", 0)
+    monkeypatch.setattr(files, "FRESH_NANOSECONDS", 0)
     return names
 
 
@@ -77,7 +77,7 @@ def test_what_changed_just_now_is_not_trusted_later(tmp_path: Path, monkeypatch:
     path.write_text("a")
     digests(table, path)
     assert not table.exists()
-    monkeypatch.setattr(files, "_FRESH", 0)
+    monkeypatch.setattr(files, "FRESH_NANOSECONDS", 0)
     digests(table, path)
     assert table.exists()
 

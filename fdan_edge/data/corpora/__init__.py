@@ -1,7 +1,16 @@
 """Corpora: readers that turn a publisher's layout into a list of labelled items."""
 
 from fdan_edge.data.corpora.items import IMAGES, SOUNDS, VIDEOS, Item, files_below, recording_key, unique
-from fdan_edge.data.corpora.reading import Source, check_path, parse_source, read, read_all, read_visual
+from fdan_edge.data.corpora.reading import (
+    Source,
+    SourceLike,
+    check_path,
+    parse_source,
+    parse_sources,
+    read,
+    read_all,
+    read_visual,
+)
 from fdan_edge.data.corpora.registry import (
     Corpus,
     corpus_names,
@@ -18,6 +27,7 @@ __all__ = [
     "Corpus",
     "Item",
     "Source",
+    "SourceLike",
     "check_path",
     "corpus_names",
     "files_below",
@@ -25,6 +35,7 @@ __all__ = [
     "known_corpora",
     "licence",
     "parse_source",
+    "parse_sources",
     "read",
     "read_all",
     "read_visual",

@@ -38,7 +38,7 @@ def read_table(corpus: str, table: Path) -> list[Item]:
     """
     folder = cache_home() / "pixels" / sha256(table)[:16]
     if not folder.is_dir():
-        _write(table, folder)
+        write_faces(table, folder)
     items = []
     for name, path in files_below(folder, (".pgm",)):
         part, emotion, _ = name.split("/")
@@ -46,8 +46,8 @@ def read_table(corpus: str, table: Path) -> list[Item]:
     return items
 
 
-def _write(table: Path, folder: Path) -> None:
-    """Write all images or none: an interrupted call leaves nothing, and two calls at once do not collide."""
+def write_faces(table: Path, folder: Path) -> None:
+    """Write all faces of a table as images, or none; two calls at once do not collide."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".pixels-", dir=folder.parent))
     try:

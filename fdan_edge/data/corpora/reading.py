@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from fdan_edge.data.corpora.items import VIDEOS, Item, recording_key, unique
 from fdan_edge.data.corpora.registry import Corpus, corpus_names, get_corpus, known_corpora
@@ -23,6 +25,10 @@ class Source:
         return f"{self.corpus}:{self.path or ''}"
 
 
+#: A corpus as a caller names it: a `corpus:path` word or a `Source`.
+SourceLike: TypeAlias = str | Source
+
+
 def parse_source(text: str) -> Source:
     """Split `corpus:path` into the corpus and its path.
 
@@ -35,6 +41,16 @@ def parse_source(text: str) -> Source:
     if not get_corpus(corpus).default_folder and not path:
         raise DataError(f"{text!r} names no folder; write {corpus}:PATH")
     return Source(corpus, Path(path).expanduser() if path else None)
+
+
+def parse_sources(sources: Sequence[SourceLike]) -> list[Source]:
+    """Parse `corpus:path` words, one or several; sources stay as they are.
+
+    Raises:
+        DataError: a word cannot be understood.
+    """
+    words = [sources] if isinstance(sources, str) else sources
+    return [parse_source(word) if isinstance(word, str) else word for word in words]
 
 
 def read(source: Source, modality: str) -> list[Item]:

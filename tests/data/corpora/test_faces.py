@@ -57,7 +57,7 @@ def test_fer2013_csv(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_fer2013_csv_is_written_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = fer_csv(tmp_path / "fer2013.csv")
     keys = [i.key for i in faces("fer2013", table)]  # the table itself may be named
-    monkeypatch.setattr(table_of_faces, "_write", None)  # would fail if it were called
+    monkeypatch.setattr(table_of_faces, "write_faces", None)  # would fail if it were called
     assert [i.key for i in faces("fer2013", tmp_path)] == keys
     assert len(list((cache / "fdan-edge" / "pixels").iterdir())) == 1
     monkeypatch.undo()

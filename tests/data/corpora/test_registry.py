@@ -215,7 +215,7 @@ def test_synthetic_is_rendered_where_the_path_points(small: Path) -> None:
 
 
 def test_synthetic_is_rendered_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "_render_speech", None)  # would fail if it were called
+    monkeypatch.setattr(synthetic, "render_speech", None)  # would fail if it were called
     assert read(Source("synthetic", small), "speech")
 
 
@@ -268,7 +268,7 @@ def test_an_interrupted_rendering_leaves_nothing(tmp_path: Path, monkeypatch: py
         touch(folder / "s00" / "sad-00.flac")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthetic, "_render_speech", interrupt)
+    monkeypatch.setattr(synthetic, "render_speech", interrupt)
     with pytest.raises(KeyboardInterrupt):
         read(Source("synthetic", tmp_path / "s"), "speech")
     assert not list(tmp_path.iterdir())
@@ -281,8 +281,8 @@ def test_two_processes_may_render_at_once(small: Path, tmp_path: Path, monkeypat
         touch(folder / "s00" / "sad-00.flac")
         shutil.copytree(small, target)
 
-    monkeypatch.setattr(synthetic, "_render_speech", meanwhile)
-    monkeypatch.setattr(synthetic, "_render_faces", lambda folder: folder.mkdir())
+    monkeypatch.setattr(synthetic, "render_speech", meanwhile)
+    monkeypatch.setattr(synthetic, "render_faces", lambda folder: folder.mkdir())
     assert len(read(Source("synthetic", target), "speech")) == 2 * len(CLASSES)
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
 

@@ -53,8 +53,8 @@ def _rendered(folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".synthetic-", dir=folder.parent))
     try:
-        _render_speech(temporary / "speech")
-        _render_faces(temporary / "faces")
+        render_speech(temporary / "speech")
+        render_faces(temporary / "faces")
         temporary.chmod(0o755)
         temporary.replace(folder)  # an empty folder gives way
     except ImportError as error:
@@ -68,7 +68,8 @@ def _rendered(folder: Path) -> Path:
     return folder
 
 
-def _render_speech(folder: Path) -> None:
+def render_speech(folder: Path) -> None:
+    """Write all voices into a new folder, as SPEAKER/EMOTION-NN.flac."""
     import soundfile
 
     from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
@@ -81,7 +82,8 @@ def _render_speech(folder: Path) -> None:
                 soundfile.write(path, voice(emotion, speaker, index), SAMPLE_RATE)
 
 
-def _render_faces(folder: Path) -> None:
+def render_faces(folder: Path) -> None:
+    """Write all faces into a new folder, as EMOTION/NNN.png."""
     from fdan_edge.data.corpora.synthetic.faces import face
 
     for emotion in CLASSES:
