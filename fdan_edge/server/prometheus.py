@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from typing_extensions import assert_never
 
 from fdan_edge.server.protocol import GOING_AWAY, NORMAL, TRY_LATER
-from fdan_edge.streaming.events import Event, Lost, Result
+from fdan_edge.streaming.events import Ended, Event, Lost, Result, Segment, Silence, Speech
 
 _BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # s
 
@@ -52,12 +53,20 @@ class ServerMetrics:
         """So much sound was heard, and this is what it told; from any thread."""
         self._heard.inc(seconds)
         for event in events:
-            if isinstance(event, Lost):
+            self._count(event)
+
+    def _count(self, event: Event) -> None:
+        match event:
+            case Lost():
                 self._lost.inc(event.seconds)
-            elif isinstance(event, Result):
+            case Result():
                 self._results.labels(event.label).inc()
                 if event.latency is not None:
                     self._latency.observe(event.latency)
+            case Speech() | Segment() | Silence() | Ended():
+                pass
+            case _:
+                assert_never(event)
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from fdan_edge.errors import ConfigError, printable
-from fdan_edge.streaming.events import Event, Segment
+from fdan_edge.streaming.events import Event, Segment, segments
 
 
 class AnnotationFile:
@@ -40,10 +40,9 @@ class AnnotationFile:
 
     def __call__(self, events: Sequence[Event]) -> None:
         """Write the segments among these."""
-        for event in events:
-            if isinstance(event, Segment):
-                self._file.write(self._line(event))
-                self._file.flush()
+        for segment in segments(events):
+            self._file.write(self._line(segment))
+            self._file.flush()
 
     def __enter__(self) -> Self:
         return self

@@ -1,17 +1,23 @@
-"""What a stream tells. Times are seconds of sound since its start, lost sound included. Imports no torch."""
+"""Events of a stream. Times are seconds of sound since its start, lost sound included. Imports no torch.
+
+An event is a frozen dataclass with the name of its type in `type`, and a member of `Event`. JSON, the server's
+protocol and `infer --windows --json` take every member as it is. What shows events to people matches on each of
+them and ends with `assert_never`, so that mypy names every place that does not know a new one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-#: The label of what no class is sure enough of.
+#: The label where no class is sure enough.
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Speech:
-    """Somebody has begun to speak."""
+    """Speech has begun."""
 
     time: float
     type: str = field(default="speech", init=False)
@@ -19,22 +25,22 @@ class Speech:
 
 @dataclass(frozen=True)
 class Result:
-    """What the last seconds of speech sound like: at each hop while somebody speaks, and once at the end of it."""
+    """The emotion in the last seconds of speech: at each hop during speech, and once at its end."""
 
-    time: float  # the last sample that was heard
-    start: float  # the first sample that was heard
+    time: float  # of the last sample of the window
+    start: float  # of the first sample of the window
     label: str  # of the model's labels, or UNKNOWN
     confidence: float  # probability of `label`; of the likeliest where that is UNKNOWN
     probabilities: dict[str, float]  # smoothed
     raw: dict[str, float]  # of this window alone
-    final: bool = False  # the one at the end, told once the pause is long enough to be one
+    final: bool = False  # the one at the end of the speech, which waits until the pause is long enough to be one
     latency: float | None = field(default=None, compare=False)  # s from the last sample's arrival, where known
     type: str = field(default="result", init=False)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of speech under one label, told when it ends."""
+    """A stretch of speech under one label; emitted when it ends."""
 
     start: float
     end: float
@@ -46,7 +52,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Silence:
-    """The speaking has stopped: `time` is where, told a pause later."""
+    """Speech has ended at `time`; emitted once the pause is long enough to be one."""
 
     time: float
     type: str = field(default="silence", init=False)
@@ -54,7 +60,7 @@ class Silence:
 
 @dataclass(frozen=True)
 class Lost:
-    """Sound that was not heard: its source dropped it, or the machine is too slow for it."""
+    """Sound is missing: its source dropped it, or the machine is too slow for it."""
 
     time: float  # where it would have begun
     seconds: float
@@ -75,11 +81,16 @@ Event: TypeAlias = Speech | Result | Segment | Silence | Lost | Ended
 
 
 def to_dict(event: Event) -> dict[str, Any]:
-    """Plain values for JSON, `type` first; times in ms, probabilities in 1e-6."""
+    """Convert an event to plain values for JSON, `type` first; times in ms, probabilities in 1e-6."""
     values = {"type": event.type, **vars(event)}
     if values.get("latency", 0) is None:
         del values["latency"]
     return {name: _rounded(name, value) for name, value in values.items()}
+
+
+def segments(events: Iterable[Event]) -> list[Segment]:
+    """Return the segments among events, for what needs nothing else of a stream."""
+    return [event for event in events if isinstance(event, Segment)]
 
 
 def _rounded(name: str, value: Any) -> Any:

@@ -12,10 +12,10 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
-from typing_extensions import Self
+from typing_extensions import Self, assert_never
 
 from fdan_edge.cli.render.stream import clock
-from fdan_edge.streaming.events import UNKNOWN, Event, Lost, Result, Segment, Silence, Speech
+from fdan_edge.streaming.events import UNKNOWN, Ended, Event, Lost, Result, Segment, Silence, Speech
 
 CELL = 0.5  # s of a cell of the timeline
 SILENT, GONE, WAITING, UNSURE = ".", "!", "-", "?"
@@ -62,17 +62,22 @@ class Timeline:
 
     def __call__(self, event: Event) -> None:
         """Note an event."""
-        if isinstance(event, Speech):
-            self._from(event.time, WAITING)
-        elif isinstance(event, Result):
-            self._from(event.time, self._marks[event.label])
-        elif isinstance(event, Segment):
-            self._set(event.start, event.end, self._marks[event.label])
-        elif isinstance(event, Silence):
-            self._from(event.time + CELL / 2, SILENT)
-        elif isinstance(event, Lost):
-            self._from(event.time + event.seconds, SILENT)
-            self._set(event.time, event.time + event.seconds, GONE)
+        match event:
+            case Speech():
+                self._from(event.time, WAITING)
+            case Result():
+                self._from(event.time, self._marks[event.label])
+            case Segment():
+                self._set(event.start, event.end, self._marks[event.label])
+            case Silence():
+                self._from(event.time + CELL / 2, SILENT)
+            case Lost():
+                self._from(event.time + event.seconds, SILENT)
+                self._set(event.time, event.time + event.seconds, GONE)
+            case Ended():
+                pass
+            case _:
+                assert_never(event)
 
     def grow(self, now: float) -> None:
         """Go on as it is until `now`."""
@@ -162,14 +167,20 @@ class View:
 
     def _note(self, event: Event) -> None:
         self._timeline(event)
-        if isinstance(event, Result):
-            self._result = event
-        elif isinstance(event, Speech):
-            self._speaking, self._result = True, None
-        elif isinstance(event, (Silence, Lost)):
-            self._speaking = False
-        if isinstance(event, Lost):
-            self._lost += event.seconds
+        match event:
+            case Speech():
+                self._speaking, self._result = True, None
+            case Result():
+                self._result = event
+            case Silence():
+                self._speaking = False
+            case Lost():
+                self._speaking = False
+                self._lost += event.seconds
+            case Segment() | Ended():
+                pass
+            case _:
+                assert_never(event)
 
     def _head(self, width: int) -> Text:
         told = clock(self._now())

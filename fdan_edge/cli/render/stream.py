@@ -9,9 +9,21 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from rich.cells import cell_len
+from typing_extensions import assert_never
 
 from fdan_edge.errors import printable
-from fdan_edge.streaming.events import UNKNOWN, Ended, Event, Lost, Segment, to_dict
+from fdan_edge.streaming.events import (
+    UNKNOWN,
+    Ended,
+    Event,
+    Lost,
+    Result,
+    Segment,
+    Silence,
+    Speech,
+    segments,
+    to_dict,
+)
 
 
 class JsonLines:
@@ -29,11 +41,10 @@ class Lines:
         self._width = max(cell_len(name) for name in (UNKNOWN, *labels))
 
     def __call__(self, events: Sequence[Event]) -> None:
-        for one in events:
-            if isinstance(one, Segment):
-                times = f"{clock(one.start, 1)} - {clock(one.end, 1)}"
-                blanks = " " * (self._width - cell_len(one.label))
-                line(f"{times}  {one.label}{blanks}  {100 * one.confidence:3.0f} %")
+        for segment in segments(events):
+            times = f"{clock(segment.start, 1)} - {clock(segment.end, 1)}"
+            blanks = " " * (self._width - cell_len(segment.label))
+            line(f"{times}  {segment.label}{blanks}  {100 * segment.confidence:3.0f} %")
 
 
 def line(text: str) -> None:
@@ -81,14 +92,22 @@ class Summary:
 
     def __call__(self, events: Sequence[Event]) -> None:
         for event in events:
-            if isinstance(event, Segment):
+            self._count(event)
+
+    def _count(self, event: Event) -> None:
+        match event:
+            case Segment():
                 self._seconds[event.label] += event.end - event.start
-            elif isinstance(event, Lost):
+            case Lost():
                 self._lost += event.seconds
                 if event.reason not in self._reasons:
                     self._reasons.append(event.reason)
-            elif isinstance(event, Ended):
+            case Ended():
                 self._end = event
+            case Speech() | Result() | Silence():
+                pass
+            case _:
+                assert_never(event)
 
     def __str__(self) -> str:
         if not self._end:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge.cli.render.tables import Recognitions, json_line
-from fdan_edge.streaming.events import Event, Segment, to_dict
+from fdan_edge.streaming.events import Event, segments, to_dict
 
 
 class Timelines(Recognitions):
@@ -29,9 +29,9 @@ class Timelines(Recognitions):
             return
         if self.count == 1:
             self._head()
-        segments = [event for event in events if isinstance(event, Segment)]
-        for one in segments:
-            percent = f"{100 * one.confidence:.0f} %"
-            self._row(self._short(path), one.label, percent, f"{one.start:.2f}", f"{one.end:.2f}")
-        if not segments:
+        found = segments(events)
+        for segment in found:
+            percent = f"{100 * segment.confidence:.0f} %"
+            self._row(self._short(path), segment.label, percent, f"{segment.start:.2f}", f"{segment.end:.2f}")
+        if not found:
             self._row(self._short(path), "no speech", "", "", "")
