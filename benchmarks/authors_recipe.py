@@ -36,7 +36,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from fdan_edge.config import Config
-from fdan_edge.models.backbones.registry import build_backbone
+from fdan_edge.models.backbones.build import build_backbone
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.models.layers.norm import unfuse
 

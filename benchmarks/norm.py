@@ -23,7 +23,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from fdan_edge.models.backbones import registry
+from fdan_edge.models.backbones import build
 from fdan_edge.models.layers.norm import NATIVE_TYPES, BatchNormAct
 from fdan_edge.training.optimizer import keep_freed_memory
 from fdan_edge.utils.files import write_json
@@ -124,7 +124,7 @@ def steps(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     for name, functions in left_out.items():
         with contextlib.ExitStack() as stack:
             for function in functions:
-                stack.enter_context(mock.patch.object(registry, function, _as_it_is))
+                stack.enter_context(mock.patch.object(build, function, _as_it_is))
             made[name] = step(dtype)
     return made
 
@@ -136,7 +136,7 @@ def _as_it_is(network: nn.Module) -> nn.Module:
 def step(dtype: torch.dtype) -> Callable[[], object]:
     torch.manual_seed(0)
     sides = [(1, (128, 188)), (3, (48, 48))]
-    networks = nn.ModuleList(registry.build_backbone("mobilenet_v2", None, channels)[0] for channels, _ in sides)
+    networks = nn.ModuleList(build.build_backbone("mobilenet_v2", None, channels)[0] for channels, _ in sides)
     networks.train().to(memory_format=torch.channels_last)
     heads = nn.ModuleList(nn.Linear(1280, 7) for _ in sides)
     inputs = [torch.randn(32, channels, *size).to(memory_format=torch.channels_last) for channels, size in sides]

@@ -11,13 +11,8 @@ from torch import Tensor, nn
 
 from fdan_edge.config import Config
 from fdan_edge.models.attention import CrossAttention
-from fdan_edge.models.backbones.registry import (
-    build_face_backbone,
-    build_voice_backbone,
-    load_weights,
-    scaled,
-    take_dropout,
-)
+from fdan_edge.models.backbones.build import build_face_backbone, build_voice_backbone, scaled, take_dropout
+from fdan_edge.models.backbones.weights import load_weights
 from fdan_edge.models.domain_classifier import DomainClassifier
 from fdan_edge.models.log_mel import LogMel
 

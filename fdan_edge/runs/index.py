@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fdan_edge.config import DECISIVE, Config, config_from_dict, config_to_dict, read_toml
+from fdan_edge.config import DECISIVE, Config, config_from_dict, config_to_dict, method_name, read_toml
 from fdan_edge.errors import CheckpointError, ConfigError, one_line, unknown_choice
-from fdan_edge.methods import method_name
 from fdan_edge.runs import provenance
 
 SORTS = ("name", "uar", "date")

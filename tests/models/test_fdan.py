@@ -11,7 +11,7 @@ from torch import Tensor
 from fdan_edge.config import Config, load_config
 from fdan_edge.models.attention import CrossAttention
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
-from fdan_edge.training.objective import Batch, forward, terms
+from fdan_edge.training.objective import Batch, forward, loss_terms
 from tests.conftest import TINY
 
 CLASSES = 4
@@ -93,7 +93,7 @@ def test_every_parameter_gets_a_gradient(alpha: float) -> None:
     model = fdan(attention_layers=2).train()
     batch = Batch(voices(6), torch.arange(6) % CLASSES, None, faces(5), torch.arange(5) % CLASSES)
     settings = replace(config(), alpha=alpha, alpha_ramp=0.0)
-    terms(forward(model, batch), batch, settings, progress=1.0).total.backward()  # type: ignore[no-untyped-call]
+    loss_terms(forward(model, batch), batch, settings, progress=1.0).total.backward()  # type: ignore[no-untyped-call]
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fdan_edge.config import BuildRequest
+from fdan_edge.models.backbones.weights import change_channels, load_state
+
 #: Channels of each stage, and how many convolutions it has.
 _STAGES = ((32, 1), (64, 1), (128, 2), (256, 2))
 
@@ -36,11 +39,23 @@ class Vgg8(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, channels, height, width), both at least 32, to (n, 512): means and maxima over all places."""
-        seen = self.features(image)
-        return torch.cat([seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3))], dim=1)
+        maps = self.features(image)
+        return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+
+
+def build(request: BuildRequest) -> tuple[nn.Module, int]:
+    """Build a `Vgg8`, as `Backbone.build` says.
+
+    The weights may be of voices or of faces: it is built with as many input channels as they have.
+    """
+    stem = (request.state or {}).get("features.0.weight")
+    network = Vgg8(stem.shape[1] if isinstance(stem, Tensor) and stem.ndim == 4 else request.channels)
+    load_state(network.load_state_dict, request)
+    change_channels(network, request.channels)
+    return network, network.width
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-    made = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
-    return [made, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from fdan_edge.config import load_config
 from fdan_edge.errors import ConfigError
 from fdan_edge.export.to_onnx import write_onnx
-from fdan_edge.models.backbones import whisper
-from fdan_edge.models.backbones.registry import build_voice_backbone, load_weights
-from fdan_edge.models.backbones.whisper import WIDTH, WhisperEncoder, from_onnx
+from fdan_edge.models.backbones.build import build_voice_backbone
+from fdan_edge.models.backbones.weights import load_weights
+from fdan_edge.models.backbones.whisper import WIDTH, WhisperEncoder
+from fdan_edge.models.backbones.whisper_weights import PATTERN, from_onnx
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.runtime.model_spec import ModelSpec
-from fdan_edge.runtime.opening import OnnxRunner
+from fdan_edge.runtime.onnx import OnnxRunner
 
 WORDS = ["backbone=whisper_tiny", "window_seconds=0.5", "window_hop_seconds=0.5", "encoder_layers=1"]
 
@@ -117,14 +118,15 @@ def test_the_normalisation_of_a_frozen_encoder_is_trained() -> None:
     torch.testing.assert_close(network(rows), network(log_mels(4, 51)))
 
 
-def test_a_digest_is_of_the_weights_that_are_frozen() -> None:
+def test_the_cache_key_is_of_the_weights_that_are_frozen() -> None:
     network = encoder()
-    before = network.digest()
+    before = network.cache_key()
     network.train()(log_mels(2, 51))
-    assert network.digest() == before  # running statistics
+    assert network.cache_key() == before  # running statistics
     with torch.no_grad():
         network.positions[0, 0] += 1
-    assert network.digest() != before
+    assert network.cache_key() != before
+    assert encoder(layers=2).cache_key()["encoder_layers"] == 2
 
 
 def test_fdan_takes_another_network_for_faces() -> None:
@@ -155,7 +157,7 @@ def test_without_the_package_the_ways_out_are_named(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_damaged_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "pipecat" / Path(whisper._PATTERN).parent
+    folder = tmp_path / "pipecat" / Path(PATTERN).parent
     folder.mkdir(parents=True)
     (tmp_path / "pipecat" / "__init__.py").touch()
     (folder / "smart-turn-v3.9.onnx").write_bytes(b"no graph")

@@ -14,7 +14,7 @@ import torch.multiprocessing
 import torchvision
 from torch import Tensor, nn
 
-from fdan_edge.models.backbones.registry import build_backbone
+from fdan_edge.models.backbones.build import build_backbone
 from fdan_edge.models.layers import norm
 from fdan_edge.models.layers.convolution import suit_cpu
 from fdan_edge.models.layers.norm import ACTIVATIONS, BatchNormAct, fuse, share_statistics, unfuse

@@ -115,7 +115,7 @@ def test_what_a_backbone_brought_goes_with_it(tmp_path: Path) -> None:
     [
         (b"epochs = ", "not a TOML file"),
         (b"\xff\xfe\x00", "not a TOML file"),
-        (b"[model]\nepochs = 3", "unknown setting 'model'"),
+        (b"[modell]\nepochs = 3", r"unknown group .modell. \(did you mean model\?\); valid: data, model"),
         (b"backbone = 34", "backbone = 34 is not a text"),
         (b'test_speakers = "21"', "test_speakers = '21' is not a list of names"),
         (b"test_speakers = [[1]]", "is not a list of names"),

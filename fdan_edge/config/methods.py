@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fdan_edge.config import Config
+from fdan_edge.config.settings import Config
 
-METHOD_NAMES = {
+_ADAPTATIONS = {
     "source": "source only",
     "mmd": "MMD",
     "lmmd": "LMMD with pseudo-labels",
@@ -15,9 +15,14 @@ METHOD_NAMES = {
 
 
 def method_name(config: Config, *, faces: bool) -> str:
-    """The name of what a configuration trains, in the papers' words where they have one."""
+    """Name what a configuration trains, in the papers' words where they have one.
+
+    Args:
+        config: the settings.
+        faces: whether faces are trained on beside voices.
+    """
     if config.method != "fdan":
-        return METHOD_NAMES[config.method] + (" + FDAN" if faces else "")
+        return _ADAPTATIONS[config.method] + (" + FDAN" if faces else "")
     if not faces:
         return "plain backbone"
     if not config.attention_layers:

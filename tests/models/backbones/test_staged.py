@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from fdan_edge.config import load_config
 from fdan_edge.errors import ConfigError
-from fdan_edge.models.backbones import registry
-from fdan_edge.models.backbones.registry import (
+from fdan_edge.models.backbones.build import (
     build_backbone,
     build_face_backbone,
     build_voice_backbone,
     is_encoded,
+    scaled,
+    take_dropout,
 )
+from fdan_edge.models.backbones.staged import StagedImageNetwork
 from fdan_edge.models.fdan import AcousticBranch
-from fdan_edge.models.layers.frozen import Frozen, freeze
 from fdan_edge.models.layers.norm import BatchNormAct, share_statistics
 
 #: Backbone -> frozen stages, and how many norms those have. A count may be larger than there are stages.
@@ -27,14 +28,15 @@ CASES = {"mobilenet_v2": (3, 6), "mobilenet_v2_tiny": (19, 30), "resnet18": (2, 
 cases = pytest.mark.parametrize("name", CASES)
 
 
-def build(name: str, channels: int) -> nn.Module:
+def build(name: str, channels: int) -> StagedImageNetwork:
     """A network whose running statistics are not those of a new one, without dropout."""
     torch.manual_seed(0)
     network, _ = build_backbone(name, None, channels)
     for norm in norms(network):
         nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[arg-type]
         nn.init.uniform_(norm.running_var, 0.5, 2)  # type: ignore[arg-type]
-    registry.take_dropout(network)
+    take_dropout(network)
+    assert isinstance(network, StagedImageNetwork)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -52,8 +54,7 @@ def pictures(channels: int) -> Tensor:
 def test_they_stay_what_they_were(name: str, channels: int) -> None:
     own, x, (count, frozen) = build(name, channels), pictures(channels), CASES[name]
     wanted, names = copy.deepcopy(own).eval()(x), list(own.state_dict())
-    freeze(own, count)
-    assert isinstance(own, Frozen) is (channels == 1)
+    own.freeze(count)
     assert list(own.state_dict()) == names
     assert sum(norm.frozen for norm in norms(own)) == frozen
     own.train()
@@ -68,8 +69,7 @@ def test_they_stay_what_they_were(name: str, channels: int) -> None:
 @cases
 def test_what_they_give_stands_for_the_voice(name: str) -> None:
     own, x = build(name, 1).eval(), pictures(1)
-    freeze(own, CASES[name][0])
-    assert isinstance(own, Frozen)
+    own.freeze(CASES[name][0])
     wanted, maps = own(x), own.encode(x)
     assert maps.shape[1] > 1
     assert maps.shape[2] < x.shape[2]
@@ -79,7 +79,7 @@ def test_what_they_give_stands_for_the_voice(name: str) -> None:
 
 def test_only_the_rest_is_trained() -> None:
     network = build("mobilenet_v2_tiny", 1).train()
-    freeze(network, 7)
+    network.freeze(7)
     share_statistics(network)  # of many processes: those of frozen norms are nobody's
     network(pictures(1)).sum().backward()
     trained = {name for name, p in network.named_parameters() if p.grad is not None}
@@ -94,10 +94,10 @@ def test_only_the_rest_is_trained() -> None:
 def test_the_hash_is_of_the_frozen_weights_alone() -> None:
     networks = [build("mobilenet_v2_tiny", 1) for _ in range(3)]
     for network in networks:
-        freeze(network, 3)
+        network.freeze(3)
     nn.init.ones_(networks[1].features[3].conv[0][0].weight)  # type: ignore[index, union-attr]
     nn.init.ones_(networks[2].features[2].conv[0][1].running_mean)  # type: ignore[index, union-attr]
-    first, same, other = (network.digest() for network in networks)  # type: ignore[operator]
+    first, same, other = (network.cache_key() for network in networks)
     assert first == same != other
 
 
@@ -116,8 +116,8 @@ def test_a_branch_takes_log_mels_and_maps() -> None:
     settings = ("backbone=mobilenet_v2_tiny", "frozen_stages=4", "feature_size=8", "fc_layers=2")
     branch = AcousticBranch(load_config(None, [*settings, "weights=pretrained"]), None).eval()
     decibel = -80 * torch.rand(2, 1, 64, 48, generator=torch.Generator().manual_seed(0))
-    assert isinstance(branch.backbone, Frozen)
-    maps = branch.backbone.encode(registry.scaled(decibel))
+    assert isinstance(branch.backbone, StagedImageNetwork)
+    maps = branch.backbone.encode(scaled(decibel))
     assert maps.shape == (2, 24, 16, 12)
     torch.testing.assert_close(branch(maps), branch(decibel))
 
