@@ -1,4 +1,4 @@
-"""Mean spectra of corpora: training speech is given the target's before it is learnt from (channel = match).
+"""Matching the mean spectrum of the training speech to the target's (channel = match).
 
 A microphone and a room multiply the spectrum, so in log-mels they add a number to each band: the mean spectrum
 of two corpora differs by their channels, and by what is said in them far less. It is cepstral mean normalisation
@@ -15,23 +15,23 @@ from torch import Tensor
 
 from fdan_edge.config import Config
 from fdan_edge.errors import DataError
-from fdan_edge.features.mmap_rows import Rows
+from fdan_edge.features.mmap_rows import MappedRows
 from fdan_edge.models.log_mel import at_level, heard, lasting_frames, shift_bands
 
 
-def batches(decibel: Tensor | Rows, size: int = 256) -> Iterator[Tensor]:
-    """All log-mels of (variants, n, 1, mels, frames), at most `size` at once: (k, 1, mels, frames)."""
+def in_batches(decibel: Tensor | MappedRows, size: int = 256) -> Iterator[Tensor]:
+    """Yield all log-mels of (variants, n, 1, mels, frames), at most `size` at once: (k, 1, mels, frames)."""
     for variant in range(len(decibel)):
         for index in torch.split(torch.arange(decibel.shape[1]), size):
             yield decibel[variant, index]
 
 
 def mean_spectrum(decibel: Iterable[Tensor], config: Config) -> Tensor:
-    """Mean of each band in dB over the frames with speech (see `frontend.heard`) of all windows.
+    """Average each band in dB over the frames with speech (see `log_mel.heard`) of all windows.
 
     Args:
-        decibel: batches of log-mels, (n, 1, mels, frames), of any float type and on any device; see `batches`.
-        config: what the log-mels were made with.
+        decibel: batches of log-mels, (n, 1, mels, frames), of any float type and on any device; see `in_batches`.
+        config: what the log-mels were computed with.
 
     Returns:
         (mels,) in float32 on the CPU.
@@ -51,18 +51,18 @@ def mean_spectrum(decibel: Iterable[Tensor], config: Config) -> Tensor:
     return (total / count).float()
 
 
-class Match:
+class ChannelMatch:
     """Gives log-mels of one corpus the mean spectrum of another.
 
-    The difference of the means is added to all frames but padding. Then level and dynamic range are made what
-    the front end would have made them: with level = none the mean spectrum becomes the target's, with others
-    its shape does. Where that is more than 80 dB below a window's loudest point, it ends there: in such bands
-    the mean stays above the target's.
+    The difference of the means is added to all frames except padding. Then level and dynamic range are limited as
+    the front end limits them. With level = none the mean spectrum becomes the target's; with other levels its
+    shape does. The range ends 80 dB below a window's loudest point: in bands that would be lower, the mean stays
+    above the target's.
 
     Args:
         source: mean spectrum of the log-mels that will come, (mels,).
-        target: the one that they get, (mels,).
-        config: what the log-mels were made with.
+        target: the mean spectrum that they get, (mels,).
+        config: what the log-mels were computed with.
     """
 
     def __init__(self, source: Tensor, target: Tensor, config: Config) -> None:
@@ -71,11 +71,11 @@ class Match:
 
     @property
     def key(self) -> str:
-        """Equal for equal shifts: what a cache of matched features depends on."""
+        """A hash of the shift, for the key of cached features that were matched."""
         return hashlib.sha256(self.shift.cpu().numpy().tobytes()).hexdigest()[:16]
 
     def __call__(self, decibel: Tensor) -> Tensor:
-        """Log-mels (n, 1, mels, frames) to the same shape, float type and device."""
+        """Match log-mels (n, 1, mels, frames); shape, float type and device stay."""
         shifted = shift_bands(decibel[:, 0].float(), self.shift.to(decibel.device))
         return at_level(shifted, self._level, self._lasting)[:, None].to(decibel.dtype)
 

@@ -1,4 +1,4 @@
-"""Items to tensors: log-mels or encodings of voices, and pixels of faces, computed once and kept in the cache."""
+"""From items to tensors: log-mels or encodings of voices, and pixels of faces, computed once and cached."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import soxr
@@ -20,68 +20,68 @@ from torch import Tensor
 from fdan_edge.audio import decode
 from fdan_edge.audio.video import is_video
 from fdan_edge.config import Config
-from fdan_edge.data import face_crops as video
+from fdan_edge.data import face_crops
 from fdan_edge.data.corpora import Item
 from fdan_edge.errors import DataError, one_line
-from fdan_edge.features.mmap_rows import Part, Rows, joined
-from fdan_edge.features.store import Made, Maker, Outcome, Store, collect
-from fdan_edge.models.backbones.registry import Encoder, scaled
+from fdan_edge.features.mmap_rows import ItemRows, MappedRows, concatenate
+from fdan_edge.features.store import Extractor, Features, Result, Store, collect
+from fdan_edge.models.backbones.build import scaled
+from fdan_edge.models.backbones.staged import StagedBackbone
 from fdan_edge.models.fdan import build_frontend
-from fdan_edge.models.layers.frozen import Frozen
 from fdan_edge.models.log_mel import LogMel
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1  # of this module's features, and of what they are made with: raise it when they change
+_VERSION = 1  # of this module's features, and of all that they are computed with: raise it when they change
 _SOUND = ("sample_rate", "n_fft", "hop", "n_mels", "window", "trim_db", "level", "channel")
-#: Kind of features -> what of the Config they depend on. What is missing here is served stale from the cache.
+#: Kind of features -> the settings that they depend on. One that is missing here gives stale features.
 _SETTINGS = {
     "training": (*_SOUND, "speed_perturbation", "seed"),
     "evaluation": (*_SOUND, "window_hop"),
     "faces": ("face_size", "video_frames"),
 }
-#: Values that leave the features as they were before there was the setting: caches of then are still good.
+#: Values that change nothing of the cached features, and are left out of their key.
 _UNCHANGED = {"level": ("peak",), "channel": ("none", "match")}
 
-#: Log-mels in dB, (n, 1, mels, frames), to ones of the same shape.
-Match = Callable[[Tensor], Tensor]
+#: Log-mels in dB, (n, 1, mels, frames), to ones of the same shape; see `channel.ChannelMatch`.
+Transform: TypeAlias = Callable[[Tensor], Tensor]
 
 #: (waveform, item, config) -> windows, (k, samples)
-_Cut = Callable[[decode.Waveform, Item, Config], decode.Waveform]
+_Cut: TypeAlias = Callable[[decode.Waveform, Item, Config], decode.Waveform]
 
 
 @dataclass(frozen=True)
 class Voices:
-    """Log-mels of a list of recordings, or what a frozen encoder gives of them.
+    """Log-mels of a list of recordings, or the output of a frozen encoder.
 
-    decibel: float16, (variants, n, 1, mels, frames); variants are the same voices at other speeds. Where the
-        configuration `is_encoded`: what its frozen stages give, float16, (variants, n, channels, height, width),
-        or of whisper_tiny float32, (variants, n, width).
+    decibel: float16, (variants, n, 1, mels, frames); variants are the same voices at other speeds. With an encoder
+        the output of its frozen stages, float16, (variants, n, channels, height, width), or of whisper_tiny
+        float32, (variants, n, width).
     labels: class indices, (n,).
-    owner: which recording each of the n windows is from, (n,).
-    match: what log-mels pass when they are read; encodings have passed it before.
+    owner: index of the recording that each window is of, (n,).
+    match: applied to log-mels when they are read; to encodings it was applied before.
     """
 
-    decibel: Tensor | Rows
+    decibel: Tensor | MappedRows
     labels: Tensor
     owner: Tensor
-    match: Match | None = None
+    match: Transform | None = None
 
     def read(self, variant: int | Tensor, index: Tensor, device: torch.device | str = "cpu") -> Tensor:
-        """Windows as a network gets them, float32: (n, 1, mels, frames), or what frozen stages made of them."""
-        return self.heard(self.decibel[variant, index].to(device))
+        """Read windows as the network gets them, float32: (n, 1, mels, frames), or encodings."""
+        return self.as_input(self.decibel[variant, index].to(device))
 
-    def heard(self, rows: Tensor) -> Tensor:
-        """Rows of `decibel` as a network gets them, float32."""
-        picked = rows.float()
-        return self.match(picked) if self.match else picked
+    def as_input(self, rows: Tensor) -> Tensor:
+        """Turn rows of `decibel` into the input of the network, float32."""
+        values = rows.float()
+        return self.match(values) if self.match else values
 
 
 @dataclass(frozen=True)
 class Faces:
     """pixels: uint8, (m, 3, size, size); labels: class indices, (m,)."""
 
-    pixels: Tensor | Rows
+    pixels: Tensor | MappedRows
     labels: Tensor
 
 
@@ -98,30 +98,30 @@ def training_voices(
     labels: list[int],
     config: Config,
     what: str = "training",
-    match: Match | None = None,
+    match: Transform | None = None,
     match_key: str = "",
-    encoder: Encoder | None = None,
+    encoder: StagedBackbone | None = None,
 ) -> Voices:
-    """One random window of every recording at every speed of `speed_perturbation`.
+    """Extract one random window of every recording, at every speed of `speed_perturbation`.
 
-    Which window is chance that comes from the seed and the item's key alone, so that an item's features do not
-    depend on what else is in the list. Broken files are reported and left out.
+    The window is drawn from the seed and the item's key alone: an item's features do not depend on what else is in
+    the list. Broken files are reported and left out.
 
     Args:
         items: the recordings.
         labels: their class indices.
         config: the settings.
-        what: for people.
+        what: which recordings these are, for messages.
         match: applied to the log-mels before they are encoded, or when they are read.
         match_key: what `match` depends on, for the cache of encodings.
-        encoder: of `frozen_encoder`; None: log-mels are wanted.
+        encoder: frozen stages of the backbone; None: log-mels are wanted.
 
     Raises:
         DataError: no recording is usable.
     """
     encoding = _Encoding.of(encoder, match, match_key)
     parts, kept = _recordings("training", _training_windows, items, labels, config, what, encoding)
-    decibel = joined(parts).grouped(parts[0].count)
+    decibel = concatenate(parts).grouped(parts[0].count)
     return Voices(decibel, torch.tensor(kept), torch.arange(len(kept)), None if encoding else match)
 
 
@@ -130,38 +130,42 @@ def evaluation_voices(
     labels: list[int],
     config: Config,
     what: str = "validation",
-    match: Match | None = None,
+    match: Transform | None = None,
     match_key: str = "",
-    encoder: Encoder | None = None,
+    encoder: StagedBackbone | None = None,
 ) -> Voices:
-    """All windows of every recording, cut as inference cuts them. Else as `training_voices`."""
+    """Extract all windows of every recording, cut as inference cuts them; otherwise as `training_voices`."""
     encoding = _Encoding.of(encoder, match, match_key)
     parts, kept = _recordings("evaluation", _all_windows, items, labels, config, what, encoding)
     owner = _owner(parts)
-    return Voices(joined(parts).grouped(1), torch.tensor(kept)[owner], owner, None if encoding else match)
+    return Voices(concatenate(parts).grouped(1), torch.tensor(kept)[owner], owner, None if encoding else match)
 
 
 def load_faces(items: list[Item], labels: list[int], config: Config) -> Faces:
-    """The faces of images and videos, each `face_size` wide and high.
+    """Extract the faces of images and videos, each `face_size` wide and high.
 
     Broken files and frames without a face are reported and left out.
 
     Raises:
         DataError: no face is usable.
     """
-    outcomes = collect(items, lambda: partial(_faces_made, config=config), _store("faces", config), "faces")
-    parts, kept = _usable(outcomes, labels)
-    searched = [o for item, o in zip(items, outcomes, strict=True) if isinstance(o, Part) and _is_searched(item)]
+    results = collect(
+        items, lambda: partial(_face_features, config=config), feature_store("faces", config), "faces"
+    )
+    parts, kept = _usable(results, labels)
+    searched = [
+        r for item, r in zip(items, results, strict=True) if isinstance(r, ItemRows) and _is_searched(item)
+    ]
     if missed := sum(part.missed for part in searched):
         frames = missed + sum(part.count for part in searched)
         log.warning(f"no face in {missed} of {frames} frames: skipped")
     if not any(part.count for part in parts):
         raise DataError(f"no usable face among {len(items)} files")
-    return Faces(joined(parts), torch.tensor(kept)[_owner(parts)])
+    return Faces(concatenate(parts), torch.tensor(kept)[_owner(parts)])
 
 
-def face_crops(item: Item, config: Config) -> Crops:
-    """The faces of one item: those found in frames of a video or clip, or a picture of a face as it is.
+def crop_faces(item: Item, config: Config) -> Crops:
+    """Cut out the faces of one item: those found in frames of a video or clip, or a picture of a face as it is.
 
     Raises:
         DataError: the file is missing, damaged or of another kind.
@@ -170,50 +174,46 @@ def face_crops(item: Item, config: Config) -> Crops:
     size = config.face_size
     if not _is_searched(item):
         return Crops(_picture(item, size).transpose(2, 0, 1)[None], 0)
-    frames = video.sample_frames(item.path, config.video_frames) if is_video(item.path) else [_picture(item)]
-    found = [crop for frame in frames if (crop := video.crop_face(frame, size)) is not None]
-    pixels = np.stack(found) if found else np.zeros((0, size, size, 3), np.uint8)
-    return Crops(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), len(frames) - len(found))
+    frames = face_crops.sample_frames(item.path, config.video_frames) if is_video(item.path) else [_picture(item)]
+    crops = [crop for frame in frames if (crop := face_crops.crop_face(frame, size)) is not None]
+    pixels = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
+    return Crops(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), len(frames) - len(crops))
 
 
 def _is_searched(item: Item) -> bool:
-    """Whether a face is but a part of the item's picture."""
+    """Tell whether the face is only a part of the item's picture."""
     return is_video(item.path) or item.clip is not None
 
 
 def _picture(item: Item, size: int | None = None) -> NDArray[np.uint8]:
-    """The RGB pixels of an image, (height, width, 3), resized where a size is given."""
+    """Read the RGB pixels of an image, (height, width, 3), resized where a size is given."""
     try:
         with Image.open(item.path) as image:
-            made = image.convert("RGB")
-            return np.array(made.resize((size, size), Image.Resampling.BILINEAR) if size else made)
+            rgb = image.convert("RGB")
+            return np.array(rgb.resize((size, size), Image.Resampling.BILINEAR) if size else rgb)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{item.path}: not a readable image: {one_line(error)}") from None
 
 
 @dataclass(frozen=True)
 class _Encoding:
-    """What frozen stages make of log-mels; made once for all recordings."""
+    """The frozen stages that log-mels pass before they are cached."""
 
-    encoder: Encoder
-    match: Match | None
+    encoder: StagedBackbone
+    match: Transform | None  # applied to the log-mels first
     key: dict[str, Any]  # all that the encodings depend on beside the log-mels' settings
 
     @classmethod
-    def of(cls, encoder: Encoder | None, match: Match | None, match_key: str) -> _Encoding | None:
-        """None where the log-mels themselves are wanted."""
+    def of(cls, encoder: StagedBackbone | None, match: Transform | None, match_key: str) -> _Encoding | None:
+        """Build the encoding; None where the log-mels themselves are wanted."""
         if bool(match) != bool(match_key):
             raise ValueError("match and match_key go together: the key tells the cache which match it was")
         if encoder is None:
             return None
-        if isinstance(encoder, Frozen):
-            stages = {"frozen_stages": encoder.frozen_stages}
-        else:
-            stages = {"encoder_layers": len(encoder.layers)}
-        return cls(encoder, match, {**stages, "weights": encoder.digest(), "match": match_key})
+        return cls(encoder, match, {**encoder.cache_key(), "match": match_key})
 
     def __call__(self, decibel: Tensor) -> Tensor:
-        """(n, 1, mels, frames) -> (n, channels, height, width) or (n, width)."""
+        """Encode (n, 1, mels, frames) as (n, channels, height, width) or (n, width)."""
         device = next(self.encoder.parameters()).device
         return self.encoder.encode(scaled(self.match(decibel) if self.match else decibel).to(device)).cpu()
 
@@ -226,61 +226,70 @@ def _recordings(
     config: Config,
     what: str,
     encoding: _Encoding | None,
-) -> tuple[list[Part], list[int]]:
-    """The log-mels or encodings of the recordings that are usable, and their labels."""
+) -> tuple[list[ItemRows], list[int]]:
+    """Collect log-mels or encodings of the recordings that are usable, and their labels."""
 
-    def prepare() -> Maker:  # the front end takes a second to build, and nobody needs it for what is cached
-        return partial(_heard, cut=cut, frontend=build_frontend(config), config=config, encoding=encoding)
+    def prepare() -> Extractor:  # the front end takes a second to build, and is not needed for what is cached
+        return partial(_voice_features, cut=cut, frontend=build_frontend(config), config=config, encoding=encoding)
 
-    store = _store(kind, config, encoding.key if encoding else None)
+    store = feature_store(kind, config, encoding.key if encoding else None)
     parts, kept = _usable(collect(items, prepare, store, what), labels)
     if not parts:
         raise DataError(f"no usable recording among {len(items)} files for {what}")
     return parts, kept
 
 
-def _heard(item: Item, cut: _Cut, frontend: LogMel, config: Config, encoding: _Encoding | None = None) -> Made:
-    """Log-mels or encodings of the windows that `cut` takes from a recording, as `Voices` has them."""
+def _voice_features(
+    item: Item, cut: _Cut, frontend: LogMel, config: Config, encoding: _Encoding | None = None
+) -> Features:
+    """Compute log-mels or encodings of the windows that `cut` takes from a recording, as `Voices` has them."""
     waveform = decode.load_speech(item.path, config.sample_rate, config.trim_db)
     with torch.inference_mode():
         decibel = frontend(torch.from_numpy(cut(waveform, item, config)))
-        made = encoding(decibel) if encoding else decibel
-        # Whisper's stay float32: the normalisation makes float16's steps up to 4 % of a feature's deviation.
-        return Made((made if made.ndim == 2 else made.half()).numpy())
+        values = encoding(decibel) if encoding else decibel
+        # Whisper's stay float32: normalised, float16's steps would be up to 4 % of a feature's standard deviation.
+        return Features((values if values.ndim == 2 else values.half()).numpy())
 
 
 def _training_windows(waveform: decode.Waveform, item: Item, config: Config) -> decode.Waveform:
     s = config.speed_perturbation
     speeds = (1.0, 1 - s, 1 + s) if s else (1.0,)
     key = int.from_bytes(hashlib.sha256(os.fsencode(item.key)).digest()[:8], "little")
-    chance = np.random.default_rng([config.seed, key])
-    return np.stack([_random_window(_at_speed(waveform, speed), config, chance) for speed in speeds])
+    rng = np.random.default_rng([config.seed, key])
+    return np.stack([_random_window(_at_speed(waveform, speed), config, rng) for speed in speeds])
 
 
 def _all_windows(waveform: decode.Waveform, item: Item, config: Config) -> decode.Waveform:  # noqa: ARG001
     return decode.windows(waveform, config.window, config.window_hop)
 
 
-def _faces_made(item: Item, config: Config) -> Made:
-    crops = face_crops(item, config)
-    return Made(crops.pixels, crops.missed)
+def _face_features(item: Item, config: Config) -> Features:
+    crops = crop_faces(item, config)
+    return Features(crops.pixels, crops.missed)
 
 
-def _random_window(waveform: decode.Waveform, config: Config, chance: np.random.Generator) -> decode.Waveform:
+def _random_window(waveform: decode.Waveform, config: Config, rng: np.random.Generator) -> decode.Waveform:
     spare = len(waveform) - config.window
     if spare <= 0:
         padded: decode.Waveform = decode.windows(waveform, config.window, config.window)[0]
         return padded
-    start = int(chance.integers(spare + 1))
+    start = int(rng.integers(spare + 1))
     return waveform[start : start + config.window]
 
 
 def _at_speed(waveform: decode.Waveform, speed: float) -> decode.Waveform:
-    """The recording played `speed` times as fast, pitch included, as in Kaldi's speed perturbation."""
+    """Play the recording `speed` times as fast, pitch included, as in Kaldi's speed perturbation."""
     return waveform if speed == 1 else np.asarray(soxr.resample(waveform, speed, 1.0), np.float32)
 
 
-def _store(kind: str, config: Config, encoding: dict[str, Any] | None = None) -> Store | None:
+def feature_store(kind: str, config: Config, encoding: dict[str, Any] | None = None) -> Store | None:
+    """Open the cache of one kind of features; None where `cache` is off.
+
+    Args:
+        kind: training, evaluation or faces.
+        config: the settings, of which some decide which cache it is.
+        encoding: all that encodings depend on beside the settings; None: log-mels.
+    """
     if not config.cache:
         return None
     values = {name: getattr(config, name) for name in _SETTINGS[kind]}
@@ -288,15 +297,15 @@ def _store(kind: str, config: Config, encoding: dict[str, Any] | None = None) ->
     return Store(f"encoded{kind}" if encoding else kind, {"version": _VERSION, **named, **(encoding or {})})
 
 
-def _usable(outcomes: list[Outcome], labels: list[int]) -> tuple[list[Part], list[int]]:
-    """The parts and labels of the items that are not broken; the others are reported."""
-    _report([str(outcome) for outcome in outcomes if isinstance(outcome, DataError)])
-    pairs = [(o, label) for o, label in zip(outcomes, labels, strict=True) if isinstance(o, Part)]
+def _usable(results: list[Result], labels: list[int]) -> tuple[list[ItemRows], list[int]]:
+    """Return the rows and labels of the items that are not broken; report the others."""
+    _report([str(result) for result in results if isinstance(result, DataError)])
+    pairs = [(r, label) for r, label in zip(results, labels, strict=True) if isinstance(r, ItemRows)]
     return [part for part, _ in pairs], [label for _, label in pairs]
 
 
-def _owner(parts: list[Part]) -> Tensor:
-    """Which part each row is of."""
+def _owner(parts: list[ItemRows]) -> Tensor:
+    """Return the index of the item that each row is of."""
     return torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([part.count for part in parts]))
 
 

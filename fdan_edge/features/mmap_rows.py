@@ -1,4 +1,4 @@
-"""Rows of many arrays, memory-mapped or not, picked as from one tensor."""
+"""Many arrays, memory-mapped or not, that are indexed like one tensor."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Part:
-    """What belongs to one item: `count` rows of `block` from `first` on, and a number kept beside them."""
+class ItemRows:
+    """The rows of one item: `count` rows of `block` from `first` on."""
 
     block: NDArray[Any]
     first: int
     count: int
-    missed: int = 0
+    missed: int = 0  # frames in which no face was found
 
 
-class Rows:
-    """Read-only stand-in for a tensor of shape (*where.shape, *row): what is indexed is read, and no more.
+class MappedRows:
+    """A read-only stand-in for a tensor of shape (*where.shape, *row). Only what is indexed is read.
 
     Args:
         blocks: arrays of shape (n_i, *row), of one dtype.
@@ -37,7 +37,7 @@ class Rows:
 
     @property
     def shape(self) -> torch.Size:
-        """As of the tensor that this stands for."""
+        """The shape of the tensor that this stands for."""
         return torch.Size([*self._where.shape, *self._blocks[0].shape[1:]])
 
     def __len__(self) -> int:
@@ -48,9 +48,9 @@ class Rows:
         rows = self._read(numbers.flatten().numpy())
         return torch.from_numpy(rows).view(*numbers.shape, *rows.shape[1:])
 
-    def grouped(self, count: int) -> Rows:
-        """(n * count,) rows, those of one item side by side, as (count, n)."""
-        return Rows(self._blocks, self._where.view(-1, count).T)
+    def grouped(self, count: int) -> MappedRows:
+        """Reshape (n * count,) rows, those of one item side by side, to (count, n)."""
+        return MappedRows(self._blocks, self._where.view(-1, count).T)
 
     def _read(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
         out = np.empty((len(numbers), *self._blocks[0].shape[1:]), self._blocks[0].dtype)
@@ -64,12 +64,12 @@ class Rows:
         return out
 
 
-def joined(parts: Sequence[Part]) -> Rows:
-    """The rows of all parts, of which there is one at least, one after another."""
+def concatenate(parts: Sequence[ItemRows]) -> MappedRows:
+    """Put the rows of all items, at least one, one after another."""
     blocks = {id(part.block): part.block for part in parts}
     starts = dict(zip(blocks, np.cumsum([0, *map(len, blocks.values())]), strict=False))
     firsts = torch.tensor([int(starts[id(part.block)]) + part.first for part in parts])
     counts = torch.tensor([part.count for part in parts])
     before = counts.cumsum(0) - counts
     where = torch.arange(int(counts.sum())) + torch.repeat_interleave(firsts - before, counts)
-    return Rows(list(blocks.values()), where)
+    return MappedRows(list(blocks.values()), where)

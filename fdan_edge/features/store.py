@@ -1,10 +1,10 @@
-"""Features of files, computed once and kept on disk, keyed by what is in the files and by the settings.
+"""The cache of features on disk, keyed by what is in the files and by the settings.
 
-    ~/.cache/fdan-edge/features/contents.json            hashes of files, see `contents`
-    ~/.cache/fdan-edge/features/KIND-SETTINGS/SHARD/     rows.npy, memory-mapped; index.json, whose rows they are
+    ~/.cache/fdan-edge/features/contents.json            hashes of files, see `utils.file_hashes`
+    ~/.cache/fdan-edge/features/KIND-SETTINGS/SHARD/     rows.npy, memory-mapped; index.json: which item has which
 
 A shard is a folder that gets its name when it is complete, so it is there as a whole or not at all. It is named
-by what is in it: two processes that make the same one do not collide, and the second leaves the first's.
+by what is in it: two processes that compute the same one do not collide, and the second leaves the first's.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge.data.corpora import Item
 from fdan_edge.data import duplicates
+from fdan_edge.data.corpora import Item
 from fdan_edge.errors import DataError, one_line
-from fdan_edge.features.mmap_rows import Part
+from fdan_edge.features.mmap_rows import ItemRows
 from fdan_edge.features.parallel import in_parallel
 from fdan_edge.utils.file_hashes import FileHashes
 from fdan_edge.utils.files import feature_folder
 
 log = logging.getLogger(__name__)
 
-#: What a shard holds at most, unless one item is larger: a killed run loses less than this, and it is all
-#: that a build holds in memory.
+#: The most that a shard holds, unless one item is larger. A killed run loses less than this, and a build holds no
+#: more in memory.
 SHARD_BYTES = 64 << 20
 _ROWS, _INDEX, _CONTENTS = "rows.npy", "index.json", "contents.json"
 _NEW = ".new-"
@@ -45,19 +45,21 @@ _STORE = re.compile(r"[a-z]+-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
-class Made:
-    """What is computed from one item: rows (k >= 0, ...), and a number to keep beside them."""
+class Features:
+    """What is computed from one item: rows (k, ...), k >= 0."""
 
     rows: NDArray[Any]
-    missed: int = 0
+    missed: int = 0  # frames in which no face was found
 
 
-Maker = Callable[[Item], Made]
-Outcome = Part | DataError
+#: Computes the features of one item; DataError for a broken file.
+Extractor: TypeAlias = Callable[[Item], Features]
+#: The rows of one item, or why there are none.
+Result: TypeAlias = ItemRows | DataError
 
 
 class Store:
-    """The shards of one kind of features, made with the same settings.
+    """The shards of one kind of features, computed with the same settings.
 
     Args:
         kind: for people: lower-case letters.
@@ -70,21 +72,21 @@ class Store:
         self.settings = settings
         self._swept = False
 
-    def load(self) -> dict[str, Part]:
-        """All that is there, by key; what is damaged is said, removed and not there."""
-        found: dict[str, Part] = {}
+    def load(self) -> dict[str, ItemRows]:
+        """Open all shards, and return their rows by key. A damaged shard is removed, with a warning."""
+        rows: dict[str, ItemRows] = {}
         for shard in sorted(self.folder.glob("[0-9a-f]*")):
             try:
-                found |= _open_shard(shard)
+                rows |= _open_shard(shard)
             except Exception as error:  # whatever a damaged file may raise
                 if isinstance(error, (OSError, MemoryError)) and not isinstance(error, FileNotFoundError):
                     continue  # not ours to repair, or whole: too many files are open, a server does not answer
                 log.warning(f"{shard}: a damaged part of the cache ({one_line(error)}): made anew")
                 shutil.rmtree(shard, ignore_errors=True)
-        return found
+        return rows
 
-    def write(self, parts: dict[str, Part]) -> dict[str, Part]:
-        """Write one shard; gives the parts as they are in it.
+    def write(self, parts: dict[str, ItemRows]) -> dict[str, ItemRows]:
+        """Write the rows of some items as one shard, and return them as they are in it.
 
         Raises:
             OSError: it cannot be written; nothing of it is left.
@@ -106,7 +108,7 @@ class Store:
         return _open_shard(shard)
 
     def _sweep(self) -> None:
-        """Remove what processes that died left half written."""
+        """Remove shards that were left half written by processes that died."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._swept:
             for left in self.folder.glob(f"{_NEW}*"):
@@ -116,12 +118,12 @@ class Store:
 
 
 def folder() -> Path:
-    """Where all features are kept."""
+    """Return the folder in which all features are kept."""
     return feature_folder()
 
 
 def contents_table() -> FileHashes:
-    """What is known of files that were read before."""
+    """Open the table of hashes of files that were read before."""
     return FileHashes(folder() / _CONTENTS)
 
 
@@ -133,97 +135,103 @@ def clear() -> None:
     """
     for store in _stores():
         shutil.rmtree(store)
-    for table in (folder() / _CONTENTS, folder() / duplicates.HASHES, *folder().glob(f".{Path(_CONTENTS).stem}-*")):
+    for table in (
+        folder() / _CONTENTS,
+        folder() / duplicates.HASHES,
+        *folder().glob(f".{Path(_CONTENTS).stem}-*"),
+    ):
         table.unlink(missing_ok=True)
     duplicates.forget()
 
 
 def size() -> int:
-    """Bytes of all features on disk."""
+    """Add up the bytes of all features on disk."""
     return sum(path.stat().st_size for store in _stores() for path in store.rglob("*") if path.is_file())
 
 
-def collect(items: list[Item], prepare: Callable[[], Maker], store: Store | None, what: str) -> list[Outcome]:
-    """Features of every item: from the store where it has them, else computed, in parallel, and stored.
+def collect(items: list[Item], prepare: Callable[[], Extractor], store: Store | None, what: str) -> list[Result]:
+    """Get the features of every item: from the store where it has them, else computed, in parallel, and stored.
 
     Args:
         items: whose key and file the features depend on.
-        prepare: gives what computes an item's features, or raises DataError for a broken file. It is called
-            only where something is to be computed. Broken files are tried again every time.
+        prepare: returns what computes an item's features. It is called only where something is to be computed.
+            Broken files are tried again every time.
         store: where to look and keep; None: compute everything and keep it in memory.
         what: for the progress bar.
 
     Returns:
-        For each item its part, or the error of its file.
+        For each item its rows, or the error of its file.
     """
-    keeper = _Keeper(items, store, what)
-    missing = [i for i, outcome in enumerate(keeper.outcomes) if outcome is None]
+    collector = _Collector(items, store, what)
+    missing = [i for i, result in enumerate(collector.results) if result is None]
     if missing:
-        made = in_parallel(_caught(prepare()), [items[i] for i in missing], what)
-        for i, outcome in zip(missing, made, strict=True):
-            keeper.take(i, outcome)
-        keeper.flush()
-        keeper.tell()
-    return [outcome for outcome in keeper.outcomes if outcome is not None]
+        computed = in_parallel(_catching(prepare()), [items[i] for i in missing], what)
+        for i, features in zip(missing, computed, strict=True):
+            collector.add(i, features)
+        collector.flush()
+        collector.report()
+    return [result for result in collector.results if result is not None]
 
 
-class _Keeper:
-    """Puts what is computed on disk, a shard at a time, as long as that works; what does not stays in memory."""
+class _Collector:
+    """Writes what is computed to disk, a shard at a time. Where that fails, the rest stays in memory."""
 
     def __init__(self, items: list[Item], store: Store | None, what: str) -> None:
         self._items, self._store, self._what = items, store, what
         self._contents = contents_table()
         self._keys: list[str | None] = [None] * len(items)
         self._waiting: list[int] = []
-        self._bytes = self._kept = 0
-        self.outcomes: list[Outcome | None] = [None] * len(items)
+        self._bytes = self._written = 0
+        self.results: list[Result | None] = [None] * len(items)
         if store:
-            with self._giving_up():
-                self._find(store)
+            with self._going_on_without():
+                self._look_up(store)
 
-    def take(self, i: int, made: Made | DataError) -> None:
-        """What was computed of item i."""
-        if isinstance(made, DataError):
-            self.outcomes[i] = made
+    def add(self, i: int, features: Features | DataError) -> None:
+        """Take what was computed from item i, and write a shard when there is enough for one."""
+        if isinstance(features, DataError):
+            self.results[i] = features
             return
-        self.outcomes[i] = Part(made.rows, 0, len(made.rows), made.missed)
+        self.results[i] = ItemRows(features.rows, 0, len(features.rows), features.missed)
         # A file that was written to meanwhile is not what its key says.
         if self._store and self._keys[i] and self._contents.unchanged(self._items[i].path):
             self._waiting.append(i)
-            self._bytes += made.rows.nbytes
+            self._bytes += features.rows.nbytes
             if self._bytes >= SHARD_BYTES:
                 self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting as a shard."""
+        """Write what waits as a shard."""
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if not (self._store and waiting):
             return
-        with self._giving_up():
+        with self._going_on_without():
             parts = {key: part for i in waiting if (key := self._keys[i]) and (part := self._part(i))}
-            kept = self._store.write(parts)
+            written = self._store.write(parts)
             for i in waiting:
-                self.outcomes[i] = kept[str(self._keys[i])]
-            self._kept += len(waiting)
+                self.results[i] = written[str(self._keys[i])]
+            self._written += len(waiting)
 
-    def tell(self) -> None:
-        """Say what is new on disk, if anything."""
-        if self._kept:
-            log.info(f"features of {self._kept} files ({self._what}) are kept in {folder()}")
+    def report(self) -> None:
+        """Log how much is new on disk, if anything."""
+        if self._written:
+            log.info(f"features of {self._written} files ({self._what}) are kept in {folder()}")
 
-    def _find(self, store: Store) -> None:
+    def _look_up(self, store: Store) -> None:
+        """Set the keys of all items, and the results that the store has."""
         digests = self._contents.digests([item.path for item in self._items], self._what)
         self._keys = [d and f"{d} {item.key}" for d, item in zip(digests, self._items, strict=True)]
-        found = store.load()
-        self.outcomes = [found.get(key) if key else None for key in self._keys]
+        stored = store.load()
+        self.results = [stored.get(key) if key else None for key in self._keys]
         self._contents.save()
 
-    def _part(self, i: int) -> Part | None:
-        outcome = self.outcomes[i]
-        return outcome if isinstance(outcome, Part) else None
+    def _part(self, i: int) -> ItemRows | None:
+        result = self.results[i]
+        return result if isinstance(result, ItemRows) else None
 
     @contextlib.contextmanager
-    def _giving_up(self) -> Iterator[None]:
+    def _going_on_without(self) -> Iterator[None]:
+        """Go on without the store where the disk is full, read-only or the like."""
         try:
             yield
         except OSError as error:
@@ -233,38 +241,38 @@ class _Keeper:
             self._store = None
 
 
-def _caught(make: Maker) -> Callable[[Item], Made | DataError]:
-    def made(item: Item) -> Made | DataError:
+def _catching(extract: Extractor) -> Callable[[Item], Features | DataError]:
+    def extract_or_error(item: Item) -> Features | DataError:
         try:
-            return make(item)
+            return extract(item)
         except DataError as error:
             return error
 
-    return made
+    return extract_or_error
 
 
 def _stores() -> list[Path]:
     return [path for path in folder().glob("*") if path.is_dir() and _STORE.fullmatch(path.name)]
 
 
-def _open_shard(shard: Path) -> dict[str, Part]:
-    """The parts of a complete shard, memory-mapped; any exception where it is damaged."""
+def _open_shard(shard: Path) -> dict[str, ItemRows]:
+    """Open a complete shard, memory-mapped; any exception where it is damaged."""
     index = json.loads((shard / _INDEX).read_text(encoding="utf-8"))
-    there = (shard / _ROWS).stat().st_size
-    if there != index["bytes"]:
-        raise ValueError(f"{there} of {index['bytes']} bytes")
+    bytes_there = (shard / _ROWS).stat().st_size
+    if bytes_there != index["bytes"]:
+        raise ValueError(f"{bytes_there} of {index['bytes']} bytes")
     block = np.load(shard / _ROWS, mmap_mode="r", allow_pickle=False)
     parts, first = {}, 0
     for key, count, missed in index["entries"]:
-        parts[key] = Part(block, first, count, missed)
+        parts[key] = ItemRows(block, first, count, missed)
         first += count
     if first != len(block):
         raise ValueError(f"{len(block)} rows for an index of {first}")
     return parts
 
 
-def _write_rows(file: IO[bytes], parts: list[Part]) -> int:
-    """One array of the rows of all parts, in NumPy's format; gives the size of the file."""
+def _write_rows(file: IO[bytes], parts: list[ItemRows]) -> int:
+    """Write the rows of all items as one array in NumPy's format, and return the size of the file."""
     rows = [part.block[part.first : part.first + part.count] for part in parts]
     header = {
         "descr": np.lib.format.dtype_to_descr(rows[0].dtype),
@@ -272,8 +280,8 @@ def _write_rows(file: IO[bytes], parts: list[Part]) -> int:
         "shape": (sum(map(len, rows)), *rows[0].shape[1:]),
     }
     np.lib.format.write_array_header_1_0(file, header)
-    for some in rows:
-        file.write(np.ascontiguousarray(some).tobytes())
+    for of_item in rows:
+        file.write(np.ascontiguousarray(of_item).tobytes())
     _to_disk(file)
     return file.tell()
 
@@ -291,10 +299,11 @@ def _to_disk(file: IO[Any]) -> None:
 
 
 def _name(temporary: Path, shard: Path) -> None:
+    """Give a complete shard its name."""
     try:
         temporary.rename(shard)
     except OSError:
-        if not (shard / _INDEX).is_file():  # else another process made the same one meanwhile
+        if not (shard / _INDEX).is_file():  # else another process wrote the same one meanwhile
             raise
 
 
@@ -305,7 +314,7 @@ def _claim(file: IO[bytes]) -> None:
 
 
 def _abandoned(rows: Path) -> bool:
-    """Whether nobody writes this file any more; one that is still empty may be waiting for its lock."""
+    """Tell whether nobody writes this file any more; one that is still empty may be waiting for its lock."""
     try:
         with rows.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

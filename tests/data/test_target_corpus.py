@@ -32,7 +32,7 @@ from fdan_edge.errors import ConfigError, DataError
 from fdan_edge.evaluation.predictions import load_predictions
 from fdan_edge.evaluation.score_model import evaluate
 from fdan_edge.export.pipeline import export_bundle
-from fdan_edge.export.recordings import Material
+from fdan_edge.export.recordings import RunRecordings
 from fdan_edge.features import extract
 from fdan_edge.runs.run_folder import load_run, load_split, load_tensors
 from fdan_edge.runs.torch_runner import TorchRunner
@@ -65,7 +65,9 @@ def speech(root: Path) -> list[Item]:
     return read_labelled_speech([Source("ravdess", root)], calm_as_neutral=True)
 
 
-def trained(folder: Path, source: Path, target: list[Source], *words: str, method: str = "didan") -> dict[str, Any]:
+def trained(
+    folder: Path, source: Path, target: list[Source], *words: str, method: str = "didan"
+) -> dict[str, Any]:
     done = train(config(*words, method=method), [Source("ravdess", source)], folder, target=target)
     return done.metrics
 
@@ -195,7 +197,7 @@ def test_recordings_of_ones_own_without_labels_are_a_target(tmp_path: Path, ravd
     assert made["target"]["n"] == 4
     assert made["test"]["n"] == 8
     with TorchRunner(tmp_path / "run") as runner:
-        held_out = Material(tmp_path / "run", runner, None).held_out  # what an export is checked on
+        held_out = RunRecordings(tmp_path / "run", runner).held_out  # what an export is checked on
     assert (len(held_out.items), held_out.source) == (8, "of the test part")
 
 

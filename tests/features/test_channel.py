@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy.signal import lfilter
 from torch import Tensor
 
@@ -16,8 +15,8 @@ from fdan_edge.audio import decode
 from fdan_edge.config import Config
 from fdan_edge.data.corpora.synthetic.voices import voice
 from fdan_edge.errors import DataError
-from fdan_edge.features.channel import Match, batches, mean_spectrum
-from fdan_edge.features.mmap_rows import Rows
+from fdan_edge.features.channel import ChannelMatch, in_batches, mean_spectrum
+from fdan_edge.features.mmap_rows import MappedRows
 from fdan_edge.models import log_mel
 from fdan_edge.models.fdan import build_frontend
 from fdan_edge.training.augment import spec_augment
@@ -75,20 +74,20 @@ def test_nothing_to_average_is_an_error(waveforms: list[decode.Waveform]) -> Non
         mean_spectrum((log_mels(w, Config()) for w in waveforms), Config())
 
 
-def test_batches_read_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_read_a_part_at_a_time() -> None:
     values = np.arange(2 * 5 * 6, dtype=np.float16).reshape(10, 1, 2, 3)
-    rows = Rows([values], torch.arange(10)).grouped(2)
     read: list[int] = []
-    whole = Rows._read
 
-    def counted(self: Rows, numbers: NDArray[np.int64]) -> NDArray[Any]:
-        read.append(len(numbers))
-        return whole(self, numbers)
+    class Counting(MappedRows):
+        def __getitem__(self, index: Any) -> Tensor:
+            rows = super().__getitem__(index)
+            read.append(len(rows))
+            return rows
 
-    monkeypatch.setattr(Rows, "_read", counted)
-    made = [*batches(rows, 2)]
+    rows = Counting([values], torch.arange(10).view(5, 2).T)
+    batches = [*in_batches(rows, 2)]
     assert read == [2, 2, 1] * 2
-    assert torch.equal(torch.cat(made), torch.from_numpy(np.concatenate([values[::2], values[1::2]])))
+    assert torch.equal(torch.cat(batches), torch.from_numpy(np.concatenate([values[::2], values[1::2]])))
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -98,7 +97,7 @@ def test_an_equaliser_is_undone(level: str) -> None:
     source = log_mels(filtered(speech()), config)
     own, wanted = (mean_spectrum([decibel], config) for decibel in (source, target))
     assert float((own - wanted).std()) > 2
-    made = Match(own, wanted, config)(source)
+    made = ChannelMatch(own, wanted, config)(source)
     heard = frames_heard(target).expand(-1, 128, -1)
     left = (made - target)[:, 0].float()
     before = (source - target)[:, 0].float()
@@ -116,7 +115,7 @@ def test_another_speaker_gets_the_mean_spectrum_of_the_target() -> None:
         config = Config(level=level)
         source, target = (log_mels(half, config) for half in halves)
         wanted = mean_spectrum([target], config)
-        made = Match(mean_spectrum([source], config), wanted, config)(source)
+        made = ChannelMatch(mean_spectrum([source], config), wanted, config)(source)
         off = mean_spectrum([made], config) - wanted
         assert float((off - off.mean()).abs().max()) < 1.5
         assert level != "none" or float(off.mean().abs()) < 1.5  # of 12 dB: other frames are heard then
@@ -127,7 +126,7 @@ def test_matched_windows_are_as_the_front_end_makes_them(level: str) -> None:
     config = Config(level=level)
     source = log_mels(speech(), config)
     shift = torch.linspace(-30, 30, 128)
-    made = Match(torch.zeros(128), shift, config)(source)
+    made = ChannelMatch(torch.zeros(128), shift, config)(source)
     assert (made.shape, made.dtype) == (source.shape, torch.float16)
     padding = source.amax(dim=2, keepdim=True) == source.amin(dim=(2, 3), keepdim=True)
     lowest = made.amin(dim=(2, 3), keepdim=True)
@@ -149,12 +148,12 @@ def test_equal_spectra_change_nothing() -> None:
         config = Config(level=level)
         source = log_mels(speech(), config)
         mean = mean_spectrum([source], config)
-        torch.testing.assert_close(Match(mean, mean, config)(source), source, rtol=0, atol=0.13)
+        torch.testing.assert_close(ChannelMatch(mean, mean, config)(source), source, rtol=0, atol=0.13)
 
 
 def test_the_key_tells_shifts_apart() -> None:
     zero, one = torch.zeros(4), torch.ones(4)
-    keys = [Match(a, b, Config()).key for a, b in ((zero, one), (one, 2 * one), (one, zero))]
+    keys = [ChannelMatch(a, b, Config()).key for a, b in ((zero, one), (one, 2 * one), (one, zero))]
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -170,6 +169,6 @@ def test_real_corpora(level: str) -> None:
 
     source, target = [*corpus("ravdess/Actor_*/*.flac")], [*corpus("emodb/wav/*.flac")]
     own, wanted = mean_spectrum(source, config), mean_spectrum(target, config)
-    off = mean_spectrum(map(Match(own, wanted, config), source), config) - wanted
+    off = mean_spectrum(map(ChannelMatch(own, wanted, config), source), config) - wanted
     assert float((own - wanted).std()) > 2
     assert float(off.std()) < 0.5

@@ -20,17 +20,16 @@ from fdan_edge.config import Config, load_config
 from fdan_edge.data.corpora import Item, Source, read
 from fdan_edge.errors import DataError
 from fdan_edge.features import extract
-from fdan_edge.models.backbones.registry import (
-    Encoder,
+from fdan_edge.models.backbones.build import (
     build_voice_backbone,
     frozen_encoder,
     is_encoded,
-    load_weights,
     scaled,
 )
+from fdan_edge.models.backbones.staged import StagedBackbone, StagedImageNetwork
+from fdan_edge.models.backbones.weights import load_weights
 from fdan_edge.models.backbones.whisper import WhisperEncoder
 from fdan_edge.models.fdan import AcousticBranch, build_frontend
-from fdan_edge.models.layers.frozen import Frozen
 from tests.conftest import TINY
 
 RATE = 16000
@@ -171,7 +170,7 @@ def random_weights(folder: Path, seed: int) -> Path:
     return folder / f"weights{seed}.pth"
 
 
-def encoder_of(config: Config) -> Encoder | None:
+def encoder_of(config: Config) -> StagedBackbone | None:
     network, _ = build_voice_backbone(config, load_weights(config.backbone, config.weights))
     return frozen_encoder(network, config)
 
@@ -270,7 +269,7 @@ def test_maps_of_frozen_stages_are_made_once(
     )
     heard = extract.training_voices(items, [4, 5], config).decibel[...]
     encoder = encoder_of(config)
-    assert isinstance(encoder, Frozen)
+    assert isinstance(encoder, StagedImageNetwork)
     with torch.inference_mode():
         expected = torch.stack([encoder.encode(scaled(variant.float())) for variant in heard])
     assert made.decibel.shape == expected.shape == (3, 2, 24, 8, 8)
@@ -278,7 +277,7 @@ def test_maps_of_frozen_stages_are_made_once(
     assert made.decibel[...].dtype == torch.float16
     torch.testing.assert_close(made.decibel[...].float(), expected, rtol=0.01, atol=0.01)
     with monkeypatch.context() as patch:
-        patch.setattr(Frozen, "encode", None)
+        patch.setattr(StagedImageNetwork, "encode", None)
         again = extract.training_voices(items, [4, 5], config, encoder=encoder)
     assert torch.equal(again.decibel[...], made.decibel[...])
     other = training(items, [4, 5], replace(config, frozen_stages=6))
@@ -309,12 +308,13 @@ def test_what_is_trained_or_changed_by_chance_is_not_encoded(frozen: Config) -> 
 
 
 def stores(**changes: str) -> list[str]:
-    made = [extract._store(kind, Config(**changes)) for kind in ("training", "evaluation", "faces")]  # type: ignore[arg-type]
-    return [store.folder.name for store in made if store]
+    config = load_config(None, [f"{name}={value}" for name, value in changes.items()])
+    opened = [extract.feature_store(kind, config) for kind in ("training", "evaluation", "faces")]
+    return [store.folder.name for store in opened if store]
 
 
-def test_caches_of_before_level_and_channel_are_still_good() -> None:
-    """The names are those of that time. Matching is no part of what is kept."""
+def test_names_of_caches_stay() -> None:
+    """Else every cache on disk would be computed anew. Matching is no part of what is kept."""
     before = ["training-387665bfe74f0cc9", "evaluation-cb6ad49396e912a3", "faces-ad807ec6ee09a637"]
     assert stores() == stores(channel="match") == before
     others = [stores(level="speech"), stores(level="none"), stores(channel="window")]
@@ -333,7 +333,7 @@ def test_frames_without_a_face_are_counted_every_time(
         i = items.index(item)
         return extract.Crops(np.full((i, 3, settings.face_size, settings.face_size), i, np.uint8), missed=5 - i)
 
-    monkeypatch.setattr(extract, "face_crops", crops)
+    monkeypatch.setattr(extract, "crop_faces", crops)
     for _ in range(2):
         made = extract.load_faces(items, [4, 5, 6], config(face_size=33))
         assert made.labels.tolist() == [5, 6, 6]

@@ -21,8 +21,8 @@ import pytest
 from fdan_edge.data.corpora import Item
 from fdan_edge.errors import DataError
 from fdan_edge.features import store as cache
-from fdan_edge.features.mmap_rows import Part
-from fdan_edge.features.store import Made, Maker, Outcome, Store, collect
+from fdan_edge.features.mmap_rows import ItemRows
+from fdan_edge.features.store import Extractor, Features, Result, Store, collect
 from fdan_edge.utils.file_hashes import FileHashes
 
 COUNT = 12
@@ -43,29 +43,29 @@ def items(tmp_path: Path) -> list[Item]:
     return [Item("x", f"{i:02}", tmp_path / f"{i:02}", "sad") for i in range(COUNT)]
 
 
-def make(item: Item) -> Made:
+def make(item: Item) -> Features:
     """Three numbers from what is in the file."""
     text = item.path.read_text()
     if not text.isdigit():
         raise DataError(f"{item.path}: no number")
-    return Made(np.arange(3)[None] + int(text), missed=int(text) % 5)
+    return Features(np.arange(3)[None] + int(text), missed=int(text) % 5)
 
 
 class Counting:
-    """Makers, and how many items they have made."""
+    """Extractors, and the items that they were called with."""
 
     def __init__(self) -> None:
-        self.made: list[str] = []
+        self.ids: list[str] = []
 
-    def __call__(self) -> Maker:
-        def counted(item: Item) -> Made:
-            self.made.append(item.id)
+    def __call__(self) -> Extractor:
+        def counted(item: Item) -> Features:
+            self.ids.append(item.id)
             return make(item)
 
         return counted
 
 
-def read(outcomes: list[Outcome]) -> list[Any]:
+def read(outcomes: list[Result]) -> list[Any]:
     return [
         str(o) if isinstance(o, DataError) else [o.block[o.first : o.first + o.count].tolist(), o.missed]
         for o in outcomes
@@ -84,7 +84,7 @@ def build(items: list[Item]) -> list[str]:
     """Collect, check, and give what was made."""
     counting = Counting()
     assert read(collect(items, counting, store(), "numbers")) == expected(items)
-    return sorted(counting.made)
+    return sorted(counting.ids)
 
 
 def shards(folder: Path) -> list[Path]:
@@ -100,12 +100,12 @@ def test_a_second_run_computes_nothing(items: list[Item], folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in shards(folder)}
     assert len(before) == COUNT // 2
 
-    def never() -> Maker:
+    def never() -> Extractor:
         raise AssertionError
 
     outcomes = collect(items, never, store(), "numbers")
     assert read(outcomes) == expected(items)
-    assert all(isinstance(o, Part) and isinstance(o.block, np.memmap) for o in outcomes)
+    assert all(isinstance(o, ItemRows) and isinstance(o.block, np.memmap) for o in outcomes)
     assert {path: path.stat().st_mtime_ns for path in shards(folder)} == before
 
 
@@ -124,7 +124,7 @@ def test_other_settings_share_nothing(items: list[Item]) -> None:
     build(items)
     counting = Counting()
     collect(items, counting, store(size=3), "numbers")
-    assert len(counting.made) == COUNT
+    assert len(counting.ids) == COUNT
 
 
 def test_changed_files_are_computed_anew(items: list[Item]) -> None:
@@ -147,8 +147,8 @@ def test_the_same_content_under_another_key_is_another_item(items: list[Item]) -
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_kept(items: list[Item]) -> None:
-    def prepare() -> Maker:
-        def made(item: Item) -> Made:
+    def prepare() -> Extractor:
+        def made(item: Item) -> Features:
             item.path.write_text(f"{int(item.path.read_text()) + 1000}")
             return make(item)
 
@@ -163,7 +163,7 @@ def test_broken_files_are_tried_again_and_named_every_time(items: list[Item]) ->
     items[4].path.write_text("nothing")
     items[6].path.unlink()
 
-    def missing(item: Item) -> Made:
+    def missing(item: Item) -> Features:
         if not item.path.exists():
             raise DataError(f"{item.path}: no such file")
         return make(item)
@@ -172,7 +172,7 @@ def test_broken_files_are_tried_again_and_named_every_time(items: list[Item]) ->
         outcomes = collect(items, lambda: missing, store(), "numbers")
         assert str(outcomes[4]) == f"{items[4].path}: no number"
         assert str(outcomes[6]) == f"{items[6].path}: no such file"
-        assert sum(isinstance(o, Part) for o in outcomes) == COUNT - 2
+        assert sum(isinstance(o, ItemRows) for o in outcomes) == COUNT - 2
     items[4].path.write_text("104")
     items[6].path.write_text("106")
     assert build(items) == ["04", "06"]
@@ -181,9 +181,9 @@ def test_broken_files_are_tried_again_and_named_every_time(items: list[Item]) ->
 def test_items_without_rows(items: list[Item]) -> None:
     counting: list[str] = []
 
-    def prepare() -> Maker:
+    def prepare() -> Extractor:
         counting.append("made")
-        return lambda item: Made(np.zeros((0, 3), np.uint8), missed=int(item.path.read_text()))
+        return lambda item: Features(np.zeros((0, 3), np.uint8), missed=int(item.path.read_text()))
 
     for _ in range(2):
         outcomes = collect(items[:2], prepare, store(), "numbers")
@@ -257,7 +257,7 @@ def test_a_shard_that_cannot_be_read_just_now_stays(
 
 
 SLOW = """
-import sys, time
+import json, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.features import test_store as t
@@ -267,11 +267,11 @@ items = [t.Item("x", p.name, p, "sad") for p in sorted(Path(sys.argv[2]).glob("[
 def slow(item):
     time.sleep(float(sys.argv[3]))
     return t.make(item)
-def half(shard, index):  # a write that never ends: the rows are there, the index is not
+def half(index, file):  # a write that never ends: the rows are there, the index is not
     print("writing", flush=True)
     time.sleep(60)
 if sys.argv[4] == "half":
-    store._write_index = half
+    json.dump = half
 store.collect(items, lambda: slow, t.store(), "numbers")
 """
 
@@ -315,7 +315,7 @@ def test_two_builders_at_once(items: list[Item], folder: Path) -> None:
     results: list[list[Any]] = []
 
     def run() -> None:
-        def made(item: Item) -> Made:
+        def made(item: Item) -> Features:
             if item is items[0]:
                 meeting.wait()  # both have found nothing
             return make(item)
@@ -335,16 +335,16 @@ def test_two_builders_at_once(items: list[Item], folder: Path) -> None:
 def test_a_full_disk_costs_the_cache_only(
     items: list[Item], folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    to_disk, calls = cache._to_disk, []
+    fsync, calls = os.fsync, []
 
-    def full(file: Any) -> None:
-        calls.append(file)
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
         if len(calls) > 3:  # in the second shard, of two files each
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        to_disk(file)
+        fsync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "_to_disk", full)
+        patch.setattr(os, "fsync", full)
         assert build(items) == ids(items)
     assert "features cannot be kept: No space left on device; going on without" in " ".join(
         capfd.readouterr().err.split()

@@ -125,7 +125,7 @@ def test_faces_are_cut_out_of_frame_images(tmp_path: Path, capfd: pytest.Capture
     made = extract.load_faces(items, [0, 0, 0], config())
     assert len(made.pixels) == 2
     assert "no face in 1 of 3 frames: skipped" in capfd.readouterr().err
-    whole = extract.face_crops(Item("x", "x", items[0].path, "happy"), config())
+    whole = extract.crop_faces(Item("x", "x", items[0].path, "happy"), config())
     assert not np.array_equal(whole.pixels[0], made.pixels[0].numpy())  # that one is taken for a face as it is
 
 
@@ -163,7 +163,7 @@ def test_broken_videos_and_frames_without_faces(tmp_path: Path, capfd: pytest.Ca
     for name in ("d.mp4: not a readable video", "e.mp4: is empty", "f.mp4: a file without pictures"):
         assert name in said
     assert said.endswith("no face in 3 of 6 frames: skipped\n")
-    assert extract.face_crops(items[1], config()).pixels.shape == (0, 3, 32, 32)
+    assert extract.crop_faces(items[1], config()).pixels.shape == (0, 3, 32, 32)
     with pytest.raises(DataError, match="no usable face among 1 files"):
         extract.load_faces([items[1]], [0], config())
 
