@@ -21,11 +21,11 @@ from fdan_edge.config import config_from_dict
 from fdan_edge.data.corpora import Item, Source, parse_source, read
 from fdan_edge.data.labels import training_class
 from fdan_edge.data.speech import read_labelled_speech
-from fdan_edge.evaluation.evaluate import evaluate
+from fdan_edge.evaluation.score_items import score_items
 from fdan_edge.features import extract
 from fdan_edge.runs.run_folder import load_run, load_split
 from fdan_edge.runs.torch_runner import TorchRunner
-from fdan_edge.training.trainer import spread
+from fdan_edge.training.class_balance import even_sample
 from fdan_edge.utils import messages
 from fdan_edge.utils.files import write_json, write_text
 from fdan_edge.utils.machine import machine_info
@@ -85,7 +85,7 @@ def acoustic_paths(folder: Path, speech: list[Source], visual: list[Source]) -> 
 
 def _uar(runner: TorchRunner, items: list[Item], parts: dict[str, set[str]]) -> dict[str, float]:
     return {
-        name: evaluate(runner, [item for item in items if item.key in parts[name]], name).scores.uar
+        name: score_items(runner, [item for item in items if item.key in parts[name]], name).scores.uar
         for name in ("val", "test")
     }
 
@@ -95,12 +95,12 @@ def _use_bank(runner: TorchRunner, train: list[Item], visual: list[Source]) -> N
     model, classes = runner.path.model, runner.info.classes
     config = config_from_dict({**vars(runner.config), "bank_per_class": BANK_PER_CLASS, "speed_perturbation": 0.0})
     labels = torch.tensor([classes.index(item.emotion) for item in train])
-    voices = [train[int(i)] for i in spread(labels, BANK_PER_CLASS, len(classes))]
+    voices = [train[int(i)] for i in even_sample(labels, BANK_PER_CLASS, len(classes))]
     numbers = [classes.index(item.emotion) for item in voices]
     made = extract.training_voices(voices, numbers, config, "the bank")
     items = [item for source in visual for item in read(source, "faces")]
     face_labels = [classes.index(training_class(item.emotion, calm_as_neutral=True)) for item in items]
-    chosen = spread(torch.tensor(face_labels), BANK_PER_CLASS, len(classes)).tolist()
+    chosen = even_sample(torch.tensor(face_labels), BANK_PER_CLASS, len(classes)).tolist()
     faces = extract.load_faces([items[i] for i in chosen], [face_labels[i] for i in chosen], config)
     shape = (len(model.layers), len(chosen), config.feature_size)
     model.bank_keys, model.bank_values = torch.zeros(shape), torch.zeros(shape)

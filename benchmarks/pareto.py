@@ -27,12 +27,12 @@ from fdan_edge.data.corpora import parse_source
 from fdan_edge.errors import FdanEdgeError
 from fdan_edge.evaluation import plots
 from fdan_edge.evaluation.confidence_intervals import Interval, percentiles, uar_draws
-from fdan_edge.evaluation.evaluate import Evaluation
 from fdan_edge.evaluation.predictions import Predictions
-from fdan_edge.evaluation.score_model import score_target
+from fdan_edge.evaluation.score_items import Evaluation
+from fdan_edge.evaluation.score_model import evaluate
 from fdan_edge.profiling.bench import Latency, Plan, bench
 from fdan_edge.runs.run_folder import load_model, load_run
-from fdan_edge.runtime import bundle
+from fdan_edge.runtime.bundle import MANIFEST, MODEL, Bundle
 from fdan_edge.runtime.deploy_targets import TARGETS, find_target
 from fdan_edge.runtime.opening import Variant, variants
 from fdan_edge.utils import messages
@@ -110,10 +110,10 @@ def arguments() -> argparse.Namespace:
 
 def current(one: Wanted) -> bool:
     """Whether there is a bundle of these weights."""
-    path = one.folder / bundle.MANIFEST
+    path = one.folder / MANIFEST
     if not path.is_file() or path.stat().st_mtime < (one.run / "checkpoint.safetensors").stat().st_mtime:
         return False
-    return bundle.read_manifest(one.folder).get("split_sha256") == sha256(one.run / "split.json")
+    return Bundle.open(one.folder).manifest.split_sha256 == sha256(one.run / "split.json")
 
 
 def export(one: Wanted, target: str) -> None:
@@ -135,7 +135,7 @@ def export(one: Wanted, target: str) -> None:
 
 def score(one: Wanted) -> Evaluation:
     """What the bundle says of the run's test part."""
-    return score_target(
+    return evaluate(
         one.folder, [parse_source(text) for text in load_run(one.run)[1].speech], "test", run=one.run
     )
 
@@ -167,7 +167,7 @@ def row(one: Wanted, said: Evaluation, times: Latency) -> Row:
         log_mel=f"{config.n_mels}x{1 + config.window // config.hop}",
         precision=one.precision,
         parameters=sum(p.numel() for p in left),
-        megabytes=(one.folder / bundle.MODEL).stat().st_size / 1e6,
+        megabytes=(one.folder / MODEL).stat().st_size / 1e6,
         milliseconds=times.p50,
         p95=times.p95,
         peak_mib=times.start.peak_mib if times.start else float("nan"),

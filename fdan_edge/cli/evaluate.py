@@ -47,12 +47,13 @@ def evaluate(
     """Score a model on speech that it was not trained on. Exit code 1: some recordings were broken."""
     needs_training()
     from fdan_edge.cli.render import tables
-    from fdan_edge.evaluation.score_model import Drawing, score_target
+    from fdan_edge.evaluation.score_model import Drawing
+    from fdan_edge.evaluation.score_model import evaluate as score
 
     if (tsne and pictures is None) or (faces and not tsne):
         raise ConfigError("--faces goes with --tsne, and --tsne with --pictures DIR, where it is drawn")
     sources = parsed(speech, "--speech")
     drawing = Drawing(pictures, tsne, parsed(faces) or None) if pictures else None
-    done = score_target(model, sources, part.value, run=run, drawing=drawing, threads=threads)
-    print_json(done.to_dict()) if as_json else tables.evaluation(done)
-    raise typer.Exit(1 if done.broken else 0)
+    evaluation = score(model, sources, part.value, run=run, drawing=drawing, threads=threads)
+    print_json(evaluation.to_dict()) if as_json else tables.evaluation(evaluation)
+    raise typer.Exit(1 if evaluation.broken else 0)

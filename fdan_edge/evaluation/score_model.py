@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fdan_edge.data.corpora import Item, Source, recording_key
+from fdan_edge.data.corpora import Item, Source, SourceLike, parse_sources, recording_key
 from fdan_edge.data.leak_audit import NOT_AUDITED
 from fdan_edge.data.speech import choose_part, read_labelled_speech
 from fdan_edge.errors import CheckpointError
 from fdan_edge.evaluation import plots
-from fdan_edge.evaluation.evaluate import Evaluation, evaluate
 from fdan_edge.evaluation.feature_plot import draw_features, faces_of
+from fdan_edge.evaluation.score_items import Evaluation, score_items
 from fdan_edge.runs.run_folder import load_run, load_split
 from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.runtime.bundle import Bundle, is_bundle
@@ -29,46 +30,66 @@ class Drawing:
     faces: list[Source] | None = None  # of the t-SNE; the run's own when None
 
 
-def score_target(
-    target: Path,
-    sources: list[Source],
-    part: str,
+def evaluate(
+    model: str | Path,
+    speech: Sequence[SourceLike],
+    part: str = "test",
     *,
     run: Path | None = None,
     drawing: Drawing | None = None,
     threads: int = 0,
 ) -> Evaluation:
-    """Score a run, a bundle or an .onnx file on a part of the given speech.
+    """Score a model on a part of the given speech.
+
+    Args:
+        model: a run folder, a bundle or an .onnx file.
+        speech: labelled corpora, each `"corpus:path"` or a `Source`.
+        part: test, val, train, or all of what is given.
+        run: the run folder of a bundle that was moved: it knows which speech was trained on.
+        drawing: pictures to draw; None: none.
+        threads: of the CPU's runtimes; 0: all cores.
 
     Raises:
         CheckpointError: which speech was trained on is not known, so test scores could be false; or a t-SNE is
             wanted of what is not a run folder.
+        DataError: the speech cannot be used, or none of it is of the part.
+        BundleError: the model cannot be used.
     """
-    with open_runner(target, threads) as runner:
+    path = Path(model)
+    with open_runner(path, threads) as runner:
         if drawing and drawing.tsne and not isinstance(runner, TorchRunner):
-            raise CheckpointError(f"{target}: not a run folder; only one holds the features that --tsne draws")
-        folder = run_folder(target, run)
-        if folder is None and part != "all":
-            raise CheckpointError(
-                f"{target}: its run folder is not known, so neither is which speech it was trained on; "
-                "name it with --run, or score everything with --part all"
-            )
-        if folder is not None and part != "all":
-            _check_same_run(target, folder)
+            raise CheckpointError(f"{path}: not a run folder; only one holds the features that --tsne draws")
+        split, folder = _split_of(path, run, part), run_folder(path, run)
         labels = runner.spec.labels
-        items = read_labelled_speech(sources, calm_as_neutral="calm" not in labels, boredom="boredom" in labels)
-        split = load_split(folder) if folder else {}
-        # Recordings of other classes are counted by `evaluate`; they are of no part.
+        items = read_labelled_speech(
+            parse_sources(speech), calm_as_neutral="calm" not in labels, boredom="boredom" in labels
+        )
+        # Recordings of other classes are counted by `score_items`; they are of no part.
         others = [item for item in items if item.emotion not in labels]
         chosen, description = choose_part([i for i in items if i.emotion in labels] or items, split, part)
         # What can fail at once fails before minutes of scoring.
         faces = _prepare(drawing, runner) if drawing else []
         verdict = _verdict(folder, split, chosen)
-        chosen = list(dict.fromkeys([*chosen, *others]))
-        done = replace(evaluate(runner, chosen, description), audit=verdict)
+        scored = list(dict.fromkeys([*chosen, *others]))
+        evaluation = replace(score_items(runner, scored, description), audit=verdict)
         if drawing:
-            _draw(done, runner, chosen, faces, drawing)
-    return done
+            _draw(evaluation, runner, scored, faces, drawing)
+    return evaluation
+
+
+def _split_of(model: Path, run: Path | None, part: str) -> dict[str, list[str]]:
+    """Load the split that the model was trained by; {} where it is not known, which `all` allows only."""
+    folder = run_folder(model, run)
+    if folder is None:
+        if part != "all":
+            raise CheckpointError(
+                f"{model}: its run folder is not known, so neither is which speech it was trained on; "
+                "name it with --run, or score everything with --part all"
+            )
+        return {}
+    if part != "all":
+        _check_same_run(model, folder)
+    return load_split(folder)
 
 
 def _verdict(folder: Path | None, split: dict[str, list[str]], chosen: list[Item]) -> str:
@@ -86,10 +107,10 @@ def _prepare(drawing: Drawing, runner: Runner) -> list[Item]:
     return faces
 
 
-def _draw(done: Evaluation, runner: Runner, items: list[Item], faces: list[Item], drawing: Drawing) -> None:
-    title = f"{runner.name}, {done.part}"
-    plots.confusion_matrix(done.scores, title, drawing.folder / "confusion")
-    plots.reliability(done.calibration, title, drawing.folder / "reliability")
+def _draw(evaluation: Evaluation, runner: Runner, items: list[Item], faces: list[Item], drawing: Drawing) -> None:
+    title = f"{runner.name}, {evaluation.part}"
+    plots.confusion_matrix(evaluation.scores, title, drawing.folder / "confusion")
+    plots.reliability(evaluation.calibration, title, drawing.folder / "reliability")
     if drawing.tsne and isinstance(runner, TorchRunner):
         draw_features(runner, items, faces, drawing.folder / "tsne")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fdan_edge.cli import bench_rows
+from fdan_edge.cli.actions import bench as action
 from fdan_edge.cli.actions.bench import Selection, measure
 from fdan_edge.errors import BundleError, ConfigError
 from fdan_edge.profiling.bench import Plan
@@ -27,16 +27,16 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls.append([variant.target for variant, _ in contenders])
         return []
 
-    monkeypatch.setattr(bench_rows, "bench", bench)
+    monkeypatch.setattr(action, "bench", bench)
     return calls
 
 
 def test_an_estimate_of_run_folders_only(run_folder: Path, bundle_folder: Path, timed: list[Any]) -> None:
     with pytest.raises(ConfigError, match=r"--estimate reads the costs of a bundle .*; a run folder has none"):
-        measure(Selection([str(run_folder)], "", [], []), PLAN, bench_rows.cards("rtx4060"))
+        measure(Selection([str(run_folder)], "", [], []), PLAN, action.cards("rtx4060"))
     assert timed == []
     both = Selection([str(run_folder), str(bundle_folder)], "", ["torch", "onnxruntime-cpu"], [])
-    report = measure(both, PLAN, bench_rows.cards("rtx4060"))
+    report = measure(both, PLAN, action.cards("rtx4060"))
     assert timed == [[str(run_folder), str(bundle_folder)]]
     assert {one.card for one in report.estimates} == {"rtx4060"}
 
@@ -48,7 +48,7 @@ def test_an_estimate_of_a_damaged_cost(bundle_folder: Path, tmp_path: Path, time
     (folder / MANIFEST).write_text(json.dumps(values))
     wanted = Selection([str(folder)], "", ["onnxruntime-cpu"], [])
     with pytest.raises(BundleError, match=r"damaged: cost of .* has no usable nodes of layer 0; export it anew"):
-        measure(wanted, PLAN, bench_rows.cards("rtx4060"))
+        measure(wanted, PLAN, action.cards("rtx4060"))
     assert timed == []
     measure(wanted, PLAN, [])
     assert timed == [[str(folder)]]

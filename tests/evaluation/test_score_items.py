@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.errors import DataError
-from fdan_edge.evaluation.evaluate import evaluate
-from fdan_edge.evaluation.score_model import score_target
+from fdan_edge.evaluation.score_items import score_items
+from fdan_edge.evaluation.score_model import evaluate
 from fdan_edge.runtime.model_spec import ModelSpec
 
 
 def test_the_verdict_is_of_the_runs_own_test(run_folder: Path, ravdess_tree: Path) -> None:
     speech = [Source("ravdess", ravdess_tree)]
     verdict = "clean for speakers; 1 of 1 test sentences also in training; no duplicates"
-    assert score_target(run_folder, speech, "test").audit == verdict
-    assert score_target(run_folder, speech, "val").audit == "not audited: not the run's test part"
+    assert evaluate(run_folder, speech, "test").audit == verdict
+    assert evaluate(run_folder, speech, "val").audit == "not audited: not the run's test part"
 
 
 class Loud:
@@ -55,7 +55,7 @@ def recordings(tmp_path: Path) -> list[Item]:
 
 
 def test_evaluate_scores_what_it_can(recordings: list[Item]) -> None:
-    done = evaluate(Loud(), recordings, "here")
+    done = score_items(Loud(), recordings, "here")
     assert done.scores.confusion == [[1, 1], [0, 1]]
     assert done.scores.n == 3
     assert done.skipped == 1  # happy is no class of the model
@@ -67,7 +67,7 @@ def test_evaluate_scores_what_it_can(recordings: list[Item]) -> None:
 
 def test_evaluate_says_how_sure_it_is(recordings: list[Item]) -> None:
     speakers = [replace(item, speaker=name) for item, name in zip(recordings, "pqqqq", strict=True)]
-    done = evaluate(Loud(), speakers, "here")
+    done = score_items(Loud(), speakers, "here")
     # Speaker p: angry, right. Speaker q: sad, right, and angry, not heard.
     assert (done.intervals.unit, done.intervals.units) == ("speaker", 2)
     assert done.intervals.war == (0.5, 1)
@@ -76,9 +76,9 @@ def test_evaluate_says_how_sure_it_is(recordings: list[Item]) -> None:
     assert values["intervals"]["war"] == [0.5, 1]
     assert values["recall"].keys() == values["intervals"]["recall"].keys() == {"angry", "sad"}
     assert values["calibration"]["nll"] == pytest.approx(done.calibration.nll)
-    assert evaluate(Loud(), recordings, "here").intervals.unit == "recording"  # no speaker is known
+    assert score_items(Loud(), recordings, "here").intervals.unit == "recording"  # no speaker is known
 
 
 def test_nothing_to_score(recordings: list[Item]) -> None:
     with pytest.raises(DataError, match="none of 2 recordings could be scored; the model knows angry, sad"):
-        evaluate(Loud(), recordings[3:], "here")
+        score_items(Loud(), recordings[3:], "here")

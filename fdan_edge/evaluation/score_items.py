@@ -12,8 +12,8 @@ from fdan_edge.evaluation.calibration import Calibration
 from fdan_edge.evaluation.confidence_intervals import Intervals
 from fdan_edge.evaluation.metrics import Scores
 from fdan_edge.evaluation.predictions import Prediction, Predictions
-from fdan_edge.runtime.runner import Runner
 from fdan_edge.runtime.recognition import recognize_file
+from fdan_edge.runtime.runner import Runner
 from fdan_edge.utils.progress import track
 
 
@@ -43,7 +43,7 @@ class Evaluation:
         }
 
 
-def evaluate(runner: Runner, items: list[Item], part: str) -> Evaluation:
+def score_items(runner: Runner, items: list[Item], part: str) -> Evaluation:
     """Run a model over labelled recordings, file to label as `infer` does, and score it.
 
     Raises:
