@@ -334,8 +334,6 @@ def try_verbs(device: Device, bundle: Path, recordings: list[Path]) -> dict[str,
 def models_for_cpu(bundle: Path) -> list[tuple[str, str]]:
     """The bundle's ONNX files that are made for CPUs, with their precision."""
     manifest = json.loads((bundle / "bundle.json").read_text())
-    if manifest["schema"] == 1:
-        return [("model.onnx", "fp32")]
     found = [(entry["file"], entry["precision"]) for entry in manifest["artifacts"] if "cpu" in entry["targets"]]
     if not found:
         stop(f"{bundle}: holds no model for CPUs; `fdan-edge export RUN --target cpu --out {bundle}` makes one")

@@ -13,7 +13,6 @@ against the time between its copies.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -207,7 +206,7 @@ def opened(
     found.sort(key=lambda v: (not v.runtime.startswith("torch"), v.runtime == "torch-compile"))
     for runtime in wanted:
         if not any(variant.runtime == runtime for variant in found):
-            reason = None if runtime.startswith("torch") else why_not(model.bundle, runtime)
+            reason = None if runtime.startswith("torch") else why_not(Source.open(model.bundle), runtime)
             left_out.append(f"{runtime}: {reason or 'nothing that it could run'}")
     ways = []
     for variant in found:

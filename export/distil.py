@@ -11,7 +11,7 @@ from fdan_edge.data.corpora import Source, parse_source
 from fdan_edge.errors import CheckpointError
 from fdan_edge.runs.run_folder import RunInfo, load_run
 from fdan_edge.training.distillation import load_teacher
-from fdan_edge.training.run import fit
+from fdan_edge.training.run import train
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def distil(
     log.info(f"training the student {backbone} of {run}, in {folder}")
     own, target = ([parse_source(text) for text in texts] for texts in (info.speech, info.target))
     speech = list(sources) or own
-    fit(wanted, speech, [], folder, target=target, resume=begun)
+    train(wanted, speech, folder, target=target, resume=begun)
     return folder
 
 

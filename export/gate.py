@@ -13,9 +13,10 @@ from fdan_edge.data.corpora import Item
 from fdan_edge.errors import AudioError, ExportError
 from fdan_edge.evaluation.confidence_intervals import percentiles, uar_draws
 from fdan_edge.evaluation.metrics import score
+from fdan_edge.runtime.manifest import GateReport, SpeedReport, StreamReport
 from fdan_edge.runtime.model_spec import ModelSpec
-from fdan_edge.runtime.opening import Runner
 from fdan_edge.runtime.recognition import probabilities
+from fdan_edge.runtime.runner import Runner
 from fdan_edge.utils.progress import track
 
 CLIPS = 512  # at most: more would cost minutes and move the UAR by tenths of a point
@@ -41,22 +42,39 @@ class Check:
     truth: str  # what UAR is counted against
     passed: bool
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        rounded = {name: round(v, 6) if isinstance(v, float) else v for name, v in asdict(self).items()}
-        return rounded | {
-            "loss_interval": [round(edge, 3) for edge in self.loss_interval],
-            "allowed": self.allowed(),
+    def report(
+        self, onnx_sha256: str, largest_half: float | None, speed: SpeedReport | None, stream: StreamReport | None
+    ) -> GateReport:
+        """Give the record for bundle.json, rounded.
+
+        Args:
+            onnx_sha256: of the file that was compared.
+            largest_half: that it must hold in half precision.
+            speed: how fast it is.
+            stream: the comparison of its stream graph.
+        """
+        low, high = (round(edge, 3) for edge in self.loss_interval)
+        values: dict[str, Any] = {
+            name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(self).items()
         }
+        return GateReport(
+            **values | {"loss_interval": (low, high)},
+            allowed=self.allowed(),
+            line=self.line(),
+            largest_half=largest_half,
+            speed=speed,
+            onnx_sha256=onnx_sha256,
+            stream=stream,
+        )
 
     def allowed(self) -> str:
-        """The limits of this precision, for people."""
+        """Say the limits of this precision, for people."""
         if self.precision == "fp32":
             return f"difference {DIFFERENCE:g}, no label"
         return f"{LOSS[self.precision]:g} points of UAR"
 
     def line(self) -> str:
-        """One line for people."""
+        """Say the result in one line, for people."""
         clips = f"{self.clips} real clips ({self.source})"
         labels = "1 label differs" if self.flips == 1 else f"{self.flips} labels differ"
         if self.precision == "fp32":
@@ -106,9 +124,8 @@ class HeldOut:
         return first_windows(self.waveforms, self.spec)
 
     def probabilities(self, runner: Runner) -> NDArray[np.float32]:
-        """What a runner makes of each recording, (recordings, C)."""
-        made = [probabilities(runner, waveform)[0] for waveform in track(self.waveforms, "check the export")]
-        return np.stack(made)
+        """Run every recording, (recordings, C)."""
+        return np.stack([probabilities(runner, w)[0] for w in track(self.waveforms, "check the export")])
 
     def check(self, runner: Runner, precision: str) -> Check:
         """Compare an artifact with the PyTorch model; the answer says whether it passes."""
@@ -116,7 +133,7 @@ class HeldOut:
 
 
 def load_all(items: list[Item], spec: ModelSpec) -> tuple[list[decode.Waveform], list[Item]]:
-    """Recordings as `infer` hears them, without those that cannot be used."""
+    """Load recordings as `infer` does, and leave out those that cannot be used."""
     waveforms, kept = [], []
     for item in items:
         try:
@@ -128,27 +145,27 @@ def load_all(items: list[Item], spec: ModelSpec) -> tuple[list[decode.Waveform],
 
 
 def first_windows(waveforms: list[decode.Waveform], spec: ModelSpec) -> NDArray[np.float32]:
-    """What a model hears first of each recording, (recordings, window)."""
+    """Give the first window of each recording, (recordings, window)."""
     batches = (decode.window_batches(waveform, spec.window, spec.window_hop, 1) for waveform in waveforms)
     return np.concatenate([next(iter(batch)) for batch in batches])
 
 
-def compare(held: HeldOut, got: NDArray[np.float32], precision: str) -> Check:
-    """Differences between the reference's probabilities and others (recordings, C)."""
-    difference = np.abs(held.expected - got)
-    flips = int((held.expected.argmax(1) != got.argmax(1)).sum())
-    reference, uar, interval = _uars(held, got)
+def compare(held_out: HeldOut, probabilities: NDArray[np.float32], precision: str) -> Check:
+    """Compare the reference's probabilities with others (recordings, C)."""
+    difference = np.abs(held_out.expected - probabilities)
+    flips = int((held_out.expected.argmax(1) != probabilities.argmax(1)).sum())
+    reference, uar, interval = _uars(held_out, probabilities)
     loss = 100 * (reference - uar)
     largest = float(difference.max())
     # Written so that NaN fails.
     if precision == "fp32":
         passed = largest <= DIFFERENCE and flips == 0
     else:
-        passed = bool(np.isfinite(got).all()) and loss <= LOSS[precision] + 1e-9
+        passed = bool(np.isfinite(probabilities).all()) and within_limit(precision, loss)
     return Check(
         precision=precision,
-        clips=len(got),
-        source=held.source,
+        clips=len(probabilities),
+        source=held_out.source,
         max_difference=largest,
         mean_difference=float(difference.mean()),
         flips=flips,
@@ -156,16 +173,21 @@ def compare(held: HeldOut, got: NDArray[np.float32], precision: str) -> Check:
         uar=uar,
         loss=loss,
         loss_interval=interval,
-        truth=held.truth,
+        truth=held_out.truth,
         passed=passed,
     )
 
 
-def _uars(held: HeldOut, got: NDArray[np.float32]) -> tuple[float, float, tuple[float, float]]:
-    """UAR of the reference and of `got`, and the interval of the loss in points, of the same draws of speakers."""
-    labels, speakers = list(held.spec.labels), [item.speaker_key for item in held.items]
-    made = [[int(index) for index in values.argmax(1)] for values in (held.expected, got)]
-    reference, uar = (score(held.true, said, labels).uar for said in made)
-    before, after = (uar_draws(held.true, said, labels, speakers) for said in made)
+def within_limit(precision: str, loss: float) -> bool:
+    """Tell whether a precision may lose so many points of UAR; not a number is not within."""
+    return loss <= LOSS[precision] + 1e-9
+
+
+def _uars(held_out: HeldOut, probabilities: NDArray[np.float32]) -> tuple[float, float, tuple[float, float]]:
+    """Give UAR of the reference and of others, and the interval of the loss in points, of the same draws."""
+    labels, speakers = list(held_out.spec.labels), [item.speaker_key for item in held_out.items]
+    predictions = [[int(i) for i in values.argmax(1)] for values in (held_out.expected, probabilities)]
+    reference, uar = (score(held_out.true, predicted, labels).uar for predicted in predictions)
+    before, after = (uar_draws(held_out.true, predicted, labels, speakers) for predicted in predictions)
     # Equal answers differ in the last digit of their sums, which is no loss.
     return reference, uar, percentiles(np.round(100 * (before - after), 9))

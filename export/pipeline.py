@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,18 @@ import onnxruntime
 import torch
 
 from fdan_edge._version import __version__
-from fdan_edge.data.corpora import Source
+from fdan_edge.data import corpora
+from fdan_edge.data.corpora import Source, parse_source
 from fdan_edge.errors import ExportError, MissingDependencyError
-from fdan_edge.export.artifact import Maker, Order
-from fdan_edge.export.gate import Check
+from fdan_edge.export.artifact import ArtifactWriter, ExportInputs
 from fdan_edge.export.model_card import write_card
 from fdan_edge.export.plan import Plan, plan
-from fdan_edge.export.recordings import Material
-from fdan_edge.export.terms import licence
+from fdan_edge.export.recordings import RunRecordings
 from fdan_edge.export.unknown_threshold import unknown_below
 from fdan_edge.runs.torch_runner import TorchRunner
-from fdan_edge.runtime import bundle
+from fdan_edge.runtime.bundle import Bundle, new_bundle, write_manifest
 from fdan_edge.runtime.deploy_targets import Target
+from fdan_edge.runtime.manifest import EngineFile, Manifest
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.tensorrt.engines import build_for, find_tensorrt
 from fdan_edge.utils.files import sha256
@@ -34,127 +35,132 @@ from fdan_edge.utils.files import sha256
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What an export made."""
-
-    folder: Path
-    artifacts: list[dict[str, Any]]  # as in bundle.json
-    engines: list[dict[str, Any]]
-    files: dict[str, int]  # name -> bytes
-    check: Check  # of model.onnx
-
-
-def export(
-    run: Path,
-    out: Path,
+def export_bundle(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
     targets: Sequence[str] = ("cpu",),
     precisions: Sequence[str] = (),
-    speech: list[Source] | None = None,
+    speech: Sequence[Source | str] = (),
     force: bool = False,
     required: str = "",
-) -> Exported:
-    """Write an ONNX file for each target and precision, pass each through the gate, and build engines.
+) -> Bundle:
+    """Export a run: an ONNX file for each target and precision, each past the gate, and TensorRT engines.
+
+        bundle = export_bundle("runs/mine", "bundle", targets=["cpu"], precisions=["int8"])
 
     Args:
         run: a run folder.
         out: the bundle to make; an earlier bundle there stays until the new one has passed.
         targets: names of `fdan_edge.runtime.deploy_targets.TARGETS`; the first one's file is `model.onnx`.
-        precisions: see `fdan_edge.export.plan.plan`.
-        speech: where the recordings for calibration and gate are; the run's own corpora when None.
-        force: keep an int8 that is not faster than the next precision.
+        precisions: fp32, fp16 or int8: each target gets those of them that it runs; none: each target's default.
+        speech: where the recordings for calibration and gate are, as in `ravdess:/data/ravdess`; none: the
+            run's own corpora.
+        force: keep an int8 that is not faster than fp32.
         required: a target whose engine must be built; of others those that can be built here are.
 
+    Returns:
+        The new bundle.
+
     Raises:
-        ExportError: an artifact does not pass, or something cannot be built.
-        ConfigError: a target or precision that there is not.
+        ExportError: a file does not pass, or something cannot be built.
+        ConfigError: an unknown target or precision.
+        BundleError: `out` holds something that is not a bundle's.
     """
+    run, out = Path(run), Path(out)
     plans = plan(targets, precisions)
-    orders = _engines_wanted(plans, required)  # what is missing is said before minutes of work, not after
+    engine_plans = _engines_to_build(plans, required)  # what is missing is said before minutes of work, not after
+    sources = [parse_source(source) if isinstance(source, str) else source for source in speech]
     with TorchRunner(run) as reference:
-        material = Material(run, reference, speech)
-        spec = _with_confidence(_with_scores(reference.spec, run), material)
-        order = Order(reference, spec, material, force)
-        with bundle.new_bundle(out) as folder:
-            maker = Maker(order, folder)
-            artifacts = [maker.make(one) for one in plans]
-            built = [entry for one, target in orders for entry in _build(folder, one, target, required)]
-            manifest = _manifest(run, spec, artifacts, built)
+        recordings = RunRecordings(run, reference, sources)
+        spec = _with_confidence(_with_scores(reference.spec, run), recordings)
+        inputs = ExportInputs(reference, spec, recordings, force)
+        with new_bundle(out) as folder:
+            writer = ArtifactWriter(inputs, folder)
+            artifacts = tuple(writer.write(entry) for entry in plans)
+            engines = [
+                engine for entry, target in engine_plans for engine in _build(folder, entry, target, required)
+            ]
+            manifest = Manifest(
+                run=str(run),
+                split_sha256=sha256(run / "split.json"),
+                spec=spec,
+                licence=spec.info["licence"],
+                versions=_versions(),
+                artifacts=artifacts,
+                engines=tuple(engines),
+            )
             write_card(folder, manifest)
-            bundle.write_manifest(folder, manifest)
-    files = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
-    return Exported(out, artifacts, built, files, maker.checks[0])
+            write_manifest(folder, manifest)
+    return Bundle.open(out)
 
 
-def _engines_wanted(plans: list[Plan], required: str) -> list[tuple[Plan, Target]]:
-    """The engines to try: those whose TensorRT is installed here, if it is needed to build."""
-    wanted = [(one, target) for one in plans for target in one.targets if target.engine]
-    if any(target.engine == "rtx" for _, target in wanted):
+def _engines_to_build(plans: list[Plan], required: str) -> list[tuple[Plan, Target]]:
+    """List the engines to try: those whose TensorRT is installed here, if it is needed to build."""
+    wanted = [(entry, target) for entry in plans for target in entry.targets if target.engine]
+    for_rtx = [target.name for _, target in wanted if target.engine == "rtx"]
+    if for_rtx:
         try:
             find_tensorrt("rtx")
         except MissingDependencyError as error:
-            if required == "rtx":
+            if required in for_rtx:
                 raise
             log.warning(f"no engines for RTX cards: {error}")
-            return [(one, target) for one, target in wanted if target.engine != "rtx"]
+            return [(entry, target) for entry, target in wanted if target.engine != "rtx"]
     return wanted
 
 
-def _build(folder: Path, one: Plan, target: Target, required: str) -> list[dict[str, Any]]:
-    """The engines of a file for a target that can be built here, as entries of bundle.json."""
-    built, notes = build_for(target, folder / one.file, one.precision)
+def _build(folder: Path, entry: Plan, target: Target, required: str) -> list[EngineFile]:
+    """Build the engines of a file for a target that can be built here."""
+    engines, notes = build_for(target, folder / entry.file, entry.precision)
     for note in notes:
-        log.info(f"{one.file}, target {target.name}: {note}")
-    if required == target.name and not built:
-        raise ExportError(f"{one.file}, target {target.name}: {notes[0]}")
-    return [engine.listed(one.file, target.name).to_dict() for engine in built]
+        log.info(f"{entry.file}, target {target.name}: {note}")
+    if required == target.name and not engines:
+        raise ExportError(f"{entry.file}, target {target.name}: {notes[0]}")
+    return [engine.listed(entry.file, target.name) for engine in engines]
 
 
 def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
-    """The spec with the run's test scores, which travel inside the ONNX file."""
+    """Add the run's test scores and its terms, which travel inside the ONNX file."""
     try:
-        test = json.loads((run / "metrics.json").read_text())["test"]
-        scores = {name: round(float(test[name]), 4) for name in ("uar", "war", "wf1")} | {"n": int(test["n"])}
-        scores |= _reliability(test)
+        scores = _scores(json.loads((run / "metrics.json").read_text())["test"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ExportError(
             f"{run}: has no scores yet; `fdan-edge train --resume --out {run}` finishes it"
         ) from None
-    return replace(spec, info={**spec.info, "test_scores": scores, "licence": licence(spec)})
+    return replace(spec, info={**spec.info, "test_scores": scores, "licence": _licence(spec)})
 
 
-def _with_confidence(spec: ModelSpec, material: Material) -> ModelSpec:
-    """The spec with the confidence below which streams say `unknown`."""
-    return replace(spec, info={**spec.info, "unknown_below": unknown_below(material)})
+def _scores(test: dict[str, Any]) -> dict[str, Any]:
+    """Round a run's test scores, their intervals and its calibration for the spec."""
+    names = ("uar", "war", "wf1")
+    intervals = {name: [round(edge, 4) for edge in test["intervals"][name]] for name in names}
+    return {
+        **{name: round(float(test[name]), 4) for name in names},
+        "n": int(test["n"]),
+        "recall": {name: round(value, 4) for name, value in test["recall"].items()},
+        "intervals": {**intervals, "note": test["intervals"]["note"]},
+        **{name: round(test["calibration"][name], 4) for name in ("ece", "nll")},
+    }
 
 
-def _reliability(test: dict[str, Any]) -> dict[str, Any]:
-    """How sure scores and probabilities are; runs of earlier versions do not say."""
-    if "intervals" not in test:
-        return {}
-    intervals = {name: [round(edge, 4) for edge in test["intervals"][name]] for name in ("uar", "war", "wf1")}
-    recall = {name: round(value, 4) for name, value in test["recall"].items()}
-    calibration = {name: round(test["calibration"][name], 4) for name in ("ece", "nll")}
-    return {"recall": recall, "intervals": {**intervals, "note": test["intervals"]["note"]}, **calibration}
+def _licence(spec: ModelSpec) -> str:
+    """Say which terms the weights inherit, corpus by corpus."""
+    names = dict.fromkeys([*spec.info["speech"], *spec.info["faces"], *spec.info["target"]])
+    terms = [f"{name}: {corpora.licence(name)}" for name in names]
+    return f"weights inherit the terms of their data: {'; '.join(terms)}"
 
 
-def _manifest(
-    run: Path, spec: ModelSpec, made: list[dict[str, Any]], built: list[dict[str, Any]]
-) -> dict[str, Any]:
-    versions = {
+def _with_confidence(spec: ModelSpec, recordings: RunRecordings) -> ModelSpec:
+    """Add the confidence below which streams say `unknown`."""
+    return replace(spec, info={**spec.info, "unknown_below": unknown_below(recordings)})
+
+
+def _versions() -> dict[str, str]:
+    return {
         "fdan_edge": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "onnx": onnx.__version__,
         "onnxruntime": onnxruntime.__version__,
-    }
-    return {
-        "run": str(run),
-        "split_sha256": sha256(run / "split.json"),  # says which speech may not be scored
-        "spec": json.loads(spec.to_json()),
-        "licence": spec.info["licence"],
-        "versions": versions,
-        "artifacts": made,
-        "engines": built,
     }

@@ -19,6 +19,7 @@ from fdan_edge.export.fp16 import to_half
 from fdan_edge.export.int8 import FORMATS, WEIGHT_BITS, plan, quantize
 from fdan_edge.export.onnx_graph import check_graph
 from fdan_edge.runtime.deploy_targets import Target, check_precision
+from fdan_edge.runtime.manifest import Calibration, RangeComparison
 from fdan_edge.utils.files import write_bytes
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ Judge = Callable[[Path], float]
 
 
 @dataclass
-class Clips:
-    """Sound to calibrate and judge 8 bits with, of one model.
+class CalibrationSet:
+    """Windows to calibrate 8 bits on, and what judges the result; of one model.
 
     Args:
         calibration: windows (n, window) of the training part.
@@ -77,12 +78,12 @@ class Lowered:
     precision: str
     format: str | None  # of int8
     opset: int
-    calibration: dict[str, Any] | None  # how ranges were chosen, plain values for JSON
+    calibration: Calibration | None  # how the ranges of int8 were chosen
     kept: tuple[str, ...]  # layers above 8 bits, by sensitivity
 
 
 def lower(
-    model: onnx.ModelProto, file: Path, target: Target, precision: str, clips: Clips | None = None
+    model: onnx.ModelProto, file: Path, target: Target, precision: str, samples: CalibrationSet | None = None
 ) -> Lowered:
     """Write a graph in a precision for a target.
 
@@ -90,7 +91,7 @@ def lower(
         model: in fp32, from `to_onnx.export_graph`.
         file: to write.
         precision: fp32, fp16 or int8; empty: the target's default.
-        clips: needed for int8.
+        samples: needed for int8.
 
     Raises:
         ConfigError: the target does not take the precision.
@@ -98,65 +99,74 @@ def lower(
     """
     precision = check_precision(target, precision)
     if precision == "int8":
-        if clips is None:
+        if samples is None:
             raise ExportError("int8 is calibrated on recordings of the training part, and there are none")
-        return _lower_to_int8(model, file, target, clips)
+        return _lower_to_int8(model, file, target, samples)
     made = to_half(model) if precision == "fp16" else model
     _write(made, file, target)
     return Lowered(file, precision, None, _opset(made), None, ())
 
 
-def _lower_to_int8(model: onnx.ModelProto, file: Path, target: Target, clips: Clips) -> Lowered:
+def _lower_to_int8(model: onnx.ModelProto, file: Path, target: Target, samples: CalibrationSet) -> Lowered:
     form = target.int8
-    ranges, record = _calibrate(model, form, clips)
+    ranges, record = _calibrate(model, form, samples)
     order: list[str] = []
     kept: tuple[str, ...] = ()
     for attempt in range(_ROUNDS + 1):
         made = quantize(model, plan(model, form, frozenset(kept)), ranges, form)
         _write(made, file, target)
-        loss = clips.judge(file) if clips.judge else 0.0
-        if loss <= clips.limit:  # so that NaN fails
+        loss = samples.judge(file) if samples.judge else 0.0
+        if loss <= samples.limit:  # so that NaN fails
             return Lowered(file, "int8", form, _opset(made), record, kept)
         if not order:
-            order = list(sensitivity.costs(model, ranges, form, clips.validation))
+            order = list(sensitivity.costs(model, ranges, form, samples.validation))
         if len(kept) >= len(order) - 1 or attempt == _ROUNDS:
             break
         kept = tuple(order[: 2**attempt])
-        log.warning(f"int8 loses {loss:.1f} points of UAR on clips {clips.source}; kept higher: {', '.join(kept)}")
+        log.warning(
+            f"int8 loses {loss:.1f} points of UAR on clips {samples.source}; kept higher: {', '.join(kept)}"
+        )
     file.unlink(missing_ok=True)
-    worst = "; ".join(map(str, sensitivity.blame(model, made, clips.validation)))
+    worst = "; ".join(map(str, sensitivity.noisiest_layers(model, made, samples.validation)))
     raise ExportError(
-        f"int8 loses {loss:.1f} points of UAR on clips {clips.source} (allowed {clips.limit:g}) with {len(kept)} "
-        f"of {len(order)} layers kept higher; most noise comes from {worst}; valid: --precision "
+        f"int8 loses {loss:.1f} points of UAR on clips {samples.source} (allowed {samples.limit:g}) with "
+        f"{len(kept)} of {len(order)} layers kept higher; most noise comes from {worst}; valid: --precision "
         f"{' or '.join(name for name in target.precisions if name != 'int8')}"
     )
 
 
-def _calibrate(model: onnx.ModelProto, form: str, clips: Clips) -> tuple[dict[str, Range], dict[str, Any]]:
-    """The ranges of the method that is nearest to fp32, and what was compared."""
-    wanted, histograms = plan(model, form), clips.histograms(model)
-    expected = clips.expected(model)
+def _calibrate(model: onnx.ModelProto, form: str, samples: CalibrationSet) -> tuple[dict[str, Range], Calibration]:
+    """Choose the ranges of the method that is nearest to fp32; give them, and what was compared."""
+    wanted, histograms = plan(model, form), samples.histograms(model)
+    expected = samples.expected(model)
     ranges, compared = {}, {}
     for method in activation_ranges.METHODS:
         ranges[method] = {name: histograms[name].range(method) for name in wanted.tensors}
         made = quantize(model, wanted, ranges[method], form, half=False)
-        got = activation_ranges.probabilities(made, clips.compared)
+        got = activation_ranges.probabilities(made, samples.compared)
         difference = np.abs(got - expected)
-        compared[method] = {
-            "mean_difference": round(float(difference.mean()), 6),
-            "max_difference": round(float(difference.max()), 6),
-            "agreement": round(float((got.argmax(1) == expected.argmax(1)).mean()), 4),
-        }
-    # NaN is no number to be the least of.
-    chosen = min(compared, key=lambda name: np.nan_to_num(compared[name]["mean_difference"], nan=np.inf))
-    record = {
-        "method": chosen,
-        "compared": compared,
-        "windows": len(clips.calibration),
-        "compared_on": f"{len(expected)} windows {clips.source}",
-        "weight_bits": WEIGHT_BITS[form],
-    }
-    return ranges[chosen], record
+        compared[method] = RangeComparison(
+            mean_difference=_rounded(difference.mean()),
+            max_difference=_rounded(difference.max()),
+            agreement=round(float((got.argmax(1) == expected.argmax(1)).mean()), 4),
+        )
+    nearest = min(compared, key=lambda name: _or_infinite(compared[name].mean_difference))
+    record = Calibration(
+        method=nearest,
+        compared=compared,
+        windows=len(samples.calibration),
+        compared_on=f"{len(expected)} windows {samples.source}",
+        weight_bits=WEIGHT_BITS[form],
+    )
+    return ranges[nearest], record
+
+
+def _rounded(value: np.floating[Any]) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+def _or_infinite(value: float | None) -> float:
+    return np.inf if value is None else value
 
 
 def _write(model: onnx.ModelProto, file: Path, target: Target) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +20,22 @@ CALIBRATION = 128  # recordings of the training part
 VALIDATION = 128
 
 
-class Material:
+class RunRecordings:
     """The parts of a run's speech.
 
     Args:
         run: a run folder.
         reference: its model.
-        speech: where the recordings are; the run's own corpora when None.
+        speech: where the recordings are; the run's own corpora when there are none.
 
     Raises:
         ExportError: the corpora cannot be read.
     """
 
-    def __init__(self, run: Path, reference: TorchRunner, speech: list[Source] | None) -> None:
+    def __init__(self, run: Path, reference: TorchRunner, speech: Sequence[Source] = ()) -> None:
         self.reference = reference
         own = [*reference.info.speech, *reference.info.target]  # the test may be of the target
-        sources = speech or [parse_source(text) for text in own if not text.startswith("unlabelled:")]
+        sources = list(speech) or [parse_source(text) for text in own if not text.startswith("unlabelled:")]
         config = reference.config
         try:
             self._items = read_labelled_speech(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from fdan_edge.profiling.bench import time_block
-from fdan_edge.runtime.opening import Runner
+from fdan_edge.runtime.manifest import SpeedReport
+from fdan_edge.runtime.runner import Runner
 
 _ROUNDS, _CALLS = 5, 8
 _REST = 0.3  # seconds: the other session's threads spin for a while after a call and hold the cores
@@ -29,30 +29,30 @@ class Speed:
         """Below 1 is faster than the other."""
         return self.ms / self.other_ms
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {name: round(v, 4) if isinstance(v, float) else v for name, v in asdict(self).items()} | {
-            "ratio": round(self.ratio, 4)
-        }
+    def report(self) -> SpeedReport:
+        """Give the record for bundle.json, rounded."""
+        return SpeedReport(round(self.ms, 4), round(self.other_ms, 4), self.other, round(self.ratio, 4))
 
     def line(self) -> str:
-        """One line for people."""
+        """Say the result in one line, for people."""
         return f"{self.ms:.1f} ms a window here, {self.ratio:.2f} of {self.other}'s {self.other_ms:.1f} ms"
 
 
-def compare_speed(made: Runner, other: Runner, precision: str) -> Speed:
+def compare_speed(artifact: Runner, other: Runner, precision: str) -> Speed:
     """Time two runners in turn by blocks.
 
     Args:
-        made: the artifact.
-        other: the one that it should beat.
+        artifact: that should be faster.
+        other: that it is compared with.
         precision: of the other, for people.
     """
-    windows = np.random.default_rng(0).standard_normal((1, made.spec.window)).astype(np.float32) * np.float32(0.1)
+    windows = np.random.default_rng(0).standard_normal((1, artifact.spec.window)).astype(np.float32) * np.float32(
+        0.1
+    )
     times: tuple[list[float], list[float]] = [], []
     for _ in range(_ROUNDS):
-        for runner, kept in zip((made, other), times, strict=True):
+        for runner, seconds in zip((artifact, other), times, strict=True):
             time.sleep(_REST)
-            kept += time_block(runner, windows, _CALLS)
-    mine, others = (1000 * statistics.median(kept) for kept in times)
-    return Speed(mine, others, precision)
+            seconds += time_block(runner, windows, _CALLS)
+    ms, other_ms = (1000 * statistics.median(seconds) for seconds in times)
+    return Speed(ms, other_ms, precision)

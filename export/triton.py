@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge.errors import ExportError, one_line
-from fdan_edge.runtime import bundle
-from fdan_edge.runtime.bundle import Artifact, EngineFile
+from fdan_edge.runtime.bundle import Bundle
+from fdan_edge.runtime.deploy_targets import known_targets
+from fdan_edge.runtime.manifest import Artifact, EngineFile
 from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
 from fdan_edge.runtime.tensorrt.engines import BATCH
 from fdan_edge.utils.files import atomic_folder, sha256, write_text
@@ -29,8 +30,7 @@ _MARK = "# Written by `fdan-edge export --triton`; replaced by the next one.\n"
 _PREFERRED = (4, 8, 16)
 #: Microseconds that a request waits for others: a fraction of what one window takes on two CPU cores.
 _QUEUE_DELAY = 2000
-#: Targets whose artifacts Triton's ONNX Runtime runs.
-_SERVED = ("cpu", "cuda")
+_ON_CPU, _ON_GPU = "onnxruntime-cpu", "onnxruntime-cuda"
 
 
 class Word(str):
@@ -57,14 +57,14 @@ class Model:
     labels: tuple[str, ...]
 
 
-def write_repository(folder_of_bundle: Path, folder: Path, name: str) -> list[Path]:
+def write_repository(bundle: Bundle, folder: Path, name: str) -> list[Path]:
     """Write a model repository with every artifact of a bundle that Triton can serve.
 
     ONNX files for the targets cpu and cuda, and engines of classic TensorRT; an engine of TensorRT for RTX is
     not one that Triton loads. Models of other names in the repository stay as they are.
 
     Args:
-        folder_of_bundle: a bundle; its files' hashes are checked.
+        bundle: its files' hashes are checked.
         folder: the repository, made where it is missing.
         name: of the models, before `_onnx` and `_trt`.
 
@@ -76,8 +76,8 @@ def write_repository(folder_of_bundle: Path, folder: Path, name: str) -> list[Pa
         ExportError: a name that Triton cannot have, a graph whose batch is fixed, or something in the way that
             this did not write.
     """
-    check_place(folder, folder_of_bundle, name)
-    models = _models(folder_of_bundle, name)
+    check_place(folder, bundle.path, name)
+    models = _models(bundle, name)
     for model in models:  # all, before the first is replaced
         _check_replaceable(folder / model.name, model)
     _check_left_over(folder, name, {model.name for model in models})
@@ -100,18 +100,26 @@ def check_place(folder: Path, bundle_folder: Path, name: str) -> None:
         )
 
 
-def _models(folder: Path, name: str) -> list[Model]:
-    manifest = bundle.read_manifest(folder)
-    artifacts = bundle.artifacts(manifest)
-    served = [a for index, a in enumerate(artifacts) if index == 0 or set(a.targets) & set(_SERVED)]
-    models = [_onnx_model(folder, artifact, f"{name}{_suffix(artifact.file)}_onnx") for artifact in served]
-    made: dict[str, EngineFile] = {}
-    for engine in bundle.engines(manifest):
+def _models(bundle: Bundle, name: str) -> list[Model]:
+    models = [
+        _onnx_model(bundle, artifact, f"{name}{_suffix(artifact.file)}_onnx")
+        for index, artifact in enumerate(bundle.artifacts)
+        if index == 0 or _runtimes(artifact)
+    ]
+    engines: dict[str, EngineFile] = {}
+    for engine in bundle.engines:
         if engine.fingerprint.flavour == "trt":
-            other = made.setdefault(f"{name}{_suffix(engine.artifact)}_trt", engine)
+            other = engines.setdefault(f"{name}{_suffix(engine.artifact)}_trt", engine)
             if other is not engine:  # for another card: only one of them can be right for a server
-                raise ExportError(f"{folder}: {other.file} and {engine.file} would be the same model in Triton")
-    return models + [_engine_model(folder, engine, called) for called, engine in made.items()]
+                raise ExportError(
+                    f"{bundle.path}: {other.file} and {engine.file} would be the same model in Triton"
+                )
+    return models + [_engine_model(bundle, engine, model_name) for model_name, engine in engines.items()]
+
+
+def _runtimes(artifact: Artifact) -> set[str]:
+    """Give the runtimes of an artifact's targets that Triton has too."""
+    return {target.runtime for target in known_targets(artifact.targets)} & {_ON_CPU, _ON_GPU}
 
 
 def _suffix(file: str) -> str:
@@ -119,13 +127,13 @@ def _suffix(file: str) -> str:
     return "".join(f"_{part}" for part in file.removesuffix(".onnx").split(".")[1:])
 
 
-def _onnx_model(folder: Path, artifact: Artifact, name: str) -> Model:
-    path = bundle.checked_file(folder, artifact.file)
+def _onnx_model(bundle: Bundle, artifact: Artifact, name: str) -> Model:
+    path, runtimes = bundle.file(artifact.file), _runtimes(artifact)
     inputs, outputs, spec = _graph(path)
     config = _common(name, "onnxruntime_onnx", "onnxruntime", BATCH[-1], inputs, outputs)
     kind = "KIND_GPU"
-    if "cpu" in artifact.targets:  # automatic: where the server has no GPU, it still starts
-        kind = "KIND_AUTO" if "cuda" in artifact.targets else "KIND_CPU"
+    if _ON_CPU in runtimes:  # automatic: where the server has no GPU, it still starts
+        kind = "KIND_AUTO" if _ON_GPU in runtimes else "KIND_CPU"
     config["instance_group"] = [{"count": 1, "kind": Word(kind)}]
     if kind != "KIND_CPU":
         accelerators = {"gpu_execution_accelerator": [_accelerator(artifact.precision, inputs[0])]}
@@ -133,11 +141,11 @@ def _onnx_model(folder: Path, artifact: Artifact, name: str) -> Model:
     return Model(name, path, "model.onnx", config | _parameters(spec, path), spec.labels)
 
 
-def _engine_model(folder: Path, engine: EngineFile, name: str) -> Model:
+def _engine_model(bundle: Bundle, engine: EngineFile, name: str) -> Model:
     if engine.batch[0] != 1:
         raise ExportError(f"{engine.file}: takes no batch of 1, so Triton cannot serve single requests with it")
-    path = bundle.checked_file(folder, engine.file)
-    inputs, outputs, spec = _graph(bundle.checked_file(folder, engine.artifact))
+    path = bundle.file(engine.file)
+    inputs, outputs, spec = _graph(bundle.file(engine.artifact))
     config = _common(name, "tensorrt_plan", "tensorrt", engine.batch[2], inputs, outputs)
     config["instance_group"] = [{"count": 1, "kind": Word("KIND_GPU")}]
     return Model(name, path, "model.plan", config | _parameters(spec, path), spec.labels)

@@ -42,7 +42,9 @@ def unknown_below(recordings: RunRecordings) -> dict[str, Any]:
     return fit(probabilities, labels, seconds, len(held.true), longest)
 
 
-def _begun(held: HeldOut, recordings: RunRecordings, seconds: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _begun(
+    held: HeldOut, recordings: RunRecordings, seconds: float
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """What the model says of the beginnings of longer recordings: probabilities, classes, seconds."""
     spec, runner = recordings.reference.spec, recordings.reference
     heard, grid = round(seconds * spec.sample_rate), window_grid(spec)

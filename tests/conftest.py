@@ -124,10 +124,10 @@ def run_folder(made: Path, ravdess_tree: Path, fer_tree: Path) -> Path:
         return folder
     from fdan_edge.config import load_config
     from fdan_edge.data.corpora import Source
-    from fdan_edge.training.run import fit
+    from fdan_edge.training.run import train
 
     config = load_config(None, list(TINY))
-    fit(config, [Source("ravdess", ravdess_tree)], [Source("fer2013", fer_tree)], folder)
+    train(config, [Source("ravdess", ravdess_tree)], folder, faces=[Source("fer2013", fer_tree)])
     return folder
 
 
@@ -137,9 +137,9 @@ def bundle_folder(made: Path, request: pytest.FixtureRequest) -> Path:
     folder = made / "bundle"
     if not folder.exists():
         run = request.getfixturevalue("run_folder")
-        from fdan_edge.export.pipeline import export
+        from fdan_edge.export.pipeline import export_bundle
 
-        export(run, folder)
+        export_bundle(run, folder)
     return folder
 
 

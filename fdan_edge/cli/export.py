@@ -9,7 +9,7 @@ import typer
 
 from fdan_edge.cli.options import AsJson, Speech, needs_training, parsed, print_json
 from fdan_edge.errors import ConfigError
-from fdan_edge.runtime.deploy_targets import TARGETS
+from fdan_edge.runtime.deploy_targets import TARGETS, default_precisions
 
 _TARGET_HELP = f"Where it will run: {', '.join(TARGETS)}; repeat for more."
 
@@ -23,7 +23,7 @@ def export(
         typer.Option(
             metavar="NAME",
             help="fp32, fp16 or int8; repeat for more.",
-            show_default="cpu: fp32, others: fp16",
+            show_default=default_precisions(),
         ),
     ] = [],  # noqa: B006
     onnx: Annotated[
@@ -56,7 +56,7 @@ def export(
     needs_training()
     from fdan_edge.cli.render import export as show_export
     from fdan_edge.export.distil import distil
-    from fdan_edge.export.pipeline import export as make
+    from fdan_edge.export.pipeline import export_bundle
     from fdan_edge.export.plan import installed_target, plan
     from fdan_edge.export.triton import check_place, write_repository
     from fdan_edge.runtime.bundle import check_out
@@ -74,10 +74,8 @@ def export(
         raise ConfigError("--set changes a student; name its network with --student")
     if student:
         run = distil(run, student, out.resolve().with_name(f"{name}-student"), set_, sources)
-    exported = make(
-        run, out, targets=targets, precisions=precision, speech=sources or None, force=force, required=required
+    bundle = export_bundle(
+        run, out, targets=targets, precisions=precision, speech=sources, force=force, required=required
     )
-    written = write_repository(out, triton, name) if triton else []
-    print_json(show_export.exported_dict(exported, written)) if as_json else show_export.exported(
-        exported, written
-    )
+    written = write_repository(bundle, triton, name) if triton else []
+    print_json(show_export.exported_dict(bundle, written)) if as_json else show_export.exported(bundle, written)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from fdan_edge.errors import BundleError
 from fdan_edge.profiling.breakdown import Parts, breakdown
 from fdan_edge.profiling.cold_start import ColdStart, cold_start
-from fdan_edge.runtime import bundle
-from fdan_edge.runtime.deploy_targets import TARGETS
-from fdan_edge.runtime.opening import Runner, Variant, variants
+from fdan_edge.runtime.bundle import Bundle, is_bundle
+from fdan_edge.runtime.deploy_targets import known_targets
+from fdan_edge.runtime.opening import Variant, variants
+from fdan_edge.runtime.runner import Runner
 from fdan_edge.utils import gpu
 from fdan_edge.utils.progress import track
 
@@ -26,9 +27,6 @@ _WARM_UP = 3  # calls before a block's timed ones
 _RESAMPLES, _LEVEL = 2000, 0.95
 _THROUGHPUT_SECONDS, _THROUGHPUT_CALLS = 0.5, 5  # at least, of each batch size
 _ENERGY_SECONDS = 2.0  # the counter of a card moves a few times a second only
-
-#: What runs a target's artifacts besides its preferred runtime.
-_ALSO = {"cuda": ("tensorrt",), "rtx": ("onnxruntime-cuda",)}
 
 #: Only where named: the driver does not say whether PyTorch can use its GPU, and its compiler takes a minute for
 #: every batch size and in every cold start.
@@ -129,7 +127,8 @@ def chosen(
         raise BundleError(_nothing(target, found, runtimes, precisions))
     if foreign or runtimes or precisions:
         return kept
-    return [one for one in kept if _is_meant(one)] or kept
+    targets = _targets_of(target)
+    return [one for one in kept if _is_meant(one, targets)] or kept
 
 
 def _nothing(target: str, found: Sequence[Variant], runtimes: Sequence[str], precisions: Sequence[str]) -> str:
@@ -143,14 +142,16 @@ def _nothing(target: str, found: Sequence[Variant], runtimes: Sequence[str], pre
     return f"{line}; `fdan-edge export` makes bundles for more" if is_run else line
 
 
-def _is_meant(variant: Variant) -> bool:
-    """Whether the artifact was made for a target of this runtime; files and run folders do not say."""
-    folder = Path(variant.target)
-    if not (folder / bundle.MANIFEST).is_file():
-        return True
-    found = {one.file: one.targets for one in bundle.artifacts(bundle.read_manifest(folder))}[variant.artifact]
-    known = [TARGETS[name] for name in found if name in TARGETS]
-    return any(variant.runtime in (one.runtime, *_ALSO.get(one.name, ())) for one in known)
+def _targets_of(target: str) -> dict[str, tuple[str, ...]]:
+    """Give the targets of each artifact of a bundle; nothing of a file or a run folder, which do not say."""
+    folder = Path(target)
+    return {a.file: a.targets for a in Bundle.open(folder).artifacts} if is_bundle(folder) else {}
+
+
+def _is_meant(variant: Variant, targets: dict[str, tuple[str, ...]]) -> bool:
+    """Tell whether the artifact was made for a target of this runtime."""
+    known = known_targets(targets.get(variant.artifact, ()))
+    return not targets or any(variant.runtime in (target.runtime, *target.also) for target in known)
 
 
 def bench(contenders: Sequence[tuple[Variant, Runner]], plan: Plan = Plan()) -> list[Timed]:

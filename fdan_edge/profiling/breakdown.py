@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge.runtime import bundle
-from fdan_edge.runtime.opening import Runner, Variant
+from fdan_edge.runtime.bundle import Bundle
+from fdan_edge.runtime.opening import Variant
+from fdan_edge.runtime.runner import Runner
 
 #: As nodes are called by the export: these are the front end's, these the network's.
 _FRONT_END, _NETWORK = "frontend", ("model", "head")
@@ -98,7 +99,7 @@ def _of_onnxruntime(variant: Variant, windows: NDArray[np.float32], threads: int
     import onnxruntime
 
     path = Path(variant.target)
-    path = bundle.checked_file(path, variant.artifact) if path.is_dir() else path
+    path = Bundle.open(path).file(variant.artifact) if path.is_dir() else path
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
 
 import onnx
 
 from fdan_edge.errors import ExportError
+from fdan_edge.runtime.manifest import GraphCost, LayerCost, TotalCost
 
 #: A new view of the same memory: no kernel. DequantizeLinear is done where its result is read.
 _VIEWS = frozenset(("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "DequantizeLinear"))
@@ -50,26 +50,23 @@ class _Kernel:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
 
 
-def cost(model: onnx.ModelProto) -> dict[str, Any]:
-    """Operations and bytes of a graph, by kernel and in total, for a batch of one.
+def cost(model: onnx.ModelProto) -> GraphCost:
+    """Count operations and bytes of a graph, by kernel and in total, for a batch of one.
 
     A kernel is a node and the pointwise nodes after it whose input nobody else reads, which is what TensorRT and,
     in part, ONNX Runtime fuse. A multiply-accumulate (MAC) counts as two operations, every other node as one for
     each element that it reads or writes, whichever is more. Parts that depend on shapes only are folded: nothing.
 
-    Returns:
-        `layers`: for each kernel name (of its first node), op, nodes, precision, macs, operations, weight_bytes,
-        read_bytes and write_bytes of activations, and unfused_bytes, which nodes one by one would move;
-        `total`: the sums.
-
     Raises:
-        ExportError: a tensor's shape cannot be told.
+        ExportError: a tensor's shape is not known, or nothing is left to compute.
     """
     graph = _Graph(model)
-    layers = [graph.layer(kernel) for kernel in graph.kernels()]
-    names = ("nodes", "macs", "operations", "weight_bytes", "read_bytes", "write_bytes", "unfused_bytes")
-    total = {name: sum(layer[name] for layer in layers) for name in names}
-    return {"layers": layers, "total": {"kernels": len(layers), **total}}
+    layers = tuple(graph.layer(kernel) for kernel in graph.kernels())
+    if not layers:
+        raise ExportError("the graph has no kernel to count: it computes nothing from its input")
+    names = [entry.name for entry in fields(TotalCost) if entry.name != "kernels"]
+    sums = {name: sum(getattr(layer, name) for layer in layers) for name in names}
+    return GraphCost(layers, TotalCost(kernels=len(layers), **sums))
 
 
 class _Graph:
@@ -117,39 +114,41 @@ class _Graph:
 
     def kernels(self) -> list[_Kernel]:
         """Nodes in the groups that a compiler makes of them."""
-        made: dict[str, _Kernel] = {}  # tensor -> the kernel that it comes from
+        producer: dict[str, _Kernel] = {}  # tensor -> the kernel that it comes from
         kernels: list[_Kernel] = []
         for node in self._nodes:
-            open_ends = [made[name] for name in self._read(node) if name in made and self._readers[name] == 1]
+            open_ends = [
+                producer[name] for name in self._read(node) if name in producer and self._readers[name] == 1
+            ]
             if node.op_type in _POINTWISE and open_ends:
-                kernel = max(open_ends, key=lambda one: one.number)
+                kernel = max(open_ends, key=lambda kernel: kernel.number)
             else:
                 kernel = _Kernel(len(kernels))
                 kernels.append(kernel)
             kernel.nodes.append(node)
-            made.update(dict.fromkeys(node.output, kernel))
+            producer.update(dict.fromkeys(node.output, kernel))
         return kernels
 
-    def layer(self, kernel: _Kernel) -> dict[str, Any]:
-        """What one kernel costs."""
+    def layer(self, kernel: _Kernel) -> LayerCost:
+        """Count what one kernel costs."""
         first = kernel.nodes[0]
-        made = {name for node in kernel.nodes for name in node.output}
-        read = dict.fromkeys(n for node in kernel.nodes for n in self._read(node) if n not in made)
+        outputs = {name for node in kernel.nodes for name in node.output}
+        read = dict.fromkeys(n for node in kernel.nodes for n in self._read(node) if n not in outputs)
         weights = [name for name in read if name in self._fixed]
-        written = [n for n in made if n and (self._readers[n] > sum(n in self._read(k) for k in kernel.nodes))]
+        written = [n for n in outputs if n and (self._readers[n] > sum(n in self._read(k) for k in kernel.nodes))]
         macs = sum(self._macs(node) for node in kernel.nodes)
-        return {
-            "name": first.name,
-            "op": first.op_type,
-            "nodes": len(kernel.nodes),
-            "precision": self._precision(first),
-            "macs": macs,
-            "operations": 2 * macs + sum(self._pointwise(node) for node in kernel.nodes),
-            "weight_bytes": self._bytes(weights),
-            "read_bytes": self._read_bytes(kernel.nodes, [name for name in read if name not in self._fixed]),
-            "write_bytes": self._bytes(written),
-            "unfused_bytes": sum(self._unfused(node) for node in kernel.nodes),
-        }
+        return LayerCost(
+            name=first.name,
+            op=first.op_type,
+            nodes=len(kernel.nodes),
+            precision=self._precision(first),
+            macs=macs,
+            operations=2 * macs + sum(self._pointwise(node) for node in kernel.nodes),
+            weight_bytes=self._bytes(weights),
+            read_bytes=self._read_bytes(kernel.nodes, [name for name in read if name not in self._fixed]),
+            write_bytes=self._bytes(written),
+            unfused_bytes=sum(self._unfused(node) for node in kernel.nodes),
+        )
 
     def _unfused(self, node: onnx.NodeProto) -> int:
         read = dict.fromkeys(self._read(node))
@@ -173,8 +172,8 @@ class _Graph:
         """What a node computes in: that of its widest factor."""
         inputs = self._read(node)[: 2 if node.op_type in _MULTIPLIES else 1]
         kinds = [onnx.TensorProto.DataType.Name(self._tensor(name).kind) for name in inputs]
-        found = [_PRECISIONS.get(kind, "fp32") for kind in kinds]
-        return next((precision for precision in ("fp32", "fp16") if precision in found), "int8")
+        precisions = [_PRECISIONS.get(kind, "fp32") for kind in kinds]
+        return next((precision for precision in ("fp32", "fp16") if precision in precisions), "int8")
 
     def _macs(self, node: onnx.NodeProto) -> int:
         if node.op_type not in _MULTIPLIES:

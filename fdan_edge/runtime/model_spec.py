@@ -25,13 +25,37 @@ class ModelSpec:
     trim_db: float  # quiet ends are cut this far below the loudest frame; 0: kept
     info: dict[str, Any] = field(default_factory=dict)  # protocol, scores, versions, licence note
 
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON, with the schema number."""
+        return {"schema": SCHEMA, **dataclasses.asdict(self), "labels": list(self.labels)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
+        """Read what `to_dict` wrote; entries that later versions added are passed over.
+
+        Raises:
+            ValueError: an entry is missing, or cannot be right.
+        """
+        _check_schema(values.get("schema"))
+        try:
+            known = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
+            return _checked(cls(**known | {"labels": tuple(values["labels"])}))
+        except KeyError as error:
+            raise ValueError(f"no {error}") from None
+        except TypeError as error:
+            raise ValueError(one_line(error)) from None
+
     def to_json(self) -> str:
-        """One line of JSON, as stored in the ONNX metadata."""
-        return json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, ensure_ascii=False)
+        """Give one line of JSON, as stored in the ONNX metadata."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | None, where: str) -> ModelSpec:
         """Read what `to_json` wrote.
+
+        Args:
+            text: the metadata entry; None where there is none.
+            where: the file, for messages.
 
         Raises:
             BundleError: not metadata of this project, or of a later version of it.
@@ -40,30 +64,25 @@ class ModelSpec:
             raise BundleError(f"{where}: carries no fdan-edge metadata; was it made by `fdan-edge export`?")
         try:
             values = dict(json.loads(text))
-            check_schema(values.get("schema"), SCHEMA, where)
-            known = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
-            return _checked(cls(**known | {"labels": tuple(values["labels"])}))
-        except KeyError as error:
-            raise BundleError(f"{where}: its fdan-edge metadata is damaged: no {error}") from None
+            schema = values.get("schema")
+            if type(schema) is int and schema > SCHEMA:
+                raise BundleError(
+                    f"{where}: made by a later fdan-edge (schema {schema} > {SCHEMA}); update this one"
+                )
+            return cls.from_dict(values)
         except (ValueError, TypeError, RecursionError) as error:
             raise BundleError(f"{where}: its fdan-edge metadata is damaged: {one_line(error)}") from None
 
 
-def check_schema(schema: Any, newest: int, where: str) -> None:
-    """Accept what this version and earlier ones wrote.
-
-    Raises:
-        BundleError: written by a later version.
-        ValueError: not a schema number.
-    """
+def _check_schema(schema: Any) -> None:
     if type(schema) is not int or schema < 1:
         raise ValueError(f"schema {schema!r} is not a version number")
-    if schema > newest:
-        raise BundleError(f"{where}: made by a later fdan-edge (schema {schema} > {newest}); update this one")
+    if schema > SCHEMA:
+        raise ValueError(f"schema {schema} is of a later fdan-edge; update this one")
 
 
 def _checked(spec: ModelSpec) -> ModelSpec:
-    """The spec, or ValueError with the name of the entry that cannot be right."""
+    """Give the spec, or raise ValueError with the name of the entry that cannot be right."""
     if not spec.labels or not all(isinstance(name, str) and name and name.isprintable() for name in spec.labels):
         raise ValueError(f"labels {list(spec.labels)} are not names")
     if len(set(spec.labels)) < len(spec.labels):

@@ -1,7 +1,7 @@
 """Opens a bundle, an .onnx file or a run folder as a runner. Imports no torch.
 
-A run folder goes to PyTorch. Of a bundle or a file, `runtime_choice` names the runtimes to try and the file that each
-takes; the first that starts is the runner.
+A run folder goes to PyTorch. Of a bundle or a file, `runtime_choice` names the runtimes to try and the file that
+each takes. The first that starts is the runner.
 """
 
 from __future__ import annotations
@@ -239,6 +239,6 @@ def _open_run(path: Path, threads: int, precision: str | None, runtime: str | No
     module, _, name = _OPENERS["torch"].partition(":")
     try:
         opener: Callable[[Path, int, str, str | None], Runner] = getattr(importlib.import_module(module), name)
+        return opener(path, threads, runtime, precision)
     except ImportError as error:
         raise MissingDependencyError(error.name or "torch", f"the run {path}", INSTALL_TRAINING) from None
-    return opener(path, threads, runtime, precision)

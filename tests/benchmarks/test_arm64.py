@@ -48,15 +48,13 @@ def test_missing_tools_are_named_with_the_command(
 
 def test_models_for_cpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = tmp_path / "bundle.json"
-    manifest.write_text('{"schema": 1}')
-    assert arm64.models_for_cpu(tmp_path) == [("model.onnx", "fp32")]
     entries = [("model.onnx", "fp32", ["cpu", "cuda"]), ("model.fp16.onnx", "fp16", ["rtx"])]
     artifacts = [
         {"file": file, "precision": precision, "targets": targets} for file, precision, targets in entries
     ]
-    manifest.write_text(json.dumps({"schema": 2, "artifacts": artifacts}))
+    manifest.write_text(json.dumps({"schema": 3, "artifacts": artifacts}))
     assert arm64.models_for_cpu(tmp_path) == [("model.onnx", "fp32")]
-    manifest.write_text(json.dumps({"schema": 2, "artifacts": artifacts[1:]}))
+    manifest.write_text(json.dumps({"schema": 3, "artifacts": artifacts[1:]}))
     with pytest.raises(SystemExit, match="2"):
         arm64.models_for_cpu(tmp_path)
     assert "holds no model for CPUs; `fdan-edge export" in capsys.readouterr().err

@@ -15,9 +15,11 @@ import torch
 from fdan_edge.profiling.bench import time_block
 from fdan_edge.profiling.roofline import CARDS, card_of
 from fdan_edge.runs.torch_runner import TorchRunner
-from fdan_edge.runtime import bundle, opening
-from fdan_edge.runtime.opening import Variant, variants, why_not
+from fdan_edge.runtime.bundle import Bundle
+from fdan_edge.runtime.opening import Variant, variants
+from fdan_edge.runtime.runtime_choice import why_not
 from fdan_edge.runtime.tensorrt import compatibility
+from tests.helpers.bundles import graph_cost, layer_cost
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import gpu_latency as script
@@ -53,7 +55,6 @@ def test_everything_of_a_processor(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this machine has."""
-    monkeypatch.setattr(opening, "find_gpu", lambda: None)
     monkeypatch.setattr(compatibility, "find_gpu", lambda: None)
 
 
@@ -65,8 +66,7 @@ def test_files_of_a_gpu(tmp_path: Path) -> None:
     assert [note.split(":")[0] for note in notes] == [
         f"{file}, target cuda" for file in ("model.onnx", "model.fp16.onnx", "model.int8.onnx")
     ]
-    manifest = bundle.read_manifest(tmp_path / "bundle")
-    assert [(a.precision, a.format) for a in bundle.artifacts(manifest)] == [
+    assert [(a.precision, a.format) for a in Bundle.open(tmp_path / "bundle").artifacts] == [
         ("fp32", None),
         ("fp16", None),
         ("int8", "s8s8"),
@@ -164,9 +164,8 @@ def test_the_verdict_is_of_batch_1() -> None:
 
 
 def test_estimates_are_held_against_the_time_between_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = dict.fromkeys(("nodes", "macs", "unfused_bytes", "weight_bytes", "read_bytes", "write_bytes"), 1)
-    layer = {**counts, "name": "model.x", "precision": "fp32", "operations": 67e9}  # 1 ms at an H100's peak
-    monkeypatch.setattr(script, "costs", lambda _: {"model.onnx": {"layers": [layer]}})
+    cost = graph_cost(layer_cost("model.x/Conv", 67_000_000_000, 1, 1, 1))  # 1 ms at an H100's peak
+    monkeypatch.setattr(script, "costs", lambda _: {"model.onnx": cost})
     rows = [row("tensorrt", 1, 4, 1, parts={"compute": 2.0}), row("torch-cuda", 1, 9, 1, artifact="")]
     (made,) = script.estimated(rows, Path(), CARDS["h100"])
     assert (made["measured"], made["bound"]) == (2.0, "compute")

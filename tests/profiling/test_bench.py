@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from fdan_edge.errors import BundleError
 from fdan_edge.profiling import bench as module
 from fdan_edge.profiling.bench import Plan, bench, chosen, energy_of_call, ratio_of, throughput
+from fdan_edge.runtime.bundle import write_manifest
 from fdan_edge.runtime.opening import Variant
+from tests.helpers.bundles import artifact, manifest
 from tests.runtime.test_recognition import Stub
 
 
@@ -153,12 +155,11 @@ def test_choice_of_what_runs(bundle_folder: Path, run_folder: Path) -> None:
 
 
 def test_artifacts_run_as_they_are_meant_to_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    files = {"model.onnx": ["cpu"], "model.fp16.onnx": ["rtx"], "model.int8-s8s8.onnx": ["of a later version"]}
-    listed = [
-        {"file": f, "precision": "fp32", "format": None, "targets": t, "opset": 18} for f, t in files.items()
-    ]
-    digests = {file: {"sha256": "0" * 64, "bytes": 1} for file in files}
-    (tmp_path / "bundle.json").write_text(json.dumps({"schema": 2, "artifacts": listed, "files": digests}))
+    files = {"model.onnx": "cpu", "model.fp16.onnx": "rtx", "model.int8-s8s8.onnx": "of a later version"}
+    for file in files:
+        (tmp_path / file).write_bytes(b"model")
+    entries = [artifact(tmp_path / file, "fp32", (target,)) for file, target in files.items()]
+    write_manifest(tmp_path, manifest(*entries))
     there = [Variant(str(tmp_path), file, "fp32", "onnxruntime-cpu") for file in files]
     monkeypatch.setattr(module, "variants", lambda _: there)
     assert [one.artifact for one in chosen(str(tmp_path))] == ["model.onnx"]

@@ -17,6 +17,7 @@ from fdan_edge.export.to_onnx import write_onnx
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.profiling.graph_cost import cost
 from fdan_edge.runtime.model_spec import ModelSpec
+from fdan_edge.runtime.typed_json import to_json
 
 
 def model(
@@ -47,21 +48,22 @@ def test_convolution_with_what_follows_it_is_one_kernel() -> None:
         helper.make_node("Relu", ["a"], ["y"], name="relu"),
     ]
     made = cost(model(nodes, {"w": zeros(8, 3, 3, 3), "b": zeros(8, 1, 1)}, ("batch", 3, 10, 20)))
-    (layer,) = made["layers"]
+    (layer,) = made.layers
     out = 8 * 10 * 20
-    assert (layer["name"], layer["op"], layer["nodes"], layer["precision"]) == ("net.c/Conv", "Conv", 3, "fp32")
-    assert layer["macs"] == out * 3 * 9
-    assert layer["operations"] == 2 * out * 27 + 2 * out
-    assert layer["weight_bytes"] == 4 * (8 * 27 + 8)
-    assert (layer["read_bytes"], layer["write_bytes"]) == (4 * 600, 4 * out)
+    assert (layer.name, layer.op, layer.nodes, layer.precision) == ("net.c/Conv", "Conv", 3, "fp32")
+    assert layer.macs == out * 3 * 9
+    assert layer.operations == 2 * out * 27 + 2 * out
+    assert layer.weight_bytes == 4 * (8 * 27 + 8)
+    assert (layer.read_bytes, layer.write_bytes) == (4 * 600, 4 * out)
     # One by one: the image and two weights in, and each of three results out and, but for the last, in again.
-    assert layer["unfused_bytes"] == 4 * (600 + 8 * 27 + 8 + 5 * out)
-    assert made["total"] == {"kernels": 1} | {n: layer[n] for n in made["total"] if n != "kernels"}
+    assert layer.unfused_bytes == 4 * (600 + 8 * 27 + 8 + 5 * out)
+    sums = to_json(made.total)
+    assert sums == {"kernels": 1} | {name: getattr(layer, name) for name in sums if name != "kernels"}
 
 
 def test_groups_divide_the_work() -> None:
-    (layer,) = cost(model([convolution(4, y="y")], {"w": zeros(4, 1, 3, 3)}, (1, 4, 6, 6)))["layers"]
-    assert layer["macs"] == 4 * 36 * 9
+    (layer,) = cost(model([convolution(4, y="y")], {"w": zeros(4, 1, 3, 3)}, (1, 4, 6, 6))).layers
+    assert layer.macs == 4 * 36 * 9
 
 
 def test_what_two_read_is_not_fused() -> None:
@@ -71,11 +73,11 @@ def test_what_two_read_is_not_fused() -> None:
         convolution(x="r", y="d"),
         helper.make_node("Add", ["d", "r"], ["y"], name="residual"),
     ]
-    first, second = cost(model(nodes, {"w": zeros(3, 3, 3, 3)}, (1, 3, 8, 8)))["layers"]
-    assert (first["nodes"], second["nodes"]) == (2, 2)
+    first, second = cost(model(nodes, {"w": zeros(3, 3, 3, 3)}, (1, 3, 8, 8))).layers
+    assert (first.nodes, second.nodes) == (2, 2)
     size = 4 * 3 * 64
-    assert (first["read_bytes"], first["write_bytes"]) == (size, size)
-    assert (second["read_bytes"], second["write_bytes"]) == (size, size)  # `r` is read once for both
+    assert (first.read_bytes, first.write_bytes) == (size, size)
+    assert (second.read_bytes, second.write_bytes) == (size, size)  # `r` is read once for both
 
 
 @pytest.mark.parametrize("flipped", [0, 1])
@@ -84,15 +86,15 @@ def test_gemm_and_matmul(flipped: int) -> None:
     gemm = helper.make_node("Gemm", ["x", "w", "b"], ["g"], name="gemm", transA=flipped)
     product = helper.make_node("MatMul", ["g", "v"], ["y"], name="matmul")
     made = cost(model([gemm, product], {"w": zeros(7, 3), "b": zeros(3), "v": zeros(3, 11)}, shape))
-    assert [layer["macs"] for layer in made["layers"]] == [5 * 7 * 3, 5 * 3 * 11]
-    assert made["layers"][0]["weight_bytes"] == 4 * (21 + 3)
+    assert [layer.macs for layer in made.layers] == [5 * 7 * 3, 5 * 3 * 11]
+    assert made.layers[0].weight_bytes == 4 * (21 + 3)
 
 
 def test_views_are_free_and_keep_the_shape_that_counts() -> None:
     flat = helper.make_node("Flatten", ["x"], ["f"], name="flatten")
     gemm = helper.make_node("Gemm", ["f", "w"], ["y"], name="gemm")
-    (layer,) = cost(model([flat, gemm], {"w": zeros(12, 2)}, (1, 3, 2, 2)))["layers"]
-    assert (layer["name"], layer["macs"], layer["read_bytes"]) == ("gemm", 24, 48)
+    (layer,) = cost(model([flat, gemm], {"w": zeros(12, 2)}, (1, 3, 2, 2))).layers
+    assert (layer.name, layer.macs, layer.read_bytes) == ("gemm", 24, 48)
 
 
 def test_moving_data_takes_bytes_and_no_operations() -> None:
@@ -101,9 +103,9 @@ def test_moving_data_takes_bytes_and_no_operations() -> None:
         helper.make_node("Transpose", ["s"], ["y"], name="transpose", perm=[1, 0]),
     ]
     ends = {"start": np.array([0, 0], np.int64), "end": np.array([2, 3], np.int64)}
-    picked, turned = cost(model(nodes, ends, (4, 6)))["layers"]
-    assert (picked["operations"], picked["read_bytes"], picked["write_bytes"]) == (0, 24, 24)
-    assert (turned["operations"], turned["read_bytes"], turned["write_bytes"]) == (0, 24, 24)
+    picked, turned = cost(model(nodes, ends, (4, 6))).layers
+    assert (picked.operations, picked.read_bytes, picked.write_bytes) == (0, 24, 24)
+    assert (turned.operations, turned.read_bytes, turned.write_bytes) == (0, 24, 24)
 
 
 def test_what_depends_on_shapes_only_is_folded() -> None:
@@ -113,7 +115,7 @@ def test_what_depends_on_shapes_only_is_folded() -> None:
         helper.make_node("Relu", ["x"], ["y"], name="relu"),
     ]
     made = cost(model(nodes, {"two": np.array([2], np.int64)}, (1, 4)))
-    assert [layer["name"] for layer in made["layers"]] == ["relu"]
+    assert [layer.name for layer in made.layers] == ["relu"]
 
 
 def test_int8_by_q_and_dq_moves_bytes_not_floats() -> None:
@@ -130,20 +132,20 @@ def test_int8_by_q_and_dq_moves_bytes_not_floats() -> None:
         helper.make_node("DequantizeLinear", ["q2", "s", "z"], ["y"], name="dq2"),
     ]
     arrays = {name: np.asarray(value) for name, value in weights.items()}
-    first, layer = cost(model(nodes, arrays, (1, 3, 10, 20)))["layers"]
-    assert (first["op"], first["precision"]) == ("QuantizeLinear", "fp32")
-    assert (first["read_bytes"], first["write_bytes"]) == (4 * 600, 600)
-    assert (layer["op"], layer["nodes"], layer["precision"]) == ("Conv", 3, "int8")
-    assert (layer["read_bytes"], layer["write_bytes"]) == (600, 8 * 200)
-    assert layer["weight_bytes"] == 8 * 27 + 4 + 1  # and the scale and zero point of what comes out
+    first, layer = cost(model(nodes, arrays, (1, 3, 10, 20))).layers
+    assert (first.op, first.precision) == ("QuantizeLinear", "fp32")
+    assert (first.read_bytes, first.write_bytes) == (4 * 600, 600)
+    assert (layer.op, layer.nodes, layer.precision) == ("Conv", 3, "int8")
+    assert (layer.read_bytes, layer.write_bytes) == (600, 8 * 200)
+    assert layer.weight_bytes == 8 * 27 + 4 + 1  # and the scale and zero point of what comes out
 
 
 def test_half_precision() -> None:
     half = model(
         [convolution(y="y")], {"w": zeros(8, 3, 3, 3, dtype=np.float16)}, (1, 3, 4, 4), TensorProto.FLOAT16
     )
-    (layer,) = cost(half)["layers"]
-    assert (layer["precision"], layer["weight_bytes"], layer["read_bytes"]) == ("fp16", 2 * 216, 2 * 48)
+    (layer,) = cost(half).layers
+    assert (layer.precision, layer.weight_bytes, layer.read_bytes) == ("fp16", 2 * 216, 2 * 48)
 
 
 def test_a_shape_that_is_not_known() -> None:
@@ -169,7 +171,7 @@ def test_as_many_operations_as_pytorch_counts(backbone: str, tmp_path: Any) -> N
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # the fused one is not counted
         path(torch.zeros(1, config.window))
-    assert 2 * made["total"]["macs"] == counter.get_total_flops()
+    assert 2 * made.total.macs == counter.get_total_flops()
     modules = (network.acoustic, network.classifier, path.frontend)
     size = 4 * sum(tensor.numel() for module in modules for tensor in module.parameters())
-    assert made["total"]["weight_bytes"] == pytest.approx(size, rel=0.02)  # batch norm is folded into convolutions
+    assert made.total.weight_bytes == pytest.approx(size, rel=0.02)  # batch norm is folded into convolutions

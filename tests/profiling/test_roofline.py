@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fdan_edge.errors import BundleError, ConfigError
 from fdan_edge.profiling.roofline import CARDS, NOTE, Card, calibrate, costs, estimate, estimates, find_cards
-from fdan_edge.runtime.bundle import MANIFEST, Artifact, write_manifest
+from fdan_edge.runtime.bundle import Bundle, write_manifest
+from fdan_edge.runtime.manifest import GraphCost
+from tests.helpers.bundles import artifact, graph_cost, layer_cost, manifest
 
 #: 1 Top/s in fp32, 2 in fp16, 4 in int8; 1 GB/s; 10 us from kernel to kernel.
 CARD = Card("c", "C", {"fp32": 1e12, "fp16": 2e12, "int8": 4e12}, 1e9, 10e-6)
 
 
-def layer(name: str, operations: float, read: int, write: int, weights: int = 0, **others: Any) -> dict[str, Any]:
-    values = {"nodes": 1, "precision": "fp32", "unfused_bytes": read + write + weights}
-    sizes = {"weight_bytes": weights, "read_bytes": read, "write_bytes": write}
-    return {"name": name, "macs": operations / 2, "operations": operations, **sizes, **values, **others}
-
-
-COST = {
-    "layers": [
-        layer("frontend.mel/Conv", 1e6, 3000, 1000),  # 1 us against 4
-        layer("model.conv/Conv", 8e9, 1000, 1000, 2000),  # 8 ms against 4 us
-    ]
-}
+COST = graph_cost(
+    layer_cost("frontend.mel/Conv", 10**6, 3000, 1000),  # 1 us against 4
+    layer_cost("model.conv/Conv", 8 * 10**9, 1000, 1000, 2000),  # 8 ms against 4 us
+)
 
 
 def test_the_slower_of_arithmetic_and_memory_counts() -> None:
@@ -46,18 +40,18 @@ def test_another_precision_changes_the_network_and_not_the_front_end() -> None:
     assert not one.as_exported
     assert one.compute == pytest.approx(2)  # four times as fast
     assert one.memory == pytest.approx(0.004)  # of the front end: as it was
-    network = {"layers": [layer("model.fc/Gemm", 2, 4000, 4000, 8000)]}
+    network = graph_cost(layer_cost("model.fc/Gemm", 2, 4000, 4000, 8000))
     assert estimate(network, CARD, precision="fp16").memory == pytest.approx(0.008)  # half of the bytes
 
 
 def test_a_batch_reads_the_weights_once() -> None:
-    cost = {"layers": [layer("model.fc/Gemm", 2, 1000, 1000, 8000)]}
+    cost = graph_cost(layer_cost("model.fc/Gemm", 2, 1000, 1000, 8000))
     assert estimate(cost, CARD, batch=10).memory == pytest.approx((10 * 2000 + 8000) / 1e6)
 
 
 def test_a_runtime_that_does_not_fuse_moves_more_and_launches_more() -> None:
     plain = Card("p", "P", {"fp32": 1e12}, 1e9, 10e-6, fuses=False)
-    cost = {"layers": [layer("model.x/Conv", 2, 1000, 1000, 500, nodes=3, unfused_bytes=6500)]}
+    cost = graph_cost(layer_cost("model.x/Conv", 2, 1000, 1000, 500, nodes=3, unfused_bytes=6500))
     one = estimate(cost, plain)
     assert one.kernels == 3
     assert one.launch == pytest.approx(0.03)
@@ -93,7 +87,7 @@ def test_cards_are_found_by_name() -> None:
 
 
 def test_missing_precisions_are_as_if_the_first_artifact_was_exported_so() -> None:
-    half = {"layers": [{**one, "precision": "fp16"} for one in COST["layers"]]}
+    half = graph_cost(*(replace(layer, precision="fp16") for layer in COST.layers))
     found = estimates({"model.onnx": COST, "model.fp16.onnx": half}, [CARD])
     assert [(one.artifact, one.precision, one.as_exported) for one in found] == [
         ("model.onnx", "fp32", True),
@@ -104,53 +98,34 @@ def test_missing_precisions_are_as_if_the_first_artifact_was_exported_so() -> No
 
 def test_costs_are_read_from_the_manifest_or_counted(bundle_folder: Path, tmp_path: Path) -> None:
     counted = costs(bundle_folder / "model.onnx")["model.onnx"]
-    assert counted["total"]["macs"] > 1e6
-    values = json.loads((bundle_folder / MANIFEST).read_text())
-    assert values["schema"] == 1 or values["artifacts"][0].get("cost") in (None, counted)
+    assert counted.total.macs > 1e6
+    assert Bundle.open(bundle_folder).artifacts[0].cost == counted
     assert costs(bundle_folder)["model.onnx"] == counted
     with pytest.raises(BundleError, match="no such bundle or file"):
         costs(tmp_path / "none.onnx")
 
 
-def with_cost(folder: Path, cost: Any) -> Path:
+def with_cost(folder: Path, cost: GraphCost | None) -> Path:
     """A bundle whose manifest says that cost of its model."""
     folder.mkdir()
     (folder / "model.onnx").write_bytes(b"model")
-    artifact = {**Artifact("model.onnx", "fp32", None, ("cpu",), 18).to_dict(), "cost": cost}
-    write_manifest(folder, {"artifacts": [artifact]})
+    write_manifest(folder, manifest(artifact(folder / "model.onnx", cost=cost)))
     return folder
 
 
-@pytest.mark.parametrize(
-    ("cost", "reason"),
-    [
-        (5, "has no layers"),
-        ({"macs": 5}, "has no layers"),
-        ({"layers": []}, "has no layers"),
-        ({"layers": ["x"]}, "has no layers"),
-        ({"layers": [COST["layers"][0], {"name": "x"}]}, "has no usable nodes, macs, operations, .* of layer 1"),
-        ({"layers": [{**COST["layers"][0], "precision": "fp8"}]}, "has no usable precision of layer 0"),
-        ({"layers": [{**COST["layers"][0], "precision": ["fp32"]}]}, "has no usable precision of layer 0"),
-        ({"layers": [{**COST["layers"][0], "name": 5}]}, "has no usable name of layer 0"),
-        ({"layers": [{**COST["layers"][0], "macs": "5"}]}, "has no usable macs of layer 0"),
-        ({"layers": [{**COST["layers"][0], "read_bytes": -1}]}, "has no usable read_bytes of layer 0"),
-    ],
-)
-def test_a_damaged_cost_is_one_line(tmp_path: Path, cost: Any, reason: str) -> None:
-    folder = with_cost(tmp_path / "b", cost)
-    with pytest.raises(
-        BundleError, match=rf"bundle\.json: damaged: cost of model\.onnx {reason}; export"
-    ) as caught:
-        costs(folder)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_whole_cost_is_read_and_a_changed_file_not_counted(tmp_path: Path) -> None:
-    assert costs(with_cost(tmp_path / "a", COST))["model.onnx"] == COST
+def test_the_manifests_cost_is_taken_and_a_changed_file_not_counted(tmp_path: Path) -> None:
+    assert costs(with_cost(tmp_path / "a", COST)) == {"model.onnx": COST}
     folder = with_cost(tmp_path / "b", None)
     (folder / "model.onnx").write_bytes(b"another")
     with pytest.raises(BundleError, match=r"model\.onnx: changed since its export"):
         costs(folder)
+
+
+def test_a_file_is_not_counted_without_onnx(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert costs(bundle_folder)["model.onnx"].layers
+    with pytest.raises(BundleError, match=r"does not say what it costs; .* or count here: pip install onnx"):
+        costs(bundle_folder / "model.onnx")
 
 
 def test_this_processor_is_measured() -> None:

@@ -16,9 +16,9 @@ from fdan_edge.profiling.bench import Plan, bench, chosen
 from fdan_edge.profiling.breakdown import breakdown
 from fdan_edge.runs import run_folder
 from fdan_edge.runs.torch_runner import TorchRunner
-from fdan_edge.runtime import opening
 from fdan_edge.runtime.opening import Variant, open_runner, variants
 from fdan_edge.runtime.runner import COMPUTE, COPY_IN, COPY_OUT
+from fdan_edge.runtime.tensorrt import compatibility
 from fdan_edge.runtime.tensorrt.compatibility import Gpu
 from tests.helpers.training_parts import CLASSES, trainer
 
@@ -64,9 +64,9 @@ def test_what_is_compiled_is_all_of_it(run: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_gpu_brings_more_ways(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "find_gpu", lambda: None)
+    monkeypatch.setattr(compatibility, "find_gpu", lambda: None)
     assert variants(run) == [Variant(str(run), "", "fp32", "torch")]
-    monkeypatch.setattr(opening, "find_gpu", lambda: Gpu("9.0", "13.0", 1 << 37))
+    monkeypatch.setattr(compatibility, "find_gpu", lambda: Gpu("9.0", "13.0", 1 << 37))
     found = variants(run)
     assert [(v.runtime, v.precision) for v in found] == [("torch", "fp32"), *ON_CUDA]
     assert [v.runtime for v in chosen(str(run), foreign=True)] == ["torch"]
@@ -76,7 +76,7 @@ def test_a_gpu_brings_more_ways(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_bench_says_where_there_is_no_gpu(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "find_gpu", lambda: None)
+    monkeypatch.setattr(compatibility, "find_gpu", lambda: None)
     with pytest.raises(BundleError, match="torch-cuda and torch-compile want a run folder and a CUDA GPU"):
         chosen(str(run), ["torch-cuda"])
     with pytest.raises(BundleError, match=r"nothing of int8 .* has fp32 by torch; `fdan-edge export` makes"):

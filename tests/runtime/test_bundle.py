@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from fdan_edge.errors import BundleError
-from fdan_edge.runtime import bundle
-from fdan_edge.runtime.bundle import Artifact
-
-ARTIFACT = Artifact(bundle.MODEL, "fp32", None, ("cpu",), 18)
+from fdan_edge.runtime.bundle import MANIFEST, MODEL, Bundle, new_bundle, write_manifest
+from tests.helpers.bundles import artifact, manifest
 
 
 @pytest.fixture
@@ -21,35 +19,46 @@ def folder(tmp_path: Path) -> Path:
     """A small bundle of two files."""
     path = tmp_path / "b"
     path.mkdir()
-    (path / bundle.MODEL).write_bytes(b"model")
+    (path / MODEL).write_bytes(b"model")
     (path / "model.rtx.engine").write_bytes(b"engine")
-    bundle.write_manifest(path, {"artifacts": [ARTIFACT.to_dict()]})
+    write_manifest(path, manifest(artifact(path / MODEL)))
     return path
 
 
-def fails(path: Path, name: str = bundle.MODEL) -> str:
+def fails(path: Path, name: str = MODEL) -> str:
     """The one-line error of looking for a file in a bundle."""
     with pytest.raises(BundleError) as caught:
-        bundle.checked_file(path, name)
+        Bundle.open(path).file(name)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_whole_bundle(folder: Path) -> None:
-    manifest = bundle.read_manifest(folder)
-    assert bundle.artifacts(manifest) == [ARTIFACT]
-    assert manifest["files"]["model.onnx"]["bytes"] == 5
-    assert bundle.model_path(folder) == folder / "model.onnx"
-    assert bundle.checked_file(folder, "model.rtx.engine").read_bytes() == b"engine"
+    bundle = Bundle.open(folder)
+    assert bundle.path == folder
+    assert bundle.artifacts == (artifact(folder / MODEL),)
+    assert bundle.engines == ()
+    assert bundle.manifest.files["model.onnx"].bytes == 5
+    assert bundle.file(MODEL) == folder / "model.onnx"
+    assert bundle.read("model.rtx.engine") == b"engine"
+    bundle.verify()
 
 
-def test_a_file_is_taken_as_it_is(folder: Path) -> None:
-    assert bundle.model_path(folder / "model.onnx") == folder / "model.onnx"
+def test_a_path_as_text(folder: Path) -> None:
+    assert Bundle.open(str(folder)) == Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", [MODEL, "model.rtx.engine"])
+def test_verify_looks_at_every_file(folder: Path, name: str) -> None:
+    bundle = Bundle.open(folder)
+    (folder / name).write_bytes(b"another")
+    with pytest.raises(BundleError, match=f"{name}: changed since its export"):
+        bundle.verify()
 
 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such bundle or file; `fdan-edge export RUN --out"):
-        bundle.model_path(tmp_path / "none")
+        Bundle.open(tmp_path / "none")
 
 
 def test_not_a_bundle(tmp_path: Path) -> None:
@@ -69,9 +78,23 @@ def test_missing_file(folder: Path) -> None:
     )
 
 
-def test_later_schema(folder: Path) -> None:
-    (folder / "bundle.json").write_text(json.dumps({"schema": 3, "parts": []}))
-    assert "made by a later fdan-edge (schema 3 > 2); update this one" in fails(folder)
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        (4, "made by a later fdan-edge (schema 4 > 3); update this one"),
+        (
+            2,
+            "made by an earlier fdan-edge (schema 2 < 3); export it anew to another folder: `fdan-edge export RUN",
+        ),
+        (
+            1,
+            "made by an earlier fdan-edge (schema 1 < 3); export it anew to another folder: `fdan-edge export RUN",
+        ),
+    ],
+)
+def test_other_schemas(folder: Path, schema: int, reason: str) -> None:
+    (folder / "bundle.json").write_text(json.dumps({"schema": schema, "parts": []}))
+    assert reason in fails(folder)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +107,8 @@ def test_later_schema(folder: Path) -> None:
         '"x"',
         "{}",
         '{"schema": "x"}',
-        '{"schema": 1}',
-        '{"schema": 1, "files": []}',
+        '{"schema": true}',
+        '{"schema": 0}',
         "\xff",
         "[" * 100_000,
     ],
@@ -96,25 +119,20 @@ def test_damaged_manifest(folder: Path, content: str) -> None:
     assert fails(folder).startswith(f"{folder / 'bundle.json'}: damaged: ")
 
 
-def test_manifest_entry_without_a_hash(folder: Path) -> None:
-    (folder / "bundle.json").write_text('{"schema": 1, "files": {"model.onnx": {}}}')
-    assert fails(folder) == f"{folder / 'bundle.json'}: damaged: no 'sha256'"
-
-
 def make(target: Path, content: str, error: type[Exception] | None = None) -> None:
     """Write a bundle with one file, or fail on the way."""
-    with bundle.new_bundle(target) as folder:
-        (folder / bundle.MODEL).write_text(content)
+    with new_bundle(target) as folder:
+        (folder / MODEL).write_text(content)
         if error:
             raise error
-        bundle.write_manifest(folder, {"artifacts": [ARTIFACT.to_dict()]})
+        write_manifest(folder, manifest(artifact(folder / MODEL)))
 
 
 def test_new_bundle_replaces_an_old_one_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "b"
     make(target, "one")
     make(target, "two")
-    assert (target / bundle.MODEL).read_text() == "two"
+    assert (target / MODEL).read_text() == "two"
     assert target.stat().st_mode & 0o777 == 0o755
     assert list(target.parent.iterdir()) == [target]
 
@@ -122,7 +140,7 @@ def test_new_bundle_replaces_an_old_one_and_nothing_else(tmp_path: Path) -> None
 def test_new_bundle_into_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     make(tmp_path / "b", "one")
-    assert bundle.model_path(tmp_path / "b").read_text() == "one"
+    assert Bundle.open(tmp_path / "b").read(MODEL) == b"one"
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -130,7 +148,7 @@ def test_a_failure_keeps_the_old_bundle(tmp_path: Path, error: type[Exception]) 
     make(tmp_path / "b", "one")
     with pytest.raises(error):
         make(tmp_path / "b", "two", error)
-    assert bundle.model_path(tmp_path / "b").read_text() == "one"
+    assert Bundle.open(tmp_path / "b").read(MODEL) == b"one"
     assert list(tmp_path.iterdir()) == [tmp_path / "b"]
 
 
@@ -147,7 +165,7 @@ def test_a_rename_that_fails_brings_the_old_bundle_back(tmp_path: Path, monkeypa
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(OSError, match="disk full"):
         make(target, "two")
-    assert bundle.model_path(target).read_text() == "one"
+    assert Bundle.open(target).read(MODEL) == b"one"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -170,14 +188,14 @@ def test_a_bundle_with_a_foreign_file_is_not_replaced(folder: Path, kind: str) -
     with pytest.raises(BundleError, match=r"holds files that are not the bundle's: notes\.txt; move them first"):
         make(folder, "one")
     assert mine.exists()
-    assert (folder / bundle.MODEL).read_bytes() == b"model"
+    assert (folder / MODEL).read_bytes() == b"model"
 
 
 def test_a_damaged_bundle_is_not_replaced(folder: Path) -> None:
-    (folder / bundle.MANIFEST).write_text("{")
+    (folder / MANIFEST).write_text("{")
     with pytest.raises(BundleError, match="damaged"):
         make(folder, "one")
-    assert (folder / bundle.MODEL).read_bytes() == b"model"
+    assert (folder / MODEL).read_bytes() == b"model"
 
 
 @pytest.mark.parametrize("name", [".", "../b", "link"])
@@ -186,16 +204,16 @@ def test_the_current_folder_is_not_replaced(folder: Path, monkeypatch: pytest.Mo
     (folder.parent / "link").symlink_to(folder)
     with pytest.raises(BundleError, match="is the current folder, which cannot be replaced; name another --out"):
         make(folder.parent / name if name == "link" else Path(name), "one")
-    assert (folder / bundle.MODEL).read_bytes() == b"model"
+    assert (folder / MODEL).read_bytes() == b"model"
 
 
 def test_a_link_to_a_bundle_stays_a_link(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
     make(tmp_path / "link", "two")
     assert (tmp_path / "link").is_symlink()
-    assert (folder / bundle.MODEL).read_text() == "two"
+    assert (folder / MODEL).read_text() == "two"
 
 
 def test_a_copied_bundle_is_still_whole(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
-    assert bundle.model_path(tmp_path / "copy").read_bytes() == b"model"
+    assert Bundle.open(tmp_path / "copy").read(MODEL) == b"model"

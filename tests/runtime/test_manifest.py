@@ -1,22 +1,45 @@
-"""What bundle.json may say: of this schema and the first one, and nothing outside its folder."""
+"""What bundle.json may say, and that nothing else passes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import random
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from fdan_edge.errors import BundleError
-from fdan_edge.runtime import bundle
-from fdan_edge.runtime.bundle import Artifact, EngineFile
-from fdan_edge.runtime.tensorrt.compatibility import PORTABLE, Fingerprint
+from fdan_edge.runtime.bundle import MANIFEST, MODEL, Bundle, write_manifest
+from fdan_edge.runtime.manifest import (
+    Calibration,
+    GraphCost,
+    LayerCost,
+    Manifest,
+    RangeComparison,
+    SpeedReport,
+    TotalCost,
+    canonical,
+    read,
+)
+from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.utils.files import sha256
+from tests.helpers.bundles import artifact, edit, engine, gate, manifest
 
 INT8 = "model.int8-s8s8.onnx"
 STREAM = "model.stream.onnx"
+LAYER = LayerCost("model.conv1/Conv", "Conv", 2, "int8", 10, 25, 8, 16, 16, 40)
+COST = GraphCost((LAYER,), TotalCost(1, 2, 10, 25, 8, 16, 16, 40))
+CALIBRATION = Calibration(
+    "entropy",
+    {"entropy": RangeComparison(0.019282, 0.1, 0.875), "minmax": RangeComparison(None, None, 0.25)},
+    128,
+    "24 windows of the validation part",
+    8,
+)
 
 
 @pytest.fixture
@@ -24,90 +47,139 @@ def folder(tmp_path: Path) -> Path:
     """A bundle of two artifacts, the first with a graph for live streams, and an engine of the second."""
     path = tmp_path / "b"
     path.mkdir()
-    (path / bundle.MODEL).write_bytes(b"model")
-    (path / INT8).write_bytes(b"small")
-    (path / "engine").write_bytes(b"engine")
-    (path / STREAM).write_bytes(b"part")
-    gate = {"clips": 32, "stream": {"onnx_sha256": sha256(path / STREAM)}}
-    artifacts = [
-        Artifact(bundle.MODEL, "fp32", None, ("cpu", "rtx"), 18, gate, stream=STREAM),
-        Artifact(INT8, "int8", "s8s8", ("rtx",), 18, {}, {"method": "entropy"}, ("conv1",), {"macs": 5}),
-    ]
-    made = Fingerprint("rtx", "1.7.1", PORTABLE, "", "int8", sha256(path / INT8), "linux-x86_64")
-    engines = [EngineFile("engine", INT8, "rtx", made, (1, 1, 16))]
-    spec = {"labels": ("calm", "fröhlich"), "sample_rate": 16000, "info": {10: 0.1, 9: [1e-7]}}
-    content = {"spec": spec, "artifacts": [a.to_dict() for a in artifacts]}
-    content |= {"engines": [e.to_dict() for e in engines]}
-    bundle.write_manifest(path, content)
+    for name, content in ((MODEL, b"model"), (INT8, b"small"), ("engine", b"engine"), (STREAM, b"part")):
+        (path / name).write_bytes(content)
+    small = gate(path / INT8, precision="int8", largest_half=12.5, speed=SpeedReport(1.5, 3.0, "fp32", 0.5))
+    artifacts = (
+        artifact(path / MODEL, "fp32", ("cpu", "rtx"), path / STREAM),
+        replace(
+            artifact(path / INT8, "int8", ("rtx",), calibration=CALIBRATION, kept=("conv1",), cost=COST),
+            gate=small,
+        ),
+    )
+    spec = ModelSpec(("calm", "fröhlich"), 16000, 48000, 24000, 40.0, {"10": 0.1, "9": [1e-7]})
+    engines = (engine(path / "engine", path / INT8, precision="int8"),)
+    versions = {"python": "3.11.7"}
+    write_manifest(path, manifest(*artifacts, engines=engines, spec=spec, run="runs/mine", versions=versions))
     return path
 
 
-def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> str:
-    """The one line that refuses a manifest after a change."""
-    values = json.loads((folder / bundle.MANIFEST).read_text())
-    change(values)
-    (folder / bundle.MANIFEST).write_text(json.dumps(values))
+def refused(folder: Path) -> str:
+    """The one line that refuses a bundle."""
     with pytest.raises(BundleError) as caught:
-        bundle.read_manifest(folder)
+        Bundle.open(folder)
     assert "\n" not in str(caught.value)
-    assert str(folder / bundle.MANIFEST) in str(caught.value)
+    assert str(folder / MANIFEST) in str(caught.value)
     return str(caught.value)
 
 
+def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> str:
+    """The one line that refuses a manifest after a change that its digest fits."""
+    edit(folder, change)
+    return refused(folder)
+
+
 def test_what_is_written_is_read(folder: Path) -> None:
-    manifest = bundle.read_manifest(folder)
-    first, second = bundle.artifacts(manifest)
-    assert (first.file, first.targets, first.gate["clips"], first.calibration, first.stream) == (
-        "model.onnx",
-        ("cpu", "rtx"),
-        32,
-        None,
-        STREAM,
-    )
+    bundle = Bundle.open(folder)
+    first, second = bundle.artifacts
+    assert first == artifact(folder / MODEL, "fp32", ("cpu", "rtx"), folder / STREAM)
+    assert (second.format, second.kept, second.cost, second.calibration) == ("s8s8", ("conv1",), COST, CALIBRATION)
     assert second.stream is None
-    assert (second.format, second.kept, second.cost) == ("s8s8", ("conv1",), {"macs": 5})
-    (engine,) = bundle.engines(manifest)
-    assert (engine.artifact, engine.batch) == (INT8, (1, 1, 16))
-    assert engine.fingerprint.onnx_sha256 == sha256(folder / INT8)
-    assert bundle.model_path(folder) == folder / bundle.MODEL
-    assert bundle.checked_bytes(folder, "engine") == b"engine"
-    assert bundle.checked_bytes(folder, STREAM) == b"part"
+    assert second.gate
+    assert second.gate.speed == SpeedReport(1.5, 3.0, "fp32", 0.5)
+    assert bundle.engines == (engine(folder / "engine", folder / INT8, precision="int8"),)
+    assert bundle.manifest.spec.labels == ("calm", "fröhlich")
+    assert (bundle.manifest.run, bundle.manifest.versions) == ("runs/mine", {"python": "3.11.7"})
+    assert [*bundle.manifest.files] == ["engine", INT8, MODEL, STREAM]
+    assert bundle.read(STREAM) == b"part"
+
+
+def test_it_is_written_as_it_was_read(folder: Path) -> None:
+    before = (folder / MANIFEST).read_bytes()
+    again = write_manifest(folder, Bundle.open(folder).manifest)
+    assert (folder / MANIFEST).read_bytes() == before
+    assert again == Bundle.open(folder)
+
+
+def test_its_digest_is_of_all_other_entries(folder: Path) -> None:
+    values = json.loads((folder / MANIFEST).read_text())
+    assert next(iter(values)) == "schema"
+    assert [*values][-1] == "sha256"
+    del values["sha256"]
+    (folder / "rest").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    assert json.loads((folder / MANIFEST).read_text())["sha256"] == sha256(folder / "rest")
+
+
+def flipped(content: bytes, bits: Iterable[int]) -> None:
+    """Refuse a bundle.json after each of these bits was flipped, in one line."""
+    for bit in bits:
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BundleError) as caught:
+            read(bytes(damaged), "b/bundle.json")
+        assert "\n" not in str(caught.value), bit
+        assert str(caught.value).startswith("b/bundle.json: "), bit
+    assert read(content, "b/bundle.json")
+
+
+def test_a_flipped_bit_anywhere_is_refused(folder: Path) -> None:
+    content = (folder / MANIFEST).read_bytes()
+    ends = [*range(24), *range(8 * len(content) - 8 * 12, 8 * len(content))]
+    flipped(content, [*ends, *random.Random(0).sample(range(8 * len(content)), 600)])
+
+
+def test_flipped_bits_of_a_real_bundle(bundle_folder: Path) -> None:
+    content = (bundle_folder / MANIFEST).read_bytes()
+    flipped(content, random.Random(1).sample(range(8 * len(content)), 300))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"run": "runs/mine"', '"run": "runs/other"'),
+        lambda text: text.replace("0.875", "0.8750"),
+        lambda text: text.replace("1e-07", "1.0e-07"),
+        lambda text: text.replace("ö", "\\u00f6"),
+        lambda text: text + "\n",
+        lambda text: text.rstrip(),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: json.dumps(json.loads(text), indent=7),
+        lambda text: json.dumps(dict(reversed(json.loads(text).items())), indent=2) + "\n",
+        lambda text: text.replace('"fp32"', '"fp16"'),
+    ],
+)  # fmt: skip
+def test_another_text_is_refused_whatever_it_says(folder: Path, change: Callable[[str], str]) -> None:
+    text = (folder / MANIFEST).read_text(encoding="utf-8")
+    (folder / MANIFEST).write_bytes(change(text).encode())
+    assert refused(folder).endswith(
+        ": changed since its export (its sha256 is of another content); copy the bundle again, or export it anew"
+    )
 
 
 def test_artifacts_are_found_by_file_and_precision(folder: Path) -> None:
-    manifest = bundle.read_manifest(folder)
-    assert bundle.find_artifacts(folder, manifest, "int8") == bundle.find_artifacts(folder, manifest, INT8)
+    bundle = Bundle.open(folder)
+    assert bundle.find_artifacts("int8") == bundle.find_artifacts(INT8) == bundle.artifacts[1:]
     with pytest.raises(BundleError) as caught:
-        bundle.find_artifacts(folder, manifest, "fp16")
+        bundle.find_artifacts("fp16")
     assert str(caught.value) == f"{folder}: no artifact 'fp16'; it holds fp32 (model.onnx), int8 ({INT8})"
 
 
-@pytest.mark.parametrize("engine", [None, "rtx", "trt"])
-def test_bundles_of_schema_1(tmp_path: Path, engine: str | None) -> None:
-    (tmp_path / bundle.MODEL).write_bytes(b"model")
-    names = [bundle.MODEL]
-    if engine:
-        names.append(f"model.{engine}.engine")
-        (tmp_path / names[1]).write_bytes(b"engine")
-    values = {
-        "schema": 1,
-        "opset": 18,
-        "precision": "fp32",
-        "check": {"clips": 8},
-        "engine": {"flavour": engine, "version": "1.7.1", "batch": [1, 1, 16]} if engine else None,
-        "files": {n: {"sha256": sha256(tmp_path / n), "bytes": (tmp_path / n).stat().st_size} for n in names},
-    }
-    (tmp_path / bundle.MANIFEST).write_text(json.dumps(values))
-    manifest = bundle.read_manifest(tmp_path)
-    assert bundle.artifacts(manifest) == [Artifact("model.onnx", "fp32", None, ("cpu",), 18, {"clips": 8})]
-    found = bundle.engines(manifest)
-    if engine is None:
-        assert found == []
-        return
-    assert (found[0].file, found[0].artifact, found[0].batch) == (names[1], "model.onnx", (1, 1, 16))
-    assert found[0].fingerprint.version == "1.7.1"
-    assert found[0].fingerprint.compute_capability == (PORTABLE if engine == "rtx" else "")
-    assert bundle.checked_bytes(tmp_path, names[1]) == b"engine"
+def test_every_field_has_a_type_that_is_checked() -> None:
+    """Only the notes of the model's spec are open, since they are its own."""
+    seen: set[Any] = set()
+
+    def look(kind: Any) -> None:
+        assert kind not in (Any, object, dict, list)
+        for part in get_args(kind):
+            look(part) if part not in (Ellipsis, types.NoneType) else None
+        if is_dataclass(kind) and kind not in seen and kind is not ModelSpec:
+            seen.add(kind)
+            hints = get_type_hints(kind)
+            for field in fields(kind):
+                look(hints[field.name])
+
+    look(Manifest)
+    assert len(seen) >= 10
 
 
 @pytest.mark.parametrize(
@@ -124,9 +196,10 @@ def test_a_link_is_no_file_of_the_bundle(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").write_bytes(b"engine")
     (folder / "engine").unlink()
     (folder / "engine").symlink_to(tmp_path / "outside")
-    for look in (bundle.checked_bytes, bundle.checked_file):
+    bundle = Bundle.open(folder)
+    for look in (bundle.read, bundle.file):
         with pytest.raises(BundleError, match="engine: is a link; a bundle's files are its own"):
-            look(folder, "engine")
+            look("engine")
 
 
 def test_an_engine_of_another_onnx_file(folder: Path) -> None:
@@ -149,50 +222,21 @@ def test_a_stream_graph_of_an_artifact_that_is_not_there(folder: Path) -> None:
     assert text.endswith(f"damaged: {STREAM} is of none of its artifacts")
 
 
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("spec/labels", ["fröhlich", "calm"]),
-        ("spec/sample_rate", 8000),
-        ("spec/info/9", [2e-7]),
-        ("spec/window", 5),
-        ("spec/info", None),
-        ("spec", None),
-        ("spec_sha256", "0" * 64),
-        ("spec_sha256", 5),
-    ],
-)
-def test_a_spec_that_was_changed(folder: Path, path: str, value: Any) -> None:
-    text = changed(folder, _set(path, value))
-    assert text.endswith(": its spec was changed since the export; copy the bundle again, or export it anew")
-
-
-def test_another_order_is_no_change_of_the_spec(folder: Path) -> None:
-    values = json.loads((folder / bundle.MANIFEST).read_text())
-    values["spec"] = dict(reversed(values["spec"].items()))
-    (folder / bundle.MANIFEST).write_text(json.dumps(values, indent=7))
-    assert bundle.read_manifest(folder)["spec"]["sample_rate"] == 16000
-    del values["spec_sha256"]  # as earlier versions wrote it
-    (folder / bundle.MANIFEST).write_text(json.dumps(values))
-    assert bundle.read_manifest(folder)["spec"]["sample_rate"] == 16000
-
-
-@pytest.mark.parametrize("passed", [False, 0, "no", []])
-def test_an_artifact_that_did_not_pass_its_gate(folder: Path, passed: Any) -> None:
-    text = changed(folder, lambda values: values["artifacts"][1]["gate"].update(passed=passed))
+def test_an_artifact_that_did_not_pass_its_gate(folder: Path) -> None:
+    text = changed(folder, lambda values: values["artifacts"][1]["gate"].update(passed=False))
     assert text.endswith(f"{INT8} did not pass its gate; export it anew")
 
 
 def test_a_model_put_in_later(folder: Path) -> None:
-    (folder / bundle.MODEL).write_bytes(b"a better model")
+    (folder / MODEL).write_bytes(b"a better model")
     with pytest.raises(BundleError, match="changed since its export"):
-        bundle.model_path(folder)
+        Bundle.open(folder).file(MODEL)
 
 
 def test_a_file_cut_short(folder: Path) -> None:
     (folder / INT8).write_bytes(b"sma")
     with pytest.raises(BundleError, match=rf"{INT8}: cut short: 3 of 5 bytes; copy the bundle again"):
-        bundle.checked_file(folder, INT8)
+        Bundle.open(folder).file(INT8)
 
 
 @pytest.mark.parametrize("index", range(6))
@@ -201,16 +245,18 @@ def test_every_changed_byte_is_seen(folder: Path, index: int) -> None:
     content[index] ^= 1
     (folder / "engine").write_bytes(content)
     with pytest.raises(BundleError, match="engine: changed since its export"):
-        bundle.checked_bytes(folder, "engine")
+        Bundle.open(folder).read("engine")
 
 
-def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+def _set(path: str, value: Any, *, delete: bool = True) -> Callable[[dict[str, Any]], None]:
+    """A change of one entry; None deletes it, or is null."""
+
     def change(values: dict[str, Any]) -> None:
-        *way, last = path.split("/")
+        *way, last = [int(name) if name.isdecimal() else name for name in path.split("/")]
         at: Any = values
         for name in way:
-            at = at[int(name) if isinstance(at, list) else name]
-        if value is None:
+            at = at[name]
+        if value is None and delete:
             del at[last]
         else:
             at[last] = value
@@ -221,36 +267,55 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        ("artifacts", None, "no 'artifacts'"),
+        ("artifacts", None, "damaged: no 'artifacts'"),
         ("artifacts", [], "artifacts is empty"),
-        ("artifacts", 5, "damaged: "),
+        ("artifacts", 5, "artifacts 5 is not a list"),
+        ("artifacts/0", 5, "artifacts[0] 5 is not a table"),
         ("artifacts/0/file", "none.onnx", "none.onnx is not among its files"),
         ("artifacts/0/file", INT8, "a file is named twice"),
-        ("artifacts/0/targets", None, "no 'targets'"),
-        ("artifacts/0/targets", [5], "an artifact's entry cannot be right"),
-        ("artifacts/0/gate", 5, "an artifact's entry cannot be right"),
-        ("artifacts/0/precision", None, "damaged: "),
+        ("artifacts/0/targets", None, "no 'targets' in artifacts[0]"),
+        ("artifacts/0/targets", [5], "artifacts[0].targets[0] 5 is not text"),
+        ("artifacts/0/targets", "cpu", "artifacts[0].targets 'cpu' is not a list"),
+        ("artifacts/0/gate", 5, "artifacts[0].gate 5 is not a table"),
+        ("artifacts/0/gate/passed", 1, "artifacts[0].gate.passed 1 is not true or false"),
+        ("artifacts/0/gate/clips", 32.0, "artifacts[0].gate.clips 32.0 is not a whole number"),
+        ("artifacts/0/gate/clips", True, "artifacts[0].gate.clips True is not a whole number"),
+        ("artifacts/0/gate/loss", "0", "artifacts[0].gate.loss '0' is not a number"),
+        ("artifacts/0/gate/loss", True, "artifacts[0].gate.loss True is not a number"),
+        ("artifacts/0/gate/loss_interval", [0.5], "artifacts[0].gate.loss_interval [0.5] is not 2 values"),
+        ("artifacts/0/gate/mine", 5, "unknown entry 'mine' in artifacts[0].gate"),
+        ("artifacts/0/precision", None, "no 'precision' in artifacts[0]"),
         ("artifacts/0/stream", "none.onnx", "none.onnx is not among its files"),
         ("artifacts/0/stream", INT8, "a file is named twice"),
-        ("artifacts/0/stream", None, f"{STREAM} is of none of its artifacts"),
-        ("artifacts/0/stream", 5, "an artifact's entry cannot be right"),
-        ("artifacts/0/gate/stream", None, "no 'stream'"),
-        ("artifacts/0/gate/stream", 5, "damaged: "),
+        ("artifacts/0/stream", 5, "artifacts[0].stream 5 is not text"),
+        ("artifacts/0/gate/stream", 5, "artifacts[0].gate.stream 5 is not a table"),
+        ("artifacts/1/calibration/compared", [], "artifacts[1].calibration.compared [] is not a table"),
+        ("artifacts/1/cost/layers", [], "artifacts[1].cost: has no layers"),
+        ("artifacts/1/cost/layers/0/macs", "5", "artifacts[1].cost.layers[0].macs '5' is not a whole number"),
+        ("artifacts/1/cost/layers/0/macs", -5, "artifacts[1].cost.layers[0]: a count is negative"),
+        ("artifacts/1/cost/layers/0/precision", "fp8", "precision 'fp8' is none of fp32, fp16, int8"),
+        ("artifacts/1/cost/layers/0/nodes", None, "no 'nodes' in artifacts[1].cost.layers[0]"),
         ("engines/0/file", "none.engine", "none.engine is not among its files"),
         ("engines/0/artifact", "engine", "engine was made from engine, which is not among its artifacts"),
-        ("engines/0/fingerprint", None, "no 'fingerprint'"),
-        ("engines/0/fingerprint/version", None, "no 'version'"),
-        ("engines/0/fingerprint/flavour", "x", "flavour 'x' of an engine's fingerprint is none of rtx, trt"),
-        ("engines/0/batch", [1, 16], "batch [1, 16] of an engine is not three rising sizes"),
-        ("engines/0/batch", [4, 1, 16], "is not three rising sizes"),
-        ("engines/0/batch", "abc", "is not three rising sizes"),
-        ("engines", 5, "damaged: "),
-        ("files/engine/sha256", "0" * 63, "sha256 of engine is not a SHA-256"),
-        ("files/engine/sha256", 5, "sha256 of engine is not a SHA-256"),
-        ("files/engine/bytes", -1, "bytes of engine is not a size"),
-        ("files/engine/bytes", "6", "bytes of engine is not a size"),
-        ("files", [], "damaged: "),
-        ("schema", 3, "made by a later fdan-edge (schema 3 > 2); update this one"),
+        ("engines/0/fingerprint", None, "no 'fingerprint' in engines[0]"),
+        ("engines/0/fingerprint/version", None, "no 'version' in engines[0].fingerprint"),
+        ("engines/0/fingerprint/flavour", "x", "engines[0].fingerprint: flavour 'x' is none of rtx, trt"),
+        ("engines/0/batch", [1, 16], "engines[0].batch [1, 16] is not 3 values"),
+        ("engines/0/batch", [4, 1, 16], "engines[0]: batch [4, 1, 16] is not three rising sizes"),
+        ("engines/0/batch", "abc", "engines[0].batch 'abc' is not a list"),
+        ("engines", 5, "engines 5 is not a list"),
+        ("files/engine/sha256", "0" * 63, "files['engine']: sha256 is not a SHA-256"),
+        ("files/engine/sha256", 5, "files['engine'].sha256 5 is not text"),
+        ("files/engine/bytes", -1, "files['engine']: bytes -1 is not a size"),
+        ("files/engine/bytes", "6", "files['engine'].bytes '6' is not a whole number"),
+        ("files", [], "files [] is not a table"),
+        ("spec", None, "no 'spec'"),
+        ("spec/window", 0, "window 0 is not a positive whole number"),
+        ("spec/labels", None, "no 'labels'"),
+        ("spec/schema", 9, "schema 9 is of a later fdan-edge; update this one"),
+        ("versions/python", 3, "versions['python'] 3 is not text"),
+        ("mine", 5, "unknown entry 'mine'"),
+        ("schema", 4, "made by a later fdan-edge (schema 4 > 3); update this one"),
         ("schema", True, "schema True is not a version number"),
     ],
 )  # fmt: skip
@@ -258,15 +323,33 @@ def test_damage(folder: Path, path: str, value: Any, reason: str) -> None:
     assert reason in changed(folder, _set(path, value))
 
 
-def test_what_later_versions_add_and_their_targets_are_passed_over(folder: Path) -> None:
-    values = json.loads((folder / bundle.MANIFEST).read_text())
-    values["artifacts"][0] |= {"targets": ["cpu", "phone"], "added": 5}
-    (folder / bundle.MANIFEST).write_text(json.dumps(values))
-    assert bundle.artifacts(bundle.read_manifest(folder))[0].targets == ("cpu", "phone")
+@pytest.mark.parametrize("where", ["artifacts/0/stream", "artifacts/0/gate/stream", "artifacts/0/gate"])
+def test_a_stream_graph_without_its_comparison(folder: Path, where: str) -> None:
+    expected = (
+        "is of none of its artifacts" if where.endswith("0/stream") else "was not compared with its artifact"
+    )
+    assert changed(folder, _set(where, None, delete=False)).endswith(f"damaged: {STREAM} {expected}")
+
+
+def test_targets_of_later_versions_are_passed_over(folder: Path) -> None:
+    edit(folder, _set("artifacts/0/targets", ["cpu", "phone"]))
+    assert Bundle.open(folder).artifacts[0].targets == ("cpu", "phone")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_json_does_not_have(folder: Path, number: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical({"loss": number})
+    text = (folder / MANIFEST).read_text().replace("0.875", "NaN")
+    (folder / MANIFEST).write_text(text)
+    assert "damaged: " in refused(folder)
 
 
 def test_a_manifest_that_would_be_refused_is_not_written(folder: Path) -> None:
-    before = (folder / bundle.MANIFEST).read_bytes()
+    before = (folder / MANIFEST).read_bytes()
     with pytest.raises(BundleError, match="artifacts is empty"):
-        bundle.write_manifest(folder, {"artifacts": []})
-    assert (folder / bundle.MANIFEST).read_bytes() == before
+        write_manifest(folder, manifest())
+    spec = replace(Bundle.open(folder).manifest.spec, info={"loss": float("nan")})
+    with pytest.raises(BundleError, match="cannot be written: Out of range float values"):
+        write_manifest(folder, manifest(artifact(folder / MODEL), spec=spec))
+    assert (folder / MANIFEST).read_bytes() == before

@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 
 from fdan_edge.errors import BundleError
-from fdan_edge.runtime import bundle
-from fdan_edge.runtime.bundle import Artifact
+from fdan_edge.runtime.bundle import MODEL, write_manifest
 from fdan_edge.runtime.log_mel import FRONT_END_KEY, FrontEnd
 from fdan_edge.runtime.model_spec import METADATA_KEY
 from fdan_edge.runtime.onnx import OnnxRunner
 from fdan_edge.runtime.onnx_stream import OnnxFrameRunner, read_front_end, write_front_end
 from fdan_edge.runtime.opening import open_runner, open_stream_runner
-from fdan_edge.utils.files import sha256
+from tests.helpers.bundles import artifact, manifest
 from tests.helpers.tiny_models import FRONT_END, SPEC, model, stream_model
 
 POWER = np.array([[[1, 2, 3], [0, 0, 0]], [[5, 5, 5], [5, 5, 5]]], np.float32)
@@ -32,11 +31,8 @@ def folder(tmp_path: Path) -> Path:
     """A bundle with a whole model and its graph for live streams."""
     path = tmp_path / "b"
     path.mkdir()
-    model(path / bundle.MODEL)
-    compared = {"stream": {"onnx_sha256": sha256(stream_model(path / STREAM))}}
-    artifact = Artifact(bundle.MODEL, "fp32", None, ("cpu",), 18, compared, stream=STREAM)
-    content = {"spec": json.loads(SPEC.to_json()), "artifacts": [artifact.to_dict()]}
-    bundle.write_manifest(path, content)
+    model(path / MODEL)
+    write_manifest(path, manifest(artifact(path / MODEL, stream=stream_model(path / STREAM))))
     return path
 
 
@@ -164,20 +160,20 @@ def test_neither_kind_is_taken_for_the_other(tmp_path: Path) -> None:
 
 
 def test_a_stream_runs_the_graph_that_is_made_for_it(folder: Path) -> None:
-    for wish in ({}, {"artifact": "fp32"}, {"artifact": bundle.MODEL}, {"runtime": "onnxruntime-cpu"}):
+    for wish in ({}, {"artifact": "fp32"}, {"artifact": MODEL}, {"runtime": "onnxruntime-cpu"}):
         with open_stream_runner(folder, 1, **wish) as runner:  # type: ignore[arg-type]
             assert isinstance(runner, OnnxFrameRunner)
             assert runner.name == "ONNX Runtime CPU fp32"
     with open_runner(folder) as whole:
         assert isinstance(whole, OnnxRunner)
-    (folder / bundle.MODEL).unlink()  # a stream does not need it
+    (folder / MODEL).unlink()  # a stream does not need it
     with open_stream_runner(folder):
         pass
 
 
-def test_a_bundle_of_before_runs_its_whole_model(folder: Path) -> None:
+def test_an_artifact_without_a_graph_for_streams_runs_as_a_whole(folder: Path) -> None:
     (folder / STREAM).unlink()
-    bundle.write_manifest(folder, {"artifacts": [Artifact(bundle.MODEL, "fp32", None, ("cpu",), 18).to_dict()]})
+    write_manifest(folder, manifest(artifact(folder / MODEL)))
     with open_stream_runner(folder) as runner:
         assert isinstance(runner, OnnxRunner)
 

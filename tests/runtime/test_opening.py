@@ -14,7 +14,8 @@ import pytest
 
 from fdan_edge.errors import BundleError, FdanEdgeError, MissingDependencyError
 from fdan_edge.runtime.model_spec import METADATA_KEY
-from fdan_edge.runtime.opening import OnnxRunner, open_runner
+from fdan_edge.runtime.onnx import OnnxRunner
+from fdan_edge.runtime.opening import open_runner
 from tests.helpers.tiny_models import SPEC, model
 
 

@@ -16,8 +16,8 @@ from fdan_edge.errors import AudioError
 from fdan_edge.runtime import recognition
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.opening import open_runner
-from fdan_edge.runtime.runner import Probabilities
 from fdan_edge.runtime.recognition import probabilities, recognize_file
+from fdan_edge.runtime.runner import Probabilities
 
 
 class Stub:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,14 +14,17 @@ import onnx
 import pytest
 
 from fdan_edge.errors import BundleError, ConfigError
-from fdan_edge.runtime import bundle, opening
-from fdan_edge.runtime.bundle import Artifact, EngineFile
+from fdan_edge.runtime.bundle import MODEL, write_manifest
+from fdan_edge.runtime.manifest import STREAM_SUFFIX, EngineFile
 from fdan_edge.runtime.onnx import OnnxRunner
-from fdan_edge.runtime.opening import RUNTIMES, OnnxFrameRunner, Variant, open_runner, open_stream_runner, variants
+from fdan_edge.runtime.onnx_stream import OnnxFrameRunner
+from fdan_edge.runtime.opening import Variant, open_runner, open_stream_runner, variants
+from fdan_edge.runtime.runtime_choice import RUNTIMES
 from fdan_edge.runtime.tensorrt import compatibility, engines
-from fdan_edge.runtime.tensorrt.compatibility import PORTABLE, Fingerprint, Gpu
-from fdan_edge.utils.files import sha256
+from fdan_edge.runtime.tensorrt.compatibility import PORTABLE, Gpu
 from tests.helpers import fake_gpu
+from tests.helpers.bundles import artifact, manifest
+from tests.helpers.bundles import engine as engine_entry
 from tests.helpers.fake_gpu import MARK
 from tests.helpers.tiny_models import SPEC, model, stream_model
 
@@ -51,17 +53,14 @@ def make(tmp_path: Path) -> Callable[..., Path]:
         entries = []
         for file, precision, targets in artifacts:
             model(folder / file)
-            kind = file.split("-")[1].split(".")[0] if precision == "int8" else None
-            part = file.replace(".onnx", bundle.STREAM_SUFFIX) if streams else None
-            gate = {"stream": {"onnx_sha256": sha256(stream_model(folder / part))}} if part else {}
-            entries.append(Artifact(file, precision, kind, targets, 18, gate, stream=part).to_dict())
-        listed = []
+            stream = stream_model(folder / file.replace(".onnx", STREAM_SUFFIX)) if streams else None
+            entries.append(artifact(folder / file, precision, targets, stream))
+        listed: tuple[EngineFile, ...] = ()
         if engine:
             (folder / "engine").write_bytes(MARK + (folder / file).read_bytes())
-            made_with = Fingerprint("rtx", version, engine, "", precision, sha256(folder / file), "linux-x86_64")
-            listed = [EngineFile("engine", file, "rtx", made_with, (1, 1, 16)).to_dict()]
-        content = {"spec": json.loads(SPEC.to_json()), "artifacts": entries, "engines": listed}
-        bundle.write_manifest(folder, content)
+            paths = folder / "engine", folder / file
+            listed = (engine_entry(*paths, version=version, capability=engine, precision=precision),)
+        write_manifest(folder, manifest(*entries, engines=listed))
         return folder
 
     return made
@@ -78,15 +77,14 @@ class Machine:
 @pytest.fixture
 def rtx(monkeypatch: pytest.MonkeyPatch) -> Machine:
     gpu, _ = fake_gpu.install(monkeypatch, tensorrt_rtx="1.7.1")
-    for module in (compatibility, opening, engines):
-        monkeypatch.setattr(module, "find_gpu", lambda: ADA)
+    monkeypatch.setattr(compatibility, "find_gpu", lambda: ADA)
     built: list[Path] = []
 
     def serialize(_tensorrt: Any, content: bytes, onnx_path: Path, *_: Any) -> bytes:
         built.append(onnx_path)
         return MARK + content
 
-    monkeypatch.setattr(engines, "_build", serialize)  # what builds really is tested in test_engines.py
+    monkeypatch.setattr(engines, "serialize", serialize)  # what builds really is tested in test_engines.py
     return Machine(gpu, built)
 
 
@@ -97,17 +95,17 @@ def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_on_a_cpu_the_artifact_that_was_made_for_it(
     make: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make((bundle.MODEL, "fp32", ("jetson-jp6x",)), (INT8, "int8", ("cpu",)))
+    folder = make((MODEL, "fp32", ("jetson-jp6x",)), (INT8, "int8", ("cpu",)))
     with open_runner(folder) as runner:
         assert runner.name == "ONNX Runtime CPU int8"
     with open_runner(folder, artifact="fp32") as runner:
         assert runner.name == "ONNX Runtime CPU fp32"
-    with open_runner(folder, artifact=bundle.MODEL, runtime="onnxruntime-cpu") as runner:
+    with open_runner(folder, artifact=MODEL, runtime="onnxruntime-cpu") as runner:
         assert runner.name == "ONNX Runtime CPU fp32"
     assert said(capsys) == []
 
 
-BOTH = ((bundle.MODEL, "fp32", ("cpu", "rtx")), (S8S8, "int8", ("rtx",)), (INT8, "int8", ("cpu",)))
+BOTH = ((MODEL, "fp32", ("cpu", "rtx")), (S8S8, "int8", ("rtx",)), (INT8, "int8", ("cpu",)))
 
 
 @pytest.mark.parametrize("wish", [None, "onnxruntime-cpu"])
@@ -132,7 +130,7 @@ def test_a_precision_with_two_formats_in_tensorrt(make: Callable[..., Path], rtx
 def test_on_a_cpu_fp32_where_nothing_was_made_for_it(
     make: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make((FP16, "fp16", ("rtx",)), (bundle.MODEL, "fp32", ("rtx",)), engine=PORTABLE)
+    folder = make((FP16, "fp16", ("rtx",)), (MODEL, "fp32", ("rtx",)), engine=PORTABLE)
     with open_runner(folder) as runner:
         assert runner.name == "ONNX Runtime CPU fp32"
     assert said(capsys) == [
@@ -143,7 +141,7 @@ def test_on_a_cpu_fp32_where_nothing_was_made_for_it(
 def test_a_fitting_engine_is_run(
     make: Callable[..., Path], rtx: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make((bundle.MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("rtx",)), engine=PORTABLE)
+    folder = make((MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("rtx",)), engine=PORTABLE)
     with open_runner(folder) as runner, OnnxRunner(folder / FP16) as reference:
         assert runner.name == "TensorRT for RTX fp16"
         assert runner.spec == SPEC
@@ -159,7 +157,7 @@ def test_a_misfit_is_said_and_something_else_runs(
     rtx: Machine,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = make((bundle.MODEL, "fp32", ("rtx",)), engine=PORTABLE, version="1.6.0")
+    folder = make((MODEL, "fp32", ("rtx",)), engine=PORTABLE, version="1.6.0")
     reason = "engine was built by TensorRT for RTX 1.6.0, this is 1.7.1; --rebuild builds one here"
     with open_runner(folder) as runner:
         assert runner.name == "ONNX Runtime CPU fp32"
@@ -173,7 +171,7 @@ def test_a_misfit_is_said_and_something_else_runs(
 def test_a_misfit_is_rebuilt_where_that_is_wanted_and_kept(
     make: Callable[..., Path], rtx: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make((bundle.MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("rtx",)), engine="7.5")
+    folder = make((MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("rtx",)), engine="7.5")
     assert Variant(str(folder), FP16, "fp16", "tensorrt-rtx") not in variants(folder)
     for rebuild in (True, True, False):
         with open_runner(folder, rebuild=rebuild) as runner, OnnxRunner(folder / FP16) as reference:
@@ -187,24 +185,24 @@ def test_a_misfit_is_rebuilt_where_that_is_wanted_and_kept(
 def test_a_rebuild_is_for_what_is_installed_whatever_the_bundle_was_made_for(
     make: Callable[..., Path], rtx: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make((INT8, "int8", ("cpu",)), (bundle.MODEL, "fp32", ("cpu",)))
+    folder = make((INT8, "int8", ("cpu",)), (MODEL, "fp32", ("cpu",)))
     with open_runner(folder) as runner:
         assert runner.name == "ONNX Runtime CPU int8"
     with open_runner(folder, rebuild=True) as runner:
         assert runner.name == "TensorRT for RTX fp32"
-    assert rtx.built == [folder / bundle.MODEL]
+    assert rtx.built == [folder / MODEL]
     assert said(capsys) == []
     with open_runner(folder, artifact="int8", rebuild=True) as runner:
         assert runner.name == "ONNX Runtime CPU int8"
     reason = "it does not take int8 in the format u8s8, which is for CPUs"
     assert said(capsys) == [f"{folder}: not run by tensorrt-rtx: {reason}"]
-    assert rtx.built == [folder / bundle.MODEL]
+    assert rtx.built == [folder / MODEL]
 
 
 def test_a_rebuild_that_cannot_be_says_why(
     make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make((bundle.MODEL, "fp32", ("cpu",)))
+    folder = make((MODEL, "fp32", ("cpu",)))
     fake_gpu.install(monkeypatch, tensorrt="10.3.0")
     with open_runner(folder, rebuild=True) as runner:
         assert runner.name == "ONNX Runtime CPU fp32"
@@ -213,7 +211,7 @@ def test_a_rebuild_that_cannot_be_says_why(
 
 
 def test_a_tampered_engine_is_refused_whatever_else_could_run(make: Callable[..., Path], rtx: Machine) -> None:
-    folder = make((bundle.MODEL, "fp32", ("cpu", "rtx")), engine=PORTABLE)
+    folder = make((MODEL, "fp32", ("cpu", "rtx")), engine=PORTABLE)
     content = bytearray((folder / "engine").read_bytes())
     content[-1] ^= 1
     (folder / "engine").write_bytes(content)
@@ -223,8 +221,8 @@ def test_a_tampered_engine_is_refused_whatever_else_could_run(make: Callable[...
 
 
 def test_a_tampered_model_is_not_rebuilt(make: Callable[..., Path], rtx: Machine) -> None:
-    folder = make((bundle.MODEL, "fp32", ("rtx",)))
-    (folder / bundle.MODEL).write_bytes(b"something else" * 99)
+    folder = make((MODEL, "fp32", ("rtx",)))
+    (folder / MODEL).write_bytes(b"something else" * 99)
     with pytest.raises(BundleError, match=r"model\.onnx: changed since its export"):
         open_runner(folder, rebuild=True)
     assert rtx.built == []
@@ -233,7 +231,7 @@ def test_a_tampered_model_is_not_rebuilt(make: Callable[..., Path], rtx: Machine
 def test_an_engine_that_tensorrt_does_not_load_is_said(
     make: Callable[..., Path], rtx: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make((bundle.MODEL, "fp32", ("rtx",)), engine=PORTABLE)
+    folder = make((MODEL, "fp32", ("rtx",)), engine=PORTABLE)
     rtx.gpu.fail = "engine"
     with open_runner(folder) as runner:
         assert runner.name == "ONNX Runtime CPU fp32"
@@ -245,13 +243,12 @@ def test_an_engine_that_tensorrt_does_not_load_is_said(
 def test_what_is_missing_is_said(
     make: Callable[..., Path], rtx: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make((bundle.MODEL, "fp32", ("rtx",)), engine=PORTABLE)
+    folder = make((MODEL, "fp32", ("rtx",)), engine=PORTABLE)
     monkeypatch.setitem(sys.modules, "pycuda", None)
     open_runner(folder)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     open_runner(folder)
-    for module in (compatibility, opening):
-        monkeypatch.setattr(module, "find_gpu", lambda: replace(ADA, compute_capability="9.0"))
+    monkeypatch.setattr(compatibility, "find_gpu", lambda: replace(ADA, compute_capability="9.0"))
     assert said(capsys) == [
         f"{folder}: not run by tensorrt-rtx: needs pycuda, which is not installed: pip install pycuda",
         f"{folder}: not run by tensorrt-rtx: needs TensorRT for RTX, which is not installed",
@@ -262,9 +259,8 @@ def test_what_is_missing_is_said(
 def test_a_card_that_the_flavour_does_not_run_on_is_not_built_for(
     make: Callable[..., Path], rtx: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (compatibility, opening):
-        monkeypatch.setattr(module, "find_gpu", lambda: replace(ADA, compute_capability="9.0"))
-    folder = make((bundle.MODEL, "fp32", ("rtx",)))
+    monkeypatch.setattr(compatibility, "find_gpu", lambda: replace(ADA, compute_capability="9.0"))
+    folder = make((MODEL, "fp32", ("rtx",)))
     with pytest.raises(BundleError, match=r"TensorRT for RTX does not run on compute capability 9\.0"):
         open_runner(folder, runtime="tensorrt-rtx", rebuild=True)
     assert rtx.built == []
@@ -286,7 +282,7 @@ def cuda(patch: pytest.MonkeyPatch, *, starts: bool) -> None:
     names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     patch.setattr(onnxruntime, "get_available_providers", lambda: names)
     patch.setattr(onnxruntime, "InferenceSession", opened)
-    patch.setattr(opening, "find_gpu", lambda: ADA)
+    patch.setattr(compatibility, "find_gpu", lambda: ADA)
     make = onnxruntime.OrtValue.ortvalue_from_shape_and_type
     patch.setattr(
         onnxruntime.OrtValue,
@@ -298,7 +294,7 @@ def cuda(patch: pytest.MonkeyPatch, *, starts: bool) -> None:
 def test_onnx_runtime_on_cuda_with_buffers_that_stay(
     make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make((bundle.MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("cuda",)))
+    folder = make((MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("cuda",)))
     with OnnxRunner(folder / FP16) as reference:
         expected = reference.predict(WINDOWS)
         assert reference.times == {}
@@ -345,7 +341,7 @@ def test_a_stream_on_cuda_with_buffers_that_stay(
 
 
 def test_a_stream_runs_a_fitting_engine(make: Callable[..., Path], rtx: Machine) -> None:
-    folder = make((bundle.MODEL, "fp32", ("cpu", "rtx")), engine=PORTABLE, streams=True)
+    folder = make((MODEL, "fp32", ("cpu", "rtx")), engine=PORTABLE, streams=True)
     with open_stream_runner(folder) as runner:
         assert runner.name == "TensorRT for RTX fp32"
     with open_stream_runner(folder, runtime="onnxruntime-cpu") as runner:
@@ -371,8 +367,8 @@ def test_int8_for_a_cpu_stays_there(make: Callable[..., Path], monkeypatch: pyte
     ("others", "taken"),
     [
         ([(FP16, "fp16", ("rtx",))], "fp16"),
-        ([(FP16, "fp16", ("rtx",)), (bundle.MODEL, "fp32", ("rtx",))], "fp32"),
-        ([(bundle.MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("cuda",))], "fp16"),
+        ([(FP16, "fp16", ("rtx",)), (MODEL, "fp32", ("rtx",))], "fp32"),
+        ([(MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("cuda",))], "fp16"),
         ([(FP16, "fp16", ("rtx",)), (S8S8, "int8", ("cuda",))], "int8"),
     ],
 )
@@ -393,7 +389,7 @@ def test_cuda_takes_its_own_then_fp32_then_what_is_not_int8(
 def test_cuda_that_does_not_start_is_said(
     make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make((bundle.MODEL, "fp32", ("cuda",)))
+    folder = make((MODEL, "fp32", ("cuda",)))
     cuda(monkeypatch, starts=False)
     with open_runner(folder) as runner:
         assert runner.name == "ONNX Runtime CPU fp32"
@@ -406,12 +402,12 @@ def test_cuda_that_does_not_start_is_said(
 def test_variants_and_their_numbers(
     make: Callable[..., Path], rtx: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make((bundle.MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("rtx",)), engine=PORTABLE)
+    folder = make((MODEL, "fp32", ("cpu",)), (FP16, "fp16", ("rtx",)), engine=PORTABLE)
     cuda(monkeypatch, starts=True)
     found = variants(str(folder))
     assert [(v.artifact, v.precision, v.runtime) for v in found] == [
-        (bundle.MODEL, "fp32", "onnxruntime-cuda"),
-        (bundle.MODEL, "fp32", "onnxruntime-cpu"),
+        (MODEL, "fp32", "onnxruntime-cuda"),
+        (MODEL, "fp32", "onnxruntime-cpu"),
         (FP16, "fp16", "tensorrt-rtx"),
         (FP16, "fp16", "onnxruntime-cuda"),
         (FP16, "fp16", "onnxruntime-cpu"),
@@ -458,7 +454,7 @@ def test_wishes_that_a_file_cannot_fulfil(tmp_path: Path, wish: dict[str, str], 
 
 
 def test_other_wishes(make: Callable[..., Path], tmp_path: Path) -> None:
-    folder = make((bundle.MODEL, "fp32", ("cpu",)))
+    folder = make((MODEL, "fp32", ("cpu",)))
     with pytest.raises(ConfigError, match=f"unknown runtime 'tensort' .*valid: {', '.join(RUNTIMES)}"):
         open_runner(folder, runtime="tensort")
     with pytest.raises(BundleError, match=r"no artifact 'int8'; it holds fp32 \(model\.onnx\)$"):
@@ -489,7 +485,7 @@ def test_an_artifact_in_half_precision_gives_the_same_on_a_cpu(tmp_path: Path) -
 
 
 def test_a_copy_elsewhere_runs_the_same(make: Callable[..., Path], rtx: Machine, tmp_path: Path) -> None:
-    folder = make((bundle.MODEL, "fp32", ("rtx",)), engine=PORTABLE)
+    folder = make((MODEL, "fp32", ("rtx",)), engine=PORTABLE)
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     with open_runner(folder) as one, open_runner(copy) as other:
         np.testing.assert_array_equal(one.predict(WINDOWS), other.predict(WINDOWS))

@@ -16,6 +16,7 @@ from fdan_edge.profiling.bench import Latency, Plan, Timed, bench, chosen, round
 from fdan_edge.profiling.compare import pairs
 from fdan_edge.profiling.roofline import Card, Estimate, calibrate, costs, estimate, estimates, find_cards, is_fp32
 from fdan_edge.runtime.deploy_targets import PRECISIONS
+from fdan_edge.runtime.manifest import GraphCost
 from fdan_edge.runtime.opening import Variant
 from fdan_edge.runtime.runtime_choice import RUNTIMES
 from fdan_edge.utils.machine import busy_warning, machine_info
@@ -92,7 +93,7 @@ def _estimated(targets: list[str]) -> list[Path]:
 
 
 def _with_estimates(
-    report: Report, counted: dict[str, dict[str, dict[str, Any]]], plan: Plan, cards: list[Card]
+    report: Report, counted: dict[str, dict[str, GraphCost]], plan: Plan, cards: list[Card]
 ) -> Report:
     """The report with estimates for the cards, and for this processor beside what was measured.
 

@@ -17,13 +17,13 @@ from fdan_edge.data.corpora.synthetic.corpus import cache_folder
 from fdan_edge.errors import ConfigError, DataError, MissingDependencyError
 from fdan_edge.export.pipeline import export_bundle
 from fdan_edge.export.plan import installed_target
-from fdan_edge.models.backbones.registry import load_weights
+from fdan_edge.models.backbones.weights import load_weights
 from fdan_edge.profiling.bench import Latency, Plan, bench, chosen
 from fdan_edge.runs.run_folder import load_run
 from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.opening import open_runner
 from fdan_edge.runtime.recognition import Recognition, recognize_file
-from fdan_edge.training.run import TrainingResult, fit
+from fdan_edge.training.run import TrainingResult, train
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +40,16 @@ def run_demo(folder: Path) -> None:
     _remove_earlier(run)
     synthetic = [Source("synthetic", None)]
     log.info("1/4  training FDAN on synthetic voices and faces")
-    fitted = fit(_with_weights(DEMO), synthetic, synthetic, run)
+    result = train(_with_weights(DEMO), synthetic, run, faces=synthetic)
     log.info("2/4  exporting the acoustic path, and checking it against PyTorch")
     bundle = export_bundle(run, folder / "bundle", targets=["cpu", *_installed_target()], precisions=["fp32"])
     log.info("3/4  naming the emotion in voices of speakers that were held out")
-    heard = _recognize(bundle)
+    heard = _recognize(bundle.path)
     log.info("4/4  timing it")
     onnx, eager = chosen(str(bundle.path), ["onnxruntime-cpu"])[0], chosen(str(run))[0]
     with onnx.open() as first, eager.open() as second:
         rows = [timed.row for timed in bench([(onnx, first), (eager, second)], Plan(runs=30, starts=1))]
-    _summary(fitted, bundle, heard, rows, time.perf_counter() - start)
+    _summary(result, bundle, heard, rows, time.perf_counter() - start)
 
 
 def _remove_earlier(run: Path) -> None:
@@ -89,10 +89,10 @@ def _recognize(bundle: Path) -> list[Recognition]:
 
 
 def _summary(
-    fitted: TrainingResult, bundle: Bundle, heard: list[Recognition], rows: list[Latency], seconds: float
+    result: TrainingResult, bundle: Bundle, heard: list[Recognition], rows: list[Latency], seconds: float
 ) -> None:
     out = tables.out
-    test = fitted.metrics["test"]
+    test = result.metrics["test"]
     chance = 100 / len(test["labels"])
     out.rule("fdan-edge demo")
     out.print(
@@ -115,7 +115,7 @@ def _summary(
     out.print("\n[bold]Files[/]")
     for path in sorted(bundle.path.iterdir()):
         out.print(f"  {path}  {path.stat().st_size / 1e6:.2f} MB", markup=False)
-    out.print(f"  {fitted.folder / 'metrics.json'}, {fitted.folder / 'confusion.png'}", markup=False)
+    out.print(f"  {result.folder / 'metrics.json'}, {result.folder / 'confusion.png'}", markup=False)
     example = heard[0].path
     out.print(f"\nDone in {seconds:.0f} s. Next, with the voice of your choice:")
     out.print(f"  {sys.argv[0]} infer {bundle.path} {example}", markup=False)

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from fdan_edge.utils.progress import bar
 
 
-class Watch:
+class BuildProgress:
     """Bars of one build, while the block runs; Ctrl-C ends it at the next step, by KeyboardInterrupt.
 
     Args:
@@ -22,7 +22,7 @@ class Watch:
 
     def __init__(self, title: str) -> None:
         self.stopped = False  # by Ctrl-C
-        self._before: Any = None  # what Ctrl-C did
+        self._previous_handler: Any = None  # what Ctrl-C did
         self._title = title
         self._bars = bar()
         self._tasks: dict[str, TaskID] = {}
@@ -30,7 +30,7 @@ class Watch:
     def __enter__(self) -> Self:
         # An exception of Python's own handler would be lost in the C++ that calls the monitor and the logger.
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._stop)
+            self._previous_handler = signal.signal(signal.SIGINT, self._stop)
         self._bars.start()
         return self
 
@@ -38,8 +38,8 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        if self._previous_handler is not None:
+            signal.signal(signal.SIGINT, self._previous_handler)
         if self.stopped:
             raise KeyboardInterrupt
 
@@ -47,7 +47,7 @@ class Watch:
         self.stopped = True
 
     def attach(self, tensorrt: Any, config: Any) -> None:
-        """Have a builder's configuration tell its phases."""
+        """Have a builder's configuration report its phases."""
         self._monitor = _monitor(tensorrt, self)  # which must live as long as the build
         config.progress_monitor = self._monitor
 
@@ -67,18 +67,18 @@ class Watch:
             self._bars.remove_task(self._tasks.pop(phase))
 
 
-def _monitor(tensorrt: Any, watch: Watch) -> Any:
+def _monitor(tensorrt: Any, progress: BuildProgress) -> Any:
     class Monitor(tensorrt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             tensorrt.IProgressMonitor.__init__(self)
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            watch.begin(phase_name, parent_phase, num_steps)
+            progress.begin(phase_name, parent_phase, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            return watch.step(phase_name, step)
+            return progress.step(phase_name, step)
 
         def phase_finish(self, phase_name: str) -> None:
-            watch.end(phase_name)
+            progress.end(phase_name)
 
     return Monitor()

@@ -8,10 +8,12 @@ import importlib
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
+
+from fdan_edge.runtime.deploy_targets import release
 
 #: flavour -> module
 MODULES = {"rtx": "tensorrt_rtx", "trt": "tensorrt"}
@@ -37,31 +39,13 @@ class Fingerprint:
     onnx_sha256: str  # of the ONNX file
     system: str  # as in linux-aarch64
 
-    def to_dict(self) -> dict[str, str]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Fingerprint:
-        """Read what `to_dict` wrote; what later versions added is passed over.
-
-        Raises:
-            KeyError: an entry is missing.
-            ValueError: an entry is not text, or there is no such flavour.
-        """
-        made = cls(**{field.name: values[field.name] for field in fields(cls)})
-        for name, value in asdict(made).items():
-            if not isinstance(value, str):
-                raise ValueError(f"{name} {value!r} of an engine's fingerprint is not text")
-        if made.flavour not in MODULES:
-            raise ValueError(
-                f"flavour {made.flavour!r} of an engine's fingerprint is none of {', '.join(MODULES)}"
-            )
-        return made
+    def __post_init__(self) -> None:
+        if self.flavour not in MODULES:
+            raise ValueError(f"flavour {self.flavour!r} is none of {', '.join(MODULES)}")
 
     def digest(self) -> str:
         """16 hexadecimal digits for file names; the same for all drivers, since engines outlive a new one."""
-        values = {**self.to_dict(), "driver": ""}
+        values = {**asdict(self), "driver": ""}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -75,7 +59,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Here:
+class Machine:
     """What an engine meets on this machine."""
 
     flavour: str
@@ -84,7 +68,7 @@ class Here:
     system: str
 
 
-def misfit(engine: Fingerprint, here: Here) -> str | None:
+def misfit(engine: Fingerprint, machine: Machine) -> str | None:
     """One line that says why an engine cannot run here; None where it fits.
 
     The rules are NVIDIA's. Classic TensorRT (developer guide, Engine Compatibility): an engine runs with the
@@ -94,23 +78,23 @@ def misfit(engine: Fingerprint, here: Here) -> str | None:
     where they were built for it.
     """
     title = TITLES[engine.flavour]
-    if engine.flavour != here.flavour:
-        return f"is an engine of {title}, not of {TITLES[here.flavour]}"
-    if here.gpu is None or not here.version:
-        return lacks(here)
-    if release(engine.version) != release(here.version):
-        return f"was built by {title} {engine.version or '(unknown)'}, this is {here.version}"
-    if engine.flavour == "trt" and engine.system != here.system:
-        return f"was built on {engine.system or 'an unknown system'}, this is {here.system}"
-    return _wrong_gpu(engine, here.gpu)
+    if engine.flavour != machine.flavour:
+        return f"is an engine of {title}, not of {TITLES[machine.flavour]}"
+    if machine.gpu is None or not machine.version:
+        return lacks(machine)
+    if release(engine.version) != release(machine.version):
+        return f"was built by {title} {engine.version or '(unknown)'}, this is {machine.version}"
+    if engine.flavour == "trt" and engine.system != machine.system:
+        return f"was built on {engine.system or 'an unknown system'}, this is {machine.system}"
+    return _wrong_gpu(engine, machine.gpu)
 
 
-def lacks(here: Here) -> str | None:
+def lacks(machine: Machine) -> str | None:
     """One line that says what no engine of a flavour can do without here; None where it is all there."""
-    if here.gpu is None:
+    if machine.gpu is None:
         return "needs an NVIDIA GPU and its driver, and finds none"
-    if not here.version:
-        return f"needs {TITLES[here.flavour]}, which is not installed"
+    if not machine.version:
+        return f"needs {TITLES[machine.flavour]}, which is not installed"
     return None
 
 
@@ -124,13 +108,7 @@ def _wrong_gpu(engine: Fingerprint, gpu: Gpu) -> str | None:
     return f"was built for compute capability {wanted}, this GPU has {has}"
 
 
-def release(version: str) -> tuple[int, ...]:
-    """Major, minor and patch of a version; its build does not count. () for what is no version."""
-    parts = version.split("+")[0].split(".")[:3]
-    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
-
-
-def here(flavour: str) -> Here:
+def this_machine(flavour: str) -> Machine:
     """This machine as an engine of a flavour meets it. Imports the flavour's module where there is a GPU."""
     gpu = find_gpu()
     version = ""
@@ -139,7 +117,7 @@ def here(flavour: str) -> Here:
             version = str(importlib.import_module(MODULES[flavour]).__version__)
         except (ImportError, OSError, RuntimeError):  # installed, but its libraries do not load
             version = ""
-    return Here(flavour, version, gpu, system())
+    return Machine(flavour, version, gpu, system())
 
 
 def system() -> str:

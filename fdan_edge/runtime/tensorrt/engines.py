@@ -23,19 +23,19 @@ from typing import Any
 from fdan_edge.errors import ExportError, MissingDependencyError, one_line
 from fdan_edge.runtime.deploy_targets import Target
 from fdan_edge.runtime.manifest import EngineFile
-from fdan_edge.runtime.tensorrt.build_progress import Watch
+from fdan_edge.runtime.tensorrt import compatibility
+from fdan_edge.runtime.tensorrt.build_progress import BuildProgress
 from fdan_edge.runtime.tensorrt.compatibility import (
     MODULES,
     PORTABLE,
     TITLES,
     Fingerprint,
     Gpu,
-    Here,
-    find_gpu,
-    here,
-    release,
+    Machine,
     system,
+    this_machine,
 )
+from fdan_edge.runtime.typed_json import from_json, to_json
 from fdan_edge.utils.files import cache_home, sha256, write_bytes, write_json
 
 #: Smallest, best and largest batch of every engine.
@@ -100,12 +100,11 @@ def build_for(target: Target, onnx_path: Path, precision: str) -> tuple[list[Eng
             return [portable, build(onnx_path, "rtx", precision, TURING)], []
         except ExportError as error:
             return [portable], [f"no engine for Turing (compute capability {TURING}): {error}"]
-    machine = here("trt")
+    machine = this_machine("trt")
     if not (machine.gpu and machine.version and machine.gpu.compute_capability in target.architectures):
         return [], [f"no engine: {TITLES['trt']} builds it on the device, where --rebuild does"]
-    first, beyond = target.tensorrt
-    if release(machine.version) < release(first) or (beyond and release(machine.version) >= release(beyond)):
-        return [], [f"no engine: this is {TITLES['trt']} {machine.version}, the target has {first}"]
+    if not target.takes_tensorrt(machine.version):
+        return [], [f"no engine: this is {TITLES['trt']} {machine.version}, the target has {target.tensorrt[0]}"]
     return [build(onnx_path, "trt", precision, machine.gpu.compute_capability)], []
 
 
@@ -133,8 +132,8 @@ def build(
     """
     tensorrt = find_tensorrt(flavour)
     content = onnx_path.read_bytes()
-    gpu = find_gpu()
-    made = Fingerprint(
+    gpu = compatibility.find_gpu()
+    fingerprint = Fingerprint(
         flavour=flavour,
         version=tensorrt.__version__,
         compute_capability=compute_capability,
@@ -143,19 +142,40 @@ def build(
         onnx_sha256=hashlib.sha256(content).hexdigest(),
         system=system(),
     )
-    with Watch(f"build {onnx_path.name} for {TITLES[flavour]}") as watch, nothing_collected():
-        serialized = _build(tensorrt, content, onnx_path, made, gpu, watch)
+    with BuildProgress(f"build {onnx_path.name} for {TITLES[flavour]}") as progress, nothing_collected():
+        engine = serialize(tensorrt, content, onnx_path, fingerprint, gpu, progress)
     path = out or onnx_path.with_name(engine_name(onnx_path.name, flavour, compute_capability))
-    write_bytes(path, serialized)
-    return Engine(path, made)
+    write_bytes(path, engine)
+    return Engine(path, fingerprint)
 
 
-def _build(
-    tensorrt: Any, content: bytes, onnx_path: Path, made: Fingerprint, gpu: Gpu | None, watch: Watch
+def serialize(
+    tensorrt: Any,
+    content: bytes,
+    onnx_path: Path,
+    fingerprint: Fingerprint,
+    gpu: Gpu | None,
+    progress: BuildProgress,
 ) -> bytes:
+    """Build the engine of an ONNX file.
+
+    Args:
+        tensorrt: the module of the fingerprint's flavour.
+        content: of the ONNX file.
+        onnx_path: its name, for messages.
+        fingerprint: of the engine.
+        gpu: this machine's, whose memory limits the workspace.
+        progress: shows the phases, and may stop them.
+
+    Returns:
+        The engine.
+
+    Raises:
+        ExportError: TensorRT does not parse the graph, or cannot build it here.
+    """
     messages: list[str] = []
     logger = make_logger(tensorrt, messages)
-    title = f"{TITLES[made.flavour]} {made.version}"
+    title = f"{TITLES[fingerprint.flavour]} {fingerprint.version}"
     builder = _or_refuse(
         lambda: tensorrt.Builder(logger), f"{title}: no builder could be made on this machine", messages
     )
@@ -166,14 +186,14 @@ def _build(
         raise ExportError(f"{title} does not parse {onnx_path}: {'; '.join(errors)}")
     if network.num_inputs != 1:  # an empty file parses, and so does some garbage
         raise ExportError(f"{title}: {onnx_path} holds no graph with one input; is it cut short?")
-    config = _config(tensorrt, builder, network.get_input(0), made, gpu)
-    timing = _timing_cache(config, made)
-    watch.attach(tensorrt, config)
+    config = _config(tensorrt, builder, network.get_input(0), fingerprint, gpu)
+    timing = _timing_cache(config, fingerprint)
+    progress.attach(tensorrt, config)
     failed = f"{title}: {onnx_path} could not be built"
-    built = _or_refuse(lambda: builder.build_serialized_network(network, config), failed, messages)
+    engine = _or_refuse(lambda: builder.build_serialized_network(network, config), failed, messages)
     if timing:
         write_bytes(timing, bytes(config.get_timing_cache().serialize()))
-    return bytes(built)
+    return bytes(engine)
 
 
 def _network_flags(tensorrt: Any) -> int:
@@ -182,31 +202,31 @@ def _network_flags(tensorrt: Any) -> int:
     return 0 if strongly_typed is None else 1 << int(strongly_typed)
 
 
-def _config(tensorrt: Any, builder: Any, taken: Any, made: Fingerprint, gpu: Gpu | None) -> Any:
+def _config(tensorrt: Any, builder: Any, graph_input: Any, fingerprint: Fingerprint, gpu: Gpu | None) -> Any:
     config = builder.create_builder_config()
     # On by default, it rounds the factors of an fp32 convolution to 11 bits: not what was checked.
     config.clear_flag(tensorrt.BuilderFlag.TF32)
     limit = min(_WORKSPACE, gpu.memory // 4) if gpu else _WORKSPACE
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, limit)
-    if made.flavour == "rtx" and made.compute_capability != PORTABLE:
+    if fingerprint.flavour == "rtx" and fingerprint.compute_capability != PORTABLE:
         config.num_compute_capabilities = 1
-        name = f"SM{made.compute_capability.replace('.', '')}"
+        name = f"SM{fingerprint.compute_capability.replace('.', '')}"
         config.set_compute_capability(getattr(tensorrt.ComputeCapability, name), 0)
     profile = builder.create_optimization_profile()
-    profile.set_shape(taken.name, *((size, taken.shape[1]) for size in BATCH))
+    profile.set_shape(graph_input.name, *((size, graph_input.shape[1]) for size in BATCH))
     config.add_optimization_profile(profile)
     return config
 
 
-def _timing_cache(config: Any, made: Fingerprint) -> Path | None:
+def _timing_cache(config: Any, fingerprint: Fingerprint) -> Path | None:
     """The file of the timing cache that a build reads and leaves; classic TensorRT only.
 
     TensorRT for RTX measures nothing when it builds; with a timing cache it would look for a GPU (its release
     notes: that prevents builds without one, and has no effect on the engine).
     """
-    if made.flavour == "rtx":
+    if fingerprint.flavour == "rtx":
         return None
-    file = folder() / f"{replace(made, precision='', onnx_sha256='').digest()}.timing"
+    file = folder() / f"{replace(fingerprint, precision='', onnx_sha256='').digest()}.timing"
     cache = config.create_timing_cache(file.read_bytes() if file.is_file() else b"")
     if cache is None:  # damaged
         cache = config.create_timing_cache(b"")
@@ -215,15 +235,15 @@ def _timing_cache(config: Any, made: Fingerprint) -> Path | None:
 
 
 def _or_refuse(make: Callable[[], Any], what: str, messages: list[str]) -> Any:
-    """What `make` gives; TensorRT says why it gave nothing in its log only."""
+    """Call `make`; where it gives nothing, TensorRT says why in its log only."""
     try:
-        made = make()
+        result = make()
     except (RuntimeError, TypeError) as error:
         messages.append(str(error))
-        made = None
-    if made is None:
+        result = None
+    if result is None:
         raise ExportError(f"{what}: {last_words(messages)}")
-    return made
+    return result
 
 
 def last_words(messages: list[str]) -> str:
@@ -270,7 +290,7 @@ def folder() -> Path:
     return Path(os.environ.get("FDAN_EDGE_CACHE") or cache_home()) / "engines"
 
 
-def wanted(machine: Here, precision: str, onnx_sha256: str) -> Fingerprint:
+def fingerprint_for(machine: Machine, precision: str, onnx_sha256: str) -> Fingerprint:
     """What an engine that is built for a machine would be like."""
     capability = machine.gpu.compute_capability if machine.gpu else ""
     if machine.flavour == "rtx" and capability != TURING:
@@ -281,38 +301,38 @@ def wanted(machine: Here, precision: str, onnx_sha256: str) -> Fingerprint:
     )
 
 
-def kept_path(fingerprint: Fingerprint) -> Path:
+def cached_path(fingerprint: Fingerprint) -> Path:
     """File of a kept engine; what is beside it differs in its suffix."""
     return folder() / f"{fingerprint.onnx_sha256[:16]}-{fingerprint.digest()}.engine"
 
 
-def kept(fingerprint: Fingerprint) -> bytes | None:
+def cached(fingerprint: Fingerprint) -> bytes | None:
     """The engine that was built here for a fingerprint; None where there is none, or it is not what was built."""
-    path = kept_path(fingerprint)
+    path = cached_path(fingerprint)
     try:
         entry = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         content = path.read_bytes()
-        same = Fingerprint.from_dict(entry["fingerprint"]).digest() == fingerprint.digest()
+        same = from_json(Fingerprint, entry["fingerprint"]).digest() == fingerprint.digest()
         whole = entry["sha256"] == hashlib.sha256(content).hexdigest()
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return content if same and whole else None
 
 
-def rebuilt(onnx_path: Path, machine: Here, precision: str) -> tuple[bytes, Engine]:
+def build_cached(onnx_path: Path, machine: Machine, precision: str) -> tuple[bytes, Engine]:
     """The engine of an ONNX file for this machine: the one that is kept, else a new one, which is kept.
 
     Raises:
         ExportError: TensorRT does not take the graph.
         MissingDependencyError: TensorRT is not installed.
     """
-    fingerprint = wanted(machine, precision, sha256(onnx_path))
-    path = kept_path(fingerprint)
-    content = kept(fingerprint)
+    fingerprint = fingerprint_for(machine, precision, sha256(onnx_path))
+    path = cached_path(fingerprint)
+    content = cached(fingerprint)
     if content is None:
         path.with_suffix(".json").unlink(missing_ok=True)  # first: it would vouch for a file that is not there yet
         build(onnx_path, machine.flavour, precision, fingerprint.compute_capability, path)
         content = path.read_bytes()
-        entry = {"fingerprint": fingerprint.to_dict(), "sha256": hashlib.sha256(content).hexdigest()}
+        entry = {"fingerprint": to_json(fingerprint), "sha256": hashlib.sha256(content).hexdigest()}
         write_json(path.with_suffix(".json"), entry)
     return content, Engine(path, fingerprint)

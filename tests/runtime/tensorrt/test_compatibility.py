@@ -16,21 +16,22 @@ from fdan_edge.runtime.tensorrt.compatibility import (
     PORTABLE,
     Fingerprint,
     Gpu,
-    Here,
+    Machine,
     find_gpu,
-    here,
     lacks,
     misfit,
     read_gpu,
+    this_machine,
 )
+from fdan_edge.runtime.typed_json import from_json, to_json
 
-ORIN = Here("trt", "10.3.0", Gpu("8.7", "12.6", 8 << 30), "linux-aarch64")
-ADA = Here("rtx", "1.7.1.116", Gpu("8.9", "13.0", 24 << 30), "linux-x86_64")
+ORIN = Machine("trt", "10.3.0", Gpu("8.7", "12.6", 8 << 30), "linux-aarch64")
+ADA = Machine("rtx", "1.7.1.116", Gpu("8.9", "13.0", 24 << 30), "linux-x86_64")
 CLASSIC = Fingerprint("trt", "10.3.0", "8.7", "12.6", "fp16", "0" * 64, "linux-aarch64")
 RTX = Fingerprint("rtx", "1.7.1.116", PORTABLE, "", "fp16", "0" * 64, "linux-x86_64")
 
 
-def on(machine: Here, capability: str) -> Here:
+def on(machine: Machine, capability: str) -> Machine:
     assert machine.gpu is not None
     return replace(machine, gpu=replace(machine.gpu, compute_capability=capability))
 
@@ -72,7 +73,7 @@ def test_fits() -> None:
         ),
     ],
 )
-def test_misfits(engine: Fingerprint, machine: Here, reason: str) -> None:
+def test_misfits(engine: Fingerprint, machine: Machine, reason: str) -> None:
     assert misfit(engine, machine) == reason
 
 
@@ -86,27 +87,27 @@ def test_an_engine_for_turing_runs_there() -> None:
 
 
 def test_written_and_read() -> None:
-    assert Fingerprint.from_dict(CLASSIC.to_dict()) == CLASSIC
-    assert Fingerprint.from_dict({**CLASSIC.to_dict(), "added later": 1}) == CLASSIC
+    assert from_json(Fingerprint, to_json(CLASSIC)) == CLASSIC
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Fingerprint)])
 def test_damaged(name: str) -> None:
-    values = CLASSIC.to_dict()
-    with pytest.raises(ValueError, match=name):
-        Fingerprint.from_dict({**values, name: 5})
+    values = to_json(CLASSIC)
+    with pytest.raises(ValueError, match=f"{name} 5 is not text"):
+        from_json(Fingerprint, {**values, name: 5})
     del values[name]
-    with pytest.raises(KeyError, match=name):
-        Fingerprint.from_dict(values)
+    with pytest.raises(ValueError, match=f"no '{name}'"):
+        from_json(Fingerprint, values)
 
 
 def test_unknown_flavour() -> None:
-    with pytest.raises(ValueError, match="flavour 'x' of an engine's fingerprint is none of rtx, trt"):
-        Fingerprint.from_dict({**CLASSIC.to_dict(), "flavour": "x"})
+    with pytest.raises(ValueError, match="flavour 'x' is none of rtx, trt"):
+        replace(CLASSIC, flavour="x")
 
 
 def test_digests_differ_where_engines_do_and_not_with_the_driver() -> None:
-    changed = [replace(CLASSIC, **{field.name: "other"}) for field in fields(Fingerprint)]
+    others = {field.name: "rtx" if field.name == "flavour" else "other" for field in fields(Fingerprint)}
+    changed = [replace(CLASSIC, **{name: other}) for name, other in others.items()]
     digests = {field.name: made.digest() for field, made in zip(fields(Fingerprint), changed, strict=True)}
     assert digests.pop("driver") == CLASSIC.digest()
     assert len({CLASSIC.digest(), *digests.values()}) == len(fields(Fingerprint))
@@ -150,8 +151,8 @@ def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     find_gpu.cache_clear()
     try:
         assert find_gpu() is None
-        assert here("trt").gpu is None
-        assert lacks(here("rtx")) == "needs an NVIDIA GPU and its driver, and finds none"
+        assert this_machine("trt").gpu is None
+        assert lacks(this_machine("rtx")) == "needs an NVIDIA GPU and its driver, and finds none"
     finally:
         find_gpu.cache_clear()
 
@@ -159,11 +160,11 @@ def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_installed_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compatibility, "find_gpu", lambda: ORIN.gpu)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    assert lacks(here("trt")) == "needs TensorRT, which is not installed"
+    assert lacks(this_machine("trt")) == "needs TensorRT, which is not installed"
     module: Any = ModuleType("tensorrt")
     module.__spec__, module.__version__ = ModuleSpec("tensorrt", None), "10.3.0"
     monkeypatch.setitem(sys.modules, "tensorrt", module)
-    found = here("trt")
+    found = this_machine("trt")
     assert (found.flavour, found.version, found.gpu) == ("trt", "10.3.0", ORIN.gpu)
     assert found.system == found.system.lower()
     assert lacks(found) is None
@@ -172,6 +173,6 @@ def test_what_is_installed_here(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.rtx
 def test_the_installed_tensorrt_for_rtx_has_a_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compatibility, "find_gpu", lambda: ADA.gpu)
-    found = here("rtx")
+    found = this_machine("rtx")
     assert len(compatibility.release(found.version)) == 3
     assert misfit(replace(RTX, version=found.version), found) is None

@@ -17,24 +17,24 @@ import pytest
 
 from fdan_edge.errors import ExportError, MissingDependencyError
 from fdan_edge.runtime.deploy_targets import find_target
-from fdan_edge.runtime.tensorrt import engines
-from fdan_edge.runtime.tensorrt.build_progress import Watch
-from fdan_edge.runtime.tensorrt.compatibility import PORTABLE, Gpu, Here, misfit
+from fdan_edge.runtime.tensorrt import compatibility, engines
+from fdan_edge.runtime.tensorrt.build_progress import BuildProgress
+from fdan_edge.runtime.tensorrt.compatibility import PORTABLE, Gpu, Machine, misfit
 from fdan_edge.runtime.tensorrt.engines import (
     TURING,
     build,
+    build_cached,
     build_for,
+    cached,
+    cached_path,
     engine_name,
-    kept,
-    kept_path,
-    rebuilt,
-    wanted,
+    fingerprint_for,
 )
 from fdan_edge.utils.files import sha256
 from tests.helpers.tiny_models import model
 
-ORIN = Here("trt", "10.3.0", Gpu("8.7", "12.6", 2 << 30), "linux-aarch64")
-ADA = Here("rtx", "1.7.1", Gpu("8.9", "13.0", 24 << 30), "linux-x86_64")
+ORIN = Machine("trt", "10.3.0", Gpu("8.7", "12.6", 2 << 30), "linux-aarch64")
+ADA = Machine("rtx", "1.7.1", Gpu("8.9", "13.0", 24 << 30), "linux-x86_64")
 
 
 @pytest.fixture(autouse=True)
@@ -142,19 +142,19 @@ def test_the_build_shows_what_it_does_and_ctrl_c_ends_it(
     onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, str | None, int]] = []
-    begin, end = Watch.begin, Watch.end
+    begin, end = BuildProgress.begin, BuildProgress.end
     ended: list[str] = []
 
-    def noted(self: Watch, phase: str, inside: str | None, count: int) -> None:
+    def noted(self: BuildProgress, phase: str, inside: str | None, count: int) -> None:
         seen.append((phase, inside, count))
         begin(self, phase, inside, count)
 
-    def noted_end(self: Watch, phase: str) -> None:
+    def noted_end(self: BuildProgress, phase: str) -> None:
         ended.append(phase)
         end(self, phase)
 
-    monkeypatch.setattr(Watch, "begin", noted)
-    monkeypatch.setattr(Watch, "end", noted_end)
+    monkeypatch.setattr(BuildProgress, "begin", noted)
+    monkeypatch.setattr(BuildProgress, "end", noted_end)
     build(onnx_file, "rtx", "fp32", out=tmp_path / "one.engine")
     assert seen[0][1] is None  # the outermost phase
     assert all(count > 0 for _, _, count in seen)
@@ -162,17 +162,17 @@ def test_the_build_shows_what_it_does_and_ctrl_c_ends_it(
     assert sorted(ended) == sorted(phase for phase, _, _ in seen)
     count = sum(steps for _, _, steps in seen)
 
-    step = Watch.step
+    step = BuildProgress.step
     steps: list[tuple[str, int]] = []
     before = signal.getsignal(signal.SIGINT)
 
-    def pressed(self: Watch, phase: str, index: int) -> bool:
+    def pressed(self: BuildProgress, phase: str, index: int) -> bool:
         if not steps:
             signal.raise_signal(signal.SIGINT)
         steps.append((phase, index))
         return step(self, phase, index)
 
-    monkeypatch.setattr(Watch, "step", pressed)
+    monkeypatch.setattr(BuildProgress, "step", pressed)
     with pytest.raises(KeyboardInterrupt):
         build(onnx_file, "rtx", "fp32", out=tmp_path / "two.engine")
     assert len(steps) < count
@@ -193,7 +193,7 @@ def test_neither_flavour_is_installed(monkeypatch: pytest.MonkeyPatch, onnx_file
 def test_classic_engines_are_left_to_the_device(
     onnx_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(engines, "here", lambda flavour: replace(ORIN, flavour=flavour, gpu=None))
+    monkeypatch.setattr(engines, "this_machine", lambda flavour: replace(ORIN, flavour=flavour, gpu=None))
     made, (line,) = build_for(find_target(name), onnx_file, "fp16")
     assert made == []
     assert line == "no engine: TensorRT builds it on the device, where --rebuild does"
@@ -252,8 +252,8 @@ class Classic(ModuleType):
 def classic(monkeypatch: pytest.MonkeyPatch) -> Classic:
     module = Classic()
     monkeypatch.setitem(sys.modules, "tensorrt", module)
-    monkeypatch.setattr(engines, "here", lambda _flavour: ORIN)
-    monkeypatch.setattr(engines, "find_gpu", lambda: ORIN.gpu)
+    monkeypatch.setattr(engines, "this_machine", lambda _flavour: ORIN)
+    monkeypatch.setattr(compatibility, "find_gpu", lambda: ORIN.gpu)
     monkeypatch.setattr(engines, "system", lambda: ORIN.system)
     return module
 
@@ -291,16 +291,16 @@ def test_what_was_timed_is_kept_for_the_next_build(onnx_file: Path, classic: Cla
 def test_a_rebuilt_engine_is_kept_and_built_once(
     onnx_file: Path, classic: Classic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content, made = rebuilt(onnx_file, ORIN, "fp16")
+    content, made = build_cached(onnx_file, ORIN, "fp16")
     assert made.path.parent == engines.folder()
     assert made.path.read_bytes() == content
-    assert made.fingerprint == wanted(ORIN, "fp16", sha256(onnx_file))
+    assert made.fingerprint == fingerprint_for(ORIN, "fp16", sha256(onnx_file))
     assert misfit(made.fingerprint, ORIN) is None
     monkeypatch.setattr(classic, "build_serialized_network", None)  # would fail
-    assert rebuilt(onnx_file, ORIN, "fp16") == (content, made)
+    assert build_cached(onnx_file, ORIN, "fp16") == (content, made)
     assert ORIN.gpu is not None
     newer = replace(ORIN, gpu=replace(ORIN.gpu, driver="13.2"))
-    assert rebuilt(onnx_file, newer, "fp16")[0] == content  # engines outlive drivers
+    assert build_cached(onnx_file, newer, "fp16")[0] == content  # engines outlive drivers
 
 
 @pytest.mark.parametrize("damage", ["changed", "no list", "list cut short", "of another", "no engine"])
@@ -309,7 +309,7 @@ def test_a_kept_engine_that_is_not_what_was_built_is_built_anew(
     classic: Classic,  # noqa: ARG001
     damage: str,
 ) -> None:
-    content, made = rebuilt(onnx_file, ORIN, "fp16")
+    content, made = build_cached(onnx_file, ORIN, "fp16")
     entry = made.path.with_suffix(".json")
     if damage == "changed":
         made.path.write_bytes(content[:-1] + b"!")
@@ -323,27 +323,27 @@ def test_a_kept_engine_that_is_not_what_was_built_is_built_anew(
         values = json.loads(entry.read_text())
         values["fingerprint"]["version"] = "10.7.0"
         entry.write_text(json.dumps(values))
-    assert kept(made.fingerprint) is None
-    assert rebuilt(onnx_file, ORIN, "fp16")[0] == content
-    assert kept(made.fingerprint) == content
+    assert cached(made.fingerprint) is None
+    assert build_cached(onnx_file, ORIN, "fp16")[0] == content
+    assert cached(made.fingerprint) == content
 
 
 def test_another_model_or_version_has_another_place(onnx_file: Path) -> None:
-    made = wanted(ORIN, "fp16", sha256(onnx_file))
+    made = fingerprint_for(ORIN, "fp16", sha256(onnx_file))
     others = [
-        wanted(replace(ORIN, version="10.7.0"), "fp16", sha256(onnx_file)),
-        wanted(ORIN, "fp16", "1" * 64),
-        wanted(replace(ORIN, flavour="rtx"), "fp16", sha256(onnx_file)),
+        fingerprint_for(replace(ORIN, version="10.7.0"), "fp16", sha256(onnx_file)),
+        fingerprint_for(ORIN, "fp16", "1" * 64),
+        fingerprint_for(replace(ORIN, flavour="rtx"), "fp16", sha256(onnx_file)),
     ]
-    assert len({kept_path(one) for one in (made, *others)}) == 4
+    assert len({cached_path(one) for one in (made, *others)}) == 4
 
 
 def test_what_is_wanted_for_a_card() -> None:
     assert ADA.gpu is not None
-    assert wanted(ADA, "fp16", "0" * 64).compute_capability == PORTABLE
+    assert fingerprint_for(ADA, "fp16", "0" * 64).compute_capability == PORTABLE
     turing = replace(ADA, gpu=replace(ADA.gpu, compute_capability="7.5"))
-    assert wanted(turing, "fp16", "0" * 64).compute_capability == TURING
-    assert wanted(ORIN, "fp16", "0" * 64).compute_capability == "8.7"
+    assert fingerprint_for(turing, "fp16", "0" * 64).compute_capability == TURING
+    assert fingerprint_for(ORIN, "fp16", "0" * 64).compute_capability == "8.7"
 
 
 def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
-from fdan_edge.runtime.tensorrt.compatibility import MODULES, here, lacks, misfit
+from fdan_edge.runtime.tensorrt.compatibility import MODULES, lacks, misfit, this_machine
 
 pytestmark = pytest.mark.gpu
 
@@ -74,7 +74,7 @@ def engine(
     from fdan_edge.runtime.tensorrt.engines import rebuilt, wanted
 
     monkeypatch.setenv("FDAN_EDGE_CACHE", str(tmp_path / "cache"))
-    machine = here(flavour)
+    machine = this_machine(flavour)
     if reason := lacks(machine) or misfit(wanted(machine, "fp32", "0" * 64), machine):
         pytest.skip(reason)
     return rebuilt(onnx_file, machine, "fp32")
