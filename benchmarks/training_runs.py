@@ -35,15 +35,14 @@ WEIGHTS = ("checkpoint.safetensors", "last.safetensors")
 #: Runs the command line until a step ends; argv: when it was started, then its words.
 UNTIL_FIRST_STEP = """
 import json, os, sys, time
+from functools import partial
 from fdan_edge import cli
-from fdan_edge.training import trainer
-step = trainer.Trainer._one_step
-def stop(*given, **named):
-    begun = time.time() - float(sys.argv[1])
-    step(*given, **named)
-    print(json.dumps({"begun": begun, "ended": time.time() - float(sys.argv[1])}), flush=True)
+from fdan_edge.training import run
+def stop(_, seconds):
+    ended = time.time() - float(sys.argv[1])
+    print(json.dumps({"begun": ended - seconds, "ended": ended}), flush=True)
     os._exit(0)
-trainer.Trainer._one_step = stop
+run.train = partial(run.train, on_step=stop)
 cli.main(sys.argv[2:])
 """
 

@@ -31,7 +31,7 @@ from fdan_edge.data.corpora import Item, parse_source, read
 from fdan_edge.data.speech import class_names, read_labelled_speech
 from fdan_edge.features import extract
 from fdan_edge.features.extract import Faces, Voices
-from fdan_edge.models.backbones.registry import scaled
+from fdan_edge.models.backbones.build import scaled
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.training.device import number_format
 from fdan_edge.training.optimizer import keep_freed_memory
@@ -137,12 +137,12 @@ def prepared(measure: Measure, device: torch.device, folder: Path) -> Run:
 
 
 def our_step(trainer: Trainer, steps: int) -> None:
-    """So many steps of the training loop, as `train` runs them; the one place that knows the loop's insides."""
+    """So many steps of the training loop, as `train` runs them."""
     trainer.model.train()
     for begun in range(0, steps, trainer.steps):
-        for batch in islice(trainer.feed.epoch(trainer.epoch), steps - begun):
-            trainer._one_step(batch)
-            trainer.tally.known()
+        for batch in islice(trainer.loader.epoch(trainer.epoch), steps - begun):
+            trainer.train_step(batch)
+            trainer.running.latest()
         trainer.done = 0
 
 

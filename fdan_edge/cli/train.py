@@ -45,7 +45,7 @@ def train(
     from fdan_edge.config import load_config
     from fdan_edge.runs.run_folder import is_restarted, load_run
     from fdan_edge.training.distributed import broadcast, is_main, process_group
-    from fdan_edge.training.run import fit
+    from fdan_edge.training.run import train
 
     if resume and (config or set_ or speech or faces or target or method):
         raise ConfigError("--resume takes settings and corpora from the run folder; give only --out")
@@ -58,8 +58,8 @@ def train(
         else:
             chosen = [f"method={method}"] if method else []
             settings = load_config(config, [*set_, *chosen], **({"method": "didan"} if target else {}))
-        fitted = fit(
-            settings, parsed(speech, "--speech"), parsed(faces), out, target=parsed(target), resume=resume
+        result = train(
+            settings, parsed(speech, "--speech"), out, faces=parsed(faces), target=parsed(target), resume=resume
         )
         if is_main():
-            print_json(fitted.metrics) if as_json else tables.fitted(fitted.folder, fitted.metrics)
+            print_json(result.metrics) if as_json else tables.fitted(result.folder, result.metrics)

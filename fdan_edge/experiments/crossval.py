@@ -20,7 +20,8 @@ from fdan_edge.evaluation import plots
 from fdan_edge.evaluation.metrics import Scores
 from fdan_edge.evaluation.predictions import FILE, Predictions, load_predictions
 from fdan_edge.runs.run_folder import load_run, load_split
-from fdan_edge.training.run import absolute, fit
+from fdan_edge.training.run import train
+from fdan_edge.training.run_records import absolute
 from fdan_edge.utils.files import write_json
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ def _fold(folder: Path, config: Config, speech: list[Source], faces: list[Source
     if not _finished(folder, config):
         log.info(f"fold {config.fold}, in {folder}")
         try:
-            fit(config, speech, faces, folder, resume=(folder / "run.toml").exists())
+            train(config, speech, folder, faces=faces, resume=(folder / "run.toml").exists())
         except KeyboardInterrupt:
             log.info("finished folds are kept; the same crossval command goes on from here")
             raise

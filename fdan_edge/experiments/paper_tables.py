@@ -32,7 +32,8 @@ from fdan_edge.evaluation.predictions import FILE, Predictions, load_predictions
 from fdan_edge.experiments import paper_scores
 from fdan_edge.experiments.crossval import RESULT, crossval
 from fdan_edge.runs.run_folder import RunInfo, load_run
-from fdan_edge.training.run import absolute, fit
+from fdan_edge.training.run import train
+from fdan_edge.training.run_records import absolute
 from fdan_edge.utils.files import write_json
 from fdan_edge.utils.machine import machine_info
 
@@ -302,7 +303,7 @@ def _train(run: Run) -> None:
         crossval(run.config, run.speech, run.faces, run.folder)
     else:
         resume = (run.folder / "run.toml").exists()
-        fit(run.config, run.speech, run.faces, run.folder, target=run.target, resume=resume)
+        train(run.config, run.speech, run.folder, faces=run.faces, target=run.target, resume=resume)
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     write_json(run.folder / "machine.json", {**machine_info(), **gpu})
 

@@ -13,12 +13,12 @@ from fdan_edge.errors import ConfigError
 from fdan_edge.training import distributed
 
 _FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-def prepare(config: Config) -> torch.device:
-    """Set up this process for a training; the device that it computes on."""
-    torch.set_num_threads(config.threads or _threads())
+def prepare_device(config: Config) -> torch.device:
+    """Set up this process for a training, and return the device that it computes on."""
+    torch.set_num_threads(config.threads or default_threads())
     if not torch.cuda.is_available():
         return torch.device("cpu")
     if config.deterministic:
@@ -30,7 +30,7 @@ def prepare(config: Config) -> torch.device:
 
 
 def number_format(config: Config, device: torch.device) -> torch.dtype:
-    """What autocast computes in; float32 is none.
+    """Choose what autocast computes in; float32 is none.
 
     Raises:
         ConfigError: the device does not have what is asked for.
@@ -46,14 +46,14 @@ def number_format(config: Config, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def computes_in(config: Config, device: torch.device) -> str:
-    """The name of that format: fp32, bf16 or fp16."""
-    found = number_format(config, device)
-    return next((name for name, known in _FORMATS.items() if known == found), "fp32")
+def precision_name(config: Config, device: torch.device) -> str:
+    """Name the format that is computed in: fp32, bf16 or fp16."""
+    dtype = number_format(config, device)
+    return next((name for name, known in _FORMATS.items() if known == dtype), "fp32")
 
 
-def described(device: torch.device) -> str:
-    """The device, for people."""
+def device_name(device: torch.device) -> str:
+    """Name the device, for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -64,21 +64,21 @@ def _has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32: AVX2 and older GPUs only imitate it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    there = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(there.get("amx_bf16") or there.get("avx512_bf16"))
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
 
 
-def _threads() -> int:
-    """One for each core that this process may use, however the container limits them."""
+def default_threads() -> int:
+    """Choose one thread for each core that this process may use, however the container limits them."""
     cores = len(os.sched_getaffinity(0))
-    usual = min(cores, torch.get_num_threads()) if distributed.size() == 1 else cores
-    return max(1, min(usual, _quota()) // distributed.local_size())
+    usual = min(cores, torch.get_num_threads()) if distributed.world_size() == 1 else cores
+    return max(1, min(usual, container_cores()) // distributed.local_world_size())
 
 
-def _quota() -> int:
-    """Cores that the container's group may use; PyTorch does not look, and more threads would only wait."""
+def container_cores(quota: Path = CPU_QUOTA) -> int:
+    """Count the cores that the container may use: PyTorch does not look, and more threads would only wait."""
     try:
-        most, period = _QUOTA.read_text().split()
+        most, period = quota.read_text().split()
         return max(1, math.ceil(int(most) / int(period)))
     except (OSError, ValueError):  # no such group, or "max": no limit
         return os.cpu_count() or 1

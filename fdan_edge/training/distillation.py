@@ -1,9 +1,9 @@
-"""A trained run as the teacher of another: what may be learnt from it, and what it says of each recording.
+"""A trained run as the teacher of another: what may be learnt from it, and its logits for each recording.
 
 The student learns the teacher's probabilities beside the labels (Hinton, Vinyals and Dean 2015, "Distilling the
-Knowledge in a Neural Network"). The teacher hears every training crop once, at each speed, through its own front
-end and without augmentation: a student whose crop is masked and shifted learns what was said of the whole one. Its
-checkpoint is read, nothing in it is changed.
+Knowledge in a Neural Network"). The teacher gets every training crop once, at each speed, through its own front
+end and without augmentation: a student whose crop is masked and shifted learns the probabilities of the whole one.
+The teacher's checkpoint is read, nothing in it is changed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from fdan_edge.runs.run_folder import load_model, load_split
 from fdan_edge.utils.files import sha256
 from fdan_edge.utils.progress import track
 
-#: What makes a crop, which both networks must hear alike; the front end is each one's own.
-_OF_CROPS = ("sample_rate", "window_seconds", "trim_db")
+#: Settings that make a crop, which must be the same for both networks; the front end is each network's own.
+_CROP_SETTINGS = ("sample_rate", "window_seconds", "trim_db")
 _BATCH = 32
 
 
@@ -48,32 +48,32 @@ class Teacher:
     digest: str  # SHA-256 of its checkpoint
 
     def info(self) -> dict[str, str]:
-        """What a student's run.toml says of it."""
+        """Return what a student's run.toml says of the teacher."""
         return {"run": str(self.folder.resolve()), "backbone": self.config.backbone, "sha256": self.digest}
 
     def logits(self, items: list[Item], student: Config, what: str) -> Tensor:
-        """What it makes of the crops that `features.training_voices` gives the student, (variants, n, C).
+        """Compute logits of the crops that `features.training_voices` gives the student, (variants, n, C).
 
         Raises:
             DataError: no recording is usable.
         """
         same = {name: getattr(student, name) for name in ("seed", "speed_perturbation", "cache")}
-        heard = extract.training_voices(
+        voices = extract.training_voices(
             items, [0] * len(items), replace(self.config, **same), f"the teacher, {what}"
         )
-        return torch.stack([self._of_variant(heard, variant, what) for variant in range(len(heard.decibel))])
+        return torch.stack([self._variant_logits(voices, variant, what) for variant in range(len(voices.decibel))])
 
     @torch.no_grad()
-    def _of_variant(self, heard: extract.Voices, variant: int, what: str) -> Tensor:
+    def _variant_logits(self, voices: extract.Voices, variant: int, what: str) -> Tensor:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = self.model.to(device)
-        batches = list(torch.split(torch.arange(len(heard.labels)), _BATCH))
-        made = [model.acoustic_logits(heard.read(variant, index, device)) for index in track(batches, what)]
-        return torch.cat(made).cpu()
+        batches = list(torch.split(torch.arange(len(voices.labels)), _BATCH))
+        logits = [model.acoustic_logits(voices.read(variant, index, device)) for index in track(batches, what)]
+        return torch.cat(logits).cpu()
 
 
 def load_teacher(folder: Path, digest: str = "") -> Teacher:
-    """The teacher that a setting names.
+    """Load the teacher that a setting names.
 
     Args:
         folder: its run folder.
@@ -90,13 +90,13 @@ def load_teacher(folder: Path, digest: str = "") -> Teacher:
         )
     if config.channel == "match":
         raise ConfigError(f"{folder}: a teacher with channel = match knows speech of its target's microphone only")
-    found = sha256(folder / "checkpoint.safetensors")
-    if digest not in ("", found):
+    actual = sha256(folder / "checkpoint.safetensors")
+    if digest not in ("", actual):
         raise CheckpointError(
-            f"{folder}: the teacher is not the one that this training began with ({found[:12]}, then "
+            f"{folder}: the teacher is not the one that this training began with ({actual[:12]}, then "
             f"{digest[:12]}); give it back, or begin another training with --out NAME"
         )
-    return Teacher(folder, config, info.classes, path.model, found)
+    return Teacher(folder, config, info.classes, path.model, actual)
 
 
 def check_teacher(teacher: Teacher, student: Config, classes: list[str], parts: Split, target: list[Item]) -> None:
@@ -110,7 +110,7 @@ def check_teacher(teacher: Teacher, student: Config, classes: list[str], parts: 
         student: settings of the student.
         classes: of the student.
         parts: of the student.
-        target: what the student hears without labels.
+        target: what the student trains on without labels.
 
     Raises:
         ConfigError: other classes or crops.
@@ -121,11 +121,17 @@ def check_teacher(teacher: Teacher, student: Config, classes: list[str], parts: 
         raise ConfigError(
             f"{name} knows {', '.join(teacher.classes)}; the student's classes are {', '.join(classes)}"
         )
-    for setting in _OF_CROPS:
+    for setting in _CROP_SETTINGS:
         theirs, own = getattr(teacher.config, setting), getattr(student, setting)
         if theirs != own:
             raise ConfigError(f"{setting} = {own:g}, but {name} hears {theirs:g}: both must hear the same crop")
-    keys = {part: {recording_key(key) for key in found} for part, found in load_split(teacher.folder).items()}
+    _check_parts(teacher, parts, target)
+
+
+def _check_parts(teacher: Teacher, parts: Split, target: list[Item]) -> None:
+    """Raise DataError where the teacher knows something of the student's test or validation."""
+    name, split = f"teacher {teacher.folder}", load_split(teacher.folder)
+    keys = {part: {recording_key(key) for key in of_part} for part, of_part in split.items()}
     test, val = ({recording_key(item.key) for item in items} for items in (parts.test, parts.val))
     if known := test - keys["test"]:
         raise DataError(
@@ -135,7 +141,7 @@ def check_teacher(teacher: Teacher, student: Config, classes: list[str], parts: 
     if known := val & keys["train"]:
         raise DataError(f"{len(known)} recordings of the student's validation are in the training of {name}")
     promised = {"speakers": "speakers", "sentences": "texts"}.get(parts.promise)
-    if promised and not load_split(teacher.folder)[promised]:
+    if promised and not split[promised]:
         raise DataError(
             f"{name} holds out no {parts.promise}, and the student's protocol does; train one that does"
         )
@@ -143,27 +149,29 @@ def check_teacher(teacher: Teacher, student: Config, classes: list[str], parts: 
         raise DataError(f"{name} heard {len(known)} recordings of the student's test; give both the same --target")
 
 
-def lessons(
-    teacher: Teacher, student: Config, train: list[Item], target: list[Item], heard: tuple[int, int]
+def teacher_targets(
+    teacher: Teacher, student: Config, train: list[Item], target: list[Item], usable: tuple[int, int]
 ) -> TeacherTargets:
-    """What the teacher says of the student's training crops.
+    """Compute the teacher's logits for the student's training crops.
 
     Args:
         teacher: of `load_teacher`, checked by `check_teacher`.
         student: settings of the student.
         train: its labelled recordings.
-        target: those that it hears without labels; none: no such corpus.
-        heard: how many of each the student could use.
+        target: those that it trains on without labels; none: no such corpus.
+        usable: how many of each the student could use.
 
     Raises:
-        DataError: a file came, went or broke in between: lessons would be of other recordings.
+        DataError: a file came, went or broke in between: the logits would be of other recordings.
     """
-    made = [
+    logits = [
         teacher.logits(items, student, what) if items else None
         for items, what in ((train, "training"), (target, "the target"))
     ]
-    for logits, count in zip(made, heard, strict=True):
-        if logits is not None and logits.shape[1] != count:
-            raise DataError(f"the teacher hears {logits.shape[1]} recordings and the student {count}; train again")
-    assert made[0] is not None
-    return TeacherTargets(made[0], made[1])
+    for of_items, count in zip(logits, usable, strict=True):
+        if of_items is not None and of_items.shape[1] != count:
+            raise DataError(
+                f"the teacher hears {of_items.shape[1]} recordings and the student {count}; train again"
+            )
+    assert logits[0] is not None
+    return TeacherTargets(logits[0], logits[1])

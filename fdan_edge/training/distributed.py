@@ -22,7 +22,7 @@ from fdan_edge.utils.launcher import is_launched, restarts
 from fdan_edge.utils.progress import console
 
 #: While one process decodes a corpus or scores, the others wait.
-_PATIENCE = timedelta(hours=2)
+_TIMEOUT = timedelta(hours=2)
 
 
 class _AllRows(torch.autograd.Function):
@@ -31,7 +31,7 @@ class _AllRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         ctx.rows = len(rows)
-        parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(size())]
+        parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(world_size())]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
 
@@ -42,42 +42,46 @@ class _AllRows(torch.autograd.Function):
         return total[rank() * ctx.rows : (rank() + 1) * ctx.rows]
 
 
-class _Spoken(Protocol):
+class _HasSpeaker(Protocol):
     @property
     def speaker_key(self) -> str | None: ...
     @property
     def key(self) -> str: ...
 
 
-T = TypeVar("T", bound=_Spoken)
+T = TypeVar("T", bound=_HasSpeaker)
 
 
-def agreed(value: bool) -> bool:
-    """What the first process says, for all of them."""
-    if size() == 1:
+def broadcast(value: bool) -> bool:
+    """Return the value that the first process has, in all of them."""
+    if world_size() == 1:
         return value
-    told = [value]
-    dist.broadcast_object_list(told)
-    return told[0]
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Join the other processes of this training, where there are any; only the first one speaks."""
+def process_group() -> Iterator[None]:
+    """Join the other processes of this training, where there are any; only the first one logs.
+
+    Raises:
+        ConfigError: there are more processes than GPUs.
+    """
     if not is_launched():
         yield
         return
     cuda = torch.cuda.is_available()
     if cuda:
-        if local_rank() >= (there := torch.cuda.device_count()):
-            raise ConfigError(f"--nproc-per-node {local_rank() + 1} or more: this machine has {there} GPUs")
+        if local_rank() >= (gpus := torch.cuda.device_count()):
+            raise ConfigError(f"--nproc-per-node {local_rank() + 1} or more: this machine has {gpus} GPUs")
         torch.cuda.set_device(local_rank())
-    store, own, count = next(iter(rendezvous("env://", timeout=_PATIENCE)))
-    store.set_timeout(_PATIENCE)
+    store, own_rank, count = next(iter(rendezvous("env://", timeout=_TIMEOUT)))
+    store.set_timeout(_TIMEOUT)
     # Processes that were started again must not find the addresses of those before them.
     fresh = dist.PrefixStore(f"start {restarts()}", store)  # type: ignore[attr-defined]
     backend = "nccl" if cuda else "gloo"
-    dist.init_process_group(backend, store=fresh, rank=own, world_size=count, timeout=_PATIENCE)
+    dist.init_process_group(backend, store=fresh, rank=own_rank, world_size=count, timeout=_TIMEOUT)
     console.quiet = not is_main()
     try:
         yield
@@ -86,56 +90,56 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def size() -> int:
-    """Number of processes."""
+def world_size() -> int:
+    """Count the processes of this training."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Return which of the processes this is, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def local_rank() -> int:
-    """Which of the processes on its machine this is, from 0; the number of its GPU."""
+    """Return which of the processes on its machine this is, from 0: the number of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def local_size() -> int:
-    """Number of processes on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if size() > 1 else 1
+def local_world_size() -> int:
+    """Count the processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world_size() > 1 else 1
 
 
 def is_main() -> bool:
-    """Whether this process writes, and speaks."""
+    """Tell whether this is the first process: the only one that writes and logs."""
     return rank() == 0
 
 
-def wait() -> None:
-    """Go on when all processes have come here."""
-    if size() > 1:
+def barrier() -> None:
+    """Wait until all processes have come here."""
+    if world_size() > 1:
         dist.barrier()
 
 
-def own(rows: int) -> slice:
-    """The rows of a batch, of `rows` in all, that are this process's."""
-    each = rows // size()
+def own_rows(rows: int) -> slice:
+    """Return which rows of a batch, of `rows` in all, are this process's."""
+    each = rows // world_size()
     return slice(rank() * each, (rank() + 1) * each)
 
 
-def of_speakers(items: Sequence[T]) -> list[T]:
-    """This process's part of some items: all of a speaker's, and every so many of those without a speaker."""
+def own_items(items: Sequence[T]) -> list[T]:
+    """Choose this process's part of some items: all of a speaker, the others in turn."""
     names = sorted({item.speaker_key for item in items if item.speaker_key})
-    place = {name: index for index, name in enumerate(names)}
+    number = {name: index for index, name in enumerate(names)}
     return [
         item
         for index, item in enumerate(items)
-        if (place[item.speaker_key] if item.speaker_key else index) % size() == rank()
+        if (number[item.speaker_key] if item.speaker_key else index) % world_size() == rank()
     ]
 
 
-def gathered(rows: Tensor, parts: Sequence[int]) -> Tensor:
-    """The rows of all processes, (size * n, ...), with gradient.
+def all_gather(rows: Tensor, parts: Sequence[int]) -> Tensor:
+    """Gather the rows of all processes, (world size * n, ...), with gradient.
 
     Every process computes the same loss from them, so the gradient that comes back to its own rows is the sum over
     the processes; DistributedDataParallel's mean makes it that of the one loss.
@@ -144,14 +148,14 @@ def gathered(rows: Tensor, parts: Sequence[int]) -> Tensor:
         rows: this process's, (n, ...).
         parts: how many of them are of each kind. Kinds stay together: first the first kind of all processes.
     """
-    if size() == 1:
+    if world_size() == 1:
         return rows
     kinds = torch.split(rows, list(parts))
     return torch.cat([_AllRows.apply(kind) for kind in kinds])
 
 
-def summed(values: Tensor) -> Tensor:
-    """The sum over the processes, in place."""
-    if size() > 1:
+def all_reduce(values: Tensor) -> Tensor:
+    """Sum over the processes, in place."""
+    if world_size() > 1:
         dist.all_reduce(values)
     return values

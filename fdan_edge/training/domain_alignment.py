@@ -17,7 +17,7 @@ from fdan_edge.training.sparse_coding import at_least_float32, sparse_codes
 
 
 def ida(z_source: Tensor, z_target: Tensor, tau: float = 0.1, iterations: int = 100) -> Tensor:
-    """Implicit distribution alignment: how badly few source samples make up each target sample.
+    """Compute implicit distribution alignment: how badly few source samples make up each target sample.
 
         1/n_t (|Z_t - W Z_s|_F^2 + tau |W|_1),  W the minimiser
 
@@ -47,7 +47,7 @@ def ida(z_source: Tensor, z_target: Tensor, tau: float = 0.1, iterations: int = 
 
 
 def mmd(z_source: Tensor, z_target: Tensor) -> Tensor:
-    """Squared maximum mean discrepancy (Gretton et al. 2012) under the kernels of `models.ops.lmmd`.
+    """Compute the squared maximum mean discrepancy (Gretton et al. 2012) under the kernels of `models.ops.lmmd`.
 
     The mean kernel within each side less twice that across, in which a row's kernel with itself counts too.
 
@@ -59,7 +59,7 @@ def mmd(z_source: Tensor, z_target: Tensor) -> Tensor:
 
 
 def coral(z_source: Tensor, z_target: Tensor) -> Tensor:
-    """|C_s - C_t|_F^2 / (4 d^2), C the sample covariances: Deep CORAL (Sun & Saenko 2016, eqs. 1-3).
+    """Compute |C_s - C_t|_F^2 / (4 d^2), C the sample covariances: Deep CORAL (Sun & Saenko 2016, eqs. 1-3).
 
     Raises:
         ValueError: a side of less than two rows, which has no covariance, or shapes that do not fit.
@@ -74,7 +74,7 @@ def coral(z_source: Tensor, z_target: Tensor) -> Tensor:
 
 
 def reversal_strength(progress: float) -> float:
-    """2 / (1 + exp(-10 p)) - 1, from 0 to 1 over a training (Ganin et al. 2016, section 5.2.2).
+    """Compute 2 / (1 + exp(-10 p)) - 1, from 0 to 1 over a training (Ganin et al. 2016, section 5.2.2).
 
     Args:
         progress: p, the share of the training that is done, 0 to 1.

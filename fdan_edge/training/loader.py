@@ -17,8 +17,9 @@ from torch import Tensor
 
 from fdan_edge.config import Config
 from fdan_edge.features.extract import Faces, Voices
-from fdan_edge.training import augment, distributed
-from fdan_edge.training.distillation import Lessons
+from fdan_edge.training import distributed
+from fdan_edge.training.augment import augment, draw_variants, draws_per_row
+from fdan_edge.training.distillation import TeacherTargets
 from fdan_edge.training.objective import Batch
 from fdan_edge.utils.threads import in_order
 
@@ -28,7 +29,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class _Raw:
+class _RawBatch:
     """One step as it is read: rows of this process, labels of all processes' rows."""
 
     decibel: Tensor  # float16, (n, 1, mels, frames), or what frozen stages gave, as `Voices` has it
@@ -41,21 +42,21 @@ class _Raw:
     teacher: Tensor | None  # (N + N_t, C)
     keep: Tensor | None  # (N + N_t, 1)
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> _Raw:
+    def map(self, change: Callable[[Tensor], Tensor]) -> _RawBatch:
         values = (getattr(self, field.name) for field in fields(self))
-        return _Raw(*(None if value is None else change(value) for value in values))  # type: ignore[arg-type]
+        return _RawBatch(*(None if value is None else change(value) for value in values))  # type: ignore[arg-type]
 
 
-class Feed:
-    """What the steps of a training see.
+class BatchLoader:
+    """Makes the batches of a training.
 
     Args:
         config: augmentation, seed and batch of faces.
         train: labelled voices.
         faces: None: there are none.
         target: voices without labels; None: there are none.
-        lessons: of a teacher.
-        batch: voices of one step, of all processes together.
+        teacher: logits of a teacher; None: there is none.
+        batch_size: voices of one step, of all processes together.
         device: where the batches go.
     """
 
@@ -65,113 +66,114 @@ class Feed:
         train: Voices,
         faces: Faces | None,
         target: Voices | None,
-        lessons: Lessons | None,
-        batch: int,
+        teacher: TeacherTargets | None,
+        batch_size: int,
         device: torch.device,
     ) -> None:
         self.config, self.train, self.faces, self.target = config, train, faces, target
-        self.lessons, self.batch, self.device = lessons, batch, device
-        self.face_batch = shared(config.face_batch_size)
-        self.steps = len(train.labels) // batch
+        self.teacher, self.batch_size, self.device = teacher, batch_size, device
+        self.face_batch_size = divisible(config.face_batch_size)
+        self.steps = len(train.labels) // batch_size
         #: Rows of this process: of labelled voices, of the target's, and of faces.
-        rows = (batch, batch if target else 0, self.face_batch if faces else 0)
-        self.own = tuple(n // distributed.size() for n in rows)
+        rows = (batch_size, batch_size if target else 0, self.face_batch_size if faces else 0)
+        self.own_rows = tuple(n // distributed.world_size() for n in rows)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from step `first` on."""
-        chance = generator(self.config.seed, number)
+        """Yield the batches of an epoch, from step `first` on; both from 0."""
+        chance = make_generator(self.config.seed, number)
         orders: list[Tensor | None] = [
-            torch.randperm(len(self.train.labels), generator=chance)[: self.steps * self.batch],
-            _cycled(self.faces, self.steps * self.face_batch, chance),
-            _cycled(self.target, self.steps * self.batch, chance),
+            torch.randperm(len(self.train.labels), generator=chance)[: self.steps * self.batch_size],
+            _cycled(self.faces, self.steps * self.face_batch_size, chance),
+            _cycled(self.target, self.steps * self.batch_size, chance),
         ]
 
-        def read(step: int) -> _Raw:
-            voices, faces, target = (_part(order, step, self.steps) for order in orders)
+        def read(step: int) -> _RawBatch:
+            voices, faces, target = (_rows_of_step(order, step, self.steps) for order in orders)
             assert voices is not None
             return self._read(number, step, voices, faces, target)
 
         steps = range(first, self.steps)
         # On the CPU there is nothing to wait for: reading takes 2 ms, and a thread beside those that compute more.
-        for raw in _ahead(read, steps, self.device) if self.device.type == "cuda" else map(read, steps):
-            yield self._batch(raw.each(lambda tensor: tensor.to(self.device, non_blocking=True)))
+        for raw in read_ahead(read, steps, self.device) if self.device.type == "cuda" else map(read, steps):
+            yield self._batch(raw.map(lambda tensor: tensor.to(self.device, non_blocking=True)))
 
-    def _read(self, epoch: int, step: int, voices: Tensor, faces: Tensor | None, target: Tensor | None) -> _Raw:
-        """What the memory-mapped files and the generator give; nothing of it is computed on the device."""
-        chance = generator(self.config.seed, epoch, step)
+    def _read(
+        self, epoch: int, step: int, voices: Tensor, faces: Tensor | None, target: Tensor | None
+    ) -> _RawBatch:
+        """Read what the memory-mapped files and the generator give; nothing of it is computed on the device.
+
+        The order of what is drawn from the generator decides what a seed trains: it must stay.
+        """
+        chance = make_generator(self.config.seed, epoch, step)
         variants = [_variants(self.train, voices, chance), _variants(self.target, target, chance)]
-        draws = [_draws(index, self._voice_draws, chance) for index in (voices, target)]
-        raw = _Raw(
-            decibel=_own_rows(self.train, variants[0], voices),
+        per_voice = draws_per_row("voice", self.config)
+        draws = [_draws(index, per_voice, chance) for index in (voices, target)]
+        raw = _RawBatch(
+            decibel=_read_own(self.train, variants[0], voices),
             labels=self.train.labels[voices],
-            draws=torch.cat([own for drawn in draws if (own := _of_own(drawn)) is not None]),
-            target=None if target is None or not self.target else _own_rows(self.target, variants[1], target),
-            pixels=None if faces is None or not self.faces else self.faces.pixels[_of_own(faces)],
+            draws=torch.cat([own for drawn in draws if (own := _own(drawn)) is not None]),
+            target=None if target is None or not self.target else _read_own(self.target, variants[1], target),
+            pixels=None if faces is None or not self.faces else self.faces.pixels[_own(faces)],
             faces=None if faces is None or not self.faces else self.faces.labels[faces],
-            face_draws=_of_own(_draws(faces, augment.FACE_DRAWS, chance)),
-            teacher=self._taught(variants, voices, target),
+            face_draws=_own(_draws(faces, draws_per_row("face", self.config), chance)),
+            teacher=self._teacher_logits(variants, voices, target),
             keep=self._keep(voices, target, chance),
         )
-        return raw.each(Tensor.pin_memory) if self.device.type == "cuda" else raw
+        return raw.map(Tensor.pin_memory) if self.device.type == "cuda" else raw
 
-    @property
-    def _voice_draws(self) -> int:
-        return augment.SHIFT_DRAWS + augment.mask_draws(self.config.masks)
-
-    def _taught(self, variants: list[Tensor | None], voices: Tensor, target: Tensor | None) -> Tensor | None:
-        """The teacher's logits; it is heard at the speed that the student hears."""
-        if self.lessons is None:
+    def _teacher_logits(
+        self, variants: list[Tensor | None], voices: Tensor, target: Tensor | None
+    ) -> Tensor | None:
+        """The teacher's logits for the crops at the speeds that the student gets."""
+        if self.teacher is None:
             return None
-        heard = [self.lessons.voices[variants[0], voices]]
-        if self.lessons.target is not None and target is not None:
-            heard.append(self.lessons.target[variants[1], target])
-        return torch.cat(heard)
+        logits = [self.teacher.voices[variants[0], voices]]
+        if self.teacher.target is not None and target is not None:
+            logits.append(self.teacher.target[variants[1], target])
+        return torch.cat(logits)
 
     def _keep(self, voices: Tensor, target: Tensor | None, chance: torch.Generator) -> Tensor | None:
-        """Which voices get the faces' term."""
+        """Draw which voices get the faces' term."""
         if not self.config.visual_dropout or self.faces is None:
             return None
         n = len(voices) + (0 if target is None else len(target))
         return (torch.rand(n, 1, generator=chance) >= self.config.visual_dropout).float()
 
-    def _batch(self, raw: _Raw) -> Batch:
-        """Augmentation, on the device."""
+    def _batch(self, raw: _RawBatch) -> Batch:
+        """Augment, on the device."""
         n = len(raw.decibel)
-        others = None if raw.target is None else self._heard(self.target, raw.target, raw.draws[n:])
+        target = None if raw.target is None else self._augmented(self.target, raw.target, raw.draws[n:])
         images = None
-        if raw.pixels is not None:
-            images = augment.warp_faces(raw.pixels.float() / 255, draws=raw.face_draws)
-        decibel = self._heard(self.train, raw.decibel, raw.draws[:n])
-        return Batch(decibel, raw.labels, others, images, raw.faces, raw.teacher, raw.keep)
+        if raw.pixels is not None and raw.face_draws is not None:
+            images = augment(raw.pixels.float() / 255, raw.face_draws, "face", self.config)
+        decibel = self._augmented(self.train, raw.decibel, raw.draws[:n])
+        return Batch(decibel, raw.labels, target, images, raw.faces, raw.teacher, raw.keep)
 
-    def _heard(self, of: Voices | None, rows: Tensor, draws: Tensor) -> Tensor:
-        """Augmented log-mels, or maps that frozen stages made of them; features of a frozen backbone stay."""
-        assert of is not None
-        decibel, config = of.heard(rows), self.config
-        if decibel.ndim == 2:
-            return decibel
-        decibel = augment.time_shift(decibel, draws=draws[:, :1])
-        return augment.spec_augment(decibel, config.masks, config.time_mask, config.freq_mask, draws[:, 1:])
+    def _augmented(self, voices: Voices | None, rows: Tensor, draws: Tensor) -> Tensor:
+        """Augment log-mels, or maps that frozen stages made of them; features of a frozen backbone stay."""
+        assert voices is not None
+        decibel = voices.as_input(rows)
+        return decibel if decibel.ndim == 2 else augment(decibel, draws, "voice", self.config)
 
 
-def generator(*place: int) -> torch.Generator:
-    """The source of chance of a place in a training, such as (seed, epoch, step)."""
-    return torch.Generator().manual_seed(seed(*place))
+def make_generator(*place: int) -> torch.Generator:
+    """Make the source of chance of a place in a training, such as (seed, epoch, step)."""
+    return torch.Generator().manual_seed(derive_seed(*place))
 
 
-def seed(*place: int) -> int:
-    """A number below 2^63 for a place in a training; those of near places have nothing to do with another."""
+def derive_seed(*place: int) -> int:
+    """Hash a place in a training to a number below 2^63; those of near places have nothing to do with another."""
     digest = hashlib.sha256(" ".join(map(str, place)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def shared(rows: int) -> int:
-    """The most of so many rows that all processes can have the same number of."""
-    return rows // distributed.size() * distributed.size()
+def divisible(rows: int) -> int:
+    """Round down to a number of rows of which all processes can have the same share."""
+    return rows // distributed.world_size() * distributed.world_size()
 
 
-def _ahead(read: Callable[[int], R], steps: range, device: torch.device) -> Iterator[R]:
-    """What `read` gives for each step, read in another thread meanwhile."""
+def read_ahead(read: Callable[[int], R], steps: range, device: torch.device) -> Iterator[R]:
+    """Yield what `read` gives for each step, read in another thread meanwhile."""
 
     def begin() -> None:
         torch.set_num_threads(1)
@@ -186,34 +188,34 @@ def _ahead(read: Callable[[int], R], steps: range, device: torch.device) -> Iter
         torch.set_num_threads(threads)  # the pool's setting is what later threads would begin with
 
 
-def _cycled(of: Faces | Voices | None, wanted: int, chance: torch.Generator) -> Tensor | None:
-    """`wanted` indices of faces or voices: whole random permutations, one after another."""
-    if of is None:
+def _cycled(samples: Faces | Voices | None, count: int, chance: torch.Generator) -> Tensor | None:
+    """`count` indices of faces or voices: whole random permutations, one after another."""
+    if samples is None:
         return None
-    n = len(of.labels)
-    return torch.cat([torch.randperm(n, generator=chance) for _ in range(-(-wanted // n))])[:wanted]
+    n = len(samples.labels)
+    return torch.cat([torch.randperm(n, generator=chance) for _ in range(-(-count // n))])[:count]
 
 
-def _part(order: Tensor | None, step: int, steps: int) -> Tensor | None:
+def _rows_of_step(order: Tensor | None, step: int, steps: int) -> Tensor | None:
     return None if order is None else order.view(steps, -1)[step]
 
 
-def _variants(of: Voices | None, index: Tensor | None, chance: torch.Generator) -> Tensor | None:
-    """At which speed each voice is heard."""
-    if of is None or index is None:
+def _variants(voices: Voices | None, index: Tensor | None, chance: torch.Generator) -> Tensor | None:
+    if voices is None or index is None:
         return None
-    return torch.randint(len(of.decibel), (len(index),), generator=chance)
+    return draw_variants(len(voices.decibel), len(index), chance)
 
 
-def _draws(index: Tensor | None, count: int, chance: torch.Generator) -> Tensor | None:
-    return None if index is None else torch.rand(len(index), count, generator=chance)
+def _draws(index: Tensor | None, per_row: int, chance: torch.Generator) -> Tensor | None:
+    return None if index is None else torch.rand(len(index), per_row, generator=chance)
 
 
-def _of_own(rows: Tensor | None) -> Tensor | None:
-    return None if rows is None else rows[distributed.own(len(rows))]
+def _own(rows: Tensor | None) -> Tensor | None:
+    return None if rows is None else rows[distributed.own_rows(len(rows))]
 
 
-def _own_rows(of: Voices, variants: Tensor | None, index: Tensor) -> Tensor:
+def _read_own(voices: Voices, variants: Tensor | None, index: Tensor) -> Tensor:
+    """Read the rows of a batch that are this process's."""
     assert variants is not None
-    mine = distributed.own(len(index))
-    return of.decibel[variants[mine], index[mine]]
+    own = distributed.own_rows(len(index))
+    return voices.decibel[variants[own], index[own]]

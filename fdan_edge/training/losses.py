@@ -18,7 +18,7 @@ def label_loss(
     label_smoothing: float = 0.0,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy, or DIDAN's regression into the labels: mean over the rows.
+    """Compute cross-entropy, or DIDAN's regression into the labels: mean over the rows.
 
     Args:
         logits: (n, C); of a regression REGRESSION_SCALE times its outputs.
@@ -37,7 +37,9 @@ def label_loss(
 
 
 def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(softmax(teacher / T) || softmax(logits / T)), mean over the rows (Hinton, Vinyals and Dean 2015).
+    """Compute T^2 KL(softmax(teacher / T) || softmax(logits / T)), mean over the rows.
+
+    From Hinton, Vinyals and Dean 2015, 'Distilling the Knowledge in a Neural Network'.
 
     The factor keeps the gradient's size: that of the divergence shrinks as 1 / T^2.
 
@@ -54,7 +56,7 @@ def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 def faces_alignment(
     aligned: list[tuple[Tensor, Tensor]], y_visual: Tensor, y_acoustic: Tensor, classes: int, class_count: str
 ) -> Tensor:
-    """Sum of LMMD over the layers (eq. 9's sum of d_i).
+    """Sum LMMD over the layers (eq. 9's sum of d_i).
 
     Args:
         aligned: (Z_v, Z_a) after each layer.

@@ -13,8 +13,8 @@ from fdan_edge.training.objective import Batch
 from fdan_edge.training.step import Step
 
 
-def too_large(step: Step, batch: Batch, error: BaseException) -> TrainingError:
-    """What to say of a batch that did not fit: which one does.
+def out_of_memory_error(step: Step, batch: Batch, error: BaseException) -> TrainingError:
+    """Find a batch that fits into memory, and make the error that says so.
 
     The networks' running statistics are spoilt by the trials: the training is over.
     """
@@ -34,7 +34,7 @@ def too_large(step: Step, batch: Batch, error: BaseException) -> TrainingError:
 
 
 def _fits(step: Step, batch: Batch) -> bool:
-    """Whether one step could be made, with the optimiser's moments in memory."""
+    """Whether one step can be taken, with the optimiser's moments in memory."""
     gc.collect()
     if step.device.type == "cuda":
         torch.cuda.empty_cache()

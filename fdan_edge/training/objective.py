@@ -1,4 +1,4 @@
-"""What one training step minimises: FDAN's loss, and what aligns a labelled corpus with one without labels."""
+"""The loss of a training step: FDAN's, and what aligns a labelled corpus with one without labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fdan_edge.training.losses import distillation, faces_alignment, label_loss
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees. Of several processes each has its own voices and faces, and the labels of all."""
+    """The samples of one step. Of several processes each has its own voices and faces, and the labels of all."""
 
     decibel: Tensor  # labelled voices, (n, 1, mels, frames), or what frozen stages gave of them, 4 or 2 dimensions
     labels: Tensor  # class indices, (n,)
@@ -29,7 +29,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Terms:
+class LossTerms:
     """The terms of eq. 9, and what aligns the corpora: their weighted sum is what is minimised."""
 
     acoustic: Tensor  # of the labelled voices
@@ -40,22 +40,22 @@ class Terms:
     total: Tensor
 
     def values(self) -> Tensor:
-        """total, acoustic, visual, alignment, transfer and distilled, (6,), without gradient."""
+        """Stack total, acoustic, visual, alignment, transfer and distilled, (6,), without gradient."""
         parts = [self.total, self.acoustic, self.visual, self.alignment, self.transfer, self.distilled]
         return torch.stack(parts).detach()
 
 
 def forward(model: nn.Module, batch: Batch) -> Output:
-    """An `Fdan`'s outputs for all voices, (n + n_t, ...), first the labelled ones, then the target's.
+    """Compute an `Fdan`'s outputs for all voices, (n + n_t, ...), first the labelled ones, then the target's.
 
     In one pass, so that both corpora share the norms' statistics.
     """
     voices = batch.decibel if batch.target is None else torch.cat([batch.decibel, batch.target])
-    made: Output = model(voices, batch.images, batch.keep)
-    return made
+    outputs: Output = model(voices, batch.images, batch.keep)
+    return outputs
 
 
-def terms(
+def loss_terms(
     outputs: Output,
     batch: Batch,
     config: Config,
@@ -63,11 +63,11 @@ def terms(
     progress: float,
     class_weight: Tensor | None = None,
     domain: nn.ModuleList | None = None,
-) -> Terms:
-    """CE(voices) + CE(faces) + alpha * sum_i d_i (eq. 9), + lambda * what brings the corpora together.
+) -> LossTerms:
+    """Compute CE(voices) + CE(faces) + alpha * sum_i d_i (eq. 9), + lambda * what brings the corpora together.
 
-    With a teacher, (1 - w) CE(voices) + w `distillation` stands in the place of CE(voices), and the teacher is
-    heard on the target's voices too.
+    With a teacher, (1 - w) CE(voices) + w `distillation` stands in the place of CE(voices), over the target's
+    voices too.
 
     Faces are a bridge where there is a target: each corpus is pulled towards the same faces class by class, the
     target by its pseudo-labels, the probabilities that the model gives now.
@@ -98,50 +98,55 @@ def terms(
         distilled = distillation(outputs.logits_acoustic, batch.teacher, config.distill_temperature)
         voices = (1 - share) * acoustic + share * distilled
     total = voices + visual + alpha * alignment + weight * between
-    return Terms(acoustic, visual, alignment, between, distilled, total)
+    return LossTerms(acoustic, visual, alignment, between, distilled, total)
 
 
 def ramp(config: Config, progress: float) -> float:
-    """Share of alpha and lambda at this time: features must mean something before they are pulled together."""
+    """Return the share of alpha and lambda at this time.
+
+    It grows because features must mean something before they are pulled together.
+    """
     return 1.0 if config.alpha_ramp <= 0 else min(1.0, progress / config.alpha_ramp)
 
 
 def transfer(
     outputs: Output, batch: Batch, config: Config, progress: float, domain: nn.ModuleList | None = None
 ) -> Tensor:
-    """What `config.method` adds to bring the corpora together, summed over the aligned layers.
+    """Compute what `config.method` adds to bring the corpora together, summed over the aligned layers.
 
     didan: IDA; mmd: maximum mean discrepancy; lmmd: the same class by class, with the target's pseudo-labels
     (DSAN, Zhu et al. 2020); coral: Deep CORAL; dann: a domain classifier behind reversed gradients; others: 0.
     """
-    n, made = len(batch.labels), [outputs.logits_acoustic.new_zeros(())]
+    n, layers = len(batch.labels), [outputs.logits_acoustic.new_zeros(())]
     for index, name in enumerate(aligned_layers(config)):
         z = outputs.logits_acoustic if name == "output" else outputs.hidden[int(name) - 1]
         source, target = z[:n], z[n:]
         if config.method == "didan":
-            made.append(ida(source, target, config.tau, config.ida_iterations))
+            layers.append(ida(source, target, config.tau, config.ida_iterations))
         elif config.method == "mmd":
-            made.append(mmd(source, target))
+            layers.append(mmd(source, target))
         elif config.method == "lmmd":
             guess = _guess(outputs, n)
-            made.append(lmmd(source, target, batch.labels, guess, guess.shape[1], class_count=config.lmmd_classes))
+            layers.append(
+                lmmd(source, target, batch.labels, guess, guess.shape[1], class_count=config.lmmd_classes)
+            )
         elif config.method == "coral":
-            made.append(coral(source, target))
+            layers.append(coral(source, target))
         elif config.method == "dann" and domain is not None:
-            made.append(domain[index](source, target, reversal_strength(progress)))
-    return torch.stack(made).sum()
+            layers.append(domain[index](source, target, reversal_strength(progress)))
+    return torch.stack(layers).sum()
 
 
 def _bridge(outputs: Output, batch: Batch, config: Config) -> Tensor:
-    """LMMD of the faces to the labelled voices, and to the target's where they are heard."""
+    """LMMD of the faces to the labelled voices, and to the target's where there are any."""
     assert batch.faces is not None
     n, classes, count = len(batch.labels), outputs.logits_acoustic.shape[1], config.lmmd_classes
     own = [(z_v, z_a[:n]) for z_v, z_a in outputs.aligned]
-    made = faces_alignment(own, batch.faces, batch.labels, classes, count)
+    alignment = faces_alignment(own, batch.faces, batch.labels, classes, count)
     if batch.target is None:
-        return made
+        return alignment
     others = [(z_v, z_a[n:]) for z_v, z_a in outputs.aligned]
-    return made + faces_alignment(others, batch.faces, _guess(outputs, n), classes, count)
+    return alignment + faces_alignment(others, batch.faces, _guess(outputs, n), classes, count)
 
 
 def _guess(outputs: Output, n: int) -> Tensor:

@@ -14,7 +14,7 @@ from fdan_edge.config import Config
 
 
 def learning_rate(config: Config, time_in_epochs: float) -> float:
-    """Linear warm-up, then half a cosine down to 1 % of the peak."""
+    """Compute the learning rate: linear warm-up, then half a cosine down to 1 % of the peak."""
     if time_in_epochs < config.warmup_epochs:
         return config.lr * (time_in_epochs + 0.05) / (config.warmup_epochs + 0.05)
     share = (time_in_epochs - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1e-9)
@@ -22,21 +22,21 @@ def learning_rate(config: Config, time_in_epochs: float) -> float:
 
 
 def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """AdamW or SGD over what is trained; every group holds its `share` of the learning rate."""
+    """Build AdamW or SGD over what is trained; every group holds its `share` of the learning rate."""
     groups = _groups(model, config)
     if config.optimizer == "sgd":
-        made = torch.optim.SGD(groups, config.lr, config.momentum, weight_decay=config.weight_decay, fused=True)
+        sgd = torch.optim.SGD(groups, config.lr, config.momentum, weight_decay=config.weight_decay, fused=True)
         if config.momentum:  # else they are memory as it is until a first step that is not skipped
-            for parameter in (p for group in made.param_groups for p in group["params"]):
-                made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return made
+            for parameter in (p for group in sgd.param_groups for p in group["params"]):
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def _groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
     """What is trained, the backbones at their share of the learning rate."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    if config.backbone_lr == 1:  # one group, in the model's order, as runs of before have it
+    if config.backbone_lr == 1:  # one group, in the model's order
         return [{"params": [p for _, p in trained], "share": 1.0}]
     backbones = [p for name, p in trained if ".backbone." in name]
     others = [p for name, p in trained if ".backbone." not in name]
@@ -44,7 +44,7 @@ def _groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-class Average:
+class AveragedWeights:
     """The moving average of a model's weights and of its norms' statistics.
 
     It counts its updates on the host: `torch.optim.swa_utils.AveragedModel` waits for the device at each of them.
@@ -84,9 +84,9 @@ def _pairs(own: nn.Module, current: nn.Module, *, floats: bool) -> tuple[list[Te
     return of(own), of(current)
 
 
-def build_average(model: nn.Module, config: Config) -> Average | None:
-    """The moving average of a model's weights, or None where none is wanted."""
-    return Average(model, config.ema_decay) if config.ema_decay else None
+def build_averaged_weights(model: nn.Module, config: Config) -> AveragedWeights | None:
+    """Build the moving average of a model's weights, or None where none is wanted."""
+    return AveragedWeights(model, config.ema_decay) if config.ema_decay else None
 
 
 def keep_freed_memory() -> None:

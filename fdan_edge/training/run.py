@@ -164,7 +164,6 @@ def _run(trainer: Trainer, corpora: TrainingCorpora, *, score: bool) -> EpochMet
         raise
     except (KeyboardInterrupt, OSError):
         if trainer.saved:
-            log.info(
-                f"{trainer.saved} whole epochs are kept; `fdan-edge train --resume --out {trainer.folder}` continues"
-            )
+            go_on = f"`fdan-edge train --resume --out {trainer.folder}` continues"
+            log.info(f"{trainer.saved} whole epochs are kept; {go_on}")
         raise

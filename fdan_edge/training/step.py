@@ -13,12 +13,12 @@ from fdan_edge.models.fdan import Fdan
 from fdan_edge.models.layers.norm import share_statistics
 from fdan_edge.training import distributed
 from fdan_edge.training.device import number_format
-from fdan_edge.training.objective import Batch, forward, terms
-from fdan_edge.training.optimizer import Average
+from fdan_edge.training.objective import Batch, forward, loss_terms
+from fdan_edge.training.optimizer import AveragedWeights
 
 
 class Step:
-    """Forward, backward, clipping, the optimiser and the averaged weights.
+    """Runs forward, backward, clipping, the optimiser and the averaged weights.
 
     A step whose loss or gradient is not finite changes nothing: neither weights nor moments nor the norms' running
     statistics. Whether that is so the device decides, so nobody waits for it.
@@ -36,7 +36,7 @@ class Step:
         config: Config,
         model: Fdan,
         optimizer: torch.optim.Optimizer,
-        average: Average | None,
+        average: AveragedWeights | None,
         class_weight: Tensor | None,
         rows: tuple[int, ...],
     ) -> None:
@@ -56,12 +56,12 @@ class Step:
         self.network = _compiled(model, config)
 
     def __call__(self, batch: Batch, progress: float) -> Tensor:
-        """One step; `fdan_edge.training.tally.VALUES`, (8,), zeros but the last of a step that was skipped."""
+        """Take one step; its `history.STEP_METRICS`, (8,): zeros but the last where it was skipped."""
         before = _flat(self.statistics)
         values = self._gradients(batch, progress)
         gradients = [p.grad for p in self.trained if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        # All processes find the same: gradients are averaged, and each computes the loss of all their rows.
+        # All processes come to the same: gradients are averaged, and each computes the loss of all their rows.
         bad = ~(norm.isfinite() & values[0].isfinite())
         gradients[0].masked_fill_(bad, torch.nan)  # which the scaler looks for, and the optimiser then leaves all
         self.scaler.unscale_(self.optimizer)
@@ -76,7 +76,7 @@ class Step:
         return torch.cat([torch.where(bad, 0, values), bad[None]])
 
     def trial(self, batch: Batch) -> None:
-        """Forward and backward of a batch, of this process alone, to see whether it fits."""
+        """Run forward and backward of a batch, of this process alone, to see whether it fits into memory."""
         self._gradients(batch, 1.0, self.model)
 
     def _gradients(self, batch: Batch, progress: float, network: nn.Module | None = None) -> Tensor:
@@ -84,7 +84,7 @@ class Step:
         with torch.autocast(self.device.type, self.format, enabled=self.format != torch.float32):
             outputs = forward(network or self.network, batch)
         outputs = outputs.float()
-        made = terms(
+        loss = loss_terms(
             outputs,
             batch,
             self.config,
@@ -93,10 +93,10 @@ class Step:
             domain=self.model.domain,
         )
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(made.total).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss.total).backward()  # type: ignore[no-untyped-call]
         logits = outputs.logits_acoustic[: len(batch.labels)].detach()
         right = (logits.argmax(1) == batch.labels).float().mean()
-        return torch.cat([made.values(), right[None]])
+        return torch.cat([loss.values(), right[None]])
 
     def _restore(self, before: Tensor, bad: Tensor) -> None:
         """Running statistics that a bad batch went into are lost for good."""
@@ -109,13 +109,13 @@ class Step:
 
 def _gather(model: Fdan, rows: tuple[int, ...]) -> None:
     """Let attention, LMMD and the losses see the rows of all processes."""
-    if distributed.size() == 1:
+    if distributed.world_size() == 1:
         return
     share_statistics(model)
     voices, others, faces = rows
-    model.acoustic.gather = lambda features: distributed.gathered(features.float(), [voices, others])
+    model.acoustic.gather = lambda features: distributed.all_gather(features.float(), [voices, others])
     if model.visual is not None:
-        model.visual.gather = lambda features: distributed.gathered(features.float(), [faces])
+        model.visual.gather = lambda features: distributed.all_gather(features.float(), [faces])
 
 
 def _compiled(model: Fdan, config: Config) -> nn.Module:
@@ -124,7 +124,7 @@ def _compiled(model: Fdan, config: Config) -> nn.Module:
         for branch in (model.acoustic, model.visual):
             if branch is not None:
                 branch.backbone.compile(mode=config.torch_compile)
-    if distributed.size() == 1:
+    if distributed.world_size() == 1:
         return model
     # Each process computes the norms' statistics of all rows: there is nothing to broadcast.
     with warnings.catch_warnings():  # 2.14 has another name for it, which older ones do not know

@@ -23,31 +23,31 @@ log = logging.getLogger(__name__)
 FOLDER = "tensorboard"
 
 
-class Board:
-    """The logs of one session; without a writer nothing is written.
+class TensorBoardWriter:
+    """Writes the curves of one session; without a file nothing is written.
 
     Whatever happens to its file, it does not end the training: that is said once, and the rest is left out.
     """
 
-    def __init__(self, writer: _Writer | None) -> None:
-        self._writer = writer
+    def __init__(self, file: _EventFile | None) -> None:
+        self._file = file
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
-        """What is known after a step, counted from 1 over the whole training."""
+        """Write what is known after a step, counted from 1 over the whole training."""
         self._write(step, {f"step/{name}": value for name, value in values.items()})
 
     def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        """What is known after an epoch, counted from 1; to be called when its state is on disk.
+        """Write what is known after an epoch, counted from 1; to be called when its state is on disk.
 
         Else a training that is taken up before it would show the epoch twice.
         """
         self._write(epoch, {f"epoch/{name}": value for name, value in values.items()})
 
     def close(self) -> None:
-        """Nothing more is written."""
-        writer, self._writer = self._writer, None
-        if writer:
-            writer.close()
+        """Close the file; nothing more is written."""
+        file, self._file = self._file, None
+        if file:
+            file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -56,29 +56,29 @@ class Board:
         self.close()
 
     def _write(self, step: int, values: Mapping[str, float]) -> None:
-        if self._writer:
+        if self._file:
             try:
-                self._writer.scalars(step, values)
+                self._file.scalars(step, values)
             except OSError as error:
-                _say_why(error)
+                _report(error)
                 self.close()
 
 
-def open_board(folder: Path, *, first_step: int) -> Board:
-    """The board of a run folder, in its folder `tensorboard`.
+def open_writer(folder: Path, *, first_step: int) -> TensorBoardWriter:
+    """Open a new file of events in a run folder's folder `tensorboard`.
 
     Args:
         first_step: the number of the next step, from 1. What an earlier session showed from there on, because it
             went further than what it saved, is not shown any more.
     """
     try:
-        return Board(_Writer(folder / FOLDER, first_step))
+        return TensorBoardWriter(_EventFile(folder / FOLDER, first_step))
     except Exception as error:  # its packages fail in many ways, above all with another protobuf than their own
-        _say_why(error)
-        return Board(None)
+        _report(error)
+        return TensorBoardWriter(None)
 
 
-class _Writer:
+class _EventFile:
     """One file of events."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -115,7 +115,7 @@ class _Writer:
         self._file.flush()  # so that a training that is killed has shown what it did
 
 
-def _say_why(error: Exception) -> None:
+def _report(error: Exception) -> None:
     if isinstance(error, ModuleNotFoundError):
         log.warning(
             f"no curves for TensorBoard: {error.name} is not installed: {INSTALL_TRAINING}; training goes on"

@@ -38,7 +38,8 @@ from fdan_edge.errors import (
     unknown_choice,
 )
 from fdan_edge.training.history import EpochMetrics
-from fdan_edge.training.run import absolute, fit
+from fdan_edge.training.run import train
+from fdan_edge.training.run_records import absolute
 from fdan_edge.tuning.results import Tuned, best_of, shown, write
 from fdan_edge.tuning.search_space import parse, with_values
 from fdan_edge.tuning.study import PRUNERS, SAMPLERS, Study, Terms, TrialGivenUpError, Tried, count
@@ -243,10 +244,10 @@ class _Training:
         resume = (folder / "run.toml").exists()
         speech, faces = self.job.speech, self.job.faces
         try:
-            fitted = fit(config, speech, faces, folder, resume=resume, score=False, on_epoch=self.hear)
+            result = train(config, speech, folder, faces=faces, resume=resume, score=False, on_epoch=self.hear)
         except CheckpointError as error:
             raise CheckpointError(f"{error}; if damaged, remove {folder}: the fold is trained anew") from None
-        return float(fitted.metrics["val"]["uar"])
+        return float(result.metrics["val"]["uar"])
 
     def hear(self, epoch: EpochMetrics) -> None:
         """Report the UAR that the trial would have if it ended now; raise TrialPruned where that is poor."""

@@ -17,7 +17,7 @@ from PIL import Image
 from fdan_edge.config import load_config
 from fdan_edge.models.fdan import Fdan, Output
 from fdan_edge.models.ops.lmmd import lmmd
-from fdan_edge.training.objective import Batch, terms
+from fdan_edge.training.objective import Batch, loss_terms
 from tests.helpers.training_parts import trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -56,7 +56,7 @@ def test_loss_is_ours() -> None:
     logits_v, logits_a = z_v[:, :CLASSES], z_a[:, :CLASSES]
     config = load_config(None, [*WORDS, f"alpha={recipe.ALPHA}"])
     batch = Batch(torch.zeros(len(y_a), 1), y_a, images=torch.zeros(len(y_v), 1), faces=y_v)
-    ours = terms(Output(logits_a, [], logits_v, ((z_v, z_a),)), batch, config, progress=0.5).total
+    ours = loss_terms(Output(logits_a, [], logits_v, ((z_v, z_a),)), batch, config, progress=0.5).total
     made = recipe.loss_of((logits_v, logits_a), [(z_v, z_a)], y_v, y_a)
     torch.testing.assert_close(made, ours, rtol=1e-5, atol=1e-6)
 

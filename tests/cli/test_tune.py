@@ -11,12 +11,12 @@ import pytest
 pytest.importorskip("optuna")
 
 from fdan_edge.errors import INSTALL_TUNE
-from tests.helpers.tune_fake import fake_fit
+from tests.helpers.tune_fake import fake_train
 
 
 @pytest.fixture
 def command(ravdess_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str | Path, ...]:
-    monkeypatch.setattr("fdan_edge.tuning.search.fit", fake_fit)
+    monkeypatch.setattr("fdan_edge.tuning.search.train", fake_train)
     monkeypatch.setattr("os.fsync", lambda _: None)
     monkeypatch.setattr(
         "fdan_edge.tuning.results.pictures.tuning", lambda *_: None

@@ -18,15 +18,15 @@ from fdan_edge.evaluation.predictions import Prediction, Predictions
 from fdan_edge.experiments import paper_tables
 from fdan_edge.experiments.cross_corpus import ROWS, Line, TaskRequest, carry_out, plan, row_names
 from fdan_edge.runs.run_folder import RunInfo, save_run
-from fdan_edge.training.run import absolute
+from fdan_edge.training.run_records import absolute
 from fdan_edge.utils.files import write_json, write_text
 
 CLASSES = ["angry", "sad"]
 SPEAKERS, EACH = 12, 8  # of the target: recordings of each speaker, half of each class
 
 
-class TaskFit:
-    """In place of `fit`: leaves a run folder whose scores and information are as they are told to be."""
+class FakeTraining:
+    """In place of `train`: leaves a run folder whose scores and information are as they are told to be."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -39,8 +39,8 @@ class TaskFit:
         self,
         config: Config,
         speech: list[Source],
-        faces: list[Source],
         folder: Path,
+        faces: list[Source] = [],  # noqa: B006
         *,
         target: list[Source],
         resume: bool = False,
@@ -85,12 +85,12 @@ def scores(said: Predictions, information: float) -> dict[str, Any]:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> TaskFit:
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
     monkeypatch.setattr(
         "fdan_edge.experiments.paper_tables.machine", lambda: {"processor": "x"}
     )  # a real one's load changes
-    made = TaskFit()
-    monkeypatch.setattr(paper_tables, "fit", made)
+    made = FakeTraining()
+    monkeypatch.setattr(paper_tables, "train", made)
     return made
 
 
@@ -164,7 +164,7 @@ def test_all_layers_are_the_output_too(wanted: TaskRequest) -> None:
 
 
 def test_all_weights_with_the_first_seed_and_the_chosen_one_with_the_others(
-    wanted: TaskRequest, fake: TaskFit
+    wanted: TaskRequest, fake: FakeTraining
 ) -> None:
     fake.information = lambda config: -abs(config.transfer_weight - 1.0)
     asked = replace(wanted, rows=["source", "didan"], seeds=[4, 2])
@@ -186,7 +186,7 @@ def test_all_weights_with_the_first_seed_and_the_chosen_one_with_the_others(
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_the_choice_follows_the_information_and_never_the_test(
-    wanted: TaskRequest, fake: TaskFit, reverse: bool
+    wanted: TaskRequest, fake: FakeTraining, reverse: bool
 ) -> None:
     """The scores of the test rise or fall with the weight; what is chosen is the same."""
     fake.information = lambda config: {0.1: 0.2, 1.0: 0.9, 10.0: 0.4}[config.transfer_weight]
@@ -196,19 +196,19 @@ def test_the_choice_follows_the_information_and_never_the_test(
     assert weight(lines, "didan") == 1.0
 
 
-def test_each_task_and_row_has_a_choice_of_its_own(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_each_task_and_row_has_a_choice_of_its_own(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.information = lambda config: config.transfer_weight * (1 if config.method == "mmd" else -1)
     lines = carry_out(plan(replace(wanted, rows=["mmd", "coral"])), nothing)
     assert (weight(lines, "mmd"), weight(lines, "coral")) == (10.0, 1.0)
 
 
-def test_of_equal_information_the_smaller_weight(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_of_equal_information_the_smaller_weight(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.information = lambda _: 0.5
     lines = carry_out(plan(replace(wanted, rows=["didan"], lambdas=[5.0, 0.5, 2.0])), nothing)
     assert weight(lines, "didan") == 0.5
 
 
-def test_no_choice_before_all_weights_are_trained(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_no_choice_before_all_weights_are_trained(wanted: TaskRequest, fake: FakeTraining) -> None:
     asked = replace(wanted, rows=["didan"], seeds=[0, 1])
     fake.errors = {"emodb-to-ravdess-didan-resnet34-l10": KeyboardInterrupt()}
     seen: list[list[Line]] = []
@@ -219,14 +219,14 @@ def test_no_choice_before_all_weights_are_trained(wanted: TaskRequest, fake: Tas
     assert (line.choice, line.chosen, line.wanted) == (None, [], line.grid)
 
 
-def test_a_single_weight_is_no_choice(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_a_single_weight_is_no_choice(wanted: TaskRequest, fake: FakeTraining) -> None:
     asked = replace(wanted, rows=["didan"], lambdas=[2.0], seeds=[0, 1])
     assert [len(line.wanted) for line in plan(asked)] == [2, 2]
     carry_out(plan(asked), nothing)
     assert len(fake.calls) == 4
 
 
-def test_a_weight_that_failed_or_diverged_is_not_taken(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_a_weight_that_failed_or_diverged_is_not_taken(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.errors, fake.short = {"ravdess-didan-resnet34-l10-": DataError("no memory")}, {"didan-resnet34-l1-"}
     lines = carry_out(plan(replace(wanted, rows=["didan"])), nothing)
     assert weight(lines, "didan") == 0.1
@@ -239,7 +239,7 @@ def test_a_weight_that_failed_or_diverged_is_not_taken(wanted: TaskRequest, fake
 # --- finished, unfinished and failed runs ---
 
 
-def test_finished_runs_are_read_and_the_others_taken_up(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_finished_runs_are_read_and_the_others_taken_up(wanted: TaskRequest, fake: FakeTraining) -> None:
     asked = replace(wanted, rows=["source", "didan"], seeds=[0, 1])
     whole = carry_out(plan(asked), nothing)
     count = len(fake.calls)
@@ -252,7 +252,7 @@ def test_finished_runs_are_read_and_the_others_taken_up(wanted: TaskRequest, fak
     assert fake.calls[count:] == ["emodb-to-ravdess-didan-resnet34-l10-s1"]
 
 
-def test_what_fails_is_tried_once_and_stops_no_other(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_what_fails_is_tried_once_and_stops_no_other(wanted: TaskRequest, fake: FakeTraining) -> None:
     text = "emodb and ravdess share one class (sad); a task needs two"
     fake.errors = {"emodb-to-ravdess": DataError(text)}
     asked = replace(wanted, rows=["source", "didan"], seeds=[0, 1])
@@ -285,7 +285,7 @@ def test_damaged_scores(wanted: TaskRequest, damage: str) -> None:
     assert "damaged" in outcome.problem
 
 
-def test_a_run_of_another_target_or_setting_is_not_mixed_in(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_a_run_of_another_target_or_setting_is_not_mixed_in(wanted: TaskRequest, fake: FakeTraining) -> None:
     asked = replace(wanted, rows=["didan"], seeds=[0, 1])
     carry_out(plan(asked), nothing)
     fake.calls = []

@@ -26,15 +26,15 @@ from fdan_edge.experiments.cross_corpus_scores import result
 from fdan_edge.runs.run_folder import load_run
 from fdan_edge.utils.files import write_json
 from tests.conftest import TINY
-from tests.experiments.test_cross_corpus import CLASSES, TaskFit, heard, line_of, nothing, scores
+from tests.experiments.test_cross_corpus import CLASSES, FakeTraining, heard, line_of, nothing, scores
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> TaskFit:
-    made = TaskFit()
-    monkeypatch.setattr(paper_tables, "fit", made)
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
+    made = FakeTraining()
+    monkeypatch.setattr(paper_tables, "train", made)
     return made
 
 
@@ -70,7 +70,7 @@ def uar(right: int) -> float:
 # --- numbers ---
 
 
-def test_scores_beside_those_of_the_source_alone(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_scores_beside_those_of_the_source_alone(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.right = lambda config: 6 if config.method == "didan" else 4
     text = text_of(wanted)
     head = ["method", "lambda", "UAR %", "95 % interval", "minus source", "minus joint", "WAR %"]
@@ -86,7 +86,7 @@ def test_scores_beside_those_of_the_source_alone(wanted: TaskRequest, fake: Task
     assert didan[6] == f"{100 * heard(6).scores().war:.1f}"
 
 
-def test_what_the_term_does_beside_what_hearing_the_target_does(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_what_the_term_does_beside_what_hearing_the_target_does(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.right = lambda config: 3 if config.method == "source" else 4 + 2 * (config.transfer_weight > 0)
     text = text_of(replace(wanted, rows=["source", "joint", "didan"]))
     assert [cells(text, row)[5] for row in ("source only", "joint, no term", "DIDAN")] == [
@@ -98,7 +98,7 @@ def test_what_the_term_does_beside_what_hearing_the_target_does(wanted: TaskRequ
     assert cells(text, "DIDAN")[4] == "+37.5 (+37.5 to +37.5) *"
 
 
-def test_a_choice_at_the_edge_of_what_was_tried_is_marked(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_a_choice_at_the_edge_of_what_was_tried_is_marked(wanted: TaskRequest, fake: FakeTraining) -> None:
     asked = replace(wanted, lambdas=[0.1, 1.0, 10.0])
     assert cells(text_of(asked), "DIDAN")[1] == "10 ↑"
     fake.information = lambda config: -abs(config.transfer_weight - 1)
@@ -107,14 +107,16 @@ def test_a_choice_at_the_edge_of_what_was_tried_is_marked(wanted: TaskRequest, f
     assert cells(text_of(replace(asked, out=wanted.out / "c")), "DIDAN")[1] == "0.1 ↓"
 
 
-def test_a_difference_of_nothing_is_not_clear(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_a_difference_of_nothing_is_not_clear(wanted: TaskRequest, fake: FakeTraining) -> None:
     """Whatever the order in which equal shares are added up."""
     fake.right = lambda config: 1 + (config.seed + (config.method == "didan")) % 3
     text = text_of(replace(wanted, seeds=[0, 1, 2]))
     assert cells(text, "DIDAN")[4] == "+0.0 (+0.0 to +0.0)"
 
 
-def test_the_interval_is_of_the_mean_over_seeds_on_the_same_speakers(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_the_interval_is_of_the_mean_over_seeds_on_the_same_speakers(
+    wanted: TaskRequest, fake: FakeTraining
+) -> None:
     fake.right = lambda config: (1, 4, 7)[config.seed]
     lines = made(replace(wanted, rows=["source"], seeds=[2, 0, 1]))
     found = result(line_of(lines, "source"), None)
@@ -128,7 +130,7 @@ def test_the_interval_is_of_the_mean_over_seeds_on_the_same_speakers(wanted: Tas
     assert found.interval == pytest.approx(percentiles(np.mean(draws, axis=0)))
 
 
-def test_pairing_is_by_recording_whatever_the_order_of_the_files(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_pairing_is_by_recording_whatever_the_order_of_the_files(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.right = lambda config: 6 if config.method == "didan" else 4
     lines = made(wanted)
     trial = line_of(lines, "didan").trials[0]
@@ -137,7 +139,7 @@ def test_pairing_is_by_recording_whatever_the_order_of_the_files(wanted: TaskReq
     assert cells(text_of(wanted), "DIDAN")[4] == "+25.0 (+25.0 to +25.0) *"
 
 
-def test_no_difference_where_other_recordings_were_tested(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_no_difference_where_other_recordings_were_tested(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.right = lambda config: 6 if config.method == "didan" else 4
     trial = line_of(made(wanted), "didan").trials[0]
     said = Predictions(CLASSES, heard(6, "ravdess").recordings[1:])
@@ -148,7 +150,7 @@ def test_no_difference_where_other_recordings_were_tested(wanted: TaskRequest, f
     assert row[2] == f"{100 * said.scores().uar:.1f}"
 
 
-def test_seeds(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_seeds(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.right = lambda config: (1, 4, 7, 7)[config.seed]
     own = [uar(right) for right in (1, 4, 7, 7)]
     row = cells(text_of(replace(wanted, seeds=[0, 1])), "DIDAN")
@@ -157,7 +159,7 @@ def test_seeds(wanted: TaskRequest, fake: TaskFit) -> None:
     assert row[2] == f"{np.mean(own):.1f} ({own[0]:.1f} to {own[2]:.1f})"
 
 
-def test_all_tasks_side_by_side(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_all_tasks_side_by_side(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.right = lambda config: 4 if config.method == "source" else 6 if config.transfer_weight == 1 else 1
     text = text_of(replace(wanted, rows=["source", "didan", "mmd"], lambdas=[]))
     assert cells(text, "UAR", "All tasks") == ["UAR %", "B-R", "R-B", "mean"]
@@ -170,7 +172,7 @@ def test_all_tasks_side_by_side(wanted: TaskRequest, fake: TaskFit) -> None:
 # --- what is shown of the choice, and of what went wrong ---
 
 
-def test_which_weight_was_chosen_and_why(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_which_weight_was_chosen_and_why(wanted: TaskRequest, fake: FakeTraining) -> None:
     def information(config: Config) -> float:
         return {0.1: 0.2, 1.0: 0.6, 10.0: 0.4}.get(config.transfer_weight, 0.3)
 
@@ -183,7 +185,7 @@ def test_which_weight_was_chosen_and_why(wanted: TaskRequest, fake: TaskFit) -> 
     assert "  - DIDAN: 0.1: 0.200, 1: 0.600, 10: 0.400\n" in text
 
 
-def test_a_task_of_too_few_classes_is_a_problem_of_its_cells(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_a_task_of_too_few_classes_is_a_problem_of_its_cells(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.errors = {"ravdess-to-emodb": DataError("one class <sad> in common")}
     text = text_of(wanted)
     other = text.split("## ravdess to emodb")[1]
@@ -194,7 +196,7 @@ def test_a_task_of_too_few_classes_is_a_problem_of_its_cells(wanted: TaskRequest
     assert "Information" not in other
 
 
-def test_a_weight_that_failed_is_named(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_a_weight_that_failed_is_named(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.errors = {"didan-resnet34-l10-": DataError("the loss is nan")}
     text = text_of(replace(wanted, lambdas=[1.0, 10.0]))
     assert cells(text, "DIDAN (1)")[1] == "1 ↓"
@@ -202,7 +204,7 @@ def test_a_weight_that_failed_is_named(wanted: TaskRequest, fake: TaskFit) -> No
     assert "  - DIDAN: 1: 1.000, 10: -\n" in text
 
 
-def test_what_is_not_there_yet(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_what_is_not_there_yet(wanted: TaskRequest, fake: FakeTraining) -> None:
     asked = replace(wanted, lambdas=[1.0, 10.0], seeds=[0, 1])
     empty = markdown(asked, plan(asked), "command")
     assert cells(empty, "DIDAN")[:3] == ["DIDAN", "-", "not run yet"]
@@ -228,7 +230,7 @@ def test_what_stands_beneath(wanted: TaskRequest) -> None:
     assert text.endswith("```\nfdan-edge reproduce didan\n```\n")
 
 
-def test_lines_fit_a_terminal(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_lines_fit_a_terminal(wanted: TaskRequest, fake: FakeTraining) -> None:
     """A wide one, of 132 columns, with three seeds and footnotes."""
     fake.short = {"bridge"}
     fake.right = lambda config: 1 if config.method == "source" else 6
@@ -238,7 +240,7 @@ def test_lines_fit_a_terminal(wanted: TaskRequest, fake: TaskFit) -> None:
     assert [line for line in lines if len(line) > 132] == []
 
 
-def test_json(wanted: TaskRequest, fake: TaskFit) -> None:
+def test_json(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.right = lambda config: 6 if config.method == "didan" else 4
     asked = replace(wanted, lambdas=[1.0, 10.0])
     values = json.loads(json.dumps(to_dict(asked, made(asked), "the command")))
@@ -272,7 +274,7 @@ def command(request: TaskRequest, *words: str) -> list[str]:
 
 
 def test_the_command_prints_what_it_writes_and_can_be_given_again(
-    run: Run, wanted: TaskRequest, fake: TaskFit, tmp_path: Path
+    run: Run, wanted: TaskRequest, fake: FakeTraining, tmp_path: Path
 ) -> None:
     words = ["--lambdas", "0.5,2", "--seeds", "0,1", "--set", "epochs=3", "--markdown", str(tmp_path / "t.md")]
     code, out, err = run(*command(wanted, *words))
@@ -288,14 +290,16 @@ def test_the_command_prints_what_it_writes_and_can_be_given_again(
     assert len(fake.calls) == 10
 
 
-def test_exit_code_1_where_a_row_cannot_be_run(run: Run, wanted: TaskRequest, fake: TaskFit) -> None:
+def test_exit_code_1_where_a_row_cannot_be_run(run: Run, wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.errors = {"emodb-to": DataError("one class in common")}
     code, out, _ = run(*command(wanted))
     assert code == 1
     assert "(1) one class in common" in out
 
 
-def test_after_an_interruption_the_table_holds_what_there_is(run: Run, wanted: TaskRequest, fake: TaskFit) -> None:
+def test_after_an_interruption_the_table_holds_what_there_is(
+    run: Run, wanted: TaskRequest, fake: FakeTraining
+) -> None:
     fake.errors = {"ravdess-to-emodb-didan": KeyboardInterrupt()}
     code, out, err = run(*command(wanted, "--lambdas", "1"))
     assert (code, out) == (130, "")
@@ -315,7 +319,7 @@ def test_after_an_interruption_the_table_holds_what_there_is(run: Run, wanted: T
     ],
 )
 def test_mistakes_are_one_line(
-    fails: Callable[..., str], wanted: TaskRequest, fake: TaskFit, words: list[str], error: str
+    fails: Callable[..., str], wanted: TaskRequest, fake: FakeTraining, words: list[str], error: str
 ) -> None:
     assert fails(*command(wanted, *words)) == error
     assert not fake.calls

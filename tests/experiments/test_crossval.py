@@ -18,7 +18,7 @@ from fdan_edge.errors import CheckpointError, ConfigError, DataError
 from fdan_edge.evaluation.predictions import load_predictions
 from fdan_edge.experiments.crossval import _of_fold, crossval
 from fdan_edge.runs.run_folder import load_split
-from fdan_edge.training.run import fit
+from fdan_edge.training.run import train
 from tests.conftest import TINY
 
 WORDS = (*TINY, "epochs=1", "folds=2", "calm_as_neutral=false")
@@ -91,11 +91,11 @@ def test_finished_folds_are_read_and_the_unfinished_is_resumed(
     (folder / "crossval.json").unlink()
     resumed = []
 
-    def watched(config: Config, speech: list[Source], faces: list[Source], run: Path, *, resume: bool) -> None:
+    def watched(config: Config, speech: list[Source], run: Path, *, faces: list[Source], resume: bool) -> None:
         resumed.append((run.name, config.fold, resume))
-        fit(config, speech, faces, run, resume=resume)
+        train(config, speech, run, faces=faces, resume=resume)
 
-    monkeypatch.setattr("fdan_edge.experiments.crossval.fit", watched)
+    monkeypatch.setattr("fdan_edge.experiments.crossval.train", watched)
     again = crossval(settings("fold=2"), [Source("ravdess", ravdess_tree)], [], folder)
     assert resumed == [("fold-2", 2, True)]
     assert values(folder) == values(finished) == json.loads(json.dumps(again.to_dict()))
@@ -110,7 +110,7 @@ def test_a_diverged_fold_is_not_finished(
     def tried(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fdan_edge.experiments.crossval.fit", tried)
+    monkeypatch.setattr("fdan_edge.experiments.crossval.train", tried)
     with pytest.raises(KeyboardInterrupt):
         crossval(settings(), [Source("ravdess", ravdess_tree)], [], folder)
 

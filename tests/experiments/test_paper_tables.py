@@ -24,8 +24,8 @@ from tests.conftest import TINY
 Run = Callable[..., tuple[int, str, str]]
 
 
-class FakeFit:
-    """In place of `fit`: leaves a run folder with made-up scores at once, or fails as it is told to."""
+class FakeTrain:
+    """In place of `train`: leaves a run folder with made-up scores at once, or fails as it is told to."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, bool]] = []
@@ -36,8 +36,8 @@ class FakeFit:
         self,
         config: Config,
         speech: list[Source],
-        faces: list[Source],
         folder: Path,
+        faces: list[Source] = [],  # noqa: B006
         *,
         target: Sequence[Source] = (),
         resume: bool = False,
@@ -68,9 +68,9 @@ def scores(uar: float) -> dict[str, Any]:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeFit:
-    made = FakeFit()
-    monkeypatch.setattr(paper_tables, "fit", made)
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTrain:
+    made = FakeTrain()
+    monkeypatch.setattr(paper_tables, "train", made)
     return made
 
 
@@ -174,7 +174,7 @@ def test_a_path_that_is_not_there(request_: Request) -> None:
 # --- finished, unfinished and failed runs ---
 
 
-def test_finished_runs_are_read_and_the_unfinished_one_is_resumed(request_: Request, fake: FakeFit) -> None:
+def test_finished_runs_are_read_and_the_unfinished_one_is_resumed(request_: Request, fake: FakeTrain) -> None:
     runs = plan(replace(request_, table="table4", protocols=["speaker"]))
     fake.errors = {"fdan_2": KeyboardInterrupt()}
     seen: list[int] = []
@@ -189,7 +189,7 @@ def test_finished_runs_are_read_and_the_unfinished_one_is_resumed(request_: Requ
     assert all(outcome and outcome.machine["cores"] for outcome in outcomes)
 
 
-def test_a_run_of_other_settings_is_not_mixed_in(request_: Request, fake: FakeFit) -> None:
+def test_a_run_of_other_settings_is_not_mixed_in(request_: Request, fake: FakeTrain) -> None:
     wanted = replace(request_, rows=["resnet18", "fdan"], protocols=["speaker"])
     carry_out(plan(wanted), nothing)
     fake.calls = []
@@ -205,7 +205,7 @@ def test_a_run_of_other_settings_is_not_mixed_in(request_: Request, fake: FakeFi
     assert not fake.calls
 
 
-def test_a_row_that_cannot_be_run_stops_no_other(request_: Request, fake: FakeFit) -> None:
+def test_a_row_that_cannot_be_run_stops_no_other(request_: Request, fake: FakeTrain) -> None:
     fake.errors = {
         "vgg16": ConfigError("no weights of vgg16"),
         "vgg19": torch.OutOfMemoryError("CUDA out of memory"),
@@ -217,7 +217,7 @@ def test_a_row_that_cannot_be_run_stops_no_other(request_: Request, fake: FakeFi
     assert [bool(outcome and outcome.metrics) for outcome in outcomes] == [False] * 3 + [True] * 3
 
 
-def test_fdan_without_faces(request_: Request, fake: FakeFit) -> None:
+def test_fdan_without_faces(request_: Request, fake: FakeTrain) -> None:
     wanted = replace(request_, faces=[], rows=["resnet34", "fdan"], protocols=["speaker"])
     plain, fdan = carry_out(plan(wanted), nothing)
     assert plain is not None
@@ -227,7 +227,7 @@ def test_fdan_without_faces(request_: Request, fake: FakeFit) -> None:
     assert len(fake.calls) == 1
 
 
-def test_a_training_that_diverged_is_scored_and_says_so_also_later(request_: Request, fake: FakeFit) -> None:
+def test_a_training_that_diverged_is_scored_and_says_so_also_later(request_: Request, fake: FakeTrain) -> None:
     wanted = replace(request_, rows=["fdan"], protocols=["speaker"])
     fake.epochs, fake.errors = 7, {"fdan": TrainingError("the loss is nan")}
     for _ in range(2):
@@ -239,7 +239,7 @@ def test_a_training_that_diverged_is_scored_and_says_so_also_later(request_: Req
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"test": {"uar": 1}}', '{"protocol": "x"}'])
-def test_damaged_scores(request_: Request, fake: FakeFit, text: str) -> None:
+def test_damaged_scores(request_: Request, fake: FakeTrain, text: str) -> None:
     wanted = replace(request_, rows=["fdan"], protocols=["speaker"])
     (run,) = plan(wanted)
     carry_out([run], nothing)
@@ -251,7 +251,7 @@ def test_damaged_scores(request_: Request, fake: FakeFit, text: str) -> None:
     assert len(fake.calls) == 1
 
 
-def test_the_time_that_is_left(request_: Request, fake: FakeFit, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_time_that_is_left(request_: Request, fake: FakeTrain, capfd: pytest.CaptureFixture[str]) -> None:
     carry_out(plan(replace(request_, protocols=["speaker"])), nothing)
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("run ")]
     assert len(lines) == len(fake.calls) == 6
@@ -269,7 +269,7 @@ def command(request: Request, *words: str) -> list[str]:
     return ["reproduce", request.table, *corpora, "--out", str(request.out), *words]
 
 
-def test_the_command_prints_what_it_writes(run: Run, request_: Request, fake: FakeFit, tmp_path: Path) -> None:
+def test_the_command_prints_what_it_writes(run: Run, request_: Request, fake: FakeTrain, tmp_path: Path) -> None:
     code, out, err = run(*command(request_, "--seeds", "0,1", "--markdown", str(tmp_path / "t.md")))
     assert code == 0
     assert len(fake.calls) == 2 * 2 * 6
@@ -283,7 +283,7 @@ def test_the_command_prints_what_it_writes(run: Run, request_: Request, fake: Fa
     assert len(fake.calls) == 24
 
 
-def test_the_command_in_the_table_makes_the_table(run: Run, request_: Request, fake: FakeFit) -> None:
+def test_the_command_in_the_table_makes_the_table(run: Run, request_: Request, fake: FakeTrain) -> None:
     import shlex
 
     words = ["--protocol", "speaker", "--rows", "plain,fdan", "--backbone", "vgg19", "--set", "epochs=3"]
@@ -296,14 +296,14 @@ def test_the_command_in_the_table_makes_the_table(run: Run, request_: Request, f
     assert len(fake.calls) == 2
 
 
-def test_exit_code_1_where_a_row_cannot_be_run(run: Run, request_: Request, fake: FakeFit) -> None:
+def test_exit_code_1_where_a_row_cannot_be_run(run: Run, request_: Request, fake: FakeTrain) -> None:
     fake.errors = {"vgg": ConfigError("no such weights")}
     code, out, _ = run(*command(request_, "--protocol", "random"))
     assert code == 1
     assert "(1) no such weights" in out
 
 
-def test_after_an_interruption_the_table_holds_what_there_is(run: Run, request_: Request, fake: FakeFit) -> None:
+def test_after_an_interruption_the_table_holds_what_there_is(run: Run, request_: Request, fake: FakeTrain) -> None:
     fake.errors = {"resnet18": KeyboardInterrupt()}
     code, out, err = run(*command(request_))
     assert (code, out) == (130, "")
@@ -314,7 +314,7 @@ def test_after_an_interruption_the_table_holds_what_there_is(run: Run, request_:
     assert states == ["finished"] * 2 + ["not run yet"] * 10
 
 
-def test_mistakes_are_one_line(fails: Callable[..., str], request_: Request, fake: FakeFit) -> None:
+def test_mistakes_are_one_line(fails: Callable[..., str], request_: Request, fake: FakeTrain) -> None:
     assert fails(*command(request_, "--seeds", "0,x")) == (
         "--seeds '0,x' is not whole numbers separated by commas, e.g. 0,1,2"
     )
@@ -362,22 +362,22 @@ def test_rows_on_a_tree_in_savees_layout(run: Run, tmp_path: Path, fer_tree: Pat
 class FakeCrossval:
     """In place of `crossval`: two folds and their scores together, unless the second fold fails."""
 
-    def __init__(self, fit: FakeFit) -> None:
-        self.fit, self.error = fit, False
+    def __init__(self, train: FakeTrain) -> None:
+        self.train, self.error = train, False
 
     def __call__(self, config: Config, speech: list[Source], faces: list[Source], folder: Path) -> None:
         for number in (1, 2):
             if number == 2 and self.error:
                 raise DataError("the second fold failed")
             fold = folder / f"fold-{number}"
-            self.fit(replace(config, fold=number), speech, faces, fold, resume=(fold / "run.toml").exists())
+            self.train(replace(config, fold=number), speech, fold, faces, resume=(fold / "run.toml").exists())
         one = scores(0.7)
         folds = [{"best_epoch": 5 - number, "val": one["val"]} for number in (1, 2)]
         values = {"protocol": "2 folds", "audit": "clean for speakers", "pooled": one["test"], "folds": folds}
         write_json(folder / "crossval.json", values)
 
 
-def test_folds_are_one_row(request_: Request, fake: FakeFit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folds_are_one_row(request_: Request, fake: FakeTrain, monkeypatch: pytest.MonkeyPatch) -> None:
     crossval = FakeCrossval(fake)
     monkeypatch.setattr(paper_tables, "crossval", crossval)
     words = ["folds=2", "epochs=3"]
@@ -406,7 +406,7 @@ def test_a_backbone_brings_its_settings_to_its_own_rows_only(request_: Request) 
 
 
 def test_scores_whose_folds_were_removed_are_no_traceback(
-    request_: Request, fake: FakeFit, monkeypatch: pytest.MonkeyPatch
+    request_: Request, fake: FakeTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paper_tables, "crossval", FakeCrossval(fake))
     runs = plan(replace(request_, protocols=["kfold"], rows=["resnet18"], settings=["folds=2", "epochs=3"]))
@@ -419,7 +419,7 @@ def test_scores_whose_folds_were_removed_are_no_traceback(
 
 
 def test_folds_may_have_validation_parts_of_several_sizes(
-    request_: Request, fake: FakeFit, monkeypatch: pytest.MonkeyPatch
+    request_: Request, fake: FakeTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paper_tables, "crossval", FakeCrossval(fake))
     wanted = replace(request_, protocols=["kfold"], rows=["resnet18"], settings=["folds=2", "epochs=3"])

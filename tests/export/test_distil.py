@@ -45,7 +45,7 @@ def test_the_same_call_goes_on_and_trains_nothing_twice(
     assert distil(run_folder, "mobilenet_v2_tiny", student, SETTINGS) == student
     assert (student / "checkpoint.safetensors").stat().st_mtime_ns == before
     asked = []
-    monkeypatch.setattr("fdan_edge.export.distil.fit", lambda *_, **options: asked.append(options["resume"]))
+    monkeypatch.setattr("fdan_edge.export.distil.train", lambda *_, **options: asked.append(options["resume"]))
     scores = (student / "metrics.json").read_text()
     (student / "metrics.json").unlink()
     assert distil(run_folder, "mobilenet_v2_tiny", student, SETTINGS) == student

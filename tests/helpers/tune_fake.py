@@ -21,8 +21,8 @@ from fdan_edge.config import Config, load_config
 from fdan_edge.data.corpora import Source
 from fdan_edge.errors import TrainingError
 from fdan_edge.runs.run_folder import sole_writer
-from fdan_edge.training.history import Epoch
-from fdan_edge.training.run import Fitted
+from fdan_edge.training.history import EpochMetrics
+from fdan_edge.training.run import TrainingResult
 from fdan_edge.training.trainer import OnEpoch
 
 EPOCHS = 3
@@ -41,17 +41,17 @@ def read(folder: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def fake_fit(
+def fake_train(
     config: Config,
     speech: list[Source],
-    faces: list[Source],
     folder: Path,
     *,
+    faces: list[Source],
     resume: bool,
     score: bool,
     on_epoch: OnEpoch,
-) -> Fitted:
-    """Leave what `fit` leaves, and in calls.jsonl every epoch that was trained."""
+) -> TrainingResult:
+    """Leave what `train` leaves, and in calls.jsonl every epoch that was trained."""
     assert not score
     assert resume == (folder / "run.toml").exists()
     with sole_writer(folder):
@@ -61,7 +61,7 @@ def fake_fit(
         for epoch in range(len(read(folder, "epochs.jsonl")) + 1, config.epochs + 1):
             if config.alpha >= DIVERGES:
                 raise TrainingError(f"epoch {epoch}: the loss is nan")
-            made = Epoch(epoch, 1, 1, 1, 1, 0.5, uar(config, epoch), 0.5, 1 / epoch, 1e-3, 0.1)
+            made = EpochMetrics(epoch, 1, 1, 1, 1, 0.5, uar(config, epoch), 0.5, 1 / epoch, 1e-3, 0.1)
             with (folder / "epochs.jsonl").open("a") as file:
                 file.write(json.dumps(asdict(made)) + "\n")
             with (folder / "calls.jsonl").open("a") as file:
@@ -69,7 +69,7 @@ def fake_fit(
             on_epoch(made)
     metrics = {"val": {"uar": uar(config)}}
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    return Fitted(folder, metrics)
+    return TrainingResult(folder, metrics)
 
 
 def main() -> None:
@@ -83,10 +83,10 @@ def main() -> None:
 
     out, tree, trials, kill = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 
-    def fit(*arguments: Any, on_epoch: OnEpoch, **named: Any) -> Fitted:
-        folder = arguments[3]
+    def train(*arguments: Any, on_epoch: OnEpoch, **named: Any) -> TrainingResult:
+        folder = arguments[2]
 
-        def slowly(epoch: Epoch) -> None:
+        def slowly(epoch: EpochMetrics) -> None:
             if (folder.parent.name, folder.name, epoch.epoch) == (f"{kill:04}", "fold-2", 2):
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(0.02)
@@ -94,10 +94,10 @@ def main() -> None:
                 file.write(f"{os.getpid()} {folder.parent.name}\n")
             on_epoch(epoch)
 
-        return fake_fit(*arguments, on_epoch=slowly, **named)
+        return fake_train(*arguments, on_epoch=slowly, **named)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(search, "fit", fit)
+    patch.setattr(search, "train", train)
     patch.setattr(plots, "tuning", lambda *_: None)
     (out.parent / f"here-{os.getpid()}").touch()
     while not kill and len(list(out.parent.glob("here-*"))) < 3:  # the one that was killed was here too

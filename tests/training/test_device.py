@@ -27,32 +27,31 @@ def test_a_container_s_limit_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, cores: int
 ) -> None:
     (tmp_path / "cpu.max").write_text(text + "\n")
-    monkeypatch.setattr(device, "_QUOTA", tmp_path / "cpu.max")
-    assert device._quota() == cores
+    assert device.container_cores(tmp_path / "cpu.max") == cores
+    monkeypatch.setattr(device, "container_cores", lambda: cores)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
-    assert device._threads() == cores
+    assert device.default_threads() == cores
 
 
 @pytest.mark.parametrize("text", ["max 100000", "", "?"])
 def test_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     (tmp_path / "cpu.max").write_text(text)
-    monkeypatch.setattr(device, "_QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert device._quota() == 7
+    assert device.container_cores(tmp_path / "cpu.max") == 7
 
 
 def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_quota", lambda: 64)
+    monkeypatch.setattr(device, "container_cores", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
-    monkeypatch.setattr(distributed, "size", lambda: 4)
+    monkeypatch.setattr(distributed, "world_size", lambda: 4)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as torchrun has it
-    assert device._threads() == 2
+    assert device.default_threads() == 2
 
 
 def test_threads_are_those_that_are_asked_for() -> None:
-    device.prepare(load_config(None, ["threads=1"]))
+    device.prepare_device(load_config(None, ["threads=1"]))
     assert torch.get_num_threads() == 1
 
 
@@ -72,12 +71,12 @@ def test_bf16_is_chosen_where_the_processor_has_it(
     assert device.number_format(load_config(None, []), CPU) == expected
     assert device.number_format(load_config(None, ["precision=fp32"]), CPU) == torch.float32
     assert device.number_format(load_config(None, ["precision=fp16"]), CPU) == torch.float16
-    assert device.computes_in(load_config(None, []), CPU) == ("bf16" if expected == torch.bfloat16 else "fp32")
-    assert device.computes_in(load_config(None, ["precision=fp16"]), CPU) == "fp16"
+    assert device.precision_name(load_config(None, []), CPU) == ("bf16" if expected == torch.bfloat16 else "fp32")
+    assert device.precision_name(load_config(None, ["precision=fp16"]), CPU) == "fp16"
 
 
 def test_the_device_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert device.described(CPU) == "the CPU, 1 thread"
+    assert device.device_name(CPU) == "the CPU, 1 thread"
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA X")
-    assert device.described(torch.device("cuda", 0)) == "NVIDIA X"
+    assert device.device_name(torch.device("cuda", 0)) == "NVIDIA X"

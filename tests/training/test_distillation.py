@@ -23,15 +23,15 @@ from fdan_edge.features import extract
 from fdan_edge.models.fdan import Output
 from fdan_edge.runs import run_folder as checkpoint
 from fdan_edge.runs.torch_runner import TorchRunner
-from fdan_edge.training.distillation import TeacherTargets, Teacher, check_teacher, lessons, load_teacher
+from fdan_edge.training.distillation import Teacher, TeacherTargets, check_teacher, load_teacher, teacher_targets
 from fdan_edge.training.loader import BatchLoader
 from fdan_edge.training.losses import distillation
-from fdan_edge.training.objective import Batch, terms
-from fdan_edge.training.run import fit
+from fdan_edge.training.objective import Batch, loss_terms
+from fdan_edge.training.run import train
 from fdan_edge.training.trainer import Trainer
 from tests.conftest import TINY
 from tests.helpers.training_parts import CLASSES, config, voices
-from tests.training.test_trainer import stripped, without_time
+from tests.training.test_trainer import stop_after_an_epoch, stripped, without_time
 
 STUDENT = (*TINY, "backbone=mobilenet_v2_tiny", "n_mels=40", "hop=256")
 
@@ -66,11 +66,11 @@ def test_labels_and_teacher_share_the_loss(share: float) -> None:
     settings = config(distill_weight=share, distill_temperature=3)
     own, taught, labels = logits(6, 0), logits(6, 1), torch.tensor([0, 1, 2, 0])
     batch = Batch(torch.zeros(4, 1, 8, 8), labels, torch.zeros(2, 1, 8, 8), teacher=taught)
-    made = terms(Output(own, [own]), batch, settings, progress=0.5)
+    made = loss_terms(Output(own, [own]), batch, settings, progress=0.5)
     hard = functional.cross_entropy(own[:4], labels, label_smoothing=0.1)
     torch.testing.assert_close(made.total, (1 - share) * hard + share * distillation(own, taught, 3.0))
     assert made.values()[5] == made.distilled
-    without = terms(Output(own, [own]), replace(batch, teacher=None), settings, progress=0.5)
+    without = loss_terms(Output(own, [own]), replace(batch, teacher=None), settings, progress=0.5)
     assert torch.equal(without.total, hard)
     assert not without.distilled
 
@@ -78,8 +78,8 @@ def test_labels_and_teacher_share_the_loss(share: float) -> None:
 # The training
 
 
-def student(folder: Path, lessons_: TeacherTargets | None, **changes: object) -> Trainer:
-    return Trainer(config(**changes), CLASSES, voices(12, 0), voices(6, 1), None, folder, lessons=lessons_)
+def student(folder: Path, teacher: TeacherTargets | None, **changes: object) -> Trainer:
+    return Trainer(config(**changes), CLASSES, voices(12, 0), voices(6, 1), None, folder, teacher=teacher)
 
 
 def test_a_student_learns_what_its_teacher_says_and_not_the_labels(tmp_path: Path) -> None:
@@ -93,25 +93,27 @@ def test_a_student_learns_what_its_teacher_says_and_not_the_labels(tmp_path: Pat
     assert float((heard == wrong[0].argmax(1)).float().mean()) > 0.8
 
 
-def test_each_crop_has_the_teacher_s_words_for_it() -> None:
-    """Variant and recording of the log-mel and of the lesson are the same ones, of the target too."""
+def test_each_crop_comes_with_the_teacher_s_logits_for_it() -> None:
+    """Variant and recording of the log-mel and of the logits are the same ones, of the target too."""
     both, other = (torch.stack([v.decibel[0], v.decibel[0] - 1]) for v in (voices(12, 0), voices(9, 3)))
     train, target = replace(voices(12, 0), decibel=both), replace(voices(9, 3), decibel=other)
     marks = [torch.arange(2 * n * 3).view(2, n, 3).float() for n in (12, 9)]
     settings = config(masks=0, method="mmd")
-    chosen, others = torch.tensor([7, 2, 11]), torch.tensor([8, 0])
-    feed = BatchLoader(settings, train, None, target, TeacherTargets(*marks), 3, torch.device("cpu"))
-    batch = feed._batch(feed._read(0, 0, chosen, None, others))
-    assert batch.teacher is not None
-    assert batch.target is not None
-    for heard, said, index, of, mark in (
-        (batch.decibel, batch.teacher[:3], chosen, both, marks[0]),
-        (batch.target, batch.teacher[3:], others, other, marks[1]),
-    ):
-        for row, words, i in zip(heard, said, index, strict=True):
-            variant = next(v for v in (0, 1) if torch.equal(words, mark[v, i]))
-            # Shifted in time: the same values in another order.
-            torch.testing.assert_close(row.sum(), of[variant, i].float().sum())
+    loader = BatchLoader(settings, train, None, target, TeacherTargets(*marks), 3, torch.device("cpu"))
+    seen = set()
+    for batch in loader.epoch(0):
+        assert batch.teacher is not None
+        assert batch.target is not None
+        for rows, logits, decibel, mark in (
+            (batch.decibel, batch.teacher[:3], both, marks[0]),
+            (batch.target, batch.teacher[3:], other, marks[1]),
+        ):
+            for row, row_logits in zip(rows, logits, strict=True):
+                ((variant, index),) = (mark == row_logits).all(2).nonzero().tolist()
+                # Shifted in time: the same values in another order.
+                torch.testing.assert_close(row.sum(), decibel[variant, index].float().sum())
+                seen.add(variant)
+    assert seen == {0, 1}
 
 
 def test_resuming_a_distillation_continues_it_bit_for_bit(tmp_path: Path) -> None:
@@ -119,9 +121,7 @@ def test_resuming_a_distillation_continues_it_bit_for_bit(tmp_path: Path) -> Non
     whole = student(tmp_path / "whole", taught, epochs=3)
     whole.run()
     left = student(tmp_path / "left", taught, epochs=3)
-    left.history.append(left._one_epoch())
-    left._save_best()
-    left._save_last()
+    stop_after_an_epoch(left)
     torch.manual_seed(999)
     again = student(tmp_path / "left", taught, epochs=3)
     again.resume()
@@ -158,13 +158,15 @@ def test_the_teacher_hears_the_student_s_crops_through_its_own_front_end(
             assert abs(said - expected).max() < 2e-3  # the cache keeps float16
 
 
-def test_lessons_are_of_as_many_recordings_as_the_student_has(teacher: Teacher, items: list[Item]) -> None:
+def test_a_teacher_s_targets_are_of_as_many_recordings_as_the_student_has(
+    teacher: Teacher, items: list[Item]
+) -> None:
     settings = load_config(None, list(STUDENT))
-    made = lessons(teacher, settings, items[:4], items[4:6], (4, 2))
+    made = teacher_targets(teacher, settings, items[:4], items[4:6], (4, 2))
     assert made.target is not None
     assert (made.voices.shape[1], made.target.shape[1]) == (4, 2)
     with pytest.raises(DataError, match="the teacher hears 4 recordings and the student 3"):
-        lessons(teacher, settings, items[:4], [], (3, 0))
+        teacher_targets(teacher, settings, items[:4], [], (3, 0))
 
 
 # What may be learnt from it
@@ -255,7 +257,7 @@ def test_a_distilled_run_names_its_teacher_and_goes_on_with_that_one_only(
     shutil.copytree(run_folder, tmp_path / "teacher")
     source, settings = [Source("ravdess", ravdess_tree)], load_config(None, [*STUDENT, "epochs=1"])
     settings = replace(settings, teacher=str(tmp_path / "teacher"))
-    made = fit(settings, source, [], tmp_path / "student")
+    made = train(settings, source, tmp_path / "student")
     assert 0 <= made.metrics["test"]["uar"] <= 1
     begun, info = checkpoint.load_run(tmp_path / "student")
     assert info.teacher == load_teacher(tmp_path / "teacher").info()
@@ -270,8 +272,8 @@ def test_a_distilled_run_names_its_teacher_and_goes_on_with_that_one_only(
     longer = replace(begun, epochs=2)
     checkpoint.save_run(tmp_path / "student", longer, info)
     assert "is not the one that this training began with" in refusal(
-        CheckpointError, lambda: fit(longer, source, [], tmp_path / "student", resume=True)
+        CheckpointError, lambda: train(longer, source, tmp_path / "student", resume=True)
     )
     path.write_bytes(kept)
-    fit(longer, source, [], tmp_path / "student", resume=True)
+    train(longer, source, tmp_path / "student", resume=True)
     assert len((tmp_path / "student" / "epochs.jsonl").read_text().splitlines()) == 2

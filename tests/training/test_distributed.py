@@ -67,10 +67,10 @@ class _Item:
 def test_a_speaker_belongs_to_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     items = [_Item(str(i), f"speaker {i % 5}" if i % 7 else None) for i in range(50)]
     shares = []
-    monkeypatch.setattr(distributed, "size", lambda: 3)
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
     for rank in range(3):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        shares.append(distributed.of_speakers(items))
+        shares.append(distributed.own_items(items))
     assert sorted(item.key for share in shares for item in share) == sorted(item.key for item in items)
     speakers = [{item.speaker_key for item in share} - {None} for share in shares]
     assert all(speakers)
@@ -78,17 +78,17 @@ def test_a_speaker_belongs_to_one_process(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_batch_must_be_shared_equally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "size", lambda: 4)
+    monkeypatch.setattr(distributed, "world_size", lambda: 4)
     with pytest.raises(ConfigError, match=r"batch_size = 6 cannot be shared by 4 processes; valid: 4, 8, 12"):
         trainer(tmp_path)
 
 
 def test_alone_nothing_changes() -> None:
     rows = torch.randn(3, 2)
-    assert distributed.gathered(rows, [1, 2]) is rows
-    assert distributed.summed(rows) is rows
-    assert (distributed.rank(), distributed.size(), distributed.own(7)) == (0, 1, slice(0, 7))
-    distributed.wait()
+    assert distributed.all_gather(rows, [1, 2]) is rows
+    assert distributed.all_reduce(rows) is rows
+    assert (distributed.rank(), distributed.world_size(), distributed.own_rows(7)) == (0, 1, slice(0, 7))
+    distributed.barrier()
 
 
 def test_only_its_own_launch_takes_up_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +111,6 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with (
         pytest.raises(ConfigError, match="--nproc-per-node 3 or more: this machine has 2 GPUs"),
-        distributed.joined(),
+        distributed.process_group(),
     ):
         pass

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fdan_edge.training import distributed, loader
+from fdan_edge.training import distributed
+from fdan_edge.training.loader import read_ahead
 from fdan_edge.training.objective import Batch
 from tests.helpers.training_parts import trainer
 
@@ -27,27 +28,27 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
 
 
 def test_every_voice_is_heard_once_in_an_epoch(tmp_path: Path) -> None:
-    made = trainer(tmp_path, masks=0).feed
-    heard = torch.cat([batch.decibel.flatten(1).sum(1) for batch in made.epoch(3)])
-    given = made.train.decibel[0][:].float().flatten(1).sum(1)
+    loader = trainer(tmp_path, masks=0).loader
+    heard = torch.cat([batch.decibel.flatten(1).sum(1) for batch in loader.epoch(3)])
+    given = loader.train.decibel[0][:].float().flatten(1).sum(1)
     torch.testing.assert_close(heard.sort().values, given.sort().values)  # shifted in time, no more
 
 
 def test_an_epoch_is_the_same_again_and_from_its_middle(tmp_path: Path) -> None:
-    made = trainer(tmp_path, with_target=True, method="mmd", visual_dropout=0.5).feed
-    first = list(made.epoch(0))
+    loader = trainer(tmp_path, with_target=True, method="mmd", visual_dropout=0.5).loader
+    first = list(loader.epoch(0))
     torch.manual_seed(99)
-    assert same(first, list(made.epoch(0)))
-    assert same(first[1:], list(made.epoch(0, 1)))
-    assert not same(first, list(made.epoch(1)))
+    assert same(first, list(loader.epoch(0)))
+    assert same(first[1:], list(loader.epoch(0, 1)))
+    assert not same(first, list(loader.epoch(1)))
 
 
 def test_what_is_read_ahead_is_the_same(tmp_path: Path) -> None:
-    made, threads = trainer(tmp_path).feed, torch.get_num_threads()
-    assert list(loader._ahead(lambda step: 10 * step, range(2, 9), CPU)) == [20, 30, 40, 50, 60, 70, 80]
+    loader, threads = trainer(tmp_path).loader, torch.get_num_threads()
+    assert list(read_ahead(lambda step: 10 * step, range(2, 9), CPU)) == [20, 30, 40, 50, 60, 70, 80]
     assert torch.get_num_threads() == threads
-    ahead = loader._ahead(lambda _: next(iter(made.epoch(0))), range(3), CPU)
-    assert same([next(ahead)], [next(iter(made.epoch(0)))])
+    ahead = read_ahead(lambda _: next(iter(loader.epoch(0))), range(3), CPU)
+    assert same([next(ahead)], [next(iter(loader.epoch(0)))])
     ahead.close()  # type: ignore[attr-defined]
 
 
@@ -57,19 +58,19 @@ def test_errors_of_reading_come_through() -> None:
             raise OSError("a disk is gone")
         return step
 
-    steps = loader._ahead(read, range(9), CPU)
+    steps = read_ahead(read, range(9), CPU)
     assert [next(steps), next(steps), next(steps)] == [0, 1, 2]
     with pytest.raises(OSError, match="a disk is gone"):
         next(steps)
 
 
 def test_processes_share_the_batch_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = trainer(tmp_path, with_target=True, method="mmd", visual_dropout=0.5).feed
-    whole, parts = next(iter(made.epoch(0))), []
-    monkeypatch.setattr(distributed, "size", lambda: 2)
+    loader = trainer(tmp_path, with_target=True, method="mmd", visual_dropout=0.5).loader
+    whole, parts = next(iter(loader.epoch(0))), []
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     for rank in range(2):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        parts.append(next(iter(made.epoch(0))))
+        parts.append(next(iter(loader.epoch(0))))
     for name in ("decibel", "target", "images"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
     for name in ("labels", "faces", "keep"):
@@ -77,10 +78,10 @@ def test_processes_share_the_batch_of_one(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_visual_dropout_is_a_share_of_the_voices(tmp_path: Path) -> None:
-    made = trainer(tmp_path, visual_dropout=0.25).feed
+    loader = trainer(tmp_path, visual_dropout=0.25).loader
     share = torch.cat(
-        [batch.keep for epoch in range(300) for batch in made.epoch(epoch) if batch.keep is not None]
+        [batch.keep for epoch in range(300) for batch in loader.epoch(epoch) if batch.keep is not None]
     )
     assert set(share.flatten().tolist()) == {0.0, 1.0}
     assert float(share.mean()) == pytest.approx(0.75, abs=0.03)
-    assert next(iter(trainer(tmp_path).feed.epoch(0))).keep is None
+    assert next(iter(trainer(tmp_path).loader.epoch(0))).keep is None

@@ -14,7 +14,7 @@ from fdan_edge.models.ops.lmmd import lmmd
 from fdan_edge.training import losses, objective
 from fdan_edge.training.domain_alignment import coral, ida, mmd
 from fdan_edge.training.losses import faces_alignment, label_loss
-from fdan_edge.training.objective import Batch, Terms, forward, terms, transfer
+from fdan_edge.training.objective import Batch, LossTerms, forward, loss_terms, transfer
 from tests.conftest import TINY
 
 CLASSES, N, TARGETS, FACES = 3, 6, 4, 5
@@ -48,8 +48,8 @@ def outputs(given: Batch, layers: int = 2) -> Output:
     return Output(logits, list(hidden), torch.randn(FACES, CLASSES, generator=made), aligned)
 
 
-def loss(given: Batch, progress: float = 1.0, **changes: object) -> Terms:
-    return terms(outputs(given), given, config(**changes), progress=progress)
+def loss(given: Batch, progress: float = 1.0, **changes: object) -> LossTerms:
+    return loss_terms(outputs(given), given, config(**changes), progress=progress)
 
 
 def test_faces_and_voices_make_equation_9() -> None:
@@ -101,7 +101,7 @@ def test_a_method_is_its_term_summed_over_the_aligned_layers(method: str, layers
     }
     each = [plain[method](features[name][:N], features[name][N:]) for name in layers or ("2",)]
     expected = torch.stack(each).sum()
-    made = terms(out, given, settings, progress=1.0)
+    made = loss_terms(out, given, settings, progress=1.0)
     torch.testing.assert_close(made.transfer, expected)
     torch.testing.assert_close(made.total, made.acoustic + settings.transfer_weight * made.transfer)
     assert float(made.transfer) > 0
@@ -132,7 +132,9 @@ def model(**changes: object) -> Fdan:
 def test_every_parameter_gets_a_gradient(method: str) -> None:
     made = model(method=method, fc_layers=2).train()
     given = batch()
-    done = terms(forward(made, given), given, config(method=method, fc_layers=2), progress=0.5, domain=made.domain)
+    done = loss_terms(
+        forward(made, given), given, config(method=method, fc_layers=2), progress=0.5, domain=made.domain
+    )
     done.total.backward()  # type: ignore[no-untyped-call]
     without = [name for name, p in made.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without

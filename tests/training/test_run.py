@@ -16,17 +16,16 @@ import torch
 import torchvision
 from torch import Tensor
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config, load_config, method_name
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.data.splits import Split, split
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError
 from fdan_edge.evaluation.predictions import load_predictions
-from fdan_edge.evaluation.score_model import score_target
-from fdan_edge.methods import method_name
-from fdan_edge.runs.run_folder import load_run, load_split, load_tensors, save_run
+from fdan_edge.evaluation.score_model import evaluate
+from fdan_edge.runs.run_folder import load_run, load_split, load_tensors
 from fdan_edge.runs.torch_runner import TorchRunner
-from fdan_edge.training.history import Epoch
-from fdan_edge.training.run import fit
+from fdan_edge.training.history import EpochMetrics
+from fdan_edge.training.run import train
 from fdan_edge.training.trainer import Trainer
 from tests.conftest import TINY
 
@@ -49,7 +48,7 @@ FILES = {
 }
 
 
-def interrupt(_: Trainer) -> Epoch:
+def interrupt(_: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -101,16 +100,16 @@ def test_a_split_that_breaks_its_promise_is_not_trained(
     tmp_path: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def leaking(items: list[Item], config: Config) -> Split:
-        made = split(items, config)
-        return replace(made, train=[*made.train, made.test[0]], test=made.test[1:])
+        parts = split(items, config)
+        return replace(parts, train=[*parts.train, parts.test[0]], test=parts.test[1:])
 
-    monkeypatch.setattr("fdan_edge.training.run.split", leaking)
+    monkeypatch.setattr("fdan_edge.training.corpora.split", leaking)
     with pytest.raises(DataError, match=r"audit: speakers in training and test, .* rules out: ravdess:04; "):
-        fit(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], [], tmp_path / "run")
+        train(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_sentence_is_held_out_and_an_older_run_is_audited_when_it_goes_on(
+def test_a_sentence_is_held_out_also_when_the_run_goes_on(
     tmp_path: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = Path(shutil.copytree(ravdess_tree, tmp_path / "ravdess"))
@@ -122,14 +121,13 @@ def test_a_sentence_is_held_out_and_an_older_run_is_audited_when_it_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            fit(config, [Source("ravdess", tree)], [], folder)
-    config, info = load_run(folder)
+            train(config, [Source("ravdess", tree)], folder)
+    info = load_run(folder)[1]
     assert info.audit == "4 of 4 test speakers also in training; clean for sentences; no duplicates"
-    save_run(folder, config, replace(info, audit="not audited"))
-    fitted = fit(config, [Source("ravdess", tree)], [], folder, resume=True)
-    assert fitted.metrics["test"]["audit"] == load_run(folder)[1].audit == info.audit
-    assert fitted.metrics["test"]["n"] == 12
-    assert score_target(folder, [Source("ravdess", tree)], "test").scores.n == 12
+    result = train(config, [Source("ravdess", tree)], folder, resume=True)
+    assert result.metrics["test"]["audit"] == load_run(folder)[1].audit == info.audit
+    assert result.metrics["test"]["n"] == 12
+    assert evaluate(folder, [Source("ravdess", tree)], "test").scores.n == 12
 
 
 def test_scores_say_how_sure_they_are(run_folder: Path) -> None:
@@ -169,29 +167,20 @@ def test_the_epoch_is_chosen_on_validation(run_folder: Path) -> None:
 def test_a_finished_run_is_not_overwritten(run_folder: Path, ravdess_tree: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in run_folder.iterdir()}
     with pytest.raises(CheckpointError, match="holds a run already; --resume continues it, --out NAME"):
-        fit(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], [], run_folder)
+        train(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], run_folder)
     assert {p: p.stat().st_mtime_ns for p in run_folder.iterdir()} == before
 
 
 def test_an_interrupted_run_is_resumed(
-    tmp_path: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, ravdess_tree: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config, speech = load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)]
-    one_epoch = Trainer._one_epoch
-
-    def interrupted(self: Trainer) -> Epoch:
-        if self.epoch == 1:
-            raise KeyboardInterrupt
-        return one_epoch(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_one_epoch", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fit(config, speech, [], tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, speech, tmp_path / "run", on_epoch=interrupt)
     assert "1 whole epochs are kept" in " ".join(capfd.readouterr().err.split())
     assert not (tmp_path / "run" / "metrics.json").exists()
-    fitted = fit(config, speech, [], tmp_path / "run", resume=True)
-    assert fitted.metrics["method"] == "plain backbone"
+    result = train(config, speech, tmp_path / "run", resume=True)
+    assert result.metrics["method"] == "plain backbone"
     history = (tmp_path / "run" / "epochs.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in history] == [1, 2]
     assert "resuming after epoch 1 of 2" in capfd.readouterr().err
@@ -216,15 +205,15 @@ def test_a_resumed_run_hears_with_its_own_frozen_stages(
         if len(heard) == 1:
             raise KeyboardInterrupt
 
-    trained = fit(config, speech, [], tmp_path / "trained")
+    trained = train(config, speech, tmp_path / "trained")
     monkeypatch.setattr(Trainer, "__init__", watched)
     with pytest.raises(KeyboardInterrupt):
-        fit(config, speech, [], tmp_path / "other")
+        train(config, speech, tmp_path / "other")
     weights.unlink()
     if now == "changed":
         torch.save(torchvision.models.mobilenet_v2().state_dict(), weights)
     monkeypatch.setenv("FDAN_EDGE_CACHE", str(tmp_path / "cache"))  # nothing is known of before
-    resumed = fit(config, speech, [], tmp_path / "trained", resume=True)
+    resumed = train(config, speech, tmp_path / "trained", resume=True)
     assert heard[0].shape[2:] == (32, 4, 4)
     assert torch.equal(heard[1], heard[0])
     assert resumed.metrics["test"] == trained.metrics["test"]
@@ -239,38 +228,31 @@ def test_resuming_keeps_the_split_when_files_have_come(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            fit(config, [Source("ravdess", tree)], [], tmp_path / "run")
+            train(config, [Source("ravdess", tree)], tmp_path / "run")
     before = (tmp_path / "run" / "split.json").read_bytes()
     shutil.copy(tree / "Actor_01/03-01-04-01-01-01-01.wav", tree / "Actor_01/03-01-04-01-01-02-01.wav")
-    fitted = fit(config, [Source("ravdess", tree)], [], tmp_path / "run", resume=True)
+    result = train(config, [Source("ravdess", tree)], tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "split.json").read_bytes() == before
-    assert fitted.metrics["test"]["n"] == len(json.loads(before)["test"])
+    assert result.metrics["test"]["n"] == len(json.loads(before)["test"])
 
 
-def test_a_training_that_diverges_leaves_the_scores_of_its_best_epoch(
-    tmp_path: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one_epoch = Trainer._one_epoch
+def test_a_training_that_diverges_leaves_the_scores_of_its_best_epoch(tmp_path: Path, ravdess_tree: Path) -> None:
+    def diverge(_: EpochMetrics) -> None:
+        raise TrainingError("the loss is nan")
 
-    def diverging(self: Trainer) -> Epoch:
-        if self.epoch == 1:
-            raise TrainingError("the loss is nan")
-        return one_epoch(self)
-
-    monkeypatch.setattr(Trainer, "_one_epoch", diverging)
     with pytest.raises(TrainingError):
-        fit(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], [], tmp_path / "run")
+        train(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], tmp_path / "run", on_epoch=diverge)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best_epoch"] == 1
 
 
 def test_missing_weights_fail_before_the_decoding(tmp_path: Path, ravdess_tree: Path) -> None:
     config = load_config(None, [*TINY, "weights=/nowhere.pth"])
     with pytest.raises(ConfigError, match="no such file"):
-        fit(config, [Source("ravdess", ravdess_tree)], [], tmp_path / "run")
+        train(config, [Source("ravdess", ravdess_tree)], tmp_path / "run")
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
     config = replace(config, weights=str(tmp_path / "other.pth"))
     with pytest.raises(ConfigError, match="the weights do not fit"):
-        fit(config, [Source("ravdess", ravdess_tree)], [], tmp_path / "run")
+        train(config, [Source("ravdess", ravdess_tree)], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -285,7 +267,7 @@ def test_faces_of_no_class_of_the_speech(tmp_path: Path, ravdess_tree: Path, fer
     face.parent.mkdir(parents=True)
     face.symlink_to(fer_tree / "train" / "sad" / "0.png")
     with pytest.raises(DataError, match="none of 1 faces is of a class that the speech has: happy, neutral"):
-        fit(config, [Source("ravdess", speech)], [Source("fer2013", tmp_path / "fer")], tmp_path / "run")
+        train(config, [Source("ravdess", speech)], tmp_path / "run", faces=[Source("fer2013", tmp_path / "fer")])
 
 
 @pytest.mark.parametrize(

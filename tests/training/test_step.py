@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fdan_edge.training.step
 from fdan_edge.errors import TrainingError
 from fdan_edge.models.ops import lmmd
-from fdan_edge.training.objective import Batch, terms
+from fdan_edge.training.objective import Batch, loss_terms
 from fdan_edge.training.trainer import Trainer
 from tests.helpers.training_parts import trainer
 
@@ -40,7 +40,7 @@ def state(made: Trainer) -> list[Tensor]:
 
 def first_batch(made: Trainer) -> Batch:
     made.model.train()
-    return next(iter(made.feed.epoch(0)))
+    return next(iter(made.loader.epoch(0)))
 
 
 def poisoned(batch: Batch, what: float) -> Batch:
@@ -55,15 +55,15 @@ def test_a_step_that_is_not_finite_changes_nothing(tmp_path: Path, changes: dict
     made = trainer(tmp_path, epochs=2, **changes)
     batch = first_batch(made)
     for _ in range(3):  # until the averages are others than the weights
-        made._one_step(batch)
+        made.train_step(batch)
     before = state(made)
-    made._one_step(poisoned(batch, what))
+    made.train_step(poisoned(batch, what))
     assert all(torch.equal(one, other) for one, other in zip(before, state(made), strict=True))
-    assert made.tally.known().skipped == made.tally.known().in_a_row == 1
-    made._one_step(batch)
-    assert made.tally.known().in_a_row == 0
-    assert made.tally.exact().steps == 4
-    assert all(map(math.isfinite, made.tally.exact().means.values()))
+    assert made.running.latest().skipped == made.running.latest().skipped_in_a_row == 1
+    made.train_step(batch)
+    assert made.running.latest().skipped_in_a_row == 0
+    assert made.running.exact().steps == 4
+    assert all(map(math.isfinite, made.running.exact().means.values()))
     assert not all(torch.equal(one, other) for one, other in zip(before, state(made), strict=True))
 
 
@@ -74,11 +74,11 @@ def test_the_very_first_step_may_be_skipped(tmp_path: Path, optimizer: str) -> N
     batch = first_batch(made)
     spare = [torch.full((10_000,), math.nan) for _ in range(50)]  # memory as it may be
     del spare
-    made._one_step(poisoned(batch, math.nan))
+    made.train_step(poisoned(batch, math.nan))
     made.done = 0
     for one in (made, same):
         one.model.train()
-        one._one_step(batch)
+        one.train_step(batch)
     weights = zip(made.model.parameters(), same.model.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in weights)
 
@@ -88,28 +88,28 @@ def test_a_loss_that_is_not_finite_is_skipped_though_its_gradient_is(
 ) -> None:
     made = trainer(tmp_path, epochs=2)
     batch = first_batch(made)
-    made._one_step(batch)
-    before, real = state(made), terms
+    made.train_step(batch)
+    before, real = state(made), loss_terms
 
     def infinite(*words: Any, **named: Any) -> Any:
-        found = real(*words, **named)
-        return replace(found, total=found.total + math.inf)
+        loss = real(*words, **named)
+        return replace(loss, total=loss.total + math.inf)
 
-    monkeypatch.setattr(fdan_edge.training.step, "terms", infinite)
-    made._one_step(batch)
-    assert made.tally.known().skipped == 1
+    monkeypatch.setattr(fdan_edge.training.step, "loss_terms", infinite)
+    made.train_step(batch)
+    assert made.running.latest().skipped == 1
     assert all(torch.equal(one, other) for one, other in zip(before, state(made), strict=True))
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_too(tmp_path: Path) -> None:
     made = trainer(tmp_path, epochs=2)
     batch = first_batch(made)
-    made._one_step(batch)
+    made.train_step(batch)
     before = state(made)
     handle = made.model.classifier.weight.register_hook(  # type: ignore[no-untyped-call]
         lambda gradient: gradient * math.inf
     )
-    made._one_step(batch)
+    made.train_step(batch)
     handle.remove()
     assert all(torch.equal(one, other) for one, other in zip(before, state(made), strict=True))
 
@@ -119,15 +119,15 @@ def test_training_ends_after_so_many_bad_steps_in_a_row(tmp_path: Path, monkeypa
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     made = trainer(tmp_path, epochs=50, bad_steps=5)
     made.resume()
-    one_step, taken = made._one_step, []
+    take_step, taken = made.train_step, []
 
     def spoilt(batch: Batch) -> None:
         taken.append(made.epoch)
-        one_step(poisoned(batch, math.nan) if len(taken) >= 4 else batch)
+        take_step(poisoned(batch, math.nan) if len(taken) >= 4 else batch)
 
-    monkeypatch.setattr(made, "_one_step", spoilt)
+    monkeypatch.setattr(made, "train_step", spoilt)
     monkeypatch.setattr(made, "steps", 1000)
-    monkeypatch.setattr(made.feed, "epoch", lambda *_: iter([first_batch(trainer(tmp_path))] * 1000))
+    monkeypatch.setattr(made.loader, "epoch", lambda *_: iter([first_batch(trainer(tmp_path))] * 1000))
     with pytest.raises(TrainingError, match="epoch 2, step 8: no loss or gradient of the last 5 steps was finite"):
         made.run()
     assert len(taken) == 8
@@ -164,12 +164,12 @@ def test_half_precision_trains(tmp_path: Path) -> None:
 def test_the_scale_of_float16_is_found_and_taken_up_again(tmp_path: Path) -> None:
     made = trainer(tmp_path, epochs=2, precision="fp16", backbone="vgg8")
     batch = first_batch(made)
-    made._one_step(batch)
+    made.train_step(batch)
     made.step.scaler.update(2.0**40)
     for _ in range(3):
-        made._one_step(batch)
-    assert made.tally.known().in_a_row == 3
-    made._save_last()
+        made.train_step(batch)
+    assert made.running.latest().skipped_in_a_row == 3
+    made.save_last()
     again = trainer(tmp_path, epochs=2, precision="fp16", backbone="vgg8")
     again.resume()
     assert again.step.scaler.get_scale() == made.step.scaler.get_scale() == 2.0**37
@@ -209,10 +209,10 @@ def test_nothing_in_the_loop_waits_for_the_device(
     monkeypatch.setattr(lmmd, "_check_range", lambda *_: None)  # on the CPU only
     made = trainer(tmp_path, epochs=2, **changes)
     batch = first_batch(made)
-    made._one_step(batch)  # the first one builds what is kept
+    made.train_step(batch)  # the first one builds what is kept
     with Syncs() as syncs:
-        made._one_step(batch)
-        made.tally.known()
+        made.train_step(batch)
+        made.running.latest()
     assert not syncs.found
     with Syncs() as syncs:  # the counter counts
         batch.decibel.sum().item()
@@ -226,15 +226,15 @@ def test_no_step_waits_for_a_gpu(tmp_path: Path, precision: str) -> None:
     """As CUDA itself sees it."""
     made = trainer(tmp_path, epochs=2, precision=precision, **EVERYTHING)
     made.model.train()
-    batches = made.feed.epoch(0)
-    made._one_step(next(batches))  # the first one builds what is kept
+    batches = made.loader.epoch(0)
+    made.train_step(next(batches))  # the first one builds what is kept
     torch.cuda.set_sync_debug_mode("error")
     try:
-        made._one_step(next(batches))
-        made.tally.known()
+        made.train_step(next(batches))
+        made.running.latest()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert made.tally.exact().steps + made.tally.exact().skipped == 2
+    assert made.running.exact().steps + made.running.exact().skipped == 2
 
 
 @pytest.mark.gpu

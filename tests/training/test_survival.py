@@ -17,11 +17,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from fdan_edge.errors import TrainingError, is_out_of_memory
 from fdan_edge.runs import run_folder
-from fdan_edge.training.objective import Batch
-from fdan_edge.training.step import Step
 from tests.helpers.training_parts import trainer
 
 SETTINGS: dict[str, Any] = {
@@ -104,13 +103,10 @@ def test_taken_up_within_an_epoch(tmp_path: Path) -> None:
     """What was skipped, averaged and summed before is not forgotten."""
     whole, left = (trainer(tmp_path / name, **SETTINGS) for name in ("whole", "left"))
     whole.run()
-    left.epoch = 0
-    for batch in left.feed.epoch(0):
-        left.model.train()
-        left._one_step(batch)
-        break
+    left.model.train()
+    left.train_step(next(iter(left.loader.epoch(0))))
     left.seconds = 3.0
-    left._save_last()
+    left.save_last()
     again = trainer(tmp_path / "left", **SETTINGS)
     again.resume()
     assert (again.epoch, again.done) == (0, 1)
@@ -163,17 +159,16 @@ def test_within_an_epoch_a_full_disk_does_not_end_it(
 
 
 @pytest.mark.parametrize("target", [False, True])
-def test_out_of_memory_says_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, target: bool) -> None:
-    gradients, tried = Step._gradients, []
-
-    def small(self: Step, batch: Batch, *words: Any) -> Any:
-        tried.append(len(batch.labels))
-        if len(batch.labels) > 3:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-        return gradients(self, batch, *words)
-
-    monkeypatch.setattr(Step, "_gradients", small)
+def test_out_of_memory_says_what_fits(tmp_path: Path, *, target: bool) -> None:
     made = trainer(tmp_path, epochs=1, with_target=target, visual_dropout=0.5, method="mmd" if target else "fdan")
+    tried, corpora = [], 2 if target else 1
+
+    def small(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        tried.append(len(inputs[0]) // corpora)  # the target's voices come behind the others
+        if tried[-1] > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    made.model.register_forward_pre_hook(small)
     expected = r"6 voices and 4 faces at once need.*these fit: --set batch_size=3 --set face_batch_size=2, with"
     with pytest.raises(TrainingError, match=expected):
         made.run()

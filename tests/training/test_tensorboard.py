@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import math
+import resource
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +17,27 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 
-from fdan_edge.training import tensorboard as module
-from fdan_edge.training.tensorboard import FOLDER, open_board
+from fdan_edge.training.tensorboard import FOLDER, open_writer
 
 
 def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Tag -> (step, value) of what TensorBoard would draw."""
     reader: Any = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
-    found = reader.EventAccumulator(str(folder / FOLDER))
-    found.Reload()
-    return {tag: [(e.step, round(e.value, 5)) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    events = reader.EventAccumulator(str(folder / FOLDER))
+    events.Reload()
+    return {tag: [(e.step, round(e.value, 5)) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def test_steps_and_epochs(tmp_path: Path) -> None:
     threads = threading.active_count()
-    with open_board(tmp_path, first_step=1) as made:
+    with open_writer(tmp_path, first_step=1) as writer:
         for step in (1, 2, 3):
-            made.step(step, {"loss": 1 / step, "voice": step})
+            writer.step(step, {"loss": 1 / step, "voice": step})
             assert len(points(tmp_path)["step/loss"]) == step  # at once, not after two minutes
-        made.epoch(1, {"val_uar": 0.5})
+        writer.epoch(1, {"val_uar": 0.5})
         assert threading.active_count() == threads
-    made.step(4, {"loss": 1})
-    made.close()
+    writer.step(4, {"loss": 1})
+    writer.close()
     assert points(tmp_path) == {
         "step/loss": [(1, 1.0), (2, 0.5), (3, 0.33333)],
         "step/voice": [(1, 1.0), (2, 2.0), (3, 3.0)],
@@ -46,14 +47,14 @@ def test_steps_and_epochs(tmp_path: Path) -> None:
 
 def test_what_was_not_saved_is_shown_once(tmp_path: Path) -> None:
     """Two steps an epoch; killed in the third epoch, after the second was saved."""
-    with open_board(tmp_path, first_step=1) as made:
+    with open_writer(tmp_path, first_step=1) as writer:
         for step in range(1, 7):
-            made.step(step, {"loss": step})
+            writer.step(step, {"loss": step})
         for epoch in (1, 2):
-            made.epoch(epoch, {"uar": epoch})
-    with open_board(tmp_path, first_step=5) as made:
-        made.step(5, {"loss": 50})
-        made.epoch(3, {"uar": 3})
+            writer.epoch(epoch, {"uar": epoch})
+    with open_writer(tmp_path, first_step=5) as writer:
+        writer.step(5, {"loss": 50})
+        writer.epoch(3, {"uar": 3})
     assert points(tmp_path) == {
         "step/loss": [(1, 1), (2, 2), (3, 3), (4, 4), (5, 50)],
         "epoch/uar": [(1, 1), (2, 2), (3, 3)],
@@ -62,33 +63,33 @@ def test_what_was_not_saved_is_shown_once(tmp_path: Path) -> None:
 
 def test_one_step_an_epoch_loses_no_epoch(tmp_path: Path) -> None:
     for first in (1, 2, 3):
-        with open_board(tmp_path, first_step=first) as made:
-            made.step(first, {"loss": 1})
-            made.epoch(first, {"uar": 1})
+        with open_writer(tmp_path, first_step=first) as writer:
+            writer.step(first, {"loss": 1})
+            writer.epoch(first, {"uar": 1})
     assert points(tmp_path) == {"step/loss": [(1, 1), (2, 1), (3, 1)], "epoch/uar": [(1, 1), (2, 1), (3, 1)]}
 
 
 def test_another_training_in_the_same_folder_begins_anew(tmp_path: Path) -> None:
     for value in (1, 2):
-        with open_board(tmp_path, first_step=1) as made:
-            made.step(1, {"loss": value})
+        with open_writer(tmp_path, first_step=1) as writer:
+            writer.step(1, {"loss": value})
     assert points(tmp_path) == {"step/loss": [(1, 2)]}
 
 
 def test_a_torn_record_hides_no_later_session(tmp_path: Path) -> None:
-    with open_board(tmp_path, first_step=1) as made:
-        made.step(1, {"loss": 1})
-        made.step(2, {"loss": 2})
+    with open_writer(tmp_path, first_step=1) as writer:
+        writer.step(1, {"loss": 1})
+        writer.step(2, {"loss": 2})
     (file,) = (tmp_path / FOLDER).iterdir()
     file.write_bytes(file.read_bytes()[:-5])
-    with open_board(tmp_path, first_step=2) as made:
-        made.step(2, {"loss": 3})
+    with open_writer(tmp_path, first_step=2) as writer:
+        writer.step(2, {"loss": 3})
     assert points(tmp_path) == {"step/loss": [(1, 1), (2, 3)]}
 
 
 def test_values_that_are_not_finite_are_no_error(tmp_path: Path) -> None:
-    with open_board(tmp_path, first_step=1) as made:
-        made.step(1, {"loss": math.nan, "voice": math.inf})
+    with open_writer(tmp_path, first_step=1) as writer:
+        writer.step(1, {"loss": math.nan, "voice": math.inf})
     assert set(points(tmp_path)) == {"step/loss", "step/voice"}
 
 
@@ -98,36 +99,47 @@ def told_once(capsys: pytest.CaptureFixture[str], words: str) -> bool:
     return written.err.count("\n") == 1 and words in written.err and "training goes on" in written.err
 
 
+@contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond so many bytes, as a full disk would."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def full(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
 
 
 def test_a_disk_that_fills_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """/dev/full takes nothing: what is flushed fails, and so does closing it."""
-    with open_board(tmp_path, first_step=1) as made:
-        made.step(1, {"loss": 1})
-        assert made._writer
-        made._writer._file.close()
-        with Path("/dev/full").open("wb") as disk:
-            made._writer._file = made._writer._records._writer = disk
+    """What is flushed fails, and so does closing it."""
+    with open_writer(tmp_path, first_step=1) as writer:
+        writer.step(1, {"loss": 1})
+        (file,) = (tmp_path / FOLDER).iterdir()
+        with no_file_beyond(file.stat().st_size):
             for step in (2, 3):
-                made.step(step, {"loss": step})
-        made.epoch(1, {"uar": 1})
+                writer.step(step, {"loss": step})
+            writer.epoch(1, {"uar": 1})
     assert points(tmp_path) == {"step/loss": [(1, 1)]}
-    assert told_once(capsys, "no further curves for TensorBoard: No space left on device")
+    assert told_once(capsys, "no further curves for TensorBoard: File too large")
 
 
-@pytest.mark.parametrize("when", ["folder", "header"])
-def test_a_disk_that_is_full(
-    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_disk_without_room_for_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if when == "folder":
-        monkeypatch.setattr(Path, "mkdir", full)
-    else:
-        monkeypatch.setattr(module._Writer, "_event", full)
-    with open_board(tmp_path, first_step=1) as made:
-        made.step(1, {"loss": 1})
+    monkeypatch.setattr(Path, "mkdir", full)
+    with open_writer(tmp_path, first_step=1) as writer:
+        writer.step(1, {"loss": 1})
     assert told_once(capsys, "No space left on device")
+
+
+def test_a_disk_without_room_for_a_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with no_file_beyond(0), open_writer(tmp_path, first_step=1) as writer:
+        writer.step(1, {"loss": 1})
+    assert told_once(capsys, "File too large")
 
 
 def without_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +165,8 @@ def test_a_package_that_is_missing_or_broken(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     broken(monkeypatch)
-    with open_board(tmp_path, first_step=1) as made:
-        made.step(1, {"loss": 1})
-        made.epoch(1, {"uar": 1})
+    with open_writer(tmp_path, first_step=1) as writer:
+        writer.step(1, {"loss": 1})
+        writer.epoch(1, {"uar": 1})
     assert not (tmp_path / FOLDER).exists()
     assert told_once(capsys, words)

@@ -18,20 +18,32 @@ from torch import Tensor, nn
 from fdan_edge.config import load_config
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.features.extract import Faces, Voices
-from fdan_edge.features.mmap_rows import Rows
-from fdan_edge.models.backbones.registry import build_voice_backbone, scaled
+from fdan_edge.features.mmap_rows import MappedRows
+from fdan_edge.models.backbones.build import build_voice_backbone, scaled
+from fdan_edge.models.backbones.staged import StagedImageNetwork
 from fdan_edge.models.backbones.whisper import WIDTH, WhisperEncoder
-from fdan_edge.models.layers.frozen import Frozen
 from fdan_edge.runs import run_folder
-from fdan_edge.training.history import Epoch
+from fdan_edge.training.class_balance import even_sample
+from fdan_edge.training.history import EpochMetrics
 from fdan_edge.training.objective import ramp
 from fdan_edge.training.optimizer import learning_rate
-from fdan_edge.training.trainer import Trainer, spread
+from fdan_edge.training.trainer import Trainer
 from tests.helpers.training_parts import CLASSES, config, faces, trainer, voices
 
 
-def without_time(history: list[Epoch]) -> list[Epoch]:
+def without_time(history: list[EpochMetrics]) -> list[EpochMetrics]:
     return [replace(epoch, seconds=0, rate=0) for epoch in history]
+
+
+def stop_after_an_epoch(training: Trainer) -> None:
+    """Train until the first epoch is on disk, as if interrupted then."""
+
+    def interrupt(_: EpochMetrics) -> None:
+        raise KeyboardInterrupt
+
+    training.on_epoch = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        training.run()
 
 
 def stripped(trainer: Trainer) -> dict[str, Tensor]:
@@ -56,9 +68,7 @@ def test_the_same_seed_is_the_same_run_and_resuming_continues_it(tmp_path: Path,
     whole = trainer(tmp_path / "whole", epochs=3, **changes)
     whole.run()
     left = trainer(tmp_path / "left", epochs=3, **changes)
-    left.history.append(left._one_epoch())
-    left._save_best()
-    left._save_last()
+    stop_after_an_epoch(left)
     torch.manual_seed(999)  # whatever else has happened in between
     again = trainer(tmp_path / "left", epochs=3, **changes)
     again.resume()
@@ -83,9 +93,9 @@ def test_rows_on_disk_train_as_tensors_do(tmp_path: Path) -> None:
         faces(),
     )
 
-    def mapped(tensor: Tensor | Rows) -> Rows:
+    def mapped(tensor: Tensor | MappedRows) -> MappedRows:
         blocks = [part.numpy() for part in torch.split(tensor[...], 5)]
-        return Rows(blocks, torch.arange(len(tensor)))
+        return MappedRows(blocks, torch.arange(len(tensor)))
 
     first, second = (replace(v, decibel=mapped(v.decibel[0]).grouped(1)) for v in (train, val))
     both = [
@@ -117,14 +127,14 @@ def test_the_best_epoch_is_the_one_of_the_lowest_validation_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = trainer(tmp_path, with_faces=False, epochs=3, ema_decay=0)
-    validate, losses = made._validate, iter([3.0, 1.0, 2.0])
+    validate, losses = made.validate, iter([3.0, 1.0, 2.0])
     kept: list[dict[str, Tensor]] = []
 
     def dictated() -> object:
         kept.append({name: t.clone() for name, t in made.model.state_dict().items()})
         return next(losses), validate()[1]
 
-    monkeypatch.setattr(made, "_validate", dictated)
+    monkeypatch.setattr(made, "validate", dictated)
     assert made.run().epoch == 2
     saved, state = run_folder.load_tensors(tmp_path / "checkpoint.safetensors")
     assert state["epoch"] == 2
@@ -138,7 +148,7 @@ def test_validation_is_of_whole_recordings(tmp_path: Path, monkeypatch: pytest.M
     logits[0, 0] = 8.0  # recording 0, true class 0: one window sure and right, one undecided
     logits[2], logits[3] = torch.tensor([0.0, 2, 0]), torch.tensor([9.0, 0, 0])  # recording 1: rather wrong
     monkeypatch.setattr(made.final_model, "acoustic_logits", lambda decibel: logits[: len(decibel)])
-    loss, scores = made._validate()
+    loss, scores = made.validate()
     mean = logits.softmax(1).view(6, 2, 3).mean(1)
     expected = -torch.stack([mean[i, i % 3].log() for i in range(6)]).mean()
     assert loss == pytest.approx(float(expected))
@@ -220,7 +230,7 @@ def test_too_few_recordings(tmp_path: Path) -> None:
 
 def test_fewer_recordings_than_a_batch(tmp_path: Path) -> None:
     made = Trainer(config(epochs=1, batch_size=64), CLASSES, voices(5, 0), voices(3, 1), faces(2), tmp_path)
-    assert (made.batch, made.steps) == (5, 1)
+    assert (made.batch_size, made.steps) == (5, 1)
     assert math.isfinite(made.run().loss)
 
 
@@ -233,14 +243,6 @@ def test_resuming_from_a_damaged_state(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="cut short"):
         made.resume()
-
-
-def test_resuming_a_run_of_before(tmp_path: Path) -> None:
-    run_folder.save_tensors(
-        tmp_path / "last.safetensors", {"model.x": torch.zeros(1)}, {"epoch": 1, "history": []}
-    )
-    with pytest.raises(CheckpointError, match=r"of an older fdan-edge, whose trainings cannot be taken up"):
-        trainer(tmp_path, with_faces=False, epochs=2).resume()
 
 
 def test_resuming_with_other_settings(tmp_path: Path) -> None:
@@ -266,8 +268,7 @@ def undisturbed_and_resumed(made: Callable[..., Trainer]) -> tuple[Trainer, Trai
     """Two trainings of two epochs, one resumed after the first without pretrained weights: they end the same."""
     whole, left = made("whole"), made("left")
     whole.run()
-    left.history.append(left._one_epoch())
-    left._save_last()
+    stop_after_an_epoch(left)
     again = made("left", pretrained=False)
     again.resume()
     again.run()
@@ -308,7 +309,7 @@ def test_a_training_on_maps_of_frozen_stages(tmp_path: Path) -> None:
     decibel = -80 * torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         encoder = build_voice_backbone(settings, state)[0].eval()
-        assert isinstance(encoder, Frozen)
+        assert isinstance(encoder, StagedImageNetwork)
         maps = encoder.encode(scaled(decibel)).half()
     labels = torch.arange(6) % 3
     heard, owner = Voices(maps[None], labels, torch.arange(6)), torch.arange(6)
@@ -343,7 +344,18 @@ def test_a_training_that_diverges_stops_and_keeps_what_it_has(tmp_path: Path) ->
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == kept
 
 
-def test_spread() -> None:
+def test_an_even_sample_of_the_classes() -> None:
     labels = torch.tensor([0, 0, 0, 0, 2, 2, 0])
-    assert spread(labels, 3, 3).tolist() == [0, 2, 6, 4, 4, 5, 0, 2, 6]  # class 1 has none: others fill its place
-    assert spread(torch.tensor([1, 0]), 2, 2).tolist() == [1, 1, 0, 0]
+    # Class 1 has none: others fill its place.
+    assert even_sample(labels, 3, 3).tolist() == [
+        0,
+        2,
+        6,
+        4,
+        4,
+        5,
+        0,
+        2,
+        6,
+    ]
+    assert even_sample(torch.tensor([1, 0]), 2, 2).tolist() == [1, 1, 0, 0]

@@ -26,7 +26,7 @@ from fdan_edge.training.run import TrainingResult
 from fdan_edge.training.trainer import OnEpoch
 from fdan_edge.tuning.results import Tuned, markdown
 from fdan_edge.tuning.search import Search, fold_configs, tune
-from tests.helpers.tune_fake import EPOCHS, fake_fit, uar
+from tests.helpers.tune_fake import EPOCHS, fake_train, uar
 
 FACES = [Source("synthetic", None)]
 TWO = ("trial 1/2", "trial 2/2")
@@ -38,7 +38,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings that cost nothing, no pictures, no importance, and no waiting for the disk."""
     monkeypatch.setattr("fdan_edge.tuning.results._importance", lambda *_: {})
     monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr("fdan_edge.tuning.search.fit", fake_fit)
+    monkeypatch.setattr("fdan_edge.tuning.search.train", fake_train)
     monkeypatch.setattr("fdan_edge.tuning.results.pictures.tuning", lambda *_: None)
 
 
@@ -198,12 +198,12 @@ def test_settings_that_do_not_go_together_fail_alone(search: Callable[..., Tuned
 def test_want_of_memory_fails_a_trial_and_a_mistake_of_ours_the_search(
     search: Callable[..., Tuned], monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
-    def fit(config: Config, *arguments: Any, **named: Any) -> TrainingResult:
+    def train(config: Config, *arguments: Any, **named: Any) -> TrainingResult:
         if config.alpha == 1e-4:
             raise error or RuntimeError("shape mismatch")
-        return fake_fit(config, *arguments, **named)
+        return fake_train(config, *arguments, **named)
 
-    monkeypatch.setattr("fdan_edge.tuning.search.fit", fit)
+    monkeypatch.setattr("fdan_edge.tuning.search.train", train)
     grid: dict[str, Any] = {"space": ("alpha=1e-4,1e-3",), "sampler": "grid", "trials": 2}
     if error is None:
         with pytest.raises(RuntimeError, match="shape mismatch"):
@@ -218,17 +218,17 @@ def test_want_of_memory_fails_a_trial_and_a_mistake_of_ours_the_search(
 
 
 def _stopping(error: BaseException, trial: str, fold: str, epoch: int) -> Callable[..., TrainingResult]:
-    def fit(*arguments: Any, on_epoch: OnEpoch, **named: Any) -> TrainingResult:
-        folder = arguments[3]
+    def train(*arguments: Any, on_epoch: OnEpoch, **named: Any) -> TrainingResult:
+        folder = arguments[2]
 
         def heard(made: EpochMetrics) -> None:
             if (folder.parent.name, folder.name, made.epoch) == (trial, fold, epoch):
                 raise error
             on_epoch(made)
 
-        return fake_fit(*arguments, on_epoch=heard, **named)
+        return fake_train(*arguments, on_epoch=heard, **named)
 
-    return fit
+    return train
 
 
 @pytest.mark.usefixtures("cheap")
@@ -242,7 +242,7 @@ def test_an_interrupted_trial_goes_on_from_its_epoch(
 ) -> None:
     whole = search(out="whole")
     with monkeypatch.context() as patch:
-        patch.setattr("fdan_edge.tuning.search.fit", _stopping(error, "0002", "fold-2", 2))
+        patch.setattr("fdan_edge.tuning.search.train", _stopping(error, "0002", "fold-2", 2))
         with pytest.raises(type(error)):
             search()
     if not isinstance(error, DataError):
@@ -258,7 +258,7 @@ def test_a_trial_that_ends_its_process_each_time_is_given_up(
 ) -> None:
     """The kernel kills what takes too much memory; without a bound the study would never get past it."""
     with monkeypatch.context() as patch:
-        patch.setattr("fdan_edge.tuning.search.fit", _stopping(SystemExit("killed"), "0002", "fold-2", 2))
+        patch.setattr("fdan_edge.tuning.search.train", _stopping(SystemExit("killed"), "0002", "fold-2", 2))
         for _ in range(4):  # three of them from where the first one ended
             with pytest.raises(SystemExit):
                 search()
@@ -312,16 +312,16 @@ def test_a_trial_that_lives_is_left_alone(search: Callable[..., Tuned], monkeypa
     """The second process finds it running, and its folder's lock taken."""
     inner: list[Tuned] = []
 
-    def fit(*arguments: Any, **named: Any) -> TrainingResult:
+    def train(*arguments: Any, **named: Any) -> TrainingResult:
         if not inner:
             inner.append(done)  # only once
             with monkeypatch.context() as patch:
-                patch.setattr("fdan_edge.tuning.search.fit", fake_fit)
+                patch.setattr("fdan_edge.tuning.search.train", fake_train)
                 inner.append(search(trials=3))
-        return fake_fit(*arguments, **named)
+        return fake_train(*arguments, **named)
 
     done = Tuned(Path(), None, [], {})  # type: ignore[arg-type]
-    monkeypatch.setattr("fdan_edge.tuning.search.fit", fit)
+    monkeypatch.setattr("fdan_edge.tuning.search.train", train)
     last = search(trials=3)
     assert [one.state for one in inner[1].trials] == ["running", "complete", "complete"]
     assert [one.state for one in last.trials] == ["complete"] * 3

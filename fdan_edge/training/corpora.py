@@ -1,0 +1,153 @@
+"""The first stage of a training: its corpora, split into parts and audited, before anything is decoded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fdan_edge.config import Config
+from fdan_edge.data.corpora import Item, Source, SourceLike, parse_sources, read_visual, recording_key
+from fdan_edge.data.labels import training_class
+from fdan_edge.data.leak_audit import Audit, audit
+from fdan_edge.data.speech import class_names, read_labelled_speech
+from fdan_edge.data.splits import Split, allowed_faces, restore, split
+from fdan_edge.data.target_corpus import (
+    CrossCorpus,
+    make_task,
+    read_target,
+    restore_target,
+    without_labels,
+)
+from fdan_edge.errors import DataError
+from fdan_edge.runs import run_folder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingSources:
+    """The corpora that a training is given."""
+
+    speech: list[Source]
+    faces: list[Source]
+    target: list[Source]
+
+    @classmethod
+    def parse(
+        cls, speech: Sequence[SourceLike], faces: Sequence[SourceLike], target: Sequence[SourceLike]
+    ) -> TrainingSources:
+        """Parse `corpus:path` words; sources stay as they are.
+
+        Raises:
+            DataError: a word cannot be understood, or there is no speech.
+        """
+        if not speech:
+            raise DataError('no speech given; valid: corpus:path, e.g. speech=["synthetic:"]')
+        return cls(*(parse_sources(sources) for sources in (speech, faces, target)))
+
+
+@dataclass(frozen=True)
+class TrainingCorpora:
+    """The items that are trained on, before anything is decoded."""
+
+    sources: TrainingSources
+    classes: list[str]
+    parts: Split
+    audit: Audit
+    faces: list[Item]
+    target: list[Item]  # without labels
+    tests_target: bool  # whether the test is the target: its items carry no labels either
+
+    def describe(self) -> str:
+        """Describe them in one line, for people."""
+        parts = self.parts
+        target = f"; {len(self.target)} of the target without labels" if self.target else ""
+        return (
+            f"{len(parts.train)} voices to train, {len(parts.val)} to validate, {len(parts.test)} to test"
+            f"{target}; {len(self.faces)} faces; {len(self.classes)} classes; {parts.description}"
+        )
+
+
+def read_corpora(config: Config, sources: TrainingSources) -> TrainingCorpora:
+    """Read the corpora of a new training, and split them.
+
+    Raises:
+        DataError: they cannot be used, or the split is not what its protocol promises.
+    """
+    speech = _read_speech(config, sources)
+    if sources.target:
+        task = make_task(speech, sources.target, config)
+    else:
+        task = CrossCorpus(class_names(speech), split(speech, config), [], of_target=False)
+    return _with_faces(config, sources, task)
+
+
+def restore_corpora(config: Config, sources: TrainingSources, folder: Path) -> TrainingCorpora:
+    """Read the corpora of a training that goes on, split as its run folder says.
+
+    Files that came or went since must not move others from train to test.
+
+    Raises:
+        CheckpointError: there is no such run.
+        DataError: too little of its corpora is there any more.
+    """
+    _, info = run_folder.load_run(folder)
+    keys = run_folder.load_split(folder)
+    speech = _read_speech(config, sources)
+    labelled, unlabelled = read_target(sources.target, config)
+    target = restore_target(without_labels(labelled + unlabelled), keys)
+    parts = restore(speech + without_labels(labelled), keys, info.protocol)
+    test = {recording_key(key) for key in keys["test"]}
+    tests_target = any(recording_key(item.key) in test for item in labelled)
+    return _with_faces(config, sources, CrossCorpus(info.classes, parts, target, tests_target))
+
+
+def _read_speech(config: Config, sources: TrainingSources) -> list[Item]:
+    return read_labelled_speech(sources.speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+
+
+def _with_faces(config: Config, sources: TrainingSources, task: CrossCorpus) -> TrainingCorpora:
+    """Add the faces that fit the task, and audit all of it."""
+    faces = _read_faces(sources.faces, task, config)
+    verdict = _audit(task, faces)
+    return TrainingCorpora(sources, task.classes, task.parts, verdict, faces, task.target, task.of_target)
+
+
+def _audit(task: CrossCorpus, faces: list[Item]) -> Audit:
+    """Audit for leaks; DataError where the split is not what its protocol promises.
+
+    A target that is not the test counts as training: speech of the test must not be in it either.
+    """
+    parts = task.parts
+    verdict = audit(parts if task.of_target else replace(parts, train=parts.train + task.target), faces)
+    verdict.check()
+    return verdict
+
+
+def _read_faces(sources: list[Source], task: CrossCorpus, config: Config) -> list[Item]:
+    """Read the faces of classes that the speech has, but for those that the protocol holds out."""
+    if not sources:
+        return []
+    faces = []
+    for source in sources:
+        for item in read_visual(source, config.video_frames):
+            emotion = training_class(item.emotion, calm_as_neutral=config.calm_as_neutral)
+            faces.append(replace(item, emotion=emotion))
+    kept = [item for item in faces if item.emotion in task.classes]
+    if not kept:
+        classes = ", ".join(task.classes)
+        raise DataError(f"none of {len(faces)} faces is of a class that the speech has: {classes}")
+    if len(kept) < len(faces):
+        log.warning(f"{len(faces) - len(kept)} faces are of classes that the speech does not have: left out")
+    return _allowed(kept, task, config.protocol)
+
+
+def _allowed(faces: list[Item], task: CrossCorpus, protocol: str) -> list[Item]:
+    kept = allowed_faces(faces, task.parts, protocol, task.target)
+    if not kept:
+        raise DataError(f"protocol {protocol} holds out all {len(faces)} faces; add --faces of another corpus")
+    if len(kept) < len(faces):
+        log.warning(f"{len(faces) - len(kept)} faces show who or what the protocol holds out: left out")
+    return kept
