@@ -47,8 +47,8 @@ def read_target(sources: list[Source], config: Config) -> tuple[list[Item], list
     unnamed = [source for source in sources if source not in named]
     others = [item for source in unnamed for item in read(source, "speech")]
     if len({item.key for item in others}) < len(others):
-        given = ", ".join(map(str, unnamed))
-        raise DataError(f"targets hold files of equal names in folders of equal names: {given}; rename one")
+        folders = ", ".join(map(str, unnamed))
+        raise DataError(f"targets hold files of equal names in folders of equal names: {folders}; rename one")
     return labelled, unique(others, "the given target")
 
 

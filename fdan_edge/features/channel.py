@@ -16,7 +16,7 @@ from torch import Tensor
 from fdan_edge.config import Config
 from fdan_edge.errors import DataError
 from fdan_edge.features.mmap_rows import MappedRows
-from fdan_edge.models.log_mel import at_level, heard, lasting_frames, shift_bands
+from fdan_edge.models.log_mel import at_level, lasting_frames, shift_bands, speech_frames
 
 
 def in_batches(decibel: Tensor | MappedRows, size: int = 256) -> Iterator[Tensor]:
@@ -27,7 +27,7 @@ def in_batches(decibel: Tensor | MappedRows, size: int = 256) -> Iterator[Tensor
 
 
 def mean_spectrum(decibel: Iterable[Tensor], config: Config) -> Tensor:
-    """Average each band in dB over the frames with speech (see `log_mel.heard`) of all windows.
+    """Average each band in dB over the frames with speech (see `log_mel.speech_frames`) of all windows.
 
     Args:
         decibel: batches of log-mels, (n, 1, mels, frames), of any float type and on any device; see `in_batches`.
@@ -43,7 +43,7 @@ def mean_spectrum(decibel: Iterable[Tensor], config: Config) -> Tensor:
     total, count = torch.zeros(1, dtype=torch.float64), 0
     for batch in decibel:
         part = batch[:, 0].float()
-        kept = heard(part, lasting)
+        kept = speech_frames(part, lasting)
         total = total + (part * kept).sum(dim=2).double().sum(dim=0).cpu()
         count += int(kept.sum())
     if not count:

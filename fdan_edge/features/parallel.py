@@ -18,11 +18,11 @@ _AHEAD = 8  # items per thread that may wait to be taken
 
 
 def in_parallel(function: Callable[[T], R], items: Sequence[T], description: str) -> Iterator[R]:
-    """Results in the order of the items, with a progress bar.
+    """Yield a function's results in the order of the items, with a progress bar.
 
-    Threads, not processes: decoding, resampling and the log-mel leave Python's lock, and a process would first
-    import PyTorch for seconds (benchmarks/results/cache.json). Each has PyTorch compute on itself alone, so
-    results do not depend on how many there are. Ctrl-C waits for the items that are being worked on only.
+    Threads, not processes: decoding, resampling and the log-mel release Python's lock, and a process would first
+    import PyTorch for seconds (benchmarks/results/cache.json). In each thread PyTorch computes on one core, so
+    results do not depend on how many threads there are. Ctrl-C waits only for the items that are being computed.
     """
     if not items:
         return

@@ -47,7 +47,7 @@ def log_mels(waveforms: decode.Waveform, config: Config) -> Tensor:
 
 
 def frames_heard(decibel: Tensor) -> Tensor:
-    return log_mel.heard(decibel[:, 0].float(), 7)
+    return log_mel.speech_frames(decibel[:, 0].float(), 7)
 
 
 def test_mean_spectrum_by_hand() -> None:

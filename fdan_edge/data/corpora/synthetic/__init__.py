@@ -1,1 +1,1 @@
-"""Voices and faces that are computed, for demos and tests."""
+"""The synthetic corpus: voices and faces that are computed, for demos and tests."""

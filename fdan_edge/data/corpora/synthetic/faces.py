@@ -147,7 +147,7 @@ def _stroke(pen: ImageDraw.ImageDraw, points: list[Point], weight: float, fill: 
 
 
 def _draw_head(pen: ImageDraw.ImageDraw, who: Identity) -> None:
-    """Hair behind, neck, ears, the egg-shaped head and the hairline."""
+    """Draw hair behind, neck, ears, the egg-shaped head and the hairline."""
     wide, high = who.head_width, who.head_height
     _ellipse(pen, 0.5, 0.42, (wide + 0.05, high - 0.02), who.hair)
     if who.long_hair:
@@ -166,7 +166,7 @@ def _draw_head(pen: ImageDraw.ImageDraw, who: Identity) -> None:
 
 
 def _draw_eye(pen: ImageDraw.ImageDraw, who: Identity, how: Expression, side: int) -> None:
-    """Eye white, iris cut by the lids, upper lid and brow; side is -1 on the left and 1 on the right."""
+    """Draw eye white, iris cut by the lids, upper lid and brow; side is -1 on the left and 1 on the right."""
     x, y, half = 0.5 + side * who.eye_gap, who.eye_row, how.eye_open / 2
     _ellipse(pen, x, y, (who.eye_width + 0.012, half + 0.018), who.skin - 28)
     _ellipse(pen, x, y, (who.eye_width, half), min(who.skin + 70, 250))
@@ -184,7 +184,7 @@ def _draw_eye(pen: ImageDraw.ImageDraw, who: Identity, how: Expression, side: in
 
 
 def _draw_nose(pen: ImageDraw.ImageDraw, who: Identity, how: Expression) -> None:
-    """Side of the nose, nostrils, and with a wrinkled nose the folds at its root and beside it."""
+    """Draw the side of the nose, nostrils, and with a wrinkled nose the folds at its root and beside it."""
     tip = who.eye_row + who.nose - 0.02 * how.nose_wrinkle
     _stroke(pen, [(0.475, who.eye_row + 0.04), (0.455, tip), (0.5, tip + 0.018)], 0.012, who.skin - 35)
     for side in (-1, 1):
@@ -200,7 +200,7 @@ def _draw_nose(pen: ImageDraw.ImageDraw, who: Identity, how: Expression) -> None
 
 
 def _draw_mouth(pen: ImageDraw.ImageDraw, who: Identity, how: Expression) -> None:
-    """Lips as two arcs between the corners, the opening between them and the teeth."""
+    """Draw lips as two arcs between the corners, the opening between them and the teeth."""
     along = np.linspace(-1, 1, 17)
     bow = 1 - along**2
     x = 0.5 + how.mouth_width / 2 * along
@@ -232,7 +232,7 @@ def _polygon(
 
 
 def _photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Pose, lens and sensor: rotation, shift, downsampling, blur, a lighting gradient and noise."""
+    """Simulate pose, lens and sensor: rotation, shift, downsampling, blur, a lighting gradient and noise."""
     shift = rng.uniform(-0.03, 0.03, 2) * CANVAS
     posed = image.rotate(
         rng.normal(0, 4),

@@ -173,7 +173,7 @@ def _sentence(number: int, rate: float, how: Prosody, rng: np.random.Generator) 
 
 
 def _speak(said: Syllables, who: Speaker, how: Prosody, rng: np.random.Generator) -> Array:
-    """Source times envelope through the vocal tract, plus the consonant noises; voiced peak about 1."""
+    """Filter source times envelope by the vocal tract, and add the consonant noises; voiced peak about 1."""
     size = int(said.duration * SAMPLE_RATE) // BLOCK * BLOCK
     times = np.arange(size // FRAME + 1) * FRAME / SAMPLE_RATE
     f0 = _upsample(_f0_contour(said, who, how, times, rng))
@@ -188,12 +188,12 @@ def _speak(said: Syllables, who: Speaker, how: Prosody, rng: np.random.Generator
 
 
 def _upsample(frames: Array) -> Array:
-    """Linear interpolation of control frames, shape (m + 1,), to samples, shape (m * FRAME,)."""
+    """Interpolate control frames linearly, shape (m + 1,), to samples, shape (m * FRAME,)."""
     return (frames[:-1, None] + np.diff(frames)[:, None] * (np.arange(FRAME) / FRAME)).reshape(-1)
 
 
 def _f0_contour(said: Syllables, who: Speaker, how: Prosody, times: Array, rng: np.random.Generator) -> Array:
-    """f0 in Hz: declination, accents (Gaussian bumps), a final movement, tremor and slow drift."""
+    """Compute f0 in Hz: declination, accents (Gaussian bumps), a final movement, tremor and slow drift."""
     begin, last, end = said.start[0], said.start[-1], said.end[-1]
     progress = np.clip((times - begin) / (end - begin), 0, 1)
     semitones = how.f0 + how.slope * (progress - 0.5)
@@ -208,7 +208,7 @@ def _f0_contour(said: Syllables, who: Speaker, how: Prosody, times: Array, rng: 
 
 
 def _envelopes(said: Syllables, how: Prosody, times: Array) -> tuple[Array, Array, Array]:
-    """Amplitudes of the voicing, of the fricative noise and of the stop bursts, one per control frame."""
+    """Compute amplitudes of the voicing, of the fricative noise and of the stop bursts, one per control frame."""
     t = times[:, None]
     attack = 0.03 * 2 ** (-how.effort / 12)  # a louder voice sets in faster
     vowel = np.clip(np.minimum((t - said.onset) / attack + 0.5, (said.end - t) / 0.05), 0, 1)
@@ -221,7 +221,7 @@ def _envelopes(said: Syllables, how: Prosody, times: Array) -> tuple[Array, Arra
 
 
 def _glottal_source(f0: Array, how: Prosody, rng: np.random.Generator) -> Array:
-    """Derivative of Rosenberg's glottal flow with jitter and shimmer, tilted, plus aspiration noise."""
+    """Differentiate Rosenberg's glottal flow with jitter and shimmer, tilt it, and add aspiration noise."""
     per_cycle = rng.standard_normal((2, int(f0.sum() / SAMPLE_RATE * 1.5) + 8))
     cycle = (np.cumsum(f0) / SAMPLE_RATE).astype(np.int64)
     phase = np.cumsum(f0 * (1 + how.jitter * np.clip(per_cycle[0, cycle], -3, 3))) / SAMPLE_RATE
@@ -241,7 +241,7 @@ def _glottal_source(f0: Array, how: Prosody, rng: np.random.Generator) -> Array:
 
 
 def _resonator(frequency: Array, bandwidth: Array) -> tuple[Array, Array]:
-    """Cascade of two-pole resonators of unit gain at 0 Hz: b of shape (..., 1), a of shape (..., 2 k + 1).
+    """Cascade two-pole resonators of unit gain at 0 Hz: b of shape (..., 1), a of shape (..., 2 k + 1).
 
     `frequency` and `bandwidth` are in Hz with the k resonators on the last axis (Klatt 1980, eq. 1).
     """
@@ -250,9 +250,9 @@ def _resonator(frequency: Array, bandwidth: Array) -> tuple[Array, Array]:
     a = np.zeros((*frequency.shape[:-1], 2 * frequency.shape[-1] + 1))
     a[..., 0] = 1
     for k in range(frequency.shape[-1]):
-        one, two = middle[..., k, None] * a[..., :-1], (radius[..., k] ** 2)[..., None] * a[..., :-2]
-        a[..., 1:] += one
-        a[..., 2:] += two
+        first, second = middle[..., k, None] * a[..., :-1], (radius[..., k] ** 2)[..., None] * a[..., :-2]
+        a[..., 1:] += first
+        a[..., 2:] += second
     return a.sum(axis=-1, keepdims=True), a
 
 
@@ -287,7 +287,7 @@ def _all_pole(blocks: Array, a: Array) -> Array:
 
 
 def _record(speech: Array, who: Speaker, how: Prosody, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Microphone colour, recording level and noise floor."""
+    """Add microphone colour, recording level and noise floor."""
     coloured = lfilter([1, who.channel], [1], speech)
     # Half of the vocal effort survives a hand on the gain knob; distance and chance blur the rest.
     level_db = np.clip(-10 + 0.5 * how.effort + rng.normal(0, 2), -26, -1)
