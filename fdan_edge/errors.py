@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 
-#: How to get what training needs; for MissingDependencyError.
+#: How to install what training needs; for MissingDependencyError.
 INSTALL_TRAINING = "pip install '.[train,cpu]' in a checkout of fdan-edge"
-#: How to get what tunes, beside what trains.
+#: How to install what tuning needs, beside training.
 INSTALL_TUNE = "pip install '.[train,tune,cpu]' in a checkout of fdan-edge"
-#: How to get what reads the sound of videos, where nothing is trained.
+#: How to install what reads the sound of videos, where nothing is trained.
 INSTALL_VIDEO = "pip install '.[video]' in a checkout of fdan-edge"
-#: How to get live streams, and their server.
+#: How to install live streams, and their server.
 INSTALL_STREAM = "pip install '.[stream]' in a checkout of fdan-edge"
 INSTALL_SERVE = "pip install '.[serve]' in a checkout of fdan-edge"
 
@@ -30,39 +30,39 @@ _MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re
 
 
 class FdanEdgeError(Exception):
-    """Base of all errors with a message meant for the person at the keyboard."""
+    """Base of all errors whose message is meant for people."""
 
 
 class ConfigError(FdanEdgeError):
-    """A setting has an unknown name or a value that cannot work."""
+    """Raised for a setting of an unknown name or with a value that cannot work."""
 
 
 class DataError(FdanEdgeError):
-    """A corpus, a label or a split is not usable."""
+    """Raised for a corpus, a label or a split that is not usable."""
 
 
 class AudioError(DataError):
-    """One recording cannot be used."""
+    """Raised for a recording that cannot be used."""
 
 
 class TrainingError(FdanEdgeError):
-    """A training diverged."""
+    """Raised when a training diverges."""
 
 
 class CheckpointError(FdanEdgeError):
-    """A run folder or checkpoint is missing, cut short or of another kind."""
+    """Raised for a run folder or checkpoint that is missing, cut short or of another kind."""
 
 
 class BundleError(FdanEdgeError):
-    """A bundle or ONNX file is missing, cut short or of another kind."""
+    """Raised for a bundle or ONNX file that is missing, cut short or of another kind."""
 
 
 class ExportError(FdanEdgeError):
-    """An export was refused or failed its check."""
+    """Raised when an export is refused or fails its check."""
 
 
 class MissingDependencyError(FdanEdgeError):
-    """A package is not installed; the message names the pip command that installs it."""
+    """Raised where a package is not installed; the message names the pip command that installs it."""
 
     def __init__(self, package: str, purpose: str, command: str) -> None:
         super().__init__(package, purpose, command)  # these, because a worker process sends them on to __init__
@@ -73,19 +73,19 @@ class MissingDependencyError(FdanEdgeError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that there is no memory left, on whatever device."""
+    """Return whether an error says that memory is out, on whatever device."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_MEMORY.search(str(error))))
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """First line of an error's text, at most `limit` characters, for embedding in a message."""
+    """Return the first line of an error's text, at most `limit` characters, for a message."""
     text = str(error).strip() or type(error).__name__
     line = text.splitlines()[0]
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def printable(text: str) -> str:
-    """`text` with control characters, line breaks and bytes that are not UTF-8 written as escapes.
+    """Return `text` with control characters, line breaks and bytes that are not UTF-8 written as escapes.
 
     File names may hold any of these; printed as they are, they break lines, terminals or the encoder.
     """
@@ -93,7 +93,7 @@ def printable(text: str) -> str:
 
 
 def unknown_choice(what: str, value: str, valid: tuple[str, ...] | list[str]) -> str:
-    """Text of an error that names a wrong value and lists the valid ones, nearest first."""
+    """Return the message for a wrong value: it names the nearest valid one and lists them all."""
     from difflib import get_close_matches
 
     near = get_close_matches(value, valid, n=1)

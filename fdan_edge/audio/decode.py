@@ -1,8 +1,8 @@
-"""Recordings as numpy arrays: decode, mix to mono, resample, trim, cut into windows.
+"""Read recordings as numpy arrays: decode, mix to mono, resample, trim, cut into windows.
 
 Sound files are read by libsndfile, the sound of videos by PyAV, where it is installed.
 
-Everything here runs on the device too, so nothing imports torch or librosa.
+All of this runs on the device too, so nothing imports torch or librosa.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdan_edge.audio import video
+from fdan_edge.audio.resample import Resampler
 from fdan_edge.errors import AudioError, DataError, one_line
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ SILENCE = 1e-4  # a peak below -80 dBFS is no sound
 MIN_SECONDS = 0.05  # less than one syllable tells nothing
 RATES = (1000, 768_000)  # Hz; a header outside of this is damaged
 _FRAME, _HOP = 2048, 512  # samples, of librosa.effects.trim
-_BLOCK = 1 << 20  # values decoded at once, all channels together
+BLOCK_VALUES = 1 << 20  # decoded at once, all channels together
 _OGG_PAGE = 65307  # bytes at most
 #: How libsndfile's log says that a header promises more bytes than the file has (WAV, AIFF, AU, W64).
 _PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -61,7 +62,7 @@ def load(path: Path, sample_rate: int = 16000) -> Waveform:
 
 
 def load_speech(path: Path, sample_rate: int = 16000, trim_db: float = 40.0) -> Waveform:
-    """A recording ready to be windowed: decoded, checked to hold sound, ends trimmed.
+    """Load a recording ready to be windowed: decoded, checked to hold sound, ends trimmed.
 
     Raises:
         AudioError: as `load`, or shorter than 0.05 s, or silent throughout.
@@ -139,7 +140,7 @@ def windows(waveform: Waveform, size: int, hop: int) -> Waveform:
 
 
 def window_batches(waveform: Waveform, size: int, hop: int, batch: int) -> Iterator[Waveform]:
-    """The windows of `windows` by the batch (0: all at once), so that an hour needs no second copy."""
+    """Yield the windows of `windows` by the batch (0: all at once), so that an hour needs no second copy."""
     spare = len(waveform) - size
     if spare <= 0:
         before = -spare // 2
@@ -152,23 +153,23 @@ def window_batches(waveform: Waveform, size: int, hop: int, batch: int) -> Itera
 
 
 def find(paths: list[Path]) -> list[Path]:
-    """The files among `paths`, and the sound files below the folders among them, sorted.
+    """List the files among `paths`, and the sound files below the folders among them, sorted.
 
-    Hidden files and folders are passed over: macOS leaves a `._NAME.wav` beside every NAME.wav. A folder
-    without a sound file stands for itself, so that `load` names it as it names a file that is missing.
+    Hidden files and folders are skipped: macOS leaves a `._NAME.wav` beside every NAME.wav. A folder without a
+    sound file is listed itself, so that `load` reports it as it reports a missing file.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in paths:
-        found.extend((_sounds_below(path) if path.is_dir() else []) or [path])
-    return found
+        files.extend((_sounds_below(path) if path.is_dir() else []) or [path])
+    return files
 
 
 def _sounds_below(folder: Path) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     for base, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found.extend(Path(base, name) for name in names)
-    return sorted(path for path in found if _is_sound(path))
+        files.extend(Path(base, name) for name in names)
+    return sorted(path for path in files if _is_sound(path))
 
 
 def _is_sound(path: Path) -> bool:
@@ -176,7 +177,7 @@ def _is_sound(path: Path) -> bool:
 
 
 def _energy(rows: Waveform) -> NDArray[np.float64]:
-    """Sum of squares of each row, in double precision without a copy in it."""
+    """Return the sum of squares of each row, in double precision without a copy in it."""
     energy: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     return energy
 
@@ -203,14 +204,14 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
 
 
 def _reason(error: Exception) -> str:
-    """libsndfile's own words, without the file name that soundfile puts before them."""
+    """Return libsndfile's own words, without the file name that soundfile puts before them."""
     reason = str(getattr(error, "error_string", "")) or one_line(error)
     # Its MP3 decoder's way to say that there is no MP3 frame; the file was there a moment ago.
     return "Format not recognised." if "does not exist" in reason else reason
 
 
 class _StreamedWav(io.FileIO):
-    """A WAV file; a data size of 0 that a program wrote before it streamed is read as the real size."""
+    """Reads a WAV file; a data size of 0 that a program wrote before it streamed is read as the real size."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "rb")
@@ -226,7 +227,7 @@ class _StreamedWav(io.FileIO):
         return count
 
     def _find_data(self) -> tuple[int, bytes]:
-        """Where the data chunk's size is, and the bytes to read there: none to leave it as it is."""
+        """Return where the data chunk's size is, and the bytes to read there: none to leave it as it is."""
         length = self.seek(0, os.SEEK_END)
         self.seek(4)
         riff_end = 8 + struct.unpack("<I", self.read(4))[0]
@@ -243,7 +244,7 @@ class _StreamedWav(io.FileIO):
 
 
 def _of_video(path: Path) -> Iterator[tuple[int, Waveform]]:
-    """Sample rate and mono blocks of a video's sound."""
+    """Yield the sample rate and mono blocks of a video's sound."""
     try:
         for rate, block in video.sound(path):
             _check_rate(rate, path)
@@ -254,7 +255,7 @@ def _of_video(path: Path) -> Iterator[tuple[int, Waveform]]:
 
 
 def sound_blocks(path: Path) -> Iterator[tuple[int, Waveform]]:
-    """Sample rate and mono blocks (n,) of a file that libsndfile reads, however long it is.
+    """Yield the sample rate and mono blocks (n,) of a file that libsndfile reads, however long it is.
 
     Raises:
         AudioError: not such a file, damaged, or cut short; the last two at times after some blocks.
@@ -266,26 +267,23 @@ def sound_blocks(path: Path) -> Iterator[tuple[int, Waveform]]:
 
 
 def _resampled(blocks: Iterator[tuple[int, Waveform]], sample_rate: int) -> Iterator[Waveform]:
-    """Mono blocks at `sample_rate` from blocks that all have the same rate."""
-    import soxr
-
-    stream = None
+    """Yield mono blocks at `sample_rate` from blocks that all have the same rate."""
+    resampler: Resampler | None = None
     for rate, block in blocks:
-        if rate != sample_rate and stream is None:
-            stream = soxr.ResampleStream(rate, sample_rate, 1)
-        yield stream.resample_chunk(block) if stream else block
-    if stream:
-        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        resampler = resampler or Resampler(rate, sample_rate)
+        yield resampler(block)
+    if resampler:
+        yield resampler.flush()
 
 
 def _decoded(file: soundfile.SoundFile, path: Path) -> Iterator[Waveform]:
-    """Mono blocks of an open file; less than its header promises raises."""
+    """Yield mono blocks of an open file; raise where it holds less than its header promises."""
     import soundfile
 
     promised, read = file.frames, 0
     while True:
         try:
-            block = file.read(max(1, _BLOCK // file.channels), dtype="float32", always_2d=True)
+            block = file.read(max(1, BLOCK_VALUES // file.channels), dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, RuntimeError):
             seconds = promised / file.samplerate
             raise AudioError(
@@ -323,7 +321,7 @@ def _check_finite(block: Waveform, path: Path) -> None:
 
 
 def _ends_well(path: Path) -> bool:
-    """Whether the last Ogg page is whole and marked as the last; libsndfile takes what there is."""
+    """Return whether the last Ogg page is whole and marked as the last; libsndfile reads what there is."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 2 * _OGG_PAGE))
         tail = file.read()
@@ -336,5 +334,5 @@ def _ends_well(path: Path) -> bool:
 
 
 def _streamed(size: int) -> bool:
-    """Whether a program that cannot seek back wrote this size, to mean "until the end of the file"."""
+    """Return whether a program that cannot seek back wrote this size, to mean "until the end of the file"."""
     return 0x7FFFF000 <= size <= 0x80000000 or 0xFFFFF000 <= size <= 0xFFFFFFFF

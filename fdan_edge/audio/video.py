@@ -1,4 +1,4 @@
-"""Video files: opened with PyAV, which is imported when one is; errors in one line; and their sound."""
+"""Open video files with PyAV, and read their sound; PyAV is imported when a video is opened."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _SLACK = 0.5  # seconds that a stream may end before its header says: players an
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is named as a video; what is in it is found out by opening it."""
+    """Return whether a file is named as a video; only opening it shows what it holds."""
     return path.suffix.lower() in VIDEOS
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
-    """An open video; whatever PyAV raises in the block becomes one line that names the file.
+    """Open a video; errors of PyAV within the block become one line that names the file.
 
     Raises:
         DataError: missing, empty, of no known kind or damaged.
@@ -51,7 +51,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
 
 
 def sound(path: Path) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The sample rate in Hz and mono blocks, float32 of shape (n,), of a video's first choice of sound.
+    """Yield the sample rate in Hz and mono blocks, float32 of shape (n,), of a video's default sound.
 
     Raises:
         DataError: as `opened`, or without sound, with a rate that changes, or cut short.
@@ -105,5 +105,5 @@ def _pyav() -> Any:
 
 
 def _reason(error: av.error.FFmpegError) -> str:
-    """FFmpeg's own words, without PyAV's number before them and the function behind."""
+    """Return FFmpeg's own words, without PyAV's number before them and the function behind."""
     return str(getattr(error, "strerror", "")) or one_line(error)

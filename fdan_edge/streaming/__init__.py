@@ -1,6 +1,22 @@
-"""Emotions from a live stream: what is heard, when somebody speaks, what the model says of it, and for how long.
+"""Live streams: speech is detected, the model infers its emotion, and events say what and for how long.
 
 Imports no torch.
+
+events             what a stream emits
+settings           times and thresholds
+session            `Stream`: samples in, events out
+speech_turns       where speech begins and ends, and which windows are due
+vad                the probability of speech
+incremental_mel    mel power of windows, each frame computed once
+label_tracker      from probabilities to a steady label
+unknown_threshold  the confidence below which a label is "unknown"
+offline            the same events for a whole recording
+live               from a source to events, with threads
+sources            files and pipes
+microphone         PortAudio
+backlog            the bounded queue between two threads
+latency            from the arrival of a sample to its result
+annotations        segments as RTTM, csv and Audacity's label tracks
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +29,7 @@ __all__ = ["Stream", "StreamSettings"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when they are first asked for: the command line needs some modules of this package at once."""
+    """Import `Stream` and `StreamSettings` when they are first used, so that the command line starts fast."""
     if name == "StreamSettings":
         from fdan_edge.streaming.settings import StreamSettings
 

@@ -1,4 +1,4 @@
-"""Segments in files for annotators: RTTM, csv, Audacity's label tracks. Imports no torch."""
+"""Write segments to files for annotators: RTTM, csv, Audacity's label tracks. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fdan_edge.streaming.events import Event, Segment, segments
 
 
 class AnnotationFile:
-    """A file of segments, each written when it ends: to FILE.part, which becomes FILE when it is closed.
+    """Writes each segment as it ends to FILE.part, which becomes FILE when it is closed.
 
     Args:
-        path: of the file; its folder is made.
-        line: a segment as text.
-        head: what stands above the segments.
+        path: of the file; its folder is created.
+        line: gives a segment as text.
+        head: the text above the segments.
 
     Raises:
         ConfigError: `path` is a folder.
@@ -39,7 +39,7 @@ class AnnotationFile:
         self._file.flush()
 
     def __call__(self, events: Sequence[Event]) -> None:
-        """Write the segments among these."""
+        """Write the segments among these events."""
         for segment in segments(events):
             self._file.write(self._line(segment))
             self._file.flush()
@@ -56,34 +56,40 @@ class AnnotationFile:
 
 
 def part_path(path: Path) -> Path:
-    """Where a file is written until it is whole."""
+    """Return the path that a file has until it is complete."""
     return path.with_name(f"{path.name}.part")
 
 
 def rttm(path: Path, recording: str) -> AnnotationFile:
-    """NIST's Rich Transcription Time Marked: a SPEAKER line of ten fields for each segment, its label as name."""
+    """Open a file of NIST's Rich Transcription Time Marked: a SPEAKER line of ten fields for each segment."""
     name = _word(recording)
 
-    def line(one: Segment) -> str:
-        length = max(one.end - one.start, 0.001)
-        return f"SPEAKER {name} 1 {one.start:.3f} {length:.3f} <NA> <NA> {_word(one.label)} <NA> <NA>\n"
+    def line(segment: Segment) -> str:
+        length = max(segment.end - segment.start, 0.001)
+        return f"SPEAKER {name} 1 {segment.start:.3f} {length:.3f} <NA> <NA> {_word(segment.label)} <NA> <NA>\n"
 
     return AnnotationFile(path, line)
 
 
 def csv_table(path: Path, labels: Sequence[str]) -> AnnotationFile:
-    """csv: start, end, label, confidence and the mean probability of each label."""
+    """Open a csv file: start, end, label, confidence and the mean probability of each label."""
 
-    def line(one: Segment) -> str:
-        probabilities = [f"{one.probabilities[label]:.6f}" for label in labels]
-        return _row(f"{one.start:.3f}", f"{one.end:.3f}", one.label, f"{one.confidence:.6f}", *probabilities)
+    def line(segment: Segment) -> str:
+        probabilities = [f"{segment.probabilities[label]:.6f}" for label in labels]
+        return _row(
+            f"{segment.start:.3f}",
+            f"{segment.end:.3f}",
+            segment.label,
+            f"{segment.confidence:.6f}",
+            *probabilities,
+        )
 
     return AnnotationFile(path, line, _row("start", "end", "label", "confidence", *labels))
 
 
 def audacity(path: Path) -> AnnotationFile:
-    """Audacity's label track: start, end and label between tabs."""
-    return AnnotationFile(path, lambda one: f"{one.start:.6f}\t{one.end:.6f}\t{one.label}\n")
+    """Open a label track of Audacity: start, end and label between tabs."""
+    return AnnotationFile(path, lambda segment: f"{segment.start:.6f}\t{segment.end:.6f}\t{segment.label}\n")
 
 
 def _row(*values: str) -> str:
@@ -93,5 +99,5 @@ def _row(*values: str) -> str:
 
 
 def _word(text: str) -> str:
-    """`text` without blanks, which end a field of RTTM."""
+    """Return `text` without blanks, which end a field of RTTM."""
     return printable(re.sub(r"\s+", "_", text.strip())) or "-"

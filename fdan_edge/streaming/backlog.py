@@ -15,7 +15,7 @@ TOO_SLOW = "the machine is too slow"
 
 @dataclass(frozen=True)
 class Sound:
-    """Samples (n,) or (n, channels), as they came."""
+    """Samples (n,) or (n, channels), as they arrived."""
 
     samples: Samples
     arrived: float = 0.0  # time.monotonic() of the last of them
@@ -23,7 +23,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Gap:
-    """So many samples are not there."""
+    """So many samples are missing."""
 
     samples: int
     reason: str
@@ -34,16 +34,16 @@ class End:
     """Nothing more comes."""
 
     reason: str
-    broken: bool = False  # not the end of the sound, but of who brings it
+    broken: bool = False  # the source failed before the sound ended
 
 
 Piece: TypeAlias = Sound | Gap | End
 
 
 class Backlog:
-    """Between who brings sound and who listens, from any threads.
+    """A queue of sound between the thread that reads it and the one that infers; for any threads.
 
-    Beyond `limit` seconds the oldest sound is dropped, and a gap of its length stands in its place.
+    Beyond `limit` seconds the oldest sound is dropped, and a gap of its length takes its place.
 
     Args:
         rate: of the samples, Hz.
@@ -59,10 +59,10 @@ class Backlog:
         self.dropped = 0  # samples, for want of speed
 
     def put(self, samples: Samples, *, wait: bool = False) -> bool:
-        """Bring sound (n,) or (n, channels); False once closed, when it is ignored.
+        """Add samples (n,) or (n, channels); return False once closed, when they are ignored.
 
         Args:
-            wait: until there is room, rather than drop what is oldest.
+            wait: until there is room, rather than drop the oldest sound.
         """
         with self._changed:
             while wait and not self._closed and self._waiting and self._waiting + len(samples) > self._limit:
@@ -77,7 +77,7 @@ class Backlog:
             return True
 
     def put_gap(self, samples: int, reason: str) -> None:
-        """Note that so many samples never came."""
+        """Add a gap: so many samples never came."""
         with self._changed:
             if not self._closed and samples > 0:
                 _append_gap(self._pieces, samples, reason)
@@ -92,7 +92,7 @@ class Backlog:
                 self._changed.notify_all()
 
     def take(self, timeout: float = 0.0) -> Piece | None:
-        """The oldest piece; None where none came within `timeout` seconds."""
+        """Take the oldest piece; None where none came within `timeout` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._pieces, timeout):
                 return None
@@ -104,11 +104,11 @@ class Backlog:
 
     @property
     def waiting(self) -> int:
-        """Samples that wait."""
+        """Number of samples that wait."""
         return self._waiting
 
     def _drop(self) -> None:
-        """Make gaps of the oldest sounds until what waits is within the limit; neighbours become one."""
+        """Turn the oldest sound into gaps until the rest is within the limit; neighbouring gaps become one."""
         kept: deque[Piece] = deque()
         while self._waiting > self._limit:
             piece = self._pieces.popleft()

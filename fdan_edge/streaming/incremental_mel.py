@@ -1,8 +1,8 @@
-"""Mel power of a live stream, each frame computed once, as numpy has it in double precision. Imports no torch.
+"""Compute the mel power of a live stream, each frame once, with numpy in double precision. Imports no torch.
 
 The sum of squares that a front end (`fdan_edge.models.log_mel.LogMel`) makes of each frame before it takes a
-logarithm depends on that frame's samples only. So what windows share is kept; only frames that reach beyond a
-window, which hear zeros there, are its own.
+logarithm depends on that frame's samples only. So frames that windows share are kept. Only the frames that reach
+beyond a window, where its samples are zeros, are computed for each window.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _AT_ONCE = 32  # frames: more fall out of the cache, and a long first window wou
 
 
 def mel_power(windows: NDArray[np.float32], frontend: FrontEnd) -> NDArray[np.float32]:
-    """The linear part of a front end over whole windows: (n, samples) to power (n, n_mels, frames)."""
+    """Compute the linear part of a front end over whole windows: (n, samples) to power (n, n_mels, frames)."""
     half = frontend.n_fft // 2
     padded = np.pad(windows, ((0, 0), (half, half)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, frontend.n_fft, axis=1)[:, :: frontend.hop]
-    made = MelFilterbank(frontend)(frames.reshape(-1, frontend.n_fft))
-    return made.reshape(*frames.shape[:2], -1).transpose(0, 2, 1)
+    power = MelFilterbank(frontend)(frames.reshape(-1, frontend.n_fft))
+    return power.reshape(*frames.shape[:2], -1).transpose(0, 2, 1)
 
 
 class MelFilterbank:
-    """Mel power of single frames, in double precision.
+    """Computes the mel power of single frames, in double precision.
 
     Args:
         frontend: of the model.
@@ -47,24 +47,24 @@ class MelFilterbank:
         self._weights = np.concatenate(weights).astype(np.float64)
 
     def __call__(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """IncrementalMel (n, n_fft) to power (n, n_mels)."""
-        made = np.empty((len(frames), len(self._starts)), np.float32)
+        """Convert frames (n, n_fft) to power (n, n_mels)."""
+        mel = np.empty((len(frames), len(self._starts)), np.float32)
         for first in range(0, len(frames), _AT_ONCE):
             spectrum = np.fft.rfft(frames[first : first + _AT_ONCE] * self._hann)
             power = np.square(spectrum.real) + np.square(spectrum.imag)
             weighted = power[:, self._bins] * self._weights
-            made[first : first + _AT_ONCE] = np.add.reduceat(weighted, self._starts, axis=1)
-        return made
+            mel[first : first + _AT_ONCE] = np.add.reduceat(weighted, self._starts, axis=1)
+        return mel
 
 
 class WholeWindowRunner:
-    """A `FrameRunner` as a `Runner`, which computes every window on its own."""
+    """Wraps a `FrameRunner` as a `Runner`, which computes every window on its own."""
 
     def __init__(self, runner: FrameRunner) -> None:
         self.runner, self.name, self.spec = runner, runner.name, runner.spec
 
     def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of windows (n, spec.window)."""
+        """Infer the probabilities (n, C) of windows (n, spec.window)."""
         return self.runner.predict_power(mel_power(checked_windows(waveforms, self.spec), self.runner.frontend))
 
     def __enter__(self) -> Self:
@@ -77,7 +77,7 @@ class WholeWindowRunner:
 
 
 class RingBuffer:
-    """The last samples of a stream, found by their number since its start.
+    """Keeps the last samples of a stream, by their number since its start.
 
     Args:
         capacity: samples that are kept at least.
@@ -100,15 +100,15 @@ class RingBuffer:
         self.end += len(samples)
 
     def skip(self, samples: int) -> None:
-        """So many samples are lost, and what was before them is done with."""
+        """Skip so many lost samples, and drop those before them."""
         self.end += samples
         self._filled = 0
 
     def get(self, start: int, end: int) -> Samples:
-        """Samples start..end (end excluded), a view that lasts until the next `append`.
+        """Return samples start..end (end excluded), a view that lasts until the next `append`.
 
         Raises:
-            IndexError: they are no longer there, or not yet.
+            IndexError: they are no longer in the buffer, or not yet.
         """
         first = self._filled - (self.end - start)
         if first < 0 or end > self.end or start > end:
@@ -119,7 +119,7 @@ class RingBuffer:
 
 
 class IncrementalMel:
-    """Mel power of windows of a stream.
+    """Computes the mel power of windows of a stream; frames that windows share are computed once.
 
     Args:
         frontend: of the model.
@@ -132,12 +132,12 @@ class IncrementalMel:
         self._known = (0, 0)  # numbers of the frames in it, the last excluded
 
     def window(self, ring: RingBuffer, start: int, end: int) -> NDArray[np.float32]:
-        """Mel power (n_mels, frames) of samples start..end, both multiples of the hop, centred in zeros."""
+        """Return the mel power (n_mels, frames) of samples start..end, multiples of the hop, centred in zeros."""
         hop, half = self.frontend.hop, self.frontend.n_fft // 2
         power = np.zeros(self._kept.shape, np.float32)
         spare = (self.frontend.frames - 1) * hop - (end - start)
         first = spare // 2 // hop  # of the window's frames, the one that is centred on `start`
-        reach = -(-half // hop)  # frames on either side of an edge that hear both sides of it
+        reach = -(-half // hop)  # frames on either side of an edge that have samples of both sides
         number, last = start // hop, end // hop
         inner = (number + reach, max(number + reach, last - reach + 1))
         self._compute(ring, *inner)
@@ -149,7 +149,7 @@ class IncrementalMel:
         return np.ascontiguousarray(power.T)
 
     def _compute(self, ring: RingBuffer, begin: int, end: int) -> None:
-        """Have the frames begin..end, each wholly within what is heard."""
+        """Compute the frames begin..end that are not there yet; each lies wholly within the speech."""
         known_begin, known_end = self._known
         fresh = begin if not known_begin <= begin <= known_end else known_end
         if fresh < end:
@@ -159,9 +159,9 @@ class IncrementalMel:
             self._kept[np.arange(fresh, end) % len(self._kept)] = self._power(cut)
         self._known = (begin, max(end, fresh))
 
-    def _edges(self, heard: Samples, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
-        """IncrementalMel by their number from the window's start, with zeros around what is heard of it."""
+    def _edges(self, samples: Samples, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Compute frames by their number from the window's start, with zeros around its samples (n,)."""
         n_fft = self.frontend.n_fft
-        padded = np.pad(heard, n_fft)
+        padded = np.pad(samples, n_fft)
         starts = numbers * self.frontend.hop + n_fft - n_fft // 2
         return self._power(np.stack([padded[at : at + n_fft] for at in starts]))

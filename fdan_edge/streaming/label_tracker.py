@@ -3,55 +3,55 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdan_edge.streaming.events import UNKNOWN, Result, Segment
 from fdan_edge.streaming.settings import StreamSettings
+from fdan_edge.streaming.unknown_threshold import Threshold
 
 Vector = NDArray[np.float64]
 
 
 class LabelTracker:
-    """Follows one stretch of speech after another.
+    """Tracks the label through one stretch of speech after another.
 
     Probabilities are smoothed by an exponential mean in which a window weighs as the square of its length: the
-    beginning of a word says little. The first label shown is the first that is sure enough. Another one takes its
-    place once it has led for `hold` seconds, by `margin`; it becomes UNKNOWN in the same way, once its own
-    probability is `margin` below the threshold. A segment ends where the label that follows began to lead; the last
-    one of a speech has the label that is likeliest at its end.
+    beginning of a word says little. The first label shown is the first that reaches the threshold. Another one
+    replaces it once it has led for `hold` seconds, by `margin`. It becomes UNKNOWN in the same way, once its own
+    probability is `margin` below the threshold. A segment ends where the label that follows began to lead; the
+    last one of a speech has the label that is likeliest at its end.
 
     Args:
         labels: of the model.
         settings: times and thresholds.
-        threshold: the confidence below which a label is UNKNOWN, after so many seconds of speech.
+        threshold: gives the confidence below which a label is UNKNOWN, after so many seconds of speech.
         hop: seconds between results.
     """
 
     def __init__(
-        self, labels: tuple[str, ...], settings: StreamSettings, threshold: Callable[[float], float], hop: float
+        self, labels: tuple[str, ...], settings: StreamSettings, threshold: Threshold, hop: float
     ) -> None:
         self._labels, self._settings, self._threshold = labels, settings, threshold
         self._needed = max(1, round(settings.hold / hop))  # results in a row
         self.begin(0.0)
 
     def begin(self, time: float) -> None:
-        """Speech begins."""
-        self._label: str | None = None  # none was sure enough yet
+        """Start a new stretch of speech."""
+        self._label: str | None = None  # none has reached the threshold yet
         self._rival: str | None = None
-        self._leads_since, self._led = time, 0  # of the rival: the time, and the results in a row
-        self._start = self._heard = time
+        self._leads_since, self._lead_count = time, 0  # of the rival: the time, and the results in a row
+        self._start = self._last_time = time
         self._weighted, self._weight = np.zeros(len(self._labels)), 0.0
         self._settled: Vector | None = None  # smoothed probabilities when the label last led
 
-    def hear(
+    def update(
         self, start: float, time: float, raw: NDArray[np.float32], *, final: bool = False
     ) -> tuple[Result, Segment | None]:
-        """A window's probabilities (C,); with the result comes the segment that it ends."""
+        """Add a window's probabilities (C,); return the result, and the segment that it ends."""
         smoothed = self._smooth(raw.astype(np.float64), time - start, time)
-        before, self._heard = self._heard, time
+        before, self._last_time = self._last_time, time
         self._limit = self._threshold(time - start)
         ended = None if final else self._follow(smoothed, before)
         if final:  # as `end` will have it
@@ -61,7 +61,7 @@ class LabelTracker:
         return Result(time, start, label, share, self._named(smoothed), self._named(raw), final), ended
 
     def end(self, time: float) -> Segment | None:
-        """Speech ends; the last segment, None where nothing was heard."""
+        """End the stretch of speech; return its last segment, None where there was no result."""
         if not self._weight:
             return None
         self._settled = self._weighted / self._weight
@@ -70,7 +70,7 @@ class LabelTracker:
 
     def _smooth(self, raw: Vector, seconds: float, time: float) -> Vector:
         tau = self._settings.smoothing
-        kept = math.exp((self._heard - time) / tau) if tau else 0.0
+        kept = math.exp((self._last_time - time) / tau) if tau else 0.0
         self._weighted = kept * self._weighted + seconds**2 * raw
         self._weight = kept * self._weight + seconds**2
         return self._weighted / self._weight
@@ -80,17 +80,17 @@ class LabelTracker:
         return self._labels[best] if smoothed[best] >= self._limit else UNKNOWN
 
     def _follow(self, smoothed: Vector, before: float) -> Segment | None:
-        """Count for the label or for its rival, who takes over after some results in a row."""
+        """Count for the label or for its rival, which takes over after some results in a row."""
         candidate = self._candidate(smoothed)
         if self._label is None:
             self._label = None if candidate == UNKNOWN else candidate
         if candidate == (self._label or UNKNOWN) or not self._leads(candidate, smoothed):
-            self._rival, self._led, self._settled = None, 0, smoothed
+            self._rival, self._lead_count, self._settled = None, 0, smoothed
             return None
         if candidate != self._rival:
-            self._rival, self._led, self._leads_since = candidate, 0, before
-        self._led += 1
-        return self._take_over(smoothed) if self._led >= self._needed else None
+            self._rival, self._lead_count, self._leads_since = candidate, 0, before
+        self._lead_count += 1
+        return self._take_over(smoothed) if self._lead_count >= self._needed else None
 
     def _leads(self, candidate: str, smoothed: Vector) -> bool:
         if self._label == UNKNOWN:
@@ -103,7 +103,7 @@ class LabelTracker:
     def _take_over(self, smoothed: Vector) -> Segment | None:
         ended = self._segment(self._leads_since)
         self._start, self._label, self._settled = self._leads_since, self._rival, smoothed
-        self._rival, self._led = None, 0
+        self._rival, self._lead_count = None, 0
         return ended
 
     def _segment(self, end: float) -> Segment:
@@ -112,7 +112,7 @@ class LabelTracker:
         return Segment(self._start, end, label, self._share(label, settled), self._named(settled))
 
     def _share(self, label: str, values: Vector) -> float:
-        """Probability of a label; of the likeliest where it is UNKNOWN."""
+        """Return the probability of a label; of the likeliest where it is UNKNOWN."""
         return float(values.max() if label == UNKNOWN else values[self._labels.index(label)])
 
     def _named(self, values: NDArray[np.floating]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Sound from a microphone, through PortAudio. Imports no torch."""
+"""Record from a microphone, through PortAudio. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from fdan_edge.streaming.backlog import Backlog
 from fdan_edge.streaming.sources import STOPPED
 
 OVERFLOW = "the sound system dropped it"
-_SILENT = 3.0  # s without a block: a device that is gone often says nothing
+SILENT_SECONDS = 3.0  # without a block: a device that is gone often reports nothing
 _LONGEST = 60.0  # s; a clock that jumps further is wrong
 _LIST = "fdan-edge stream --list-devices"
 
 
 def input_devices() -> list[tuple[int, str, bool]]:
-    """Number and name of what can record here, and whether it is the default.
+    """List the devices that can record here: number, name, and whether it is the default.
 
     Raises:
         MissingDependencyError: as of `Microphone`.
     """
     sounddevice = _import_sounddevice()
     default = sounddevice.default.device[0]
-    every = enumerate(sounddevice.query_devices())
-    return [(n, str(one["name"]), n == default) for n, one in every if one["max_input_channels"] > 0]
+    devices = enumerate(sounddevice.query_devices())
+    return [(n, str(device["name"]), n == default) for n, device in devices if device["max_input_channels"] > 0]
 
 
 class Microphone:
-    """What one device records, at the device's own rate; its first channel.
+    """Records the first channel of one device, at the device's own rate.
 
     Args:
         device: number or a part of the name; "": the default.
+        silent_seconds: how long the device may give nothing before it counts as gone.
 
     Raises:
         MissingDependencyError: sounddevice or PortAudio is not installed.
@@ -44,34 +45,36 @@ class Microphone:
 
     live = True
 
-    def __init__(self, device: str = "") -> None:
+    def __init__(self, device: str = "", silent_seconds: float = SILENT_SECONDS) -> None:
         self._sounddevice = _import_sounddevice()
-        found = self._find(device)
-        self.name, self.rate = str(found["name"]), round(found["default_samplerate"])
+        described = self._find(device)
+        self.name, self.rate = str(described["name"]), round(described["default_samplerate"])
+        self._silent_seconds = silent_seconds
         self._closed = threading.Event()
         self._backlog = Backlog(self.rate)
         self._last = time.monotonic()
         self._due: float | None = None  # when the device should record the next block, by its clock
         try:
             self._stream = self._sounddevice.InputStream(
-                device=found["index"],
+                device=described["index"],
                 samplerate=self.rate,
                 channels=1,
                 dtype="float32",
-                callback=self._heard,
+                callback=self._record,
             )
         except self._sounddevice.PortAudioError as error:
             raise AudioError(f"{self.name}: cannot be opened: {_reason(error)}") from None
 
     def feed(self, backlog: Backlog) -> str:
+        """Record until `close` is called; see `AudioSource`."""
         self._backlog, self._last = backlog, time.monotonic()
         try:
             self._stream.start()
             while not self._closed.wait(0.1):
                 if not self._stream.active:
                     raise AudioError(f"{self.name} stopped; was it unplugged?")
-                if time.monotonic() - self._last > _SILENT:
-                    raise AudioError(f"{self.name} gave nothing for {_SILENT:g} s; was it unplugged?")
+                if time.monotonic() - self._last > self._silent_seconds:
+                    raise AudioError(f"{self.name} gave nothing for {self._silent_seconds:g} s; was it unplugged?")
         except self._sounddevice.PortAudioError as error:
             raise AudioError(f"{self.name}: {_reason(error)}") from None
         finally:
@@ -79,10 +82,11 @@ class Microphone:
         return STOPPED
 
     def close(self) -> None:
+        """End `feed` soon."""
         self._closed.set()
 
-    def _heard(self, block: NDArray[Any], frames: int, times: Any, status: Any) -> None:
-        """PortAudio's thread: nothing slow here."""
+    def _record(self, block: NDArray[Any], frames: int, times: Any, status: Any) -> None:
+        """Take a block; runs in PortAudio's thread, so nothing here may be slow."""
         self._last = time.monotonic()
         now = float(times.inputBufferAdcTime)
         if status.input_overflow:
@@ -91,12 +95,12 @@ class Microphone:
         self._backlog.put(block[:, 0].copy())
 
     def _missing(self, now: float, frames: int) -> int:
-        """Samples between the last block and this one; a block's worth where the clock cannot say."""
+        """Count the samples between the last block and this one; a block's worth where the clock shows no gap."""
         gap = now - self._due if self._due is not None else 0.0
         return round(gap * self.rate) if 0 < gap < _LONGEST else frames
 
     def _release(self) -> None:
-        """Close the device; some drivers never return when theirs is gone, so nobody waits for long."""
+        """Close the device; some drivers never return when theirs is gone, so wait for a second only."""
 
         def close() -> None:
             try:
@@ -134,5 +138,5 @@ def _import_sounddevice() -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """PortAudio's words, without the number that sounddevice adds."""
+    """Return PortAudio's words, without the number that sounddevice adds."""
     return one_line(error).partition(" [PaErrorCode")[0]

@@ -1,6 +1,6 @@
-"""A whole recording as a stream would tell it, from whole windows, by the batch.
+"""The events of a whole recording, computed from whole windows, by the batch.
 
-Nothing of the engine's ring, kept frames or blocks is used, so each proves the other. Imports no torch.
+A live stream's ring buffer, shared frames and blocks are not used, so each proves the other. Imports no torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fdan_edge.runtime.runner import Probabilities, Runner
 from fdan_edge.streaming.events import Ended, Event
 from fdan_edge.streaming.incremental_mel import WholeWindowRunner
 from fdan_edge.streaming.label_tracker import LabelTracker
-from fdan_edge.streaming.session import center_window, check_finite, events_from_marks, hearing
+from fdan_edge.streaming.session import center_window, check_finite, events_from_marks, window_model
 from fdan_edge.streaming.settings import StreamSettings
 from fdan_edge.streaming.speech_turns import TurnDetector, WindowDue
 from fdan_edge.streaming.unknown_threshold import unknown_threshold
@@ -29,30 +29,29 @@ _BATCH = 16
 def recording_events(
     runner: Runner | FrameRunner, waveform: Waveform, settings: StreamSettings | None = None
 ) -> list[Event]:
-    """Events of a recording (n,) at the model's rate.
+    """Return the events of a recording (n,) at the model's rate.
 
     Raises:
         ConfigError, MissingDependencyError: as `Stream`.
-        AudioError: the model gave no numbers.
+        AudioError: the model gave no finite numbers.
     """
     settings, spec = settings or StreamSettings(), runner.spec
-    grid = hearing(runner).grid
+    grid = window_model(runner).grid
     turns = TurnDetector(spec.sample_rate, spec.window, grid, settings, open_vad(settings.vad, spec.sample_rate))
-    tracker = LabelTracker(
-        spec.labels, settings, unknown_threshold(spec, settings.unknown_below), turns.hop / spec.sample_rate
-    )
-    marks = [*turns.hear(waveform), *turns.end()]
+    threshold = unknown_threshold(spec, settings.unknown_below)
+    tracker = LabelTracker(spec.labels, settings, threshold, turns.hop / spec.sample_rate)
+    marks = [*turns.process(waveform), *turns.end()]
     due = [mark for mark in marks if isinstance(mark, WindowDue)]
-    heard = iter([row for rows in _predicted(runner, waveform, due, grid) for row in rows])
-    events = list(events_from_marks(marks, tracker, spec.sample_rate, lambda _: next(heard)))
+    rows = iter([row for batch in _predict(runner, waveform, due, grid) for row in batch])
+    events = list(events_from_marks(marks, tracker, spec.sample_rate, lambda _: next(rows)))
     return [*events, Ended(len(waveform) / spec.sample_rate, "the sound ended")]
 
 
-def _predicted(
+def _predict(
     runner: Runner | FrameRunner, waveform: Waveform, due: list[WindowDue], grid: int
 ) -> Iterator[Probabilities]:
     whole = WholeWindowRunner(cast("FrameRunner", runner)) if hasattr(runner, "frontend") else runner
     for first in range(0, len(due), _BATCH):
         batch = itertools.islice(due, first, first + _BATCH)
-        windows = [center_window(waveform[one.start : one.end], runner.spec.window, grid) for one in batch]
+        windows = [center_window(waveform[mark.start : mark.end], runner.spec.window, grid) for mark in batch]
         yield check_finite(whole.predict(np.stack(windows)))

@@ -1,4 +1,4 @@
-"""The streaming engine: samples in, events out. Imports no torch."""
+"""A live stream: samples in, events out. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,15 +20,21 @@ from fdan_edge.streaming.speech_turns import Mark, TurnDetector, TurnStart, Wind
 from fdan_edge.streaming.unknown_threshold import unknown_threshold
 from fdan_edge.streaming.vad import open_vad
 
-_BLOCK = 4096  # samples that enter the ring at once
+_BLOCK = 4096  # samples that enter the ring buffer at once
 
 
 class Stream:
-    """Follows one stream of speech.
+    """Recognizes emotions in one live stream.
 
-    While somebody speaks, the model hears the last `window` samples of that speech at every hop, centred in
-    zeros like the short recordings of its training; pauses and what was before them are not heard. Events depend
-    on the samples alone, not on the blocks that they come in. Streams may share a runner.
+        stream = recognizer.stream()
+        for block in blocks:  # (n,) at stream.rate
+            for event in stream.push(block):
+                print(event)
+        stream.finish()
+
+    During speech, the model infers the emotion at every hop from the last `window` samples of that speech,
+    centred in zeros like the short recordings of its training; pauses and what came before them are left out.
+    Events depend on the samples alone, not on the blocks that they come in. Streams may share a runner.
 
     Args:
         runner: the model; `open_stream_runner` gives one that computes shared frames once, where there is one.
@@ -47,11 +53,11 @@ class Stream:
         self.vad_name = vad.name
         threshold = unknown_threshold(self.spec, settings.unknown_below)
         self.unknown_below = threshold(self.spec.window / self.rate)  # of a full window; higher before that
-        self._hearing = hearing(runner)
-        self._turns = TurnDetector(self.rate, self.spec.window, self._hearing.grid, settings, vad)
+        self._model = window_model(runner)
+        self._turns = TurnDetector(self.rate, self.spec.window, self._model.grid, settings, vad)
         self.hop = self._turns.hop / self.rate  # s
         self._tracker = LabelTracker(self.spec.labels, settings, threshold, self.hop)
-        reserve = round((settings.pause + settings.min_speech + 1) * self.rate) + 2 * self._hearing.grid
+        reserve = round((settings.pause + settings.min_speech + 1) * self.rate) + 2 * self._model.grid
         self._ring = RingBuffer(self.spec.window + _BLOCK + reserve)
         self._ended = False
 
@@ -61,7 +67,7 @@ class Stream:
         return self._turns.position / self.rate
 
     def push(self, samples: NDArray[np.floating]) -> list[Event]:
-        """Hear samples (n,) at `rate`, and tell what happened.
+        """Process samples (n,) at `rate`, and return the events within them.
 
         Raises:
             AudioError: they are not one channel of finite numbers.
@@ -78,100 +84,112 @@ class Stream:
         for first in range(0, len(samples), _BLOCK):
             block = samples[first : first + _BLOCK]
             self._ring.append(block)
-            events += self._told(self._turns.hear(block))
+            events += self._events(self._turns.process(block))
         return events
 
     def lost(self, samples: int, reason: str) -> list[Event]:
-        """So many samples never came: what is being said ends there, and time goes on."""
+        """Note that so many samples never came: the speech ends there, and time goes on."""
         self._check_open()
-        events = self._told(self._turns.end())
+        events = self._events(self._turns.end())
         events.append(Lost(self.time, samples / self.rate, reason))
         self._turns.skip(samples)
         self._ring.skip(samples)
         return events
 
     def finish(self, reason: str = "the sound ended") -> list[Event]:
-        """Nothing more comes."""
+        """Note that nothing more comes, and return the last events."""
         self._check_open()
         self._ended = True
-        return [*self._told(self._turns.end()), Ended(self.time, reason)]
+        return [*self._events(self._turns.end()), Ended(self.time, reason)]
 
     def _check_open(self) -> None:
         if self._ended:
             raise ValueError("the stream was finished; begin a new one")
 
-    def _told(self, marks: Iterable[Mark]) -> list[Event]:
-        return list(
-            events_from_marks(marks, self._tracker, self.rate, lambda due: self._hearing.hear(self._ring, due))
-        )
+    def _events(self, marks: Iterable[Mark]) -> list[Event]:
+        def infer(due: WindowDue) -> Probabilities:
+            return self._model.infer(self._ring, due)
+
+        return list(events_from_marks(marks, self._tracker, self.rate, infer))
 
 
-def center_window(heard: NDArray[np.float32], window: int, grid: int) -> NDArray[np.float32]:
-    """What is heard in the middle of a window of zeros, moved by whole frames: (n,) to (window,)."""
-    before = (window // grid * grid - len(heard)) // 2 // grid * grid
-    return np.pad(heard, (before, window - before - len(heard)))
+def center_window(speech: NDArray[np.float32], window: int, grid: int) -> NDArray[np.float32]:
+    """Place speech in the middle of a window of zeros, moved by whole frames: (n,) to (window,)."""
+    before = (window // grid * grid - len(speech)) // 2 // grid * grid
+    return np.pad(speech, (before, window - before - len(speech)))
 
 
 def events_from_marks(
-    marks: Iterable[Mark], tracker: LabelTracker, rate: int, hear: Callable[[WindowDue], Probabilities]
+    marks: Iterable[Mark], tracker: LabelTracker, rate: int, infer: Callable[[WindowDue], Probabilities]
 ) -> Iterator[Event]:
-    """What a stream tells of what its turns notices; `hear` gives the probabilities (C,) of a window."""
+    """Turn what a `TurnDetector` found into events.
+
+    Args:
+        marks: in the order of time.
+        tracker: of this stream.
+        rate: of the samples, Hz.
+        infer: gives the probabilities (C,) of a window.
+    """
     for mark in marks:
         if isinstance(mark, TurnStart):
             tracker.begin(mark.at / rate)
             yield Speech(mark.at / rate)
         elif isinstance(mark, WindowDue):
-            result, ended = tracker.hear(mark.start / rate, mark.end / rate, hear(mark), final=mark.final)
-            if ended:
-                yield ended
+            result, segment = tracker.update(mark.start / rate, mark.end / rate, infer(mark), final=mark.final)
+            if segment:
+                yield segment
             yield result
         else:
-            if ended := tracker.end(mark.at / rate):
-                yield ended
+            if segment := tracker.end(mark.at / rate):
+                yield segment
             yield Silence(mark.at / rate)
 
 
-class _Hearing(Protocol):
-    grid: int
+class WindowModel(Protocol):
+    """A model that infers the emotion in a stretch of a stream."""
 
-    def hear(self, ring: RingBuffer, due: WindowDue) -> Probabilities: ...
+    grid: int  # samples; stretches begin and end on multiples of it
+
+    def infer(self, ring: RingBuffer, due: WindowDue) -> Probabilities:
+        """Return the probabilities (C,) of the samples that are due."""
+        ...
 
 
-class _ByFrames:
-    """IncrementalMel that windows share are computed once."""
+class _FrameModel:
+    """Computes frames that windows share once."""
 
     def __init__(self, runner: FrameRunner) -> None:
-        self._runner, self._frames = runner, IncrementalMel(runner.frontend)
+        self._runner, self._mel = runner, IncrementalMel(runner.frontend)
         self.grid = runner.frontend.hop
 
-    def hear(self, ring: RingBuffer, due: WindowDue) -> Probabilities:
-        power = self._frames.window(ring, due.start, due.end)
+    def infer(self, ring: RingBuffer, due: WindowDue) -> Probabilities:
+        power = self._mel.window(ring, due.start, due.end)
         return check_finite(self._runner.predict_power(power[None])[0])
 
 
-class _ByWindows:
-    """The model has its front end inside."""
+class _WaveformModel:
+    """Passes whole windows to a model that has its front end inside."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner, self.grid = runner, window_grid(runner.spec)
 
-    def hear(self, ring: RingBuffer, due: WindowDue) -> Probabilities:
+    def infer(self, ring: RingBuffer, due: WindowDue) -> Probabilities:
         window = center_window(ring.get(due.start, due.end), self._runner.spec.window, self.grid)
         return check_finite(self._runner.predict(window[None])[0])
 
 
-def hearing(runner: Runner | FrameRunner) -> _Hearing:
-    """How a runner hears windows of a stream."""
+def window_model(runner: Runner | FrameRunner) -> WindowModel:
+    """Wrap a runner for windows of a stream."""
     if hasattr(runner, "frontend"):
-        return _ByFrames(cast("FrameRunner", runner))
-    return _ByWindows(runner)
+        return _FrameModel(cast("FrameRunner", runner))
+    return _WaveformModel(runner)
 
 
 def check_finite(probabilities: Probabilities) -> Probabilities:
-    """The same.
+    """Return probabilities as they are.
 
     Raises:
-        AudioError: they are not finite numbers, which no label can be made of.
+        AudioError: they are not finite numbers.
     """
     if not np.isfinite(probabilities).all():
         raise AudioError("the model gave probabilities that are not finite numbers")

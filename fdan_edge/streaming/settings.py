@@ -1,4 +1,4 @@
-"""How a stream listens and decides. Imports no torch."""
+"""The settings of a live stream. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,31 +12,46 @@ VADS = ("auto", "silero", "energy", "none")
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """Of one stream; times in seconds.
+    """Times, in seconds, and thresholds of one stream.
+
+        recognizer.stream(StreamSettings(hop=0.5, vad="energy"))
+
+    Args:
+        hop: time between results; rounded to a whole number of the front end's steps.
+        smoothing: time constant of the mean of the probabilities; 0: none.
+        hold: how long another label must lead before it is shown.
+        margin: by how much of probability it must lead.
+        unknown_below: confidence below which the label is "unknown"; None: as the model's metadata say.
+        vad: how speech is detected: "silero", "energy", "none" (everything is speech), or "auto": silero where
+            it is installed, else energy.
+        speech_on: probability of speech at which speech begins.
+        speech_off: probability of speech below which a pause begins.
+        pause: length of a pause that ends the speech.
+        min_speech: length of speech before the first result.
 
     Raises:
         ConfigError: a value cannot work.
     """
 
-    hop: float = 0.25  # between results; rounded to a whole number of the front end's steps
-    smoothing: float = 0.5  # time constant of the probabilities' mean; 0: none
-    hold: float = 0.5  # another label must lead for so long before it is shown
-    margin: float = 0.1  # and by so much
-    unknown_below: float | None = None  # confidence at any time; None: the model's own, from its validation
-    vad: str = "auto"  # auto: silero where it is installed, else energy; none: everything is speech
-    speech_on: float = 0.5  # probability of speech that begins it
-    speech_off: float = 0.35  # and below which it is a pause
-    pause: float = 0.5  # a pause of so long ends it
-    min_speech: float = 0.75  # of speech before the first result
+    hop: float = 0.25
+    smoothing: float = 0.5
+    hold: float = 0.5
+    margin: float = 0.1
+    unknown_below: float | None = None
+    vad: str = "auto"
+    speech_on: float = 0.5
+    speech_off: float = 0.35
+    pause: float = 0.5
+    min_speech: float = 0.75
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if one.name == "vad":
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if setting.name == "vad":
                 if value not in VADS:
                     raise ConfigError(unknown_choice("vad", value, VADS))
             elif value is not None and not (isinstance(value, (int, float)) and math.isfinite(value)):
-                raise ConfigError(f"{one.name} = {value!r}: not a number")
+                raise ConfigError(f"{setting.name} = {value!r}: not a number")
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:

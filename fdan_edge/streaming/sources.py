@@ -1,4 +1,4 @@
-"""Where sound comes from: a file, or a pipe; `microphone` has the third. Imports no torch."""
+"""Sources of live sound: a file or a pipe; `microphone` has a third one. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,52 +14,54 @@ from typing import Protocol
 
 import numpy as np
 
-from fdan_edge.audio import decode as audio
+from fdan_edge.audio import decode
 from fdan_edge.audio.resample import Samples
 from fdan_edge.errors import AudioError, ConfigError, unknown_choice
 from fdan_edge.streaming.backlog import Backlog
 
 ENDED = "the sound ended"
 STOPPED = "stopped"
+_BLOCK_SECONDS = 0.05  # of a file
 
 
 class AudioSource(Protocol):
-    """Something that brings sound until it ends."""
+    """Gives sound until it ends."""
 
     name: str  # for people
     rate: int  # Hz
-    live: bool  # it happens now: results have a latency, and what is too late is dropped
+    live: bool  # the sound happens now: results have a latency, and what is too late is dropped
 
     def feed(self, backlog: Backlog) -> str:
-        """Bring all sound, in a thread of its own, until the backlog is closed; why it ended.
+        """Put all sound into the backlog until that is closed; called in a thread of its own.
+
+        Returns:
+            Why it ended.
 
         Raises:
-            AudioError: it broke.
+            AudioError: the source failed.
         """
         ...
 
     def close(self) -> None:
-        """End `feed` soon, from any thread."""
+        """End `feed` soon; for any thread."""
         ...
 
 
 class FileSource:
-    """A file that libsndfile reads, at most some seconds of it in memory.
+    """Reads a file that libsndfile knows, at most some seconds of it in memory.
 
     Args:
         path: any rate, any number of channels.
-        realtime: as if it were spoken now, rather than as fast as it goes.
+        realtime: at the speed of speech rather than as fast as possible.
 
     Raises:
-        AudioError: not a sound file, or nothing in it.
+        AudioError: not a sound file, or an empty one.
     """
 
-    _SECONDS = 0.05  # of a block
-
     def __init__(self, path: Path, *, realtime: bool = False) -> None:
-        audio.check_readable(path)
+        decode.check_readable(path)
         self.name, self.live = path.name, realtime
-        self._blocks = audio.sound_blocks(path)
+        self._blocks = decode.sound_blocks(path)
         self._closed = threading.Event()
         first = next(self._blocks, None)
         if first is None:
@@ -67,6 +69,7 @@ class FileSource:
         self.rate, self._first = first
 
     def feed(self, backlog: Backlog) -> str:
+        """Read the file; see `AudioSource`."""
         begun, heard = time.monotonic(), 0
         block: Samples | None = self._first
         while block is not None:
@@ -81,16 +84,17 @@ class FileSource:
         return ENDED
 
     def close(self) -> None:
+        """End `feed` soon."""
         self._closed.set()
 
     @property
     def _step(self) -> int:
-        return max(1, round(self._SECONDS * self.rate))
+        return max(1, round(_BLOCK_SECONDS * self.rate))
 
 
 @dataclass(frozen=True)
 class PcmFormat:
-    """Of raw samples, little endian."""
+    """The format of raw samples, little endian."""
 
     rate: int = 16000  # Hz
     channels: int = 1
@@ -99,8 +103,8 @@ class PcmFormat:
     def __post_init__(self) -> None:
         if self.sample not in SAMPLES:
             raise ConfigError(unknown_choice("format", self.sample, list(SAMPLES)))
-        if not audio.RATES[0] <= self.rate <= audio.RATES[1]:
-            raise ConfigError(f"rate = {self.rate}: valid are {audio.RATES[0]} to {audio.RATES[1]} Hz")
+        if not decode.RATES[0] <= self.rate <= decode.RATES[1]:
+            raise ConfigError(f"rate = {self.rate}: valid are {decode.RATES[0]} to {decode.RATES[1]} Hz")
         if not 1 <= self.channels <= MOST_CHANNELS:
             raise ConfigError(f"channels = {self.channels}: valid are 1 to {MOST_CHANNELS}")
 
@@ -109,11 +113,11 @@ class PcmFormat:
 
     @property
     def size(self) -> int:
-        """Bytes of a sample of all channels."""
+        """Bytes of one sample of all channels."""
         return self.channels * np.dtype(SAMPLES[self.sample][0]).itemsize
 
     def decode(self, data: bytes) -> tuple[Samples, int]:
-        """Samples (n, channels) of whole frames, and how many values are no sound and became 0."""
+        """Convert whole frames to samples (n, channels); count the values that are no sound and became 0."""
         kind, zero, scale = SAMPLES[self.sample]
         values = np.frombuffer(data, kind).astype(np.float32).reshape(-1, self.channels)
         values -= zero
@@ -137,29 +141,29 @@ _DRIFT = 1.01  # a sound card's clock may be this much faster than ours
 
 
 class PipeLead:
-    """How much more sound came than time has passed; what was late once makes up for nothing."""
+    """Measures how far a pipe is ahead of real time; being late earns no credit for later."""
 
     def __init__(self, now: float) -> None:
         self._last, self._ahead = now, 0.0
 
     def after(self, seconds: float, now: float) -> float:
-        """In seconds, when so much more sound is there."""
+        """Return how many seconds the pipe is ahead, after so many more seconds of sound."""
         self._ahead = max(0.0, self._ahead - _DRIFT * (now - self._last)) + seconds
         self._last = now
         return self._ahead
 
 
 class PcmPipe:
-    """Samples from a pipe: raw, or behind a WAV header, which then says what they are.
+    """Reads samples from a pipe: raw ones, or those behind a WAV header, which then gives their format.
 
-    A pipe that brings more than time has passed is no microphone's, and can wait.
+    A pipe that is ahead of real time is no microphone's, and can wait.
 
     Args:
         format: of raw samples.
         descriptor: of the pipe.
 
     Raises:
-        AudioError: a terminal, nothing comes, or a WAV header that is damaged or of another encoding.
+        AudioError: a terminal, an empty pipe, or a WAV header that is damaged or of another encoding.
     """
 
     def __init__(self, format: PcmFormat = PcmFormat(), descriptor: int = 0) -> None:  # noqa: A002
@@ -180,6 +184,7 @@ class PcmPipe:
         self._closed = threading.Event()
 
     def feed(self, backlog: Backlog) -> str:
+        """Read the pipe; see `AudioSource`."""
         lead, wrong = PipeLead(time.monotonic()), 0
         while data := self._whole_frames():
             block, odd = self._format.decode(data)
@@ -192,10 +197,11 @@ class PcmPipe:
         return f"{ENDED}; {wrong} values in it were no sound (NaN, infinite), and heard as 0" if wrong else ENDED
 
     def close(self) -> None:
+        """End `feed` soon."""
         self._closed.set()
 
     def _whole_frames(self) -> bytes:
-        """What is there, at least one frame; nothing at the end."""
+        """Read what is there, at least one frame; nothing at the end."""
         data = self._rest
         while len(data) < self._format.size:
             more = self._read()
@@ -217,23 +223,23 @@ class PcmPipe:
         return b""
 
     def _exactly(self, size: int) -> bytes:
-        """So many bytes, or what comes before the end."""
+        """Read so many bytes, or fewer at the end."""
         data = b""
         while len(data) < size and (more := os.read(self._descriptor, size - len(data))):
             data += more
         return data
 
     def _header(self) -> PcmFormat:
-        """What a WAV header says of its samples; a size that was written before the sound was there is none."""
-        found: PcmFormat | None = None
+        """Read a WAV header; a size that was written before the sound was there counts as unknown."""
+        format_: PcmFormat | None = None
         while len(head := self._exactly(8)) == 8:
             name, size = struct.unpack("<4sI", head)
-            if name == b"data" and found:
+            if name == b"data" and format_:
                 self._left = size if 0 < size < _STREAMED else None
-                return found
+                return format_
             size += size % 2
             if name == b"fmt " and size <= 1 << 16:
-                found = _wav_format(self._exactly(size))
+                format_ = _wav_format(self._exactly(size))
                 continue
             while size and (skipped := self._exactly(min(size, 1 << 16))):
                 size -= len(skipped)
@@ -247,7 +253,7 @@ _STREAMED = 0x7FFFF000  # bytes; from here on a size stands for "until the end"
 
 
 def _wav_format(chunk: bytes) -> PcmFormat:
-    """A WAV file's "fmt " chunk.
+    """Parse a WAV file's "fmt " chunk.
 
     Raises:
         AudioError: damaged, or of an encoding that is not read here.

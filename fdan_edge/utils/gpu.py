@@ -1,4 +1,4 @@
-"""What NVIDIA's management library tells of a GPU: name, memory, energy. Imports no torch.
+"""Read name, memory and energy of a GPU from NVIDIA's management library, NVML. Imports no torch.
 
 It needs the package nvidia-ml-py and a driver. Jetsons have none of this: there `tegrastats` shows power.
 """
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def _library() -> Any:
-    """The library, initialised; None where it or the driver is missing."""
+    """Return the library, initialised; None where it or the driver is missing."""
     try:
         library = importlib.import_module("pynvml")
         library.nvmlInit()
@@ -23,7 +23,7 @@ def _library() -> Any:
 
 
 def describe() -> list[dict[str, Any]]:
-    """Name, driver, memory in MiB and highest clock in MHz of each GPU; empty without NVML."""
+    """List name, driver, memory in MiB and highest clock in MHz of each GPU; empty without NVML."""
     library = _library()
     if library is None:
         return []
@@ -43,12 +43,12 @@ def _described(library: Any, handle: Any, driver: str) -> dict[str, Any]:
 
 
 def used_memory() -> int | None:
-    """Bytes in use on the first GPU, by all processes; None where that is not told."""
+    """Return the bytes in use on the first GPU, by all processes; None where NVML does not report them."""
     return _ask(lambda library, handle: int(library.nvmlDeviceGetMemoryInfo(handle).used))
 
 
 def energy() -> float | None:
-    """Joules that the first GPU has taken since its driver was loaded; None where that is not told."""
+    """Return the joules that the first GPU has used since its driver was loaded; None where not reported."""
     return _ask(lambda library, handle: float(library.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000)
 
 

@@ -1,4 +1,4 @@
-"""Which launcher, torchrun or one like it, started this process. Imports no torch."""
+"""Find out which launcher, torchrun or one like it, started this process. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 
 def is_launched() -> bool:
-    """Whether torchrun, or what does as it does, started this process."""
+    """Return whether torchrun, or a launcher like it, started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def restarts() -> int:
-    """How often torchrun has started the processes again after it lost one."""
+    """Return how often torchrun has restarted the processes after it lost one."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def launcher_name() -> str:
-    """Which torchrun started this process: the same for what it starts again, another for every other launch."""
+    """Return the name of the torchrun that started this process: the same for its restarts, another per launch."""
     parent, begun = os.getppid(), ""
     with contextlib.suppress(OSError):
         begun = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19]

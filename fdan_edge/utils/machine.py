@@ -1,4 +1,4 @@
-"""The machine that figures were measured on, as far as it decides them. Imports no torch."""
+"""Describe the machine that figures were measured on. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fdan_edge.utils import gpu as nvml
+from fdan_edge.utils import gpu
 
 #: Of /proc/cpuinfo: what float and int8 kernels are chosen by, on x86 and on ARM.
 _INSTRUCTIONS = (
@@ -17,76 +17,80 @@ _INSTRUCTIONS = (
     "amx_bf16", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve",
 )  # fmt: skip
 _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt-rtx-cu13", "tensorrt", "torch")
-#: Busy is a machine on which more than this share of a core works for others.
-_BUSY = 0.5
+_BUSY = 0.5  # load, in cores, above which others' work disturbs a measurement
+_ROOT = Path("/")
 
 
-def machine_info() -> dict[str, Any]:
-    """Processor, system, versions of the runtimes, GPU and load; what cannot be read is left out."""
+def machine_info(root: Path = _ROOT) -> dict[str, Any]:
+    """Return processor, system, versions of the runtimes, GPU and load; what cannot be read is left out.
+
+    Args:
+        root: where the system's files are: proc/cpuinfo, proc/device-tree and sys/devices.
+    """
     values: dict[str, Any] = {
-        "processor": processor(),
+        "processor": processor(root),
         "cores": len(os.sched_getaffinity(0)),
-        "instructions": instructions(),
+        "instructions": instructions(root),
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": versions(),
         "load": round(os.getloadavg()[0], 2),  # of the last minute, in cores
     }
-    frequency = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+    frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
     governor, megahertz = _read(frequency / "scaling_governor"), _read(frequency / "cpuinfo_max_freq")
     if governor:
         values["governor"] = governor
     if megahertz.isdigit():
         values["max_mhz"] = int(megahertz) // 1000
-    board = _read(Path("/proc/device-tree/model")).rstrip("\0")  # a Jetson's name
+    board = _read(root / "proc/device-tree/model").rstrip("\0")  # a Jetson's name
     if board:
         values["board"] = board
-    gpus = nvml.describe()
+    gpus = gpu.describe()
     return values | ({"gpus": gpus} if gpus else {})
 
 
 def busy_warning() -> str:
-    """A line that warns of others' work on this machine; empty where it is quiet."""
+    """Return a line that warns of others' work on this machine; empty where it is idle."""
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     if load <= _BUSY:
         return ""
     return f"this machine is busy (load {load:.1f} on {cores} cores): times are too long, ratios less certain"
 
 
-def processor() -> str:
-    """The processor's name."""
-    return _field("model name") or platform.processor() or platform.machine()
+def processor(root: Path = _ROOT) -> str:
+    """Return the processor's name."""
+    return _field("model name", root) or platform.processor() or platform.machine()
 
 
-def instructions() -> list[str]:
-    """The sets of vector instructions that this processor has and that matter here."""
-    flags = {*(_field("flags") or _field("Features")).split()}
+def instructions(root: Path = _ROOT) -> list[str]:
+    """List the processor's sets of vector instructions that matter here."""
+    flags = {*(_field("flags", root) or _field("Features", root)).split()}
     return [name for name in _INSTRUCTIONS if name in flags]
 
 
 def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
-    """Versions of those of some packages that are installed: of those that compute, unless others are named."""
-    found = {}
+    """Return the versions of packages, without those that are not installed."""
+    installed = {}
     for package in packages:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def machine_line(values: dict[str, Any]) -> str:
-    """What `machine` gives, for people."""
+    """Write what `machine_info` returns as one line for people."""
     parts = [values.get("board") or values["processor"], f"{values['cores']} cores"]
     parts += [" ".join(values["instructions"])] if values["instructions"] else []
-    parts += [f"{gpu['name']} (driver {gpu['driver']})" for gpu in values.get("gpus", [])]
+    parts += [f"{card['name']} (driver {card['driver']})" for card in values.get("gpus", [])]
     runtimes = {name: v for name, v in values["versions"].items() if name not in ("numpy", "torch")}
     return ", ".join([*parts, *(f"{name} {v}" for name, v in runtimes.items()), f"load {values['load']:.1f}"])
 
 
-def _field(name: str) -> str:
-    """The first entry of a name in /proc/cpuinfo."""
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
+def _field(name: str, root: Path) -> str:
+    """Return the first entry of that name in /proc/cpuinfo."""
+    for line in _read(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:
             return value.strip()

@@ -21,23 +21,23 @@ T = TypeVar("T")
 console = Console(stderr=True, highlight=False)
 _SECONDS = 1 / 8  # between two drawings of a line
 _SHORTEST_BAR, _LONGEST_BAR = 5, 20  # cells
-_of: list[str] = []  # what bars are parts of; nothing is said of their insides
+_outer: list[str] = []  # names of the blocks that bars and messages are nested in
 
 
 @contextlib.contextmanager
 def nested(name: str) -> Iterator[None]:
-    """Within, bars stand behind this name, and nothing is said: for one of many trainings."""
-    _of.append(name)
+    """Put this name before bars, and print no messages, while the block runs: for one of many trainings."""
+    _outer.append(name)
     try:
         yield
     finally:
-        _of.pop()
+        _outer.pop()
 
 
 def bar() -> Progress:
-    """A progress display that shows only on a terminal."""
+    """Create a progress display, drawn only where `bars_shown`."""
     return Progress(
-        *(TextColumn(name, markup=False) for name in _of),
+        *(TextColumn(name, markup=False) for name in _outer),
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
@@ -57,7 +57,7 @@ def track(items: Sequence[T] | Iterable[T], description: str, total: int | None 
 
 def print_line(message: str) -> None:
     """Print one plain line above the bar; nothing within `nested`."""
-    if not _of:
+    if not _outer:
         console.print(message, soft_wrap=True, markup=False)
 
 
@@ -67,9 +67,9 @@ def bars_shown() -> bool:
 
 
 class TrainingLine:
-    """One line on a terminal that shows how far a training is; nothing elsewhere.
+    """Draws one line on a terminal that shows how far a training is; nothing elsewhere.
 
-    Drawn by the loop itself, without a thread that would take time from it.
+    The training loop draws it itself, without a thread that would take time from it.
 
     Args:
         epochs: of the whole training.
@@ -101,11 +101,11 @@ class TrainingLine:
     def advance(
         self, epoch: int, step: int, values: Mapping[str, float] | None = None, rate: float | None = None
     ) -> None:
-        """Step `step` of epoch `epoch` is done, both from 1.
+        """Note that step `step` of epoch `epoch` is done, both from 1.
 
         Args:
-            values: means of the loss terms under the names to show, the most important first; None: as they were.
-            rate: voices per second; None: as it was.
+            values: means of the loss terms by name, the most important first; None: as before.
+            rate: voices per second; None: as before.
         """
         if not self._live:
             return
@@ -124,7 +124,7 @@ class TrainingLine:
         self._live.update(self._line(console.width - 1), refresh=True)
 
     def _line(self, width: int) -> Text:
-        """What fits into so many cells; the bar gets what the rest leaves."""
+        """Build the line of so many cells; the bar gets what the rest leaves."""
         parts = fit_width(self._parts(), width)
         room = width - sum(part.cell_len + 1 for part in parts)
         if room >= _SHORTEST_BAR:
@@ -134,7 +134,7 @@ class TrainingLine:
         return line
 
     def _parts(self) -> list[tuple[int, Text]]:
-        """The line's parts in their order, each with its rank: 0 is the last to be left out."""
+        """Return the line's parts in their order, each with its rank: 0 is the last to be left out."""
         terms = [f"{name} {value:.3f}" for name, value in self._values.items()]
         return [
             (0, Text(f"epoch {self._epoch}/{self._epochs}", "bold")),
@@ -151,7 +151,7 @@ class TrainingLine:
         return Text.assemble((done * block, "bar.complete"), ((cells - done) * block, "bar.back"))
 
     def _remaining(self) -> float | None:
-        """Seconds until the whole training ends, at the pace of the last two epochs."""
+        """Estimate the seconds until the training ends, at the pace of the last two epochs."""
         if len(self._times) < 2:
             return None
         (first, before), (last, done) = self._times[0], self._times[-1]
@@ -159,7 +159,7 @@ class TrainingLine:
 
 
 def fit_width(parts: Sequence[tuple[int, Text]], width: int) -> list[Text]:
-    """Those that fit beside each other into so many cells: the highest ranks are left out, the lowest never."""
+    """Keep the parts that fit into so many cells: the highest ranks are left out, the lowest never."""
     kept = list(parts)
     while len(kept) > 1 and sum(part.cell_len + 1 for _, part in kept) - 1 > width:
         kept.remove(max(kept, key=lambda part: part[0]))

@@ -98,7 +98,7 @@ def test_a_long_file_is_decoded_across_blocks(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(2.0, 44100, channels=2), 44100, subtype="FLOAT")
     whole = decode.load(path)
-    monkeypatch.setattr(decode, "_BLOCK", 1000)
+    monkeypatch.setattr(decode, "BLOCK_VALUES", 1000)
     np.testing.assert_allclose(decode.load(path), whole, atol=1e-6)
 
 

@@ -26,7 +26,7 @@ def heard(
     tracker.begin(begin)
     results, segments = [], []
     for number, window in enumerate(windows, 1):
-        result, ended = tracker.hear(begin, begin + number * HOP, np.array(window, np.float32))
+        result, ended = tracker.update(begin, begin + number * HOP, np.array(window, np.float32))
         results.append(result)
         segments.extend([ended] if ended else [])
     last = tracker.end(begin + len(windows) * HOP)
@@ -115,8 +115,8 @@ def test_the_last_segment_has_the_label_that_is_likeliest_in_the_end() -> None:
 def test_the_final_result_says_what_the_segment_after_it_says() -> None:
     tracker = LabelTracker(LABELS, StreamSettings(smoothing=0.0, hold=60), FixedThreshold(0.5), HOP)
     tracker.begin(0.0)
-    tracker.hear(0.0, 1.0, np.array(ANGRY, np.float32))
-    result, ended = tracker.hear(0.0, 1.2, np.array(SAD, np.float32), final=True)
+    tracker.update(0.0, 1.0, np.array(ANGRY, np.float32))
+    result, ended = tracker.update(0.0, 1.2, np.array(SAD, np.float32), final=True)
     segment = tracker.end(1.2)
     assert ended is None
     assert segment is not None
@@ -128,17 +128,17 @@ def test_the_doubt_falls_with_what_was_heard() -> None:
     tracker = LabelTracker(LABELS, StreamSettings(), ThresholdCurve(0.0, -2.0, 1 / 3, 3.0), HOP)
     tracker.begin(0.0)
     window = np.array([0.6, 0.3, 0.1], np.float32)
-    assert tracker.hear(0.0, 0.5, window)[0].label == UNKNOWN
-    assert tracker.hear(0.0, 1.0, window)[0].label == "angry"
+    assert tracker.update(0.0, 0.5, window)[0].label == UNKNOWN
+    assert tracker.update(0.0, 1.0, window)[0].label == "angry"
 
 
 def test_each_speech_begins_anew() -> None:
     tracker = LabelTracker(LABELS, StreamSettings(), FixedThreshold(0.5), HOP)
     tracker.begin(0.0)
-    tracker.hear(0.0, 1.0, np.array(ANGRY, np.float32))
+    tracker.update(0.0, 1.0, np.array(ANGRY, np.float32))
     tracker.end(1.0)
     tracker.begin(5.0)
-    result, _ = tracker.hear(5.0, 6.0, np.array(SAD, np.float32))
+    result, _ = tracker.update(5.0, 6.0, np.array(SAD, np.float32))
     assert result.probabilities["sad"] == pytest.approx(0.8)
     assert result.label == "sad"
 

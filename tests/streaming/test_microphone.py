@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from fdan_edge.errors import AudioError, ConfigError, MissingDependencyError
-from fdan_edge.streaming import microphone
 from fdan_edge.streaming.backlog import Backlog, Gap, Sound
 from fdan_edge.streaming.microphone import OVERFLOW, Microphone, input_devices
 from fdan_edge.streaming.sources import STOPPED
@@ -101,7 +100,10 @@ def test_devices_that_record_are_named(stand_in: SimpleNamespace) -> None:
 def test_what_is_said_is_heard(stand_in: SimpleNamespace) -> None:
     backlog = Backlog(RATE)
 
+    opened = []
+
     def play(stream: InputStream) -> None:
+        opened.append(stream)
         stream.give(480, 0.25)
         stream.give(480, -0.5)
         microphone_.close()
@@ -115,9 +117,10 @@ def test_what_is_said_is_heard(stand_in: SimpleNamespace) -> None:
     assert isinstance(second, Sound)
     assert (first.samples.shape, second.samples.shape) == ((480,), (480,))
     assert (set(first.samples.tolist()), set(second.samples.tolist())) == ({0.25}, {-0.5})
-    assert microphone_._stream.closed
-    assert microphone_._stream.options["samplerate"] == RATE
-    assert microphone_._stream.options["device"] == 1
+    (stream,) = opened
+    assert stream.closed
+    assert stream.options["samplerate"] == RATE
+    assert stream.options["device"] == 1
 
 
 def test_what_the_system_drops_is_a_hole_of_its_length(stand_in: SimpleNamespace) -> None:
@@ -147,13 +150,10 @@ def unplugged(stream: InputStream) -> None:
     [(unplugged, r"USB \[x\] stopped; was it unplugged\?"), (lambda _: None, "gave nothing for 0.3 s; was it")],
 )
 @pytest.mark.parametrize("fails", ["", "close"])
-def test_a_device_that_goes_ends_it(
-    stand_in: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, play: Any, message: str, fails: str
-) -> None:
-    monkeypatch.setattr(microphone, "_SILENT", 0.3)
+def test_a_device_that_goes_ends_it(stand_in: SimpleNamespace, play: Any, message: str, fails: str) -> None:
     stand_in.InputStream.play, stand_in.InputStream.fails = staticmethod(play), fails
     with pytest.raises(AudioError, match=message):
-        Microphone().feed(Backlog(RATE))
+        Microphone(silent_seconds=0.3).feed(Backlog(RATE))
 
 
 def test_a_driver_that_never_returns_does_not_hold_us(

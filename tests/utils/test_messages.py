@@ -52,7 +52,7 @@ def test_a_message_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_nothing_of_the_inside_of_a_part(capsys: pytest.CaptureFixture[str]) -> None:
     log = logging.getLogger("fdan_edge.training")
-    with progress.part("trial 1/2"):
+    with progress.nested("trial 1/2"):
         log.info("epoch 1/2")
     log.info("trial 1/2")
     assert capsys.readouterr().err == "trial 1/2\n"
