@@ -8,8 +8,12 @@ import torch
 from torch import Tensor, nn
 
 
-class Stream(nn.Module):
-    """One modality's half of a layer: its W^Q, W^K, W^V (eq. 2), layer norms and FFN (eq. 4)."""
+class ModalityAttention(nn.Module):
+    """One modality's half of a layer: its W^Q, W^K, W^V (eq. 2), layer norms and FFN (eq. 4).
+
+    Args:
+        size: d, the width of the features.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -21,26 +25,30 @@ class Stream(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size))
 
     def attend(self, z: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """What the other modality propagates to `z` (eq. 3): (n, d) from (m, d) keys and values."""
+        """Compute what the other modality propagates to `z` (eq. 3): (n, d) from (m, d) keys and values."""
         scores = self.query(z) @ keys.T / math.sqrt(z.shape[1])
         return torch.softmax(scores, dim=1) @ values
 
     def update(self, z: Tensor, delta: Tensor | None) -> Tensor:
-        """Eq. 4: add what was propagated (None: nothing), then the feed-forward network."""
+        """Add what was propagated (None: nothing), then apply the FFN (eq. 4): (n, d) -> (n, d)."""
         z = self.norm_attention(z if delta is None else z + delta)
         return self.norm_ffn(z + self.ffn(z))  # type: ignore[no-any-return]
 
 
 class CrossAttention(nn.Module):
-    """One layer: every face attends to all voices of the batch, and every voice to all faces."""
+    """One layer: every face attends to all voices of the batch, and every voice to all faces.
+
+    Args:
+        size: d, the width of the features.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.visual = Stream(size)
-        self.acoustic = Stream(size)
+        self.visual = ModalityAttention(size)
+        self.acoustic = ModalityAttention(size)
 
     def forward(self, z_visual: Tensor, z_acoustic: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """New (Z_v, Z_a) of shapes (n_v, d) and (n_a, d).
+        """Compute the new (Z_v, Z_a), of shapes (n_v, d) and (n_a, d), by eqs. 2 to 4.
 
         Args:
             z_visual: Z_v, shape (n_v, d).

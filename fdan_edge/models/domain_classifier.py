@@ -10,14 +10,14 @@ from torch.nn import functional
 
 
 class DomainClassifier(nn.Module):
-    """Tells the corpora apart, against features that learn to be the same: DANN (Ganin et al. 2016).
+    """A classifier of corpora, against features that learn to be the same: DANN (Ganin et al. 2016).
 
-    Minimising its loss trains the classifier; the reversal of the gradient makes the features maximise it. The
-    parameters are the classifier's own and belong into the optimiser beside the network's.
+    Minimising its loss trains the classifier; the reversal of the gradient makes the features maximise it. Its
+    parameters belong into the optimiser beside the network's.
     """
 
     def __init__(self, features: int, hidden: int = 256) -> None:
-        """A network with one hidden layer.
+        """Build a network with one hidden layer.
 
         Args:
             features: d.
@@ -27,7 +27,7 @@ class DomainClassifier(nn.Module):
         self.layers = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, z_source: Tensor, z_target: Tensor, reversal: float = 1.0) -> Tensor:
-        """Mean cross-entropy of the source's rows plus that of the target's: 2 log 2 at chance.
+        """Compute the mean cross-entropy of the source's rows plus that of the target's: 2 log 2 at chance.
 
         Args:
             z_source: features of the source, (n_s, d).
@@ -38,13 +38,13 @@ class DomainClassifier(nn.Module):
         for z, domain in ((z_source, 0.0), (z_target, 1.0)):
             # float32: a bfloat16 logit is too coarse for the loss.
             logits = self.layers(reverse_gradient(z, reversal).float()).float()
-            wanted = torch.full_like(logits, domain)
-            loss = loss + functional.binary_cross_entropy_with_logits(logits, wanted)
+            domains = torch.full_like(logits, domain)
+            loss = loss + functional.binary_cross_entropy_with_logits(logits, domains)
         return loss
 
 
 def reverse_gradient(z: Tensor, strength: float) -> Tensor:
-    """z itself, whose gradient is multiplied with -strength (Ganin et al. 2016, eqs. 16-17)."""
+    """Return z itself, whose gradient is multiplied with -strength (Ganin et al. 2016, eqs. 16-17)."""
     reversed_: Tensor = _Reversal.apply(z, strength)
     return reversed_
 

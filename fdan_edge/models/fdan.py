@@ -19,7 +19,7 @@ from fdan_edge.models.log_mel import LogMel
 
 @dataclass(frozen=True)
 class Output:
-    """What one step of FDAN computes."""
+    """Outputs of one forward pass of FDAN."""
 
     logits_acoustic: Tensor  # (n_a, C)
     hidden: list[Tensor]  # of the voices after each fully connected layer, (n_a, d), for DIDAN's IDA
@@ -27,13 +27,13 @@ class Output:
     aligned: tuple[tuple[Tensor, Tensor], ...] = ()  # (Z_v, Z_a) after each layer, for LMMD
 
     def float(self) -> Output:
-        """The same in float32: losses need more than autocast's formats have."""
+        """Convert all to float32: losses need more than autocast's formats have."""
         visual = None if self.logits_visual is None else self.logits_visual.float()
         aligned = tuple((z_v.float(), z_a.float()) for z_v, z_a in self.aligned)
         return Output(self.logits_acoustic.float(), [z.float() for z in self.hidden], visual, aligned)
 
 
-#: Features of one process's rows, (n, d), to those of all processes' rows.
+#: From features of one process's rows, (n, d), to those of all processes' rows.
 Gather: TypeAlias = Callable[[Tensor], Tensor]
 
 
@@ -42,9 +42,9 @@ REGRESSION_SCALE = 10.0
 
 
 class AcousticBranch(nn.Module):
-    """Log-mel in dB to acoustic features Z_a: (n, 1, mels, frames) -> (n, d).
+    """From log-mels in dB to acoustic features Z_a: (n, 1, mels, frames) -> (n, d).
 
-    What a backbone's frozen stages give of it may come in too: (n, channels, height, width), or (n, features).
+    The input may also be the output of frozen stages: (n, channels, height, width), or (n, features).
     """
 
     def __init__(self, config: Config, state: dict[str, Tensor] | None) -> None:
@@ -59,17 +59,17 @@ class AcousticBranch(nn.Module):
         return self.fully_connected(decibel)[-1]
 
     def fully_connected(self, decibel: Tensor) -> list[Tensor]:
-        """What each fully connected layer gives, (n, d); the last one is Z_a."""
-        is_heard = decibel.ndim == 4 and decibel.shape[1] == 1
-        features = self.backbone(scaled(decibel) if is_heard else decibel)
-        made = [self.bottleneck(self.dropout(self.gather(features)) if self.training else features)]
+        """Compute the output of each fully connected layer, (n, d); the last one is Z_a."""
+        is_log_mel = decibel.ndim == 4 and decibel.shape[1] == 1
+        features = self.backbone(scaled(decibel) if is_log_mel else decibel)
+        outputs = [self.bottleneck(self.dropout(self.gather(features)) if self.training else features)]
         for layer in self.further:
-            made.append(layer(made[-1]))
-        return made
+            outputs.append(layer(outputs[-1]))
+        return outputs
 
 
 class VisualBranch(nn.Module):
-    """Face images to visual features Z_v: (n, 3, size, size) in 0..1 -> (n, d)."""
+    """From face images to visual features Z_v: (n, 3, size, size) in 0..1 -> (n, d)."""
 
     mean: Tensor  # of ImageNet's colours
     std: Tensor
@@ -93,8 +93,18 @@ class VisualBranch(nn.Module):
 class Fdan(nn.Module):
     """Two backbones, `attention_layers` of cross-attention, one classifier for both modalities.
 
-    The classifier is shared: the paper calls its f "the consistent representation of emotion" and
-    uses one f for both modalities in eqs. 1 and 9.
+    The classifier is shared: the paper calls its f "the consistent representation of emotion" and uses one f for
+    both modalities in eqs. 1 and 9.
+
+    Args:
+        config: the settings.
+        num_classes: C.
+        faces: whether there is a visual branch, and with it cross-attention.
+        pretrained: whether the backbones start from the weights that the settings name; not where a checkpoint is
+            loaded afterwards.
+
+    Raises:
+        ConfigError: weights cannot be found, or do not fit.
     """
 
     bank_keys: Tensor  # (layers, m, d)
@@ -124,10 +134,10 @@ class Fdan(nn.Module):
         self.register_buffer("bank_values", torch.zeros(layers, bank, config.feature_size))
 
     def forward(self, decibel: Tensor, images: Tensor | None = None, keep: Tensor | None = None) -> Output:
-        """One training step's forward pass.
+        """Compute the forward pass of a training step.
 
         Args:
-            decibel: log-mels of voices, (n_a, 1, mels, frames), or what frozen stages gave of them.
+            decibel: log-mels of voices, (n_a, 1, mels, frames), or the output of frozen stages.
             images: faces in 0..1, (n_v, 3, size, size); of other people than the voices. None: no faces.
             keep: 1 for the voices that get the faces' term, else 0, (n_a, 1); None: all do.
         """
@@ -135,7 +145,7 @@ class Fdan(nn.Module):
             hidden = self.acoustic.fully_connected(decibel)
             return Output(self._logits(hidden[-1]), hidden)
         if self.visual is None:
-            raise ValueError("this model was made without faces; use acoustic_logits")
+            raise ValueError("this model was built without faces; use acoustic_logits")
         # In this order: both networks may hold dropout, and another order would be another training.
         z_visual, hidden = self.visual(images), self.acoustic.fully_connected(decibel)
         z_acoustic = hidden[-1]
@@ -146,11 +156,11 @@ class Fdan(nn.Module):
         return Output(self._logits(z_acoustic), hidden, self._logits(z_visual), tuple(aligned))
 
     def acoustic_logits(self, decibel: Tensor) -> Tensor:
-        """What inference computes, without faces: (n, 1, mels, frames) -> (n, C)."""
+        """Compute logits as inference does, without faces: (n, 1, mels, frames) -> (n, C)."""
         return self._logits(self.acoustic_features(decibel))
 
     def acoustic_features(self, decibel: Tensor) -> Tensor:
-        """Z_a as inference has it before the classifier, without faces: (n, 1, mels, frames) -> (n, d)."""
+        """Compute Z_a as inference does before the classifier, without faces: (n, 1, mels, frames) -> (n, d)."""
         z = self.acoustic(decibel)
         for index, layer in enumerate(self.layers):
             delta = None
@@ -160,9 +170,9 @@ class Fdan(nn.Module):
         return z  # type: ignore[no-any-return]
 
     def visual_features(self, images: Tensor) -> Tensor:
-        """Z_v of faces without voices, the counterpart of `acoustic_features`: (n, 3, size, size) -> (n, d)."""
+        """Compute Z_v of faces without voices, as `acoustic_features` does: (n, 3, size, size) -> (n, d)."""
         if self.visual is None:
-            raise ValueError("this model was made without faces")
+            raise ValueError("this model was built without faces")
         z = self.visual(images)
         for layer in self.layers:
             z = layer.visual.update(z, None)  # type: ignore[union-attr, operator]
@@ -170,7 +180,7 @@ class Fdan(nn.Module):
 
     @torch.no_grad()
     def fill_bank(self, decibel: Tensor, images: Tensor) -> None:
-        """Store the keys and values that fixed faces have in every layer, seen beside fixed voices.
+        """Store the keys and values that given faces have in every layer, beside given voices.
 
         Args:
             decibel: voices of all classes, (n_a, 1, mels, frames).
@@ -184,12 +194,12 @@ class Fdan(nn.Module):
             z_visual, z_acoustic = layer(z_visual, z_acoustic)
 
     def _logits(self, z: Tensor) -> Tensor:
-        made: Tensor = self.classifier(z)
-        return made if self.scale == 1 else made * self.scale
+        logits: Tensor = self.classifier(z)
+        return logits if self.scale == 1 else logits * self.scale
 
 
 class AcousticPath(nn.Module):
-    """Waveform to probabilities, the part that is exported: (n, samples) -> (n, C).
+    """From waveforms to probabilities, the part that is exported: (n, samples) -> (n, C).
 
     The logits are divided by a temperature: it calibrates the probabilities and leaves each window's label.
     """
@@ -206,13 +216,13 @@ class AcousticPath(nn.Module):
 
 
 def build_frontend(config: Config, *, exact: bool = True) -> LogMel:
-    """The front end that a configuration describes."""
+    """Build the log-mel front end that a configuration describes; see `LogMel` for `exact`."""
     c = config
     return LogMel(c.sample_rate, c.n_fft, c.hop, c.n_mels, level=c.level, channel=c.channel, exact=exact)
 
 
 def aligned_layers(config: Config) -> tuple[str, ...]:
-    """The names of the layers at which corpora are aligned: numbers of fully connected layers, or output."""
+    """Name the layers at which corpora are aligned: numbers of fully connected layers, or output."""
     return config.aligned_layers or (str(config.fc_layers),)
 
 

@@ -52,9 +52,9 @@ class LogMel(nn.Module):
     in all bands. `level` says what 0 dB is, `channel` whether the mean spectrum stays; they are independent:
 
         peak: the loudest point is 0 dB, after the mean spectrum is replaced.
-        speech: the mean power of what is heard is -27 dB, see `speech_level`; after the mean spectrum is replaced.
+        speech: the mean power of speech is -27 dB, see `speech_level`; after the mean spectrum is replaced.
         none: a tone of full scale below 1 kHz is about 20 dB; what replaces the spectrum has its mean over the
-            bands, so loudness is still heard.
+            bands, so loudness still counts.
 
     The n_fft samples of a frame lie in a grid of `rows` x `columns`, sample number columns * row + column.
     Stage 1 transforms the grid's columns, stage 2 combines them; see `_first_basis` and `_second_basis`.
@@ -65,7 +65,7 @@ class LogMel(nn.Module):
         hop: step between frames, samples; fastest where it has a divisor near the root of n_fft.
         n_mels: number of mel bands (Slaney scale and area norm, 0 to half the sample rate).
         level: peak, speech or none.
-        channel: window: cepstral mean normalisation (Atal 1974) over the frames that are `heard`, as far as the
+        channel: window: cepstral mean normalisation (Atal 1974) over the `speech_frames`, as far as the
             shape of the spectrum goes, which becomes that of average speech. Else nothing is done.
         exact: split factors as above; without, the same DFT in plain float32 takes half of the time and is within
             2e-3 dB on speech, which is enough under a network of 16 or 8 bits.
@@ -125,14 +125,14 @@ class LogMel(nn.Module):
         self.second_low = _pointwise(np.concatenate([low, second], axis=1) * step, self.groups)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Waveforms (n, samples) in float32 to dB (n, 1, n_mels, 1 + samples // hop), with level peak -80..0."""
+        """Transform waveforms (n, samples) in float32 to dB (n, 1, n_mels, 1 + samples // hop); by peak -80..0."""
         if torch.compiler.is_exporting() or len(waveform) <= _CHUNK:
             return self._normalised(*self._decibel(waveform))[:, None]
         parts = (self._normalised(*self._decibel(part)) for part in torch.split(waveform, _CHUNK))
         return torch.cat(list(parts))[:, None]
 
     def _decibel(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """dB below the loudest point, (n, mels, frames), and that point's, (n, 1, 1)."""
+        """Compute dB below the loudest point, (n, mels, frames), and that point's dB, (n, 1, 1)."""
         # A power of two near the peak: dividing by it rounds nothing.
         scale = torch.exp2(waveform.abs().amax(dim=1, keepdim=True).clamp_min(1e-30).log2().ceil())
         power = self.mel(self._power_spectrum(waveform / scale)) * scale.square()[:, :, None]
@@ -141,18 +141,18 @@ class LogMel(nn.Module):
         return (decibel - loudest).clamp_min(-TOP_DB), loudest
 
     def _normalised(self, decibel: Tensor, loudest: Tensor) -> Tensor:
-        """What `level` and `channel` make of what `_decibel` gives: (n, mels, frames)."""
+        """Apply `level` and `channel` to the output of `_decibel`: (n, mels, frames)."""
         if self.level == "none":
             decibel = decibel + (loudest - self.full_scale + FULL_SCALE)
         if self.channel == "window":
-            mean = _mean(decibel, heard(decibel, self.lasting))
+            mean = _mean(decibel, speech_frames(decibel, self.lasting))
             decibel = shift_bands(decibel, self.average - mean + mean.mean(dim=1, keepdim=True))
         elif self.level == "peak":
             return decibel
         return at_level(decibel, self.level, self.lasting)
 
     def _power_spectrum(self, waveform: Tensor) -> Tensor:
-        """|STFT|^2 of (n, samples) within -1..1, in the order of `_bins`: (n, groups * width, frames)."""
+        """Compute |STFT|^2 of (n, samples) within -1..1, in the order of `_bins`: (n, groups * width, frames)."""
         hops = self._hops(waveform)
         if self.exact:
             spectrum = self._split_spectrum(hops)
@@ -163,19 +163,19 @@ class LogMel(nn.Module):
         return squares.sum(dim=2).view(n, -1, frames)
 
     def _split_spectrum(self, hops: Tensor) -> Tensor:
-        """Both stages in high and low parts: (n, hop, hops) to (n, groups * 2 * width, frames)."""
+        """Apply both stages in high and low parts: (n, hop, hops) to (n, groups * 2 * width, frames)."""
         high, low = self._first_stage(*self._samples(hops))
-        made: Tensor = self.second_high(high) + self.second_low(self._beside(high, low))
-        return made
+        spectrum: Tensor = self.second_high(high) + self.second_low(self._beside(high, low))
+        return spectrum
 
     def _samples(self, hops: Tensor) -> tuple[Tensor, Tensor]:
-        """High parts, whole numbers, and low parts in the same step, (n, columns, rows of a hop, hops)."""
+        """Split samples into high parts, whole numbers, and low parts: each (n, columns, rows of a hop, hops)."""
         samples = hops * 2.0**_SAMPLE_BITS
         whole = torch.round(samples)
         return self._by_column(whole), self._by_column(samples - whole)
 
     def _hops(self, waveform: Tensor) -> Tensor:
-        """Samples of each hop, (n, hop, hops), with zeros before the start and after the end."""
+        """Cut waveforms into hops, (n, hop, hops), with zeros before the start and after the end."""
         n, samples = waveform.shape
         length = (samples // self.hop + -(-self.n_fft // self.hop)) * self.hop
         before = self.n_fft // 2
@@ -184,36 +184,36 @@ class LogMel(nn.Module):
         return padded.view(n, -1, self.hop).transpose(1, 2)
 
     def _by_column(self, hops: Tensor) -> Tensor:
-        """(n, hop, hops) to (n, columns, rows of a hop, hops)."""
+        """Reshape (n, hop, hops) to (n, columns, rows of a hop, hops)."""
         n, samples, count = hops.shape
         return hops.view(n, samples // self.columns, self.columns, count).transpose(1, 2)
 
     def _first_stage(self, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-        """DFT along the rows under the Hann window, as high and low parts (n, groups * 2 * columns, frames)."""
+        """Transform the rows under the Hann window: high and low parts, each (n, groups * 2 * columns, frames)."""
         exact = self.first_high(high.flatten(1, 2))
         both = torch.cat([high, low], dim=2).flatten(1, 2)
         whole = torch.round(exact)
         return self._grouped(whole), self._grouped(exact - whole + self.first_low(both))
 
-    def _grouped(self, made: Tensor) -> Tensor:
-        """(n, columns * groups * 2, frames) to (n, groups * 2 * columns, frames)."""
-        n, _, frames = made.shape
-        return made.view(n, self.columns, -1, frames).transpose(1, 2).reshape(n, -1, frames)
+    def _grouped(self, columns: Tensor) -> Tensor:
+        """Reorder (n, columns * groups * 2, frames) to (n, groups * 2 * columns, frames)."""
+        n, _, frames = columns.shape
+        return columns.view(n, self.columns, -1, frames).transpose(1, 2).reshape(n, -1, frames)
 
     def _beside(self, high: Tensor, low: Tensor) -> Tensor:
-        """High and low parts next to each other in every group of stage 2."""
+        """Put high and low parts next to each other in every group of stage 2."""
         n, _, frames = high.shape
         both = [part.view(n, self.groups, -1, frames) for part in (high, low)]
         return torch.cat(both, dim=2).view(n, -1, frames)
 
 
 def lasting_frames(sample_rate: int, n_fft: int, hop: int) -> int:
-    """Odd number of frames that a sound of `CLICK` seconds does not fill."""
+    """Return an odd number of frames that a sound of `CLICK` seconds does not fill."""
     return (n_fft + math.ceil(CLICK * sample_rate)) // hop // 2 * 2 + 3
 
 
 def sounding(decibel: Tensor) -> Tensor:
-    """Frames that are more than padding: (n, mels, frames) to booleans (n, 1, frames).
+    """Mark frames that are more than padding: (n, mels, frames) to booleans (n, 1, frames).
 
     Padding is at the window's lowest value in all bands.
     """
@@ -221,8 +221,8 @@ def sounding(decibel: Tensor) -> Tensor:
     return decibel.amax(dim=1, keepdim=True) > decibel.amin(dim=(1, 2), keepdim=True) + 1e-2
 
 
-def heard(decibel: Tensor, lasting: int) -> Tensor:
-    """Frames with speech: (n, mels, frames) to booleans (n, 1, frames).
+def speech_frames(decibel: Tensor, lasting: int) -> Tensor:
+    """Mark frames with speech: (n, mels, frames) to booleans (n, 1, frames).
 
     These are within `GATE_DB` of the loudest frame that is not a click's.
 
@@ -235,12 +235,12 @@ def heard(decibel: Tensor, lasting: int) -> Tensor:
 
 
 def speech_level(decibel: Tensor, lasting: int) -> Tensor:
-    """Mean power over the bands and the frames that are `heard`, in dB: (n, mels, frames) to (n, 1, 1).
+    """Compute the mean power over the bands and the `speech_frames`, in dB: (n, mels, frames) to (n, 1, 1).
 
     Like the loudness of ITU-R BS.1770 it is gated, so pauses do not count. Unlike there, clicks do not either.
-    The loudest point where nothing is heard.
+    Without speech it is the loudest point.
     """
-    kept = heard(decibel, lasting)
+    kept = speech_frames(decibel, lasting)
     mean = _mean(_lasting_power(decibel, lasting), kept)
     mean = torch.where(kept.any(dim=2, keepdim=True), mean, torch.ones_like(mean))
     return decibel.amax(dim=(1, 2), keepdim=True) + 10 * torch.log10(mean)
@@ -259,7 +259,7 @@ def shift_bands(decibel: Tensor, shift: Tensor) -> Tensor:
 
 
 def at_level(decibel: Tensor, level: str, lasting: int) -> Tensor:
-    """Put 0 dB where `level` wants it; with none it stays. (n, mels, frames)."""
+    """Put 0 dB where `level` wants it; with none it stays: (n, mels, frames)."""
     if level == "peak":
         return decibel - decibel.amax(dim=(1, 2), keepdim=True)
     if level == "speech":
@@ -268,7 +268,7 @@ def at_level(decibel: Tensor, level: str, lasting: int) -> Tensor:
 
 
 def _lasting_power(decibel: Tensor, lasting: int) -> Tensor:
-    """Power of the frames, (n, 1, frames), without what is shorter than `lasting` frames; 0 in padding.
+    """Compute the frames' power, (n, 1, frames), without sounds shorter than `lasting` frames; 0 in padding.
 
     That is a grey-level opening: the minimum, then the maximum over so many frames around each. The loudest point
     has a power of 1.
@@ -282,13 +282,13 @@ def _lasting_power(decibel: Tensor, lasting: int) -> Tensor:
 
 
 def _mean(values: Tensor, kept: Tensor) -> Tensor:
-    """Mean over the frames that are kept, 0 where none is: (n, k, frames) to (n, k, 1)."""
+    """Average over the frames that are kept, 0 where none is: (n, k, frames) to (n, k, 1)."""
     weight = kept.to(values.dtype)
     return (values * weight).sum(dim=2, keepdim=True) / weight.sum(dim=2, keepdim=True).clamp_min(1)
 
 
 def _average_speech(sample_rate: int, n_mels: int) -> Array:
-    """Spectrum of average speech in mel bands, dB, its mean 0."""
+    """Return the spectrum of average speech in mel bands, dB, its mean 0."""
     band = librosa.mel_frequencies(n_mels + 2, fmin=0, fmax=sample_rate / 2)[1:-1]
     hertz = np.array(list(_SPEECH))
     # A third of an octave is as wide as its frequency is high; area norm makes mel bands densities.
@@ -298,24 +298,24 @@ def _average_speech(sample_rate: int, n_mels: int) -> Array:
 
 
 def _columns(n_fft: int, hop: int) -> int:
-    """The common divisor of n_fft and hop nearest to the square root of n_fft."""
+    """Return the common divisor of n_fft and hop nearest to the square root of n_fft."""
     divisors = [d for d in range(1, math.gcd(n_fft, hop) + 1) if n_fft % d == hop % d == 0]
     return min(divisors, key=lambda d: abs(math.log(d * d / n_fft)))
 
 
 def _bits(terms: int) -> int:
-    """Bits that both factors may have so that a sum of so many products is exact in float32."""
+    """Return the bits that both factors may have so that a sum of so many products is exact in float32."""
     return (_MANTISSA - math.ceil(math.log2(terms))) // 2
 
 
 def _split(values: Array, bits: int) -> tuple[Array, Array]:
-    """Values within -1..1 as multiples of 2^-bits, and the rest."""
+    """Split values within -1..1 into multiples of 2^-bits, and the rest."""
     high = np.round(values * 2.0**bits) / 2.0**bits
     return high, values - high
 
 
 def _first_basis(rows: int) -> Array:
-    """Stage 1, a DFT over the rows: of every frequency a cosine and minus a sine, (2 (rows // 2 + 1), rows)."""
+    """Return stage 1, a DFT over the rows: a cosine and minus a sine each, (2 (rows // 2 + 1), rows)."""
     frequency, row = np.arange(rows // 2 + 1)[:, None], np.arange(rows)
     # The product is reduced first: cos of a large argument loses digits.
     angle = 2 * np.pi * (frequency * row % rows) / rows
@@ -323,7 +323,7 @@ def _first_basis(rows: int) -> Array:
 
 
 def _bins(rows: int, n_fft: int) -> NDArray[np.int64]:
-    """Which frequencies each group of stage 2 makes, one group after another; -1 where it has fewer.
+    """List the frequencies that each group of stage 2 gives, one group after another; -1 where it has fewer.
 
     Frequency k needs the stage-1 frequency k mod rows, which is the conjugate of rows - k mod rows: one group
     makes both.
@@ -336,7 +336,7 @@ def _bins(rows: int, n_fft: int) -> NDArray[np.int64]:
 
 
 def _second_basis(bins: NDArray[np.int64], rows: int, columns: int) -> Array:
-    """Stage 2, the sum over columns with twiddle factors.
+    """Return stage 2, the sum over columns with twiddle factors.
 
     Shape (2 len(bins), 2 columns): in every group the real, then the imaginary parts of its frequencies, from
     the columns' real, then imaginary parts.
@@ -350,7 +350,7 @@ def _second_basis(bins: NDArray[np.int64], rows: int, columns: int) -> Array:
 
 
 def _framed(weight: Array, step: int) -> nn.Conv1d:
-    """Frames and their transforms in one: each column's samples meet that column's weights.
+    """Build a convolution that cuts frames and transforms them: each column's samples meet that column's weights.
 
     Args:
         weight: of each part of the samples, (parts, outputs, rows, columns).
@@ -359,17 +359,17 @@ def _framed(weight: Array, step: int) -> nn.Conv1d:
     parts, outputs, rows, columns = weight.shape
     hops = -(-rows // step)
     whole = np.pad(weight, ((0, 0), (0, 0), (0, hops * step - rows), (0, 0)))
-    made = nn.Conv1d(parts * step * columns, outputs * columns, hops, groups=columns, bias=False)
-    _set(made, whole.reshape(parts, outputs, hops, step, columns).transpose(4, 1, 0, 3, 2))
-    return made
+    convolution = nn.Conv1d(parts * step * columns, outputs * columns, hops, groups=columns, bias=False)
+    _set(convolution, whole.reshape(parts, outputs, hops, step, columns).transpose(4, 1, 0, 3, 2))
+    return convolution
 
 
 def _pointwise(weight: Array, groups: int = 1) -> nn.Conv1d:
-    """A convolution of width 1: a matrix product at every point."""
+    """Build a convolution of width 1: a matrix product at every point."""
     outputs, inputs = weight.shape
-    made = nn.Conv1d(inputs * groups, outputs, 1, groups=groups, bias=False)
-    _set(made, weight)
-    return made
+    convolution = nn.Conv1d(inputs * groups, outputs, 1, groups=groups, bias=False)
+    _set(convolution, weight)
+    return convolution
 
 
 def _set(convolution: nn.Conv1d, weight: Array) -> None:

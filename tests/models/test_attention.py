@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fdan_edge.models.attention import CrossAttention, Stream
+from fdan_edge.models.attention import CrossAttention, ModalityAttention
 
 SIZE = 6
 
@@ -31,7 +31,7 @@ def norm(module: nn.LayerNorm, row: Tensor) -> Tensor:
     return centred / torch.sqrt((centred**2).mean() + module.eps) * module.weight + module.bias
 
 
-def transcribed(own: Stream, other: Stream, z: Tensor, z_other: Tensor) -> Tensor:
+def transcribed(own: ModalityAttention, other: ModalityAttention, z: Tensor, z_other: Tensor) -> Tensor:
     """Eqs. 2-4 for one modality, sample after sample."""
     new = []
     for row in z:

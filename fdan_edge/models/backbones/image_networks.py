@@ -30,6 +30,16 @@ _OFFLINE_FILES = {"mobilenet_v2": "weights/mobilenet_v2-b0353104.pth"}
 class StagedResNet(StagedImageNetwork, torchvision.models.ResNet):  # type: ignore[misc]
     """A ResNet of five stages: the stem, and four groups of blocks."""
 
+    conv1: nn.Conv2d
+    bn1: nn.Module
+    relu: nn.Module
+    maxpool: nn.Module
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+    fc: nn.Module
+
     def stages(self) -> list[nn.Module]:
         stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool)
         return [stem, self.layer1, self.layer2, self.layer3, self.layer4]
@@ -40,6 +50,9 @@ class StagedResNet(StagedImageNetwork, torchvision.models.ResNet):  # type: igno
 
 class StagedMobileNetV2(StagedImageNetwork, torchvision.models.MobileNetV2):  # type: ignore[misc]
     """A MobileNetV2, each of whose blocks is a stage."""
+
+    features: nn.Sequential
+    classifier: nn.Sequential
 
     def stages(self) -> list[nn.Module]:
         return list(self.features)
@@ -53,7 +66,7 @@ def build_resnet(request: BuildRequest) -> tuple[nn.Module, int]:
     block, counts = _RESNETS[_architecture(request.entry)]
     network = StagedResNet(block, list(counts))
     load_state(network.load_state_dict, request)
-    width = int(network.fc.in_features)
+    width = int(network.fc.in_features)  # type: ignore[arg-type]
     network.fc = nn.Identity()
     network.channels = request.channels
     change_channels(network, request.channels)
@@ -80,9 +93,9 @@ def build_mobilenet(request: BuildRequest) -> tuple[nn.Module, int]:
     load_state(network.load_state_dict, request)
     if "keep" in request.entry.arguments:
         network.features = network.features[: request.entry.arguments["keep"]]
-        width = int(network.features[-1].out_channels)
+        width = int(network.features[-1].out_channels)  # type: ignore[arg-type]
     else:
-        width = int(network.classifier[-1].in_features)
+        width = int(network.classifier[-1].in_features)  # type: ignore[arg-type]
     network.classifier = network.classifier[:-1]  # its dropout
     network.channels = request.channels
     change_channels(network, request.channels)

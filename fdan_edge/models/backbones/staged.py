@@ -85,7 +85,7 @@ class StagedImageNetwork(StagedBackbone):
     def forward(self, x: Tensor) -> Tensor:
         """Images (n, channels, height, width), or what `encode` gave of them, to (n, features)."""
         if not self.frozen_stages or x.shape[1] == self.channels:
-            return super().forward(x)  # type: ignore[no-any-return, misc]
+            return super().forward(x)  # type: ignore[no-any-return]
         x = x.contiguous(memory_format=torch.channels_last)
         for stage in self.stages()[self.frozen_stages :]:
             x = stage(x)

@@ -1,4 +1,4 @@
-"""Convolutions that oneDNN is slow at in training on the CPU, done otherwise: of small maps, and strided ones."""
+"""Convolutions that oneDNN is slow at in training on the CPU, computed another way: small maps, strides of 2."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ class PointwiseConv2d(nn.Conv2d):
 
 
 def _is_half(x: Tensor) -> bool:
-    """Whether a convolution computes in 16 bits."""
+    """Tell whether a convolution computes in 16 bits."""
     formats = (torch.bfloat16, torch.float16)
     autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") in formats
     return autocast or x.dtype in formats
 
 
 def _exact_gradients(x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
-    """`functional.conv2d`, its gradients computed in float32."""
-    made: Tensor = _ExactGradients.apply(x, weight, bias, how)
-    return made
+    """Convolve as `functional.conv2d`, with gradients computed in float32."""
+    y: Tensor = _ExactGradients.apply(x, weight, bias, how)
+    return y
 
 
 class _ExactGradients(torch.autograd.Function):
@@ -72,20 +72,43 @@ class _ExactGradients(torch.autograd.Function):
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.how
-        given = (slopes.float(), x.float(), weight.float(), ctx.bias, stride, padding, dilation, False, (0, 0))
-        made = torch.ops.aten.convolution_backward(*given, groups, ctx.needs_input_grad[:3])
+        wide = (slopes.float(), x.float(), weight.float(), ctx.bias, stride, padding, dilation, False, (0, 0))
+        gradients = torch.ops.aten.convolution_backward(*wide, groups, ctx.needs_input_grad[:3])
         types = (x.dtype, weight.dtype, weight.dtype)
-        return (*(grad if grad is None else grad.to(t) for grad, t in zip(made, types, strict=True)), None)
+        return (*(grad if grad is None else grad.to(t) for grad, t in zip(gradients, types, strict=True)), None)
 
 
 def suit_cpu(network: nn.Module) -> nn.Module:
-    """Make the convolutions of a network that are depthwise 3x3 or pointwise of these two classes, in place."""
-    for module in network.modules():
-        if type(module) is nn.Conv2d and _is_depthwise(module):
-            module.__class__ = DepthwiseConv2d
-        elif type(module) is nn.Conv2d and _is_pointwise(module):
-            module.__class__ = PointwiseConv2d
+    """Replace the depthwise 3x3 and the pointwise convolutions of a network by these two classes, in place.
+
+    Parameters and their names are the same.
+    """
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is not nn.Conv2d:
+                continue
+            if _is_depthwise(child):
+                setattr(parent, name, _replaced(child, DepthwiseConv2d))
+            elif _is_pointwise(child):
+                setattr(parent, name, _replaced(child, PointwiseConv2d))
     return network
+
+
+def _replaced(conv: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
+    """Build another kind of convolution that has this one's parameters, and draw no random numbers for it."""
+    replacement = kind(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        dilation=conv.dilation,  # type: ignore[arg-type]
+        groups=conv.groups,
+        bias=conv.bias is not None,
+        device="meta",
+    )
+    replacement.weight, replacement.bias = conv.weight, conv.bias
+    return replacement.train(conv.training)
 
 
 def _in_training(module: nn.Module, x: Tensor) -> bool:

@@ -25,18 +25,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _types() -> tuple[torch.dtype, ...]:
-    """What the compiled ops take: an older build has no normalisation, or not of bfloat16."""
-    if not native_status().cpu or not hasattr(torch.ops.fdan_edge, "norm_forward"):
-        return ()
-    try:
-        torch.ops.fdan_edge.norm_moments(torch.zeros(1, 1, dtype=torch.bfloat16))
-    except ValueError:
-        return (torch.float32,)
-    return (torch.float32, torch.bfloat16)
-
-
-NATIVE_TYPES = _types()
+#: What the compiled ops take.
+NATIVE_TYPES = (torch.float32, torch.bfloat16) if native_status().cpu else ()
 
 
 class BatchNormAct(nn.BatchNorm2d):
@@ -60,7 +50,11 @@ class BatchNormAct(nn.BatchNorm2d):
         self.frozen = False  # in training too, the running statistics are what is normalised with, and they stay
 
     def forward(self, x: Tensor) -> Tensor:
-        """Raises ValueError in training if there is one value for a channel, as `nn.BatchNorm2d` does."""
+        """Normalise and activate; the shape stays.
+
+        Raises:
+            ValueError: in training there is one value for a channel, as `nn.BatchNorm2d` says too.
+        """
         if self.frozen and self.training:
             return self._as_it_is(x)
         shared = self.group_wide and self.training and dist.is_initialized() and dist.get_world_size() > 1
@@ -71,10 +65,18 @@ class BatchNormAct(nn.BatchNorm2d):
         return ACTIVATIONS[self.act](super().forward(x))
 
     def normalise(self, x: Tensor, *, shared: bool) -> Tensor:
-        """What training computes, by the compiled ops or their reference: statistics of these rows, and y."""
+        """Normalise as training does, with the statistics of these rows, by the compiled ops or their reference.
+
+        Args:
+            x: (n, c, h, w) or (n, c).
+            shared: whether statistics are of all processes' rows.
+
+        Raises:
+            ValueError: there is one value for a channel.
+        """
         self._check_input_dim(x)
         usual = self.affine and self.track_running_stats and x.numel() > x.shape[1]
-        if usual and not shared and _ops(x) is not REFERENCE:
+        if usual and not shared and ops_for(x) is not REFERENCE:
             return cast("Tensor", _NormaliseAlone.apply(x, self.weight, self.bias, self))
         with torch.no_grad():
             moments, rows = _moments(x, shared)
@@ -89,7 +91,7 @@ class BatchNormAct(nn.BatchNorm2d):
 
     @property
     def _is_single(self) -> bool:
-        """Whether parameters and running statistics are float32, as the compiled ops have them."""
+        """Tell whether parameters and running statistics are float32, as the compiled ops have them."""
         return all(t is None or t.dtype == torch.float32 for t in (self.weight, self.running_mean))
 
     def _as_it_is(self, x: Tensor) -> Tensor:
@@ -98,14 +100,14 @@ class BatchNormAct(nn.BatchNorm2d):
         assert variance is not None
         if served(x) and self._is_single and not x.requires_grad and self.affine:
             moments, act = torch.stack([mean, variance]).double(), list(ACTIVATIONS).index(self.act)
-            made: Tensor = torch.ops.fdan_edge.norm_apply(x, moments, 1, self.weight, self.bias, self.eps, act)
-            return made
+            y: Tensor = torch.ops.fdan_edge.norm_apply(x, moments, 1, self.weight, self.bias, self.eps, act)
+            return y
         return ACTIVATIONS[self.act](
             functional.batch_norm(x, mean, variance, self.weight, self.bias, training=False, eps=self.eps)
         )
 
     def _share(self) -> float:
-        """How far running statistics go towards those of the next batch."""
+        """Return how far running statistics go towards those of the next batch."""
         if self.num_batches_tracked is None:
             return 0.0
         self.num_batches_tracked.add_(1)
@@ -127,12 +129,12 @@ class BatchNormAct(nn.BatchNorm2d):
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _uncompiled(norm: BatchNormAct, x: Tensor) -> Tensor:
-    """torch.compile does not look into the exchange between processes."""
+    """Normalise over all processes: torch.compile does not look into what they exchange."""
     return norm.normalise(x, shared=True)
 
 
 def served(x: Tensor) -> bool:
-    """Whether the compiled ops take a tensor as it is."""
+    """Tell whether the compiled ops take a tensor as it is."""
     return x.device.type == "cpu" and x.dtype in NATIVE_TYPES and x.is_contiguous(memory_format=_order(x))
 
 
@@ -154,14 +156,14 @@ class _Normalise(torch.autograd.Function):
         rows, eps, act, ctx.shared = how
         ctx.rows, ctx.tail = rows, (eps, list(ACTIVATIONS).index(act))
         ctx.save_for_backward(x, weight, bias, moments)
-        made: Tensor = _ops(x).norm_apply(x, moments, rows, weight, bias, *ctx.tail)
-        return made
+        y: Tensor = ops_for(x).norm_apply(x, moments, rows, weight, bias, *ctx.tail)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, moments = ctx.saved_tensors
-        ops, tail = _ops(x), (ctx.rows, weight, bias, *ctx.tail)
+        ops, tail = ops_for(x), (ctx.rows, weight, bias, *ctx.tail)
         slopes = slopes.contiguous(memory_format=_order(x))
         own = sums = ops.norm_slope_sums(slopes, x, moments, *tail)
         if ctx.shared:
@@ -195,8 +197,8 @@ class _NormaliseAlone(torch.autograd.Function):
 
 
 def _moments(x: Tensor, shared: bool) -> tuple[Tensor, int]:
-    """Means of the channels and sums of squares about them, (2, c) in float64, and of how many rows."""
-    moments: Tensor = _ops(x).norm_moments(x)
+    """Compute the channels' means and sums of squares about them, (2, c) in float64, and count their rows."""
+    moments: Tensor = ops_for(x).norm_moments(x)
     rows = x.numel() // x.shape[1]
     if not shared:
         return moments, rows
@@ -210,7 +212,8 @@ def _moments(x: Tensor, shared: bool) -> tuple[Tensor, int]:
     return torch.stack([mean, square]), int(counts.sum())
 
 
-def _ops(x: Tensor) -> Any:
+def ops_for(x: Tensor) -> Any:
+    """Return the compiled ops where they take a tensor, or `REFERENCE`."""
     return torch.ops.fdan_edge if served(x) else REFERENCE
 
 
@@ -308,7 +311,7 @@ def fuse(network: nn.Module) -> nn.Module:
 
 
 def unfuse(network: nn.Module) -> nn.Module:
-    """Give back, in place, the activations that `fuse` took: exported graphs name nodes by their modules."""
+    """Undo `fuse`, in place, as far as activations go: exported graphs name nodes by their modules."""
     for parent, name, norm, after in _fused(network):
         if norm.act != "none":
             _give_back(parent, name, _moved(norm, nn.BatchNorm2d), norm.act, after)
@@ -316,15 +319,15 @@ def unfuse(network: nn.Module) -> nn.Module:
 
 
 def _fused(network: nn.Module) -> list[tuple[nn.Module, str, BatchNormAct, str]]:
-    """Every `BatchNormAct`, with its parent, its name there, and the name of what comes next."""
-    found = []
+    """List every `BatchNormAct` with its parent, its name there, and the name of what comes next."""
+    fused = []
     for parent in network.modules():
         names = [name for name, _ in parent.named_children()]
         for name, after in zip(names, [*names, ""][1:], strict=True):
             child = getattr(parent, name)
             if isinstance(child, BatchNormAct):
-                found.append((parent, name, child, after))
-    return found
+                fused.append((parent, name, child, after))
+    return fused
 
 
 def _give_back(parent: nn.Module, name: str, norm: nn.Module, act: str, after: str) -> None:
@@ -334,12 +337,12 @@ def _give_back(parent: nn.Module, name: str, norm: nn.Module, act: str, after: s
 
 
 def _moved(norm: nn.Module, kind: type[nn.BatchNorm2d], **settings: Any) -> nn.BatchNorm2d:
-    """Another kind of normalisation that has this one's parameters and buffers."""
+    """Build another kind of normalisation that has this one's parameters and buffers."""
     assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
-    made = kind(norm.num_features, eps=norm.eps, momentum=norm.momentum, **settings)
-    made.affine, made.track_running_stats = norm.affine, norm.track_running_stats
-    made._parameters, made._buffers = norm._parameters, norm._buffers
-    return made.train(norm.training)
+    moved = kind(norm.num_features, eps=norm.eps, momentum=norm.momentum, **settings)
+    moved.affine, moved.track_running_stats = norm.affine, norm.track_running_stats
+    moved._parameters, moved._buffers = norm._parameters, norm._buffers
+    return moved.train(norm.training)
 
 
 def share_statistics(network: nn.Module) -> nn.Module:
@@ -354,6 +357,6 @@ def share_statistics(network: nn.Module) -> nn.Module:
             norm.group_wide = True
         else:
             plain = _moved(norm, nn.BatchNorm2d)
-            made = nn.SyncBatchNorm.convert_sync_batchnorm(plain)  # type: ignore[no-untyped-call]
-            _give_back(parent, name, made, norm.act, after)
+            synced = nn.SyncBatchNorm.convert_sync_batchnorm(plain)  # type: ignore[no-untyped-call]
+            _give_back(parent, name, synced, norm.act, after)
     return network

@@ -33,7 +33,7 @@ class NativeStatus:
 
 
 def native_status() -> NativeStatus:
-    """What the compiled ops offer here; they were loaded when this module was imported."""
+    """Return what the compiled ops offer here; they were loaded when this module was imported."""
     return _STATUS
 
 
@@ -61,28 +61,23 @@ def _why_not(error: ImportError) -> str:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def serves(device: torch.device) -> bool:
-    """Whether the compiled op runs on this device; where it does not, the reason is said once."""
+    """Tell whether the compiled op runs on this device; where it does not, warn once and say why."""
     status = native_status()
     if device.type == "cpu" and status.cpu:
         return True
     if device.type == "cuda" and status.cuda:
-        capability = _capability(device)
+        capability = torch.cuda.get_device_capability(device)
         if covers(capability, status.architectures):
             return True
-        _warn_once(f"compiled for {status.detail}, not for this GPU's sm_{capability[0]}{capability[1]}")
+        warn_once(f"compiled for {status.detail}, not for this GPU's sm_{capability[0]}{capability[1]}")
         return False
     if device.type in ("cpu", "cuda"):
-        _warn_once(status.detail if not status.cpu else f"compiled for {status.detail}; {BUILD_CUDA}")
+        warn_once(status.detail if not status.cpu else f"compiled for {status.detail}; {BUILD_CUDA}")
     return False
 
 
-@cache
-def _capability(device: torch.device) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(device)
-
-
 def covers(capability: tuple[int, int], architectures: tuple[int, ...]) -> bool:
-    """Whether code for `architectures` runs on a GPU of this compute capability.
+    """Tell whether code for `architectures` runs on a GPU of this compute capability.
 
     The build keeps PTX of its oldest architecture, which runs on everything later.
     """
@@ -90,21 +85,21 @@ def covers(capability: tuple[int, int], architectures: tuple[int, ...]) -> bool:
 
 
 @cache
-def _warn_once(reason: str) -> None:
+def warn_once(reason: str) -> None:
+    """Warn that LMMD is slower, and why; once for each reason in a process."""
     warnings.warn(f"LMMD runs on its PyTorch reference, slower: {reason}", RuntimeWarning, stacklevel=4)
 
 
 def _register() -> None:
-    """Shapes for torch.compile and export, and the derivative."""
+    """Register the shapes for torch.compile and export, and the derivative."""
     torch.library.register_fake("fdan_edge::lmmd", _fake)
     torch.library.register_fake("fdan_edge::lmmd_forward", _fake)
     torch.library.register_autograd("fdan_edge::lmmd", _backward, setup_context=_save)
-    if hasattr(torch.ops.fdan_edge, "norm_forward"):  # a build of before has none
-        _register_norm()
+    _register_norm()
 
 
 def _register_norm() -> None:
-    """Shapes; the derivative is that of `fdan_edge.models.layers.norm`, which calls them."""
+    """Register the shapes; the derivative is that of `fdan_edge.models.layers.norm`, which calls them."""
     fake = torch.library.register_fake
     fake("fdan_edge::norm_moments", lambda x: x.new_empty((2, x.shape[1]), dtype=torch.float64))
     fake("fdan_edge::norm_apply", lambda x, *_: torch.empty_like(x))
@@ -134,7 +129,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    """The forward pass has left the derivative of all rows: what remains is to scale it."""
+    """Scale the derivative of all rows, which the forward pass has left."""
     visual, acoustic = (ctx.saved_tensors[0] * scale).to(ctx.dtype).split(ctx.rows)
     return visual, acoustic, None, None, None, None, None, None, None
 
@@ -165,7 +160,7 @@ def lmmd_native(
     kernels: int,
     ratio: float,
 ) -> Tensor:
-    """`fdan_edge.models.ops.lmmd.lmmd` by the compiled op, for inputs that it has checked."""
+    """Compute `fdan_edge.models.ops.lmmd.lmmd` by the compiled op, for inputs that it has checked."""
     gradient = torch.is_grad_enabled() and (z_visual.requires_grad or z_acoustic.requires_grad)
     inputs = (z_visual, z_acoustic, y_visual, y_acoustic, num_classes, shared_only, kernels, ratio, gradient)
     if torch.compiler.is_compiling():

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from fdan_edge.config import load_config
 from fdan_edge.errors import ConfigError
-from fdan_edge.export.to_onnx import write_onnx
 from fdan_edge.models.backbones.build import build_backbone
 from fdan_edge.models.backbones.vgg8 import Vgg8
 from fdan_edge.models.backbones.weights import load_weights
@@ -20,6 +19,7 @@ from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.onnx import OnnxRunner
 from tests.conftest import TINY
+from tests.helpers.exported import write_onnx
 
 
 def images(*shape: int) -> Tensor:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from fdan_edge.config import load_config
 from fdan_edge.errors import ConfigError
-from fdan_edge.export.to_onnx import write_onnx
 from fdan_edge.models.backbones.build import build_voice_backbone
 from fdan_edge.models.backbones.weights import load_weights
 from fdan_edge.models.backbones.whisper import WIDTH, WhisperEncoder
@@ -24,6 +23,7 @@ from fdan_edge.models.backbones.whisper_weights import PATTERN, from_onnx
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.onnx import OnnxRunner
+from tests.helpers.exported import write_onnx
 
 WORDS = ["backbone=whisper_tiny", "window_seconds=0.5", "window_hop_seconds=0.5", "encoder_layers=1"]
 

@@ -23,8 +23,8 @@ def pair(kind: type[nn.Conv2d], **settings: Any) -> tuple[nn.Conv2d, nn.Conv2d]:
     """PyTorch's convolution, and ours with the same weights."""
     torch.manual_seed(0)
     own = nn.Conv2d(24, **(KINDS[kind] | settings))
-    made = copy.deepcopy(own)
-    suit_cpu(nn.Sequential(made))
+    made = next(suit_cpu(nn.Sequential(copy.deepcopy(own))).children())
+    assert isinstance(made, nn.Conv2d)
     return own.to(memory_format=torch.channels_last), made.to(memory_format=torch.channels_last)
 
 

@@ -38,7 +38,7 @@ acts = pytest.mark.parametrize("act", ACTIVATIONS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The compiled ops and what stands in for them."""
     if request.param == "reference":
-        monkeypatch.setattr(norm, "_ops", lambda _: norm.REFERENCE)
+        monkeypatch.setattr(norm, "ops_for", lambda _: norm.REFERENCE)
     return cast("str", request.param)
 
 
@@ -393,7 +393,7 @@ ROWS = (5, 3)  # of the two processes
 def _process(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     saved = {"native": _part(rank)}
-    setattr(norm, "_ops", lambda _: norm.REFERENCE)  # noqa: B010
+    setattr(norm, "ops_for", lambda _: norm.REFERENCE)  # noqa: B010
     saved["reference"] = _part(rank)
     torch.save(saved, f"{folder}/{rank}")
     dist.destroy_process_group()
