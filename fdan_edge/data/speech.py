@@ -80,7 +80,7 @@ def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tu
         return chosen, f"the run's {part} part"
     chosen = _unseen(items, parts["train"] | parts["val"], split)
     if not chosen:
-        what = "sentences" if split.get("texts") else "speakers"
+        what = "sentences" if split["texts"] else "speakers"
         raise DataError(
             f"all of this speech, or its {what}, was used in training or validation; --part all scores it anyway"
         )
@@ -94,7 +94,7 @@ def choose_part(items: list[Item], split: dict[str, list[str]], part: str) -> tu
 
 def _adapted(items: list[Item], split: dict[str, list[str]]) -> str:
     """Describe how many recordings the training was given without labels; nothing where it was given none."""
-    target = {recording_key(key) for key in split.get("target", [])}
+    target = {recording_key(key) for key in split["target"]}
     count = sum(recording_key(item.key) in target for item in items)
     how = "" if count == len(items) else f"{count} of {len(items)} "
     return f", {how}given to the training without labels" if count else ""
@@ -102,7 +102,7 @@ def _adapted(items: list[Item], split: dict[str, list[str]]) -> str:
 
 def _unseen(items: list[Item], recordings: set[str], split: dict[str, list[str]]) -> list[Item]:
     """Leave out these recordings and, where speakers or sentences were held out, others of those seen."""
-    speakers, texts = set(split["speakers"]), set(split.get("texts", []))
+    speakers, texts = set(split["speakers"]), set(split["texts"])
     kept = [item for item in items if recording_key(item.key) not in recordings]
     return [item for item in kept if item.speaker_key not in speakers and item.text_key not in texts]
 

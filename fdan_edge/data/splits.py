@@ -69,7 +69,7 @@ def restore(items: list[Item], keys: dict[str, list[str]], description: str) -> 
             log.warning(
                 f"{missing} of {len(keys[name])} recordings of the run's {name} part are not there any more"
             )
-    promise = "speakers" if keys["speakers"] else "sentences" if keys.get("texts") else ""
+    promise = "speakers" if keys["speakers"] else "sentences" if keys["texts"] else ""
     return Split(parts["train"], parts["val"], parts["test"], description, promise)
 
 

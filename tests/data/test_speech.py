@@ -17,6 +17,8 @@ SPLIT = {
     "val": ["r:3.wav"],
     "test": ["r:4.wav", "r:5.wav"],
     "speakers": ["r:seen"],
+    "texts": [],
+    "target": [],
 }
 
 
@@ -24,9 +26,9 @@ def items(names: Sequence[str], corpus: str = "r") -> list[Item]:
     return [Item(corpus, name, Path(name), "sad") for name in names]
 
 
-def chosen(given: list[Item], part: str) -> tuple[list[str], str]:
-    found, description = choose_part(given, SPLIT, part)
-    return [item.id for item in found], description
+def chosen(speech: list[Item], part: str) -> tuple[list[str], str]:
+    of_part, description = choose_part(speech, SPLIT, part)
+    return [item.id for item in of_part], description
 
 
 def test_parts() -> None:
