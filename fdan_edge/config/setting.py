@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from fdan_edge.errors import ConfigError, unknown_choice
 
-T = TypeVar("T", bool, int, float, str, tuple[str, ...])
+T = TypeVar("T")
 
 _KEY = "setting"
 
@@ -66,8 +66,7 @@ def setting(
     """
     if type(default) in (int, float) and (low is None or high is None):
         raise TypeError(f"the setting {text!r} is a number and needs low and high")
-    about = Setting(text, choices, low, high, decisive)
-    return cast("T", dataclasses.field(default=default, metadata={_KEY: about}))
+    return dataclasses.field(default=default, metadata={_KEY: Setting(text, choices, low, high, decisive)})
 
 
 def about(field: dataclasses.Field[Any]) -> Setting:
