@@ -1,4 +1,4 @@
-"""Are the probabilities what they say? Their calibration, and one temperature that mends it.
+"""How far probabilities can be believed: their calibration, and one temperature that improves it.
 
 Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017.
 """
@@ -44,11 +44,11 @@ class Calibration:
     bins: list[Bin]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     def line(self) -> str:
-        """For people."""
+        """Format for people."""
         return f"ECE {100 * self.ece:.1f} %   NLL {self.nll:.3f}"
 
 
@@ -65,12 +65,12 @@ class Temperature:
     labels_changed: int  # can be more than 0 only where a recording has several windows
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 def measure(probabilities: Array, true: Indices) -> Calibration:
-    """Calibration of probabilities (n, C) against the true classes (n,)."""
+    """Measure the calibration of probabilities (n, C) against the true classes (n,)."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == true
     # Rounded, or 0.3 as float32 would lie above the edge 0.3.
@@ -86,13 +86,13 @@ def _bin(index: int, confidence: Array, right: NDArray[np.bool_]) -> Bin:
 
 
 def negative_log_likelihood(probabilities: Array, true: Indices) -> float:
-    """Mean of -ln p of the true class, over probabilities (n, C)."""
+    """Compute the mean of -ln p of the true class, over probabilities (n, C)."""
     chosen = probabilities[np.arange(len(true)), true].astype(np.float64)
     return float(-np.log(np.maximum(chosen, _SMALLEST)).mean())
 
 
 def soften(logits: Array, owner: Indices, temperature: float) -> Array:
-    """Probabilities of recordings: the mean over their windows of softmax(logits / temperature).
+    """Compute probabilities of recordings: the mean over their windows of softmax(logits / temperature).
 
     Args:
         logits: of windows, (m, C).
@@ -108,7 +108,7 @@ def soften(logits: Array, owner: Indices, temperature: float) -> Array:
 
 
 def fit_temperature(logits: Array, owner: Indices, true: Indices) -> Temperature:
-    """The temperature under which whole recordings are most likely, given that it is expected near 1.
+    """Fit the temperature under which whole recordings are most likely, given that it is expected near 1.
 
     Args:
         logits: of validation windows, (m, C).
@@ -126,13 +126,13 @@ def fit_temperature(logits: Array, owner: Indices, true: Indices) -> Temperature
     best = min(grid, key=cost)
     step = grid[1] - grid[0]
     bounds = (max(best - step, grid[0]), min(best + step, grid[-1]))
-    found = float(minimize_scalar(cost, bounds=bounds, method="bounded").x)
-    temperature = float(np.clip(math.exp(min((0.0, float(best), found), key=cost)), LOWEST, HIGHEST))
+    refined = float(minimize_scalar(cost, bounds=bounds, method="bounded").x)
+    temperature = float(np.clip(math.exp(min((0.0, float(best), refined), key=cost)), LOWEST, HIGHEST))
     before, after = soften(logits, owner, 1.0), soften(logits, owner, temperature)
-    return _described(temperature, before, after, true)
+    return _effect(temperature, before, after, true)
 
 
-def _described(temperature: float, before: Array, after: Array, true: Indices) -> Temperature:
+def _effect(temperature: float, before: Array, after: Array, true: Indices) -> Temperature:
     first, second = measure(before, true), measure(after, true)
     return Temperature(
         temperature=temperature,

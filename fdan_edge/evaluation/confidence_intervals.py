@@ -37,13 +37,13 @@ class Intervals:
     level: float = LEVEL
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         values = {name: list(getattr(self, name)) for name in ("uar", "war", "wf1")}
         recall = {name: list(interval) for name, interval in self.recall.items()}
         return {**asdict(self), **values, "recall": recall, "note": self.note()}
 
     def note(self) -> str:
-        """What was resampled, and what that is worth, for people."""
+        """Say what was resampled, and how far to trust it."""
         plural = "s" if self.units > 1 else ""
         parts = [f"{self.resamples} resamples of {self.units} {self.unit}{plural}"]
         if self.unit == "recording":
@@ -60,7 +60,7 @@ def intervals(
     speakers: Sequence[str | None],
     seed: int = 0,
 ) -> Intervals:
-    """Percentile bootstrap over speakers where all are known, else over recordings.
+    """Compute percentile bootstrap intervals over speakers where all are known, else over recordings.
 
     Recordings of one speaker are right or wrong together, so drawing them one by one would make the
     intervals of a test with few speakers far too narrow. One speaker cannot be resampled: then recordings are.
@@ -76,13 +76,13 @@ def intervals(
     by_speaker = known is not None and known > 1
     groups = _numbers(speakers) if by_speaker else np.arange(len(true))
     counts = _confusions(np.asarray(true), np.asarray(predicted), groups, len(labels))
-    made = _scores(_resample(counts, np.random.default_rng(seed)))
+    scores = _scores(_resample(counts, np.random.default_rng(seed)))
     present = sorted(set(true))
     return Intervals(
-        uar=percentiles(made["uar"]),
-        war=percentiles(made["war"]),
-        wf1=percentiles(made["wf1"]),
-        recall={labels[c]: percentiles(made["recall"][:, c]) for c in present},
+        uar=percentiles(scores["uar"]),
+        war=percentiles(scores["war"]),
+        wf1=percentiles(scores["wf1"]),
+        recall={labels[c]: percentiles(scores["recall"][:, c]) for c in present},
         unit="speaker" if by_speaker else "recording",
         units=len(counts),
         speakers=known,
@@ -96,9 +96,9 @@ def uar_draws(
     speakers: Sequence[str | None],
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """The UAR of each of `RESAMPLES` draws of speakers (or recordings, as `intervals` has it), (RESAMPLES,).
+    """Compute the UAR of each draw of speakers (or recordings, as `intervals` has it), (RESAMPLES,).
 
-    Equal `speakers` give equal draws, whatever was predicted: what several models make of the same recordings
+    Equal `speakers` give equal draws, whatever was predicted: what several models predict of the same recordings
     in the same order may be averaged, or taken from one another, draw by draw.
     """
     by_speaker = None not in speakers and len(set(speakers)) > 1
@@ -110,13 +110,13 @@ def uar_draws(
 
 @functools.lru_cache(maxsize=1)  # of one task all rows and seeds; 32 MB where 2000 recordings have no speakers
 def _times(groups: int, seed: int) -> NDArray[np.float64]:
-    """How often each group is in each draw, (resamples, groups); floats are multiplied faster."""
+    """Draw how often each group is in each draw, (resamples, groups); floats are multiplied faster."""
     chance = np.random.default_rng(seed)
     return chance.multinomial(groups, np.full(groups, 1 / groups), RESAMPLES).astype(float)
 
 
 def percentiles(draws: NDArray[np.float64]) -> Interval:
-    """The interval at `LEVEL` that resampled values (n,) span."""
+    """Compute the interval at `LEVEL` that resampled values (n,) span."""
     edge = 50 * (1 - LEVEL)
     low, high = np.nanpercentile(draws, [edge, 100 - edge])
     return float(low), float(high)
@@ -128,14 +128,14 @@ def _numbers(names: Sequence[str | None]) -> _Counts:
 
 
 def _confusions(true: _Counts, predicted: _Counts, groups: _Counts, classes: int) -> _Counts:
-    """The confusion matrix of each group, (groups, C, C)."""
+    """Count the confusion matrix of each group, (groups, C, C)."""
     counts = np.zeros((int(groups.max()) + 1, classes, classes), np.int64)
     np.add.at(counts, (groups, true, predicted), 1)
     return counts
 
 
 def _resample(counts: _Counts, chance: np.random.Generator) -> _Counts:
-    """Confusion matrices of `RESAMPLES` draws of as many groups with replacement, (resamples, C, C)."""
+    """Draw confusion matrices of `RESAMPLES` draws of as many groups with replacement, (resamples, C, C)."""
     groups, classes, _ = counts.shape
     cells = counts.reshape(groups, -1)
     if (cells.sum(axis=1) == 1).all():  # groups of one: the draw is from the cells, however many recordings
@@ -146,7 +146,7 @@ def _resample(counts: _Counts, chance: np.random.Generator) -> _Counts:
 
 
 def _scores(counts: _Counts) -> dict[str, _Shares]:
-    """The scores of many confusion matrices (n, C, C); the recall of a class that does not occur is NaN."""
+    """Score many confusion matrices (n, C, C); the recall of a class that does not occur is NaN."""
     right = np.diagonal(counts, axis1=1, axis2=2).astype(float)
     true, predicted = counts.sum(axis=2), counts.sum(axis=1)
     total = true.sum(axis=1)

@@ -1,4 +1,4 @@
-"""What a trained model makes of voices and faces before its classifier, on a plane (the paper's Fig. 5)."""
+"""Features of voices and faces, before the classifier, on a plane by t-SNE (the paper's Fig. 5)."""
 
 from __future__ import annotations
 
@@ -41,18 +41,20 @@ def draw_features(runner: TorchRunner, voices: list[Item], faces: list[Item], pa
         DataError: there is too little to draw.
     """
     labels = runner.info.classes
-    heard, heard_classes = voice_features(runner, pick([v for v in voices if v.emotion in labels], MOST))
-    seen, seen_classes = face_features(runner, pick(faces, MOST))
-    points = project(np.concatenate([heard, seen]))
-    is_face = [False] * len(heard) + [True] * len(seen)
-    title = f"t-SNE of the features of {'voices and faces' if len(seen) else 'voices'}, {runner.config.backbone}"
-    plots.features(points, heard_classes + seen_classes, is_face, labels, title, path)
+    voice_rows, voice_classes = voice_features(runner, pick([v for v in voices if v.emotion in labels], MOST))
+    face_rows, face_classes = face_features(runner, pick(faces, MOST))
+    points = project(np.concatenate([voice_rows, face_rows]))
+    is_face = [False] * len(voice_rows) + [True] * len(face_rows)
+    title = (
+        f"t-SNE of the features of {'voices and faces' if len(face_rows) else 'voices'}, {runner.config.backbone}"
+    )
+    plots.features(points, voice_classes + face_classes, is_face, labels, title, path)
 
 
 def voice_features(runner: TorchRunner, items: list[Item]) -> tuple[Array, list[int]]:
-    """Mean of Z_a over the windows of each readable recording, (n, d), and its class."""
+    """Compute the mean of Z_a over the windows of each readable recording, (n, d), and its class."""
     spec, path = runner.spec, runner.path
-    found, classes = [], []
+    rows, classes = [], []
     for item in track(items, "features of voices"):
         try:
             waveform = decode.load_speech(item.path, spec.sample_rate, spec.trim_db)
@@ -60,25 +62,25 @@ def voice_features(runner: TorchRunner, items: list[Item]) -> tuple[Array, list[
             continue  # named when it was scored
         windows = torch.from_numpy(decode.windows(waveform, spec.window, spec.window_hop))
         with torch.inference_mode():
-            found.append(path.model.acoustic_features(path.frontend(windows)).mean(dim=0).numpy())
+            rows.append(path.model.acoustic_features(path.frontend(windows)).mean(dim=0).numpy())
         classes.append(spec.labels.index(item.emotion))
-    return _stacked(found, runner), classes
+    return _stacked(rows, runner), classes
 
 
 def face_features(runner: TorchRunner, items: list[Item]) -> tuple[Array, list[int]]:
-    """Z_v of each readable face, (m, d), and its class; of a video the face in its middle."""
+    """Compute Z_v of each readable face, (m, d), and its class; of a video the face in its middle."""
     if not items:
         return _stacked([], runner), []
     model, labels = runner.path.model, [runner.info.classes.index(item.emotion) for item in items]
-    one = replace(runner.config, video_frames=1)  # of a video, else videos would outnumber what is drawn
-    faces = extract.load_faces(items, labels, one)
+    config = replace(runner.config, video_frames=1)  # of a video, else videos would outnumber what is drawn
+    faces = extract.load_faces(items, labels, config)
     with torch.inference_mode():
         parts = [model.visual_features(p.float() / 255).numpy() for p in torch.split(faces.pixels[...], 64)]
     return np.concatenate(parts), faces.labels.tolist()
 
 
 def project(values: Array, seed: int = 0) -> Array:
-    """t-SNE of features (n, d) to points (n, 2).
+    """Project features (n, d) to points (n, 2) by t-SNE.
 
     Raises:
         DataError: fewer than 5 of them.
@@ -94,7 +96,7 @@ def project(values: Array, seed: int = 0) -> Array:
 
 
 def faces_of(runner: TorchRunner, sources: list[Source] | None = None) -> list[Item]:
-    """The faces of the model's classes, none where it was trained without faces.
+    """Read the faces of the model's classes, none where it was trained without faces.
 
     Args:
         runner: the run.

@@ -22,18 +22,18 @@ class Scores:
     labels: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     def line(self) -> str:
-        """The three scores in percent, for people."""
+        """Format the three scores in percent, for people."""
         return (
             f"UAR {100 * self.uar:.1f} %  WAR {100 * self.war:.1f} %  w-F1 {100 * self.wf1:.1f} %  (n = {self.n})"
         )
 
 
 def score(true: list[int], predicted: list[int], labels: list[str]) -> Scores:
-    """Scores of predicted class indices against the true ones."""
+    """Score predicted class indices against the true ones."""
     # A second to import, which a training would wait before its first step.
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
@@ -51,7 +51,7 @@ def score(true: list[int], predicted: list[int], labels: list[str]) -> Scores:
 
 
 def information(probabilities: NDArray[np.floating[Any]]) -> float:
-    """Mutual information between recordings and their predicted classes, in nats: H(mean p) - mean H(p).
+    """Compute the mutual information of recordings and predicted classes, in nats: H(mean p) - mean H(p).
 
     High where the model is sure of each recording and uses all classes. It needs no labels, and so can choose
     between models for a corpus that has none (Shi & Sha 2012, "Information-Theoretical Learning of Discriminative
@@ -62,5 +62,5 @@ def information(probabilities: NDArray[np.floating[Any]]) -> float:
     """
     from scipy.stats import entropy  # late, as sklearn is above
 
-    made = float(entropy(probabilities.mean(axis=0)) - entropy(probabilities, axis=1).mean())
-    return max(0.0, made)  # rounding may leave less
+    value = float(entropy(probabilities.mean(axis=0)) - entropy(probabilities, axis=1).mean())
+    return max(0.0, value)  # rounding may leave less

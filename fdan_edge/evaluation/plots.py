@@ -86,7 +86,7 @@ def reliability(calibration: Calibration, title: str, path: Path) -> None:
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of n; the share itself is inside, also at 0 and 1."""
+    """Compute Wilson's 95 % interval of a share of n; the share itself is inside, also at 0 and 1."""
     z = 1.96
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -149,18 +149,18 @@ def trade_off(choices: Sequence[Choice], title: str, path: Path) -> None:
     figure, axes = _figure(8.6, 5.4)
     axes.set_xscale("log")
     for colour, mark, precision in zip(_OKABE_ITO, "osD", ("fp32", "int8", "fp16"), strict=False):
-        of_it = [one for one in choices if one.precision == precision]
-        if not of_it:
+        shown = [choice for choice in choices if choice.precision == precision]
+        if not shown:
             continue
-        x, y = [one.milliseconds for one in of_it], [100 * one.uar for one in of_it]
-        edges = np.abs(np.array([[100 * edge for edge in one.interval] for one in of_it]).T - y)
+        x, y = [choice.milliseconds for choice in shown], [100 * choice.uar for choice in shown]
+        edges = np.abs(np.array([[100 * edge for edge in choice.interval] for choice in shown]).T - y)
         axes.errorbar(x, y, edges, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.35, zorder=1)
         axes.scatter(x, y, c=colour, marker=mark, s=46, label=precision, zorder=3)
-    for name in dict.fromkeys(one.name for one in choices):
-        own = sorted((one for one in choices if one.name == name), key=lambda one: one.milliseconds)
-        axes.plot([one.milliseconds for one in own], [100 * one.uar for one in own], color="0.6", lw=0.8, zorder=2)
+    for name in dict.fromkeys(choice.name for choice in choices):
+        line = sorted((c.milliseconds, 100 * c.uar) for c in choices if c.name == name)
+        axes.plot(*zip(*line, strict=True), color="0.6", lw=0.8, zorder=2)
     front = _draw_front(choices, axes)
-    times = [one.milliseconds for one in choices]
+    times = [choice.milliseconds for choice in choices]
     axes.set_xlim(min(times) / 2.4, max(times) * 1.4)
     axes.set(
         xlabel="latency of a call in ms (median, logarithmic)", ylabel="UAR on the test part in %, 95 % interval"
@@ -175,13 +175,13 @@ def trade_off(choices: Sequence[Choice], title: str, path: Path) -> None:
 
 
 def _draw_front(choices: Sequence[Choice], axes: Any) -> list[tuple[float, float]]:
-    """The best UAR of all that is as fast, from the fastest to the right edge; the corners of the line."""
+    """Draw the best UAR of all that is as fast, up to the right edge; return the corners of the line."""
     corners: list[tuple[float, float]] = []
-    for one in sorted(choices, key=lambda one: (one.milliseconds, -one.uar)):
-        if not corners or 100 * one.uar > corners[-1][1]:
-            corners += [(one.milliseconds, corners[-1][1])] if corners else []
-            corners.append((one.milliseconds, 100 * one.uar))
-    corners.append((10 * max(one.milliseconds for one in choices), corners[-1][1]))
+    for choice in sorted(choices, key=lambda choice: (choice.milliseconds, -choice.uar)):
+        if not corners or 100 * choice.uar > corners[-1][1]:
+            corners += [(choice.milliseconds, corners[-1][1])] if corners else []
+            corners.append((choice.milliseconds, 100 * choice.uar))
+    corners.append((10 * max(choice.milliseconds for choice in choices), corners[-1][1]))
     axes.plot(*zip(*corners, strict=True), color="0.25", lw=1.3, ls="--", label="Pareto front", zorder=2)
     return corners
 
@@ -193,37 +193,39 @@ def _name_points(choices: Sequence[Choice], axes: Any, front: list[tuple[float, 
 
     axes.figure.draw_without_rendering()  # lays the axes out: places in pixels are known from here on
     lines = [front]
-    for name in (names := list(dict.fromkeys(one.name for one in choices))):
-        lines.append([(one.milliseconds, 100 * one.uar) for one in choices if one.name == name])
-    taken = [_box(x - 7, y - 7, x + 7, y + 7) for line in lines[1:] for x, y in axes.transData.transform(line)]
-    taken += [box for line in lines for box in _along(axes.transData.transform(line))]
-    taken.append(axes.get_legend().get_window_extent())
+    for name in (names := list(dict.fromkeys(choice.name for choice in choices))):
+        lines.append([(choice.milliseconds, 100 * choice.uar) for choice in choices if choice.name == name])
+    covered = [_box(x - 7, y - 7, x + 7, y + 7) for line in lines[1:] for x, y in axes.transData.transform(line)]
+    covered += [box for line in lines for box in _along(axes.transData.transform(line))]
+    covered.append(axes.get_legend().get_window_extent())
     for name in names:
-        own = min((one for one in choices if one.name == name), key=lambda one: one.milliseconds)
-        tried = []
+        fastest = min((c for c in choices if c.name == name), key=lambda c: c.milliseconds)
+        placements = []
         for dx, dy, side in _PLACES:
             leader = {"arrowstyle": "-", "color": "0.5", "lw": 0.6, "shrinkB": 4} if abs(dy) > 12 else None
             options = {"textcoords": "offset points", "fontsize": 8.5, "ha": side, "va": "center", "zorder": 4}
-            text = axes.annotate(name, (own.milliseconds, 100 * own.uar), (dx, dy), arrowprops=leader, **options)
+            text = axes.annotate(
+                name, (fastest.milliseconds, 100 * fastest.uar), (dx, dy), arrowprops=leader, **options
+            )
             text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
             text.update_positions(axes.figure.canvas.get_renderer())
             box = Text.get_window_extent(text)  # without its leader
             outside = box.width * box.height - _shared_area(box, axes.get_window_extent())
-            tried.append((sum(_shared_area(box, other) for other in taken) + 10 * outside, text, box))
-        best = min(range(len(tried)), key=lambda index: tried[index][0])
-        for index, (_, text, _) in enumerate(tried):
+            placements.append((sum(_shared_area(box, other) for other in covered) + 10 * outside, text, box))
+        best = min(range(len(placements)), key=lambda index: placements[index][0])
+        for index, (_, text, _) in enumerate(placements):
             if index != best:
                 text.remove()
-        taken.append(tried[best][2])
+        covered.append(placements[best][2])
 
 
 def _along(points: NDArray[np.float64], step: float = 6.0) -> list[Bbox]:
-    """Small boxes that cover a line through points in pixels, (n, 2)."""
-    made = []
+    """List small boxes that cover a line through points in pixels, (n, 2)."""
+    boxes = []
     for start, end in pairwise(points):
         count = 1 + int(np.hypot(*(end - start)) / step)
-        made += [_box(x - 2, y - 2, x + 2, y + 2) for x, y in np.linspace(start, end, count)]
-    return made
+        boxes += [_box(x - 2, y - 2, x + 2, y + 2) for x, y in np.linspace(start, end, count)]
+    return boxes
 
 
 @dataclass(frozen=True)
@@ -251,20 +253,20 @@ class Tuning:
     """Trials of a search over settings."""
 
     points: list[Point]
-    best: int  # number of the best one; 0: none is finished
+    best: int  # number of the best trial; 0: none is finished
     settings: list[Setting]
 
 
-def tuning(done: Tuning, title: str, path: Path) -> None:
+def tuning(search: Tuning, title: str, path: Path) -> None:
     """Draw each trial's UAR, and below it over each setting's values, to `path` with .png and .svg."""
     from matplotlib.ticker import MaxNLocator
 
-    count = len(done.settings)
+    count = len(search.settings)
     across = min(count, 2 if count in (2, 4) else 3)
     rows = -(-count // across)
     figure, (upper, *lower) = _figure(8.6, 3.2 + 2.5 * rows, rows=(13, *[10] * rows))
-    _draw_trials(upper, done, [one.number for one in done.points])
-    _draw_best_so_far(upper, done)
+    _draw_trials(upper, search, [point.number for point in search.points])
+    _draw_best_so_far(upper, search)
     upper.xaxis.set_major_locator(MaxNLocator(integer=True))
     upper.set(xlabel="trial", ylabel="UAR in validation in %")
     upper.margins(y=0.1)  # room for the star in the low panels too
@@ -273,52 +275,52 @@ def tuning(done: Tuning, title: str, path: Path) -> None:
     for row, first in zip(lower, range(0, count, across), strict=True):
         row.remove()
         inner = row.get_subplotspec().subgridspec(1, across)
-        for column, setting in enumerate(done.settings[first : first + across]):
+        for column, setting in enumerate(search.settings[first : first + across]):
             axes = figure.add_subplot(inner[column], sharey=upper)
-            _draw_setting(axes, done, setting)
+            _draw_setting(axes, search, setting)
             axes.tick_params(labelleft=column == 0)
             if column == 0:
                 axes.set_ylabel("UAR in %")
     _save(figure, path)
 
 
-def _draw_trials(axes: Any, done: Tuning, places: Sequence[float]) -> None:
-    """Each trial at its place along x; failed ones on the lower edge."""
+def _draw_trials(axes: Any, search: Tuning, places: Sequence[float]) -> None:
+    """Draw each trial at its place along x; failed ones on the lower edge."""
     looks = {
         "complete": ("o", COLOURS[0], COLOURS[0], "finished"),
         "pruned": ("v", "none", "0.5", "pruned"),
         "failed": ("x", "0.2", "0.2", "failed"),
     }
     for state, (mark, face, edge, label) in looks.items():
-        of_it = [(x, one.uar) for x, one in zip(places, done.points, strict=True) if one.state == state]
-        if not of_it:
+        shown = [(x, point.uar) for x, point in zip(places, search.points, strict=True) if point.state == state]
+        if not shown:
             continue
-        x, on_edge = [place for place, _ in of_it], all(uar is None for _, uar in of_it)
-        y = [0.03 if on_edge else 100 * (uar or 0.0) for _, uar in of_it]
+        x, on_edge = [place for place, _ in shown], all(uar is None for _, uar in shown)
+        y = [0.03 if on_edge else 100 * (uar or 0.0) for _, uar in shown]
         transform = axes.get_xaxis_transform() if on_edge else axes.transData
         colours = {"c": edge} if mark == "x" else {"facecolors": face, "edgecolors": edge}
         axes.scatter(x, y, marker=mark, s=34, label=label, transform=transform, zorder=3, **colours)
-    for place, one in zip(places, done.points, strict=True):
-        if one.number == done.best:
+    for place, point in zip(places, search.points, strict=True):
+        if point.number == search.best:
             star = {"marker": "*", "s": 170, "c": COLOURS[1], "zorder": 4}
-            axes.scatter(place, 100 * (one.uar or 0.0), label=f"best: trial {one.number}", **star)
+            axes.scatter(place, 100 * (point.uar or 0.0), label=f"best: trial {point.number}", **star)
     axes.grid(color="0.93", lw=0.6, zorder=0)
 
 
-def _draw_best_so_far(axes: Any, done: Tuning) -> None:
-    finished = [one for one in done.points if one.state == "complete" and one.uar is not None]
+def _draw_best_so_far(axes: Any, search: Tuning) -> None:
+    finished = [point for point in search.points if point.state == "complete" and point.uar is not None]
     if not finished:
         return
-    x = [one.number for one in finished] + [max(one.number for one in done.points)]
-    y = np.maximum.accumulate([100 * (one.uar or 0.0) for one in finished])
+    x = [point.number for point in finished] + [max(point.number for point in search.points)]
+    y = np.maximum.accumulate([100 * (point.uar or 0.0) for point in finished])
     axes.step(x, [*y, y[-1]], where="post", color=COLOURS[1], lw=1.2, label="best so far", zorder=2)
 
 
-def _draw_setting(axes: Any, done: Tuning, setting: Setting) -> None:
-    """UAR over a setting's values: numbers along a scale, others side by side."""
+def _draw_setting(axes: Any, search: Tuning, setting: Setting) -> None:
+    """Draw UAR over a setting's values: numbers along a scale, others side by side."""
     from matplotlib.ticker import MaxNLocator
 
-    values = [one.settings.get(setting.name) for one in done.points]
+    values = [point.settings.get(setting.name) for point in search.points]
     if setting.ends is not None:
         places = [math.nan if value is None else float(value) for value in values]
         low, high = setting.ends
@@ -332,17 +334,17 @@ def _draw_setting(axes: Any, done: Tuning, setting: Setting) -> None:
     else:
         known = sorted({value for value in values if value is not None})
         places = [math.nan if value is None else float(known.index(value)) for value in values]
-        names = [f"{one:g}" if isinstance(one, float) else str(one) for one in known]
+        names = [f"{value:g}" if isinstance(value, float) else str(value) for value in known]
         slant = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if len("".join(names)) > 24 else {}
         axes.set_xticks(range(len(known)), names, **slant)
         axes.set_xlim(-0.5, len(known) - 0.5)
-    _draw_trials(axes, done, places)
+    _draw_trials(axes, search, places)
     share = "" if setting.importance is None else f", importance {setting.importance:.2f}"
     axes.set_xlabel(f"{setting.name}{share}")
 
 
 def _figure(width: float, height: float, rows: tuple[int, ...] = (1,)) -> tuple[Figure, Any]:
-    """A figure that belongs to no window, and its axes (an array of them where there are several rows)."""
+    """Make a figure that belongs to no window, and its axes (an array of them where there are several rows)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -358,15 +360,15 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> Bbox:
     return Bbox([[x0, y0], [x1, y1]])
 
 
-def _shared_area(one: Bbox, other: Bbox) -> float:
-    """Of two boxes, in square pixels."""
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+def _shared_area(a: Bbox, b: Bbox) -> float:
+    """Compute the area that two boxes share, in square pixels."""
+    width = min(a.x1, b.x1) - max(a.x0, b.x0)
+    height = min(a.y1, b.y1) - max(a.y0, b.y0)
     return float(max(width, 0) * max(height, 0))
 
 
 def _wrapped(title: str, figure: Figure, *lines: str) -> str:
-    """A title in lines that the figure is wide enough for, at 10 points."""
+    """Break a title into lines that the figure is wide enough for, at 10 points."""
     return "\n".join([*textwrap.wrap(title, int(11 * figure.get_figwidth())), *lines])
 
 

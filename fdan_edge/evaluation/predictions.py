@@ -1,4 +1,4 @@
-"""What a model said of each recording, kept so that scores of several runs can be pooled."""
+"""The probabilities that a model gave each recording, saved so that scores of several runs can be pooled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = "predictions.json"
 
 @dataclass(frozen=True)
 class Prediction:
-    """One recording, its true class and what was heard."""
+    """One recording, its true class and the probabilities that the model gave it."""
 
     key: str
     emotion: str
@@ -36,47 +36,54 @@ class Predictions:
 
     @property
     def true(self) -> list[int]:
-        """Class index of each recording."""
-        return [self.labels.index(one.emotion) for one in self.recordings]
+        """List the class index of each recording."""
+        return [self.labels.index(prediction.emotion) for prediction in self.recordings]
 
     @property
     def recognized(self) -> list[int]:
-        """Index of the most probable class of each recording."""
-        return [int(np.argmax(one.probabilities)) for one in self.recordings]
+        """List the index of the most probable class of each recording."""
+        return [int(np.argmax(prediction.probabilities)) for prediction in self.recordings]
 
     def scores(self) -> Scores:
-        """WAR, UAR, w-F1, recalls and confusion matrix."""
+        """Compute WAR, UAR, w-F1, recalls and confusion matrix."""
         return score(self.true, self.recognized, self.labels)
 
     def intervals(self) -> Intervals:
-        """Bootstrap intervals of the scores."""
-        speakers = [one.speaker for one in self.recordings]
+        """Bootstrap intervals of the scores, by speaker where all are known."""
+        speakers = [prediction.speaker for prediction in self.recordings]
         return intervals(self.true, self.recognized, self.labels, speakers)
 
     def calibration(self) -> Calibration:
-        """How far the probabilities can be believed."""
-        return measure(np.array([one.probabilities for one in self.recordings]), np.array(self.true))
+        """Measure how far the probabilities can be believed."""
+        return measure(np.array([prediction.probabilities for prediction in self.recordings]), np.array(self.true))
 
     def merged(self, gone: str, into: str) -> Predictions:
-        """The same with the class `gone` counted as `into`: its probability is added to that of `into`."""
+        """Count the class `gone` as `into`: its probability is added to that of `into`."""
         labels = [name for name in self.labels if name != gone]
         source, target = self.labels.index(gone), labels.index(into)
-        made = []
-        for one in self.recordings:
-            kept = [p for index, p in enumerate(one.probabilities) if index != source]
-            kept[target] += one.probabilities[source]
-            made.append(Prediction(one.key, into if one.emotion == gone else one.emotion, one.speaker, kept))
-        return Predictions(labels, made)
+        predictions = []
+        for prediction in self.recordings:
+            probabilities = [p for index, p in enumerate(prediction.probabilities) if index != source]
+            probabilities[target] += prediction.probabilities[source]
+            predictions.append(
+                Prediction(
+                    prediction.key,
+                    into if prediction.emotion == gone else prediction.emotion,
+                    prediction.speaker,
+                    probabilities,
+                )
+            )
+        return Predictions(labels, predictions)
 
     def save(self, path: Path) -> None:
         """Write JSON, a recording on each line."""
-        rows = ",\n".join(json.dumps(asdict(one), ensure_ascii=False) for one in self.recordings)
+        rows = ",\n".join(json.dumps(asdict(prediction), ensure_ascii=False) for prediction in self.recordings)
         labels = json.dumps(self.labels, ensure_ascii=False)
         write_text(path, f'{{"labels": {labels}, "recordings": [\n{rows}\n]}}\n')
 
 
 def load_predictions(path: Path) -> Predictions:
-    """What `Predictions.save` wrote.
+    """Read what `Predictions.save` wrote.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -84,11 +91,11 @@ def load_predictions(path: Path) -> Predictions:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         labels = [str(name) for name in values["labels"]]
-        made = Predictions(labels, [Prediction(**row) for row in values["recordings"]])
-        if not made.recordings or {len(one.probabilities) for one in made.recordings} != {len(labels)}:
+        predictions = Predictions(labels, [Prediction(**row) for row in values["recordings"]])
+        if {len(row.probabilities) for row in predictions.recordings} != {len(labels)}:
             raise ValueError("not a probability for each class")
-        if unknown := {one.emotion for one in made.recordings} - set(labels):
+        if unknown := {prediction.emotion for prediction in predictions.recordings} - set(labels):
             raise ValueError(f"emotion {sorted(unknown)[0]!r} is none of the labels")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: missing or damaged: {one_line(error)}") from None
-    return made
+    return predictions

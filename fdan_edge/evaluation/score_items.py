@@ -31,7 +31,7 @@ class Evaluation:
     audit: str = NOT_AUDITED  # the verdict on the split that these recordings are the test of
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "part": self.part,
             "audit": self.audit,
@@ -50,19 +50,19 @@ def score_items(runner: Runner, items: list[Item], part: str) -> Evaluation:
         DataError: no recording could be scored.
     """
     labels = list(runner.spec.labels)
-    heard: list[Prediction] = []
+    recordings: list[Prediction] = []
     broken = []
     known = [item for item in items if item.emotion in labels]
     for item in track(known, "evaluate"):
         try:
-            made = list(recognize_file(runner, item.path).probabilities.values())
+            probabilities = list(recognize_file(runner, item.path).probabilities.values())
         except AudioError as error:
             broken.append(str(error))
             continue
-        heard.append(Prediction(item.key, item.emotion, item.speaker_key, made))
-    if not heard:
+        recordings.append(Prediction(item.key, item.emotion, item.speaker_key, probabilities))
+    if not recordings:
         raise DataError(f"none of {len(items)} recordings could be scored; the model knows {', '.join(labels)}")
-    predictions = Predictions(labels, heard)
+    predictions = Predictions(labels, recordings)
     return Evaluation(
         scores=predictions.scores(),
         intervals=predictions.intervals(),

@@ -93,7 +93,7 @@ def _split_of(model: Path, run: Path | None, part: str) -> dict[str, list[str]]:
 
 
 def _verdict(folder: Path | None, split: dict[str, list[str]], chosen: list[Item]) -> str:
-    """The run's audit where these recordings are its test part, or some of it; it says nothing about others."""
+    """Return the run's audit where these recordings are of its test part; it says nothing about others."""
     test = {recording_key(key) for key in split.get("test", [])}
     if folder is None or any(recording_key(item.key) not in test for item in chosen):
         return f"{NOT_AUDITED}: not the run's test part"
@@ -101,7 +101,7 @@ def _verdict(folder: Path | None, split: dict[str, list[str]], chosen: list[Item
 
 
 def _prepare(drawing: Drawing, runner: Runner) -> list[Item]:
-    """Make the folder; the faces that are to be drawn."""
+    """Make the folder, and read the faces that are to be drawn."""
     faces = faces_of(runner, drawing.faces) if drawing.tsne and isinstance(runner, TorchRunner) else []
     drawing.folder.mkdir(parents=True, exist_ok=True)
     return faces
@@ -116,7 +116,7 @@ def _draw(evaluation: Evaluation, runner: Runner, items: list[Item], faces: list
 
 
 def run_folder(target: Path, run: Path | None) -> Path | None:
-    """The run that a target comes from, where it can be found; `run` where it is named.
+    """Find the run that a model comes from; `run` where it is named; None where it is not known.
 
     Raises:
         CheckpointError: `run` is no run folder.
@@ -131,6 +131,6 @@ def run_folder(target: Path, run: Path | None) -> Path | None:
 
 
 def _check_same_run(target: Path, folder: Path) -> None:
-    """A run trained anew in the same folder has another split: what it calls test was perhaps trained on."""
+    """Refuse a run that was trained anew in the same folder: what it calls test may have been trained on."""
     if is_bundle(target) and Bundle.open(target).manifest.split_sha256 != sha256(folder / "split.json"):
         raise CheckpointError(f"{folder}: is not the run that {target} was exported from; name it with --run")
