@@ -138,7 +138,7 @@ class ArtifactWriter:
         self, file: Path, plan: Plan, probabilities: Probabilities
     ) -> tuple[str, StreamReport] | None:
         """Write the graph for live streams, where ONNX Runtime runs them; give its name and its comparison."""
-        if not any(target.runtime.startswith("onnxruntime") for target in plan.targets):
+        if not plan.has_stream:
             return None
         stream = write_stream_graph(file, self.inputs.reference.path.frontend, self.inputs.spec.window)
         report = check_stream(self.inputs.recordings.held_out, stream, probabilities, plan.precision, _CPU)

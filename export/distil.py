@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from fdan_edge.config import DECISIVE, Config, load_config
+from fdan_edge.config import DECISIVE, Config
 from fdan_edge.data.corpora import Source, parse_source
 from fdan_edge.errors import CheckpointError
 from fdan_edge.runs.run_folder import RunInfo, load_run
@@ -79,7 +79,7 @@ def student_config(
         # Faces were the teacher's bridge to the target; the student has the teacher's words for the target.
         kept |= {"method": "mmd", "transfer_weight": 0.0}
     kept["teacher"] = str(run.resolve())
-    return load_config(None, [f"backbone={backbone}", *settings], **kept)
+    return Config.load(None, [f"backbone={backbone}", *settings], **kept)
 
 
 def _check_same(folder: Path, wanted: Config, run: Path) -> None:

@@ -25,6 +25,11 @@ class Plan:
     format: str | None  # of int8
     targets: tuple[Target, ...]
 
+    @property
+    def has_stream(self) -> bool:
+        """Whether a graph for live streams goes beside it: ONNX Runtime runs these."""
+        return any(target.runtime.startswith("onnxruntime") for target in self.targets)
+
 
 def plan(targets: Sequence[str], precisions: Sequence[str]) -> list[Plan]:
     """List the files to make; the first is `model.onnx`.

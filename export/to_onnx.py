@@ -7,7 +7,6 @@ import copy
 import logging
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import onnx
 import torch
@@ -19,23 +18,13 @@ from fdan_edge.models.fdan import AcousticPath
 from fdan_edge.models.layers.norm import unfuse
 from fdan_edge.models.log_mel import LogMel
 from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
-from fdan_edge.utils.files import write_bytes
 
 #: TensorRT 10.3 of JetPack 6 reads opset 17 to 20; 18 is the exporter's own, so nothing is converted.
 OPSET = 18
 
 
-def write_onnx(path: AcousticPath, spec: ModelSpec, target: Path) -> None:
-    """Export waveform -> probabilities to `target` in fp32: `export_graph`, written.
-
-    Raises:
-        ExportError: as `export_graph`.
-    """
-    write_bytes(target, export_graph(path, spec).SerializeToString())
-
-
 def export_graph(path: AcousticPath, spec: ModelSpec) -> onnx.ModelProto:
-    """Waveform -> probabilities in fp32, with `spec` in its metadata; every other precision is made from it.
+    """Export waveform -> probabilities in fp32, with `spec` in its metadata; other precisions are made from it.
 
     The batch is dynamic, the window fixed; weights are inside the file.
 
@@ -54,16 +43,26 @@ def export_graph(path: AcousticPath, spec: ModelSpec) -> onnx.ModelProto:
 
 
 def with_front_end(model: onnx.ModelProto, frontend: LogMel, window: int) -> onnx.ModelProto:
-    """A copy of an exported graph with another front end of the same shape before the network.
+    """Copy an exported graph, with another front end of the same shape before the network.
 
     Raises:
         ExportError: the exporter failed.
     """
     try:
-        other = _export(_Named(frontend), window, "decibel")
-        return splice(model, other)
+        return splice(model, front_end_graph(frontend, window, "decibel"))
     except Exception as error:  # the exporter raises many kinds
         raise ExportError(f"export to ONNX failed: {type(error).__name__}: {one_line(error)}") from error
+
+
+def front_end_graph(frontend: LogMel, window: int, output: str) -> onnx.ModelProto:
+    """Export a front end alone: waveform (n, window) -> log-mels, with nodes named as in an acoustic path.
+
+    Args:
+        frontend: it.
+        window: samples.
+        output: name of the graph's output.
+    """
+    return _export(_Named(frontend), window, output)
 
 
 class _Named(nn.Module):
@@ -74,8 +73,8 @@ class _Named(nn.Module):
         self.frontend = frontend
 
     def forward(self, waveform: Tensor) -> Tensor:
-        made: Tensor = self.frontend(waveform)
-        return made
+        decibel: Tensor = self.frontend(waveform)
+        return decibel
 
 
 def _export(path: nn.Module, window: int, output: str) -> onnx.ModelProto:

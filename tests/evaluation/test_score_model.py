@@ -12,7 +12,7 @@ from fdan_edge.data.corpora import Source
 from fdan_edge.errors import CheckpointError, DataError
 from fdan_edge.evaluation.score_model import Drawing, evaluate
 from fdan_edge.runs.run_folder import load_split
-from fdan_edge.runtime import bundle
+from tests.helpers.bundles import edit
 
 DRAWN = {f"{name}.{ending}" for name in ("confusion", "reliability") for ending in ("png", "svg")}
 
@@ -61,8 +61,7 @@ def test_a_moved_bundle_needs_its_run(
 ) -> None:
     speech = [Source("ravdess", ravdess_tree)]
     moved = Path(shutil.copytree(bundle_folder, tmp_path / "moved"))
-    manifest = bundle.read_manifest(moved)
-    (moved / bundle.MANIFEST).write_text(json.dumps({**manifest, "run": "/no/longer/there"}))
+    edit(moved, lambda values: values.update(run="/no/longer/there"))
     with pytest.raises(
         CheckpointError, match=r"its run folder is not known.*--run, or score everything with --part all"
     ):

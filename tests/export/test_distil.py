@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.errors import CheckpointError, ConfigError
 from fdan_edge.export.distil import distil, student_config
 from fdan_edge.runs.run_folder import RunInfo, load_run, load_split
@@ -77,7 +77,7 @@ def test_mistakes_are_found_before_any_training(tmp_path: Path, run_folder: Path
 
 
 def test_how_a_student_is_trained_is_its_own() -> None:
-    teacher = load_config(None, ["backbone=whisper_tiny", "epochs=5", "window_seconds=2", "test_speakers=a,b"])
+    teacher = Config.load(None, ["backbone=whisper_tiny", "epochs=5", "window_seconds=2", "test_speakers=a,b"])
     info = RunInfo(["a", "b"], [], [], "speakers", {})
     made = student_config(teacher, info, Path("runs/a"), "mobilenet_v2_small", ["n_mels=64"])
     assert (made.lr, made.epochs, made.hop, made.face_backbone) == (Config.lr, Config.epochs, Config.hop, "")
@@ -89,7 +89,7 @@ def test_a_student_towards_a_target_without_faces_has_the_teacher_s_words_for_it
     info = RunInfo(["a", "b"], [], ["fer2013:/f"], "cross-corpus", {}, target=["emodb:/e"])
     made = student_config(Config(), info, Path("runs/a"), "mobilenet_v2")
     assert (made.method, made.transfer_weight) == ("mmd", 0.0)
-    aligned = student_config(load_config(None, ["method=coral"]), info, Path("runs/a"), "mobilenet_v2")
+    aligned = student_config(Config.load(None, ["method=coral"]), info, Path("runs/a"), "mobilenet_v2")
     assert (aligned.method, aligned.transfer_weight) == ("coral", 1.0)
 
 

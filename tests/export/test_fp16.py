@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.errors import ExportError
 from fdan_edge.export.activation_ranges import probabilities
 from fdan_edge.export.fp16 import largest_half, to_half
@@ -37,7 +37,7 @@ def kinds(made: onnx.ModelProto) -> dict[str, int]:
 def whisper() -> tuple[onnx.ModelProto, int]:
     """Whisper's first layer with cross-attention to a bank of faces, of random weights, and its window."""
     torch.manual_seed(0)
-    config = load_config(None, WHISPER)
+    config = Config.load(None, WHISPER)
     network = Fdan(config, 4, faces=True, pretrained=False).eval()
     torch.nn.init.normal_(network.bank_keys)
     torch.nn.init.normal_(network.bank_values)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fdan_edge.export.model_card import write_card
+from fdan_edge.runtime.manifest import Calibration, Manifest
+from fdan_edge.runtime.model_spec import ModelSpec
+from tests.helpers.bundles import artifact, engine, gate, manifest
 
-GATE = {
-    "line": "240 real clips (of the test part): UAR 61.0 % against 61.5 %, loss +0.5 (-0.4 to +1.4; allowed 1)"
-}
+LINE = "240 real clips (of the test part): UAR 61.0 % against 61.5 %, loss +0.5 (-0.4 to +1.4; allowed 1)"
 
 
 @pytest.fixture
-def manifest() -> dict[str, Any]:
+def content(tmp_path: Path) -> Manifest:
+    """What an export of one int8 file says, whose file is in `tmp_path`."""
     info: dict[str, Any] = {
         "backbone": "mobilenet_v2",
         "speech": ["ravdess"],
@@ -34,40 +37,37 @@ def manifest() -> dict[str, Any]:
             "ece": 0.084,
             "nll": 1.0,
         },
+        "unknown_below": {"confidence": 0.5, "note": "all of 6 recordings are right"},
     }
-    spec = {"labels": ["angry", "sad"], "sample_rate": 16000, "window": 48000, "info": info}
-    artifact = {
-        "file": "model.onnx",
-        "precision": "int8",
-        "targets": ["cpu"],
-        "gate": GATE,
-        "calibration": {"method": "entropy"},
-        "kept": ["model.acoustic.backbone.features.0.0"],
-    }
-    return {
-        "spec": spec,
-        "versions": {"fdan_edge": "0.1.0"},
-        "licence": "weights inherit the terms of their data: ravdess: non-commercial",
-        "artifacts": [artifact],
-        "engines": [],
-    }
+    spec = ModelSpec(("angry", "sad"), 16000, 48000, 24000, 40.0, info)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"0" * 3_210_000)
+    entry = replace(
+        artifact(file, calibration=Calibration("entropy", {}, 128, "24 windows", 7)),
+        precision="int8",
+        gate=gate(file, line=LINE),
+        kept=("model.acoustic.backbone.features.0.0",),
+    )
+    licence = "weights inherit the terms of their data: ravdess: non-commercial"
+    return manifest(entry, spec=spec, versions={"fdan_edge": "0.1.0"}, licence=licence)
 
 
-def card(folder: Path, manifest: dict[str, Any]) -> str:
-    (folder / "model.onnx").write_bytes(b"0" * 3_210_000)
-    write_card(folder, manifest)
+def card(folder: Path, content: Manifest, **info: Any) -> str:
+    """The card, with other notes of the model."""
+    content = replace(content, spec=replace(content.spec, info=content.spec.info | info))
+    write_card(folder, content)
     return (folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_card(tmp_path: Path, manifest: dict[str, Any]) -> None:
-    text = card(tmp_path, manifest)
+def test_card(tmp_path: Path, content: Manifest) -> None:
+    text = card(tmp_path, content)
     assert text.startswith("# mobilenet_v2: speech emotion recognition\n\nWaveform in (3 s at 16000 Hz, mono)")
     for line in (
         "| UAR | 61.5 | 55.0 to 67.0 |",
         "| recall of sad | 43.0 |  |",
         "| method | plain backbone |",
         "| protocol | speaker-independent, speakers 21, 22 held out |",
-        f"| `model.onnx` | int8 (entropy), 1 layer kept higher | 3.21 | cpu | {GATE['line']} |",
+        f"| `model.onnx` | int8 (entropy), 1 layer kept higher | 3.21 | cpu | {LINE} |",
         "The weights inherit the terms of their data: ravdess: non-commercial.",
     ):
         assert line in text
@@ -75,18 +75,21 @@ def test_card(tmp_path: Path, manifest: dict[str, Any]) -> None:
     assert "engine" not in text
 
 
-def test_a_graph_for_live_streams_has_a_line(tmp_path: Path, manifest: dict[str, Any]) -> None:
-    (tmp_path / "model.stream.onnx").write_bytes(b"0" * 2_900_000)
-    gate = {**GATE, "stream": {"max_difference": 0.0589, "clips": 240}}
-    manifest["artifacts"][0] |= {"stream": "model.stream.onnx", "gate": gate}
-    text = card(tmp_path, manifest)
+def test_a_graph_for_live_streams_has_a_line(tmp_path: Path, content: Manifest) -> None:
+    stream = tmp_path / "model.stream.onnx"
+    stream.write_bytes(b"0" * 2_900_000)
+    compared = gate(tmp_path / "model.onnx", stream)
+    assert compared.stream
+    compared = replace(compared, stream=replace(compared.stream, max_difference=0.0589, clips=240))
+    entry = replace(content.artifacts[0], gate=compared, stream=stream.name)
+    text = card(tmp_path, replace(content, artifacts=(entry,)))
     (line,) = (line for line in text.splitlines() if line.startswith("| `model.stream.onnx`"))
     assert "| 2.90 | live streams | `model.onnx` from the mel power on, which the device computes once" in line
     assert line.endswith("largest probability difference from it 5.9e-02 on 240 clips |")
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("threshold", "expected"),
     [
         (
             {"confidence": 0.484, "recordings": 120, "covered": 0.875, "accuracy": 0.743},
@@ -103,32 +106,25 @@ def test_a_graph_for_live_streams_has_a_line(tmp_path: Path, manifest: dict[str,
         ),
     ],
 )
-def test_what_is_unknown(tmp_path: Path, manifest: dict[str, Any], found: dict[str, Any], expected: str) -> None:
-    assert "unknown" not in card(tmp_path, manifest)  # a bundle of before does not say
-    manifest["spec"]["info"]["unknown_below"] = found
-    (line,) = (line for line in card(tmp_path, manifest).splitlines() if line.startswith("A live stream says"))
+def test_what_is_unknown(tmp_path: Path, content: Manifest, threshold: dict[str, Any], expected: str) -> None:
+    text = card(tmp_path, content, unknown_below=threshold)
+    (line,) = (line for line in text.splitlines() if line.startswith("A live stream says"))
     assert line.endswith(expected)
 
 
-def test_engines_and_scores_of_old_runs(tmp_path: Path, manifest: dict[str, Any]) -> None:
-    scores = manifest["spec"]["info"]["test_scores"]
-    for name in ("recall", "intervals", "ece", "nll"):
-        del scores[name]
-    fingerprint = {"flavour": "rtx", "version": "1.2.0", "compute_capability": "7.5"}
-    manifest["engines"] = [
-        {"file": "model.rtx-sm75.engine", "artifact": "model.onnx", "target": "rtx", "fingerprint": fingerprint}
-    ]
-    text = card(tmp_path, manifest)
-    assert "| UAR | 61.5 | not known |" in text
+def test_engines(tmp_path: Path, content: Manifest) -> None:
+    file = tmp_path / "model.rtx-sm75.engine"
+    file.write_bytes(b"engine")
+    entry = engine(file, tmp_path / "model.onnx", version="1.2.0", capability="7.5")
+    text = card(tmp_path, replace(content, engines=(entry,)))
     assert "| `model.rtx-sm75.engine` | `model.onnx` | RTX cards from Turing on" in text
     assert "rtx 1.2.0, compute capability 7.5 |" in text
 
 
-def test_a_student_names_its_teacher(tmp_path: Path, manifest: dict[str, Any]) -> None:
-    manifest["spec"]["info"]["teacher"] = {"backbone": "whisper_tiny", "sha256": "0123456789abcdef"}
-    assert "| teacher | whisper_tiny, checkpoint 0123456789ab |" in card(tmp_path, manifest)
+def test_a_student_names_its_teacher(tmp_path: Path, content: Manifest) -> None:
+    text = card(tmp_path, content, teacher={"backbone": "whisper_tiny", "sha256": "0123456789abcdef"})
+    assert "| teacher | whisper_tiny, checkpoint 0123456789ab |" in text
 
 
-def test_a_name_that_would_break_a_table(tmp_path: Path, manifest: dict[str, Any]) -> None:
-    manifest["spec"]["info"]["protocol"] = "a|b"
-    assert "| protocol | a/b |" in card(tmp_path, manifest)
+def test_a_name_that_would_break_a_table(tmp_path: Path, content: Manifest) -> None:
+    assert "| protocol | a/b |" in card(tmp_path, content, protocol="a|b")

@@ -15,24 +15,24 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Source
 from fdan_edge.errors import BundleError, ExportError, MissingDependencyError
 from fdan_edge.export import artifact as artifacts
-from fdan_edge.export import pipeline
 from fdan_edge.export.onnx_graph import check_graph
-from fdan_edge.export.pipeline import export
+from fdan_edge.export.pipeline import export_bundle
 from fdan_edge.export.precision import Lowered
-from fdan_edge.export.to_onnx import write_onnx
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.runs.run_folder import save_calibration
 from fdan_edge.runs.torch_runner import TorchRunner
-from fdan_edge.runtime import bundle
+from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.deploy_targets import TARGETS, Target
 from fdan_edge.runtime.model_spec import ModelSpec
-from fdan_edge.runtime.opening import OnnxRunner
+from fdan_edge.runtime.onnx import OnnxRunner
 from fdan_edge.runtime.tensorrt import engines
+from fdan_edge.utils.files import sha256
 from tests.conftest import TINY
+from tests.helpers.exported import write_onnx
 
 
 def waves(n: int, window: int, seed: int = 0) -> NDArray[np.float32]:
@@ -112,24 +112,28 @@ def test_metadata(bundle_folder: Path, run_folder: Path) -> None:
     assert spec.info["calibration"] == json.loads((run_folder / "calibration.json").read_text())
     assert spec.info["protocol"] == "speaker-independent, speakers 04 held out"
     assert spec.info["audit"] == metrics["audit"]["verdict"]
-    assert bundle.read_manifest(bundle_folder)["spec"]["info"]["audit"] == spec.info["audit"]
+    assert Bundle.open(bundle_folder).manifest.spec == spec
     assert spec.info["log_mel"]["n_mels"] == 32
     assert spec.info["speech"] == ["ravdess"]
     assert "non-commercial" in spec.info["licence"]
 
 
-def test_manifest(bundle_folder: Path) -> None:
-    values = bundle.read_manifest(bundle_folder)
-    (artifact,) = bundle.artifacts(values)
+def test_manifest(bundle_folder: Path, run_folder: Path) -> None:
+    bundle = Bundle.open(bundle_folder)
+    (artifact,) = bundle.artifacts
+    assert artifact.gate
     assert (artifact.precision, artifact.format, artifact.targets, artifact.opset) == ("fp32", None, ("cpu",), 18)
-    assert (artifact.gate["clips"], artifact.gate["flips"], artifact.gate["passed"]) == (8, 0, True)
-    assert artifact.gate["max_difference"] <= 1e-3
-    assert artifact.gate["onnx_sha256"] == values["files"]["model.onnx"]["sha256"]
+    assert (artifact.gate.clips, artifact.gate.flips, artifact.gate.passed) == (8, 0, True)
+    assert artifact.gate.max_difference <= 1e-3
+    assert artifact.gate.onnx_sha256 == bundle.manifest.files["model.onnx"].sha256
     assert artifact.stream == "model.stream.onnx"
-    assert bundle.engines(values) == []
-    assert (
-        bundle.checked_file(bundle_folder, "model.onnx").stat().st_size == values["files"]["model.onnx"]["bytes"]
-    )
+    assert bundle.engines == ()
+    assert bundle.file("model.onnx").stat().st_size == bundle.manifest.files["model.onnx"].bytes
+    assert bundle.manifest.run == str(run_folder)
+    assert bundle.manifest.split_sha256 == sha256(run_folder / "split.json")
+    assert bundle.manifest.versions.keys() == {"fdan_edge", "python", "torch", "onnx", "onnxruntime"}
+    assert bundle.manifest.licence == bundle.manifest.spec.info["licence"]
+    bundle.verify()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 16])
@@ -144,7 +148,7 @@ def test_equals_pytorch_on_every_batch_size(bundle_folder: Path, run_folder: Pat
 def made_path(**changes: object) -> tuple[AcousticPath, ModelSpec]:
     """An untrained network whose answers differ from window to window."""
     words = [f"{name}={value}" for name, value in changes.items()]
-    config = load_config(None, [*TINY, "backbone=resnet18", "bank_per_class=2", *words])
+    config = Config.load(None, [*TINY, "backbone=resnet18", "bank_per_class=2", *words])
     torch.manual_seed(0)
     model = Fdan(config, 3, faces=True).eval()
     if model.use_bank:
@@ -209,20 +213,7 @@ def test_a_graph_without_the_temperature_is_refused(
     exported = bundle_folder / "model.onnx"
     monkeypatch.setattr(artifacts, "lower", copied(exported.read_bytes()))
     with pytest.raises(ExportError, match=r"model.onnx \(fp32\) does not reproduce PyTorch"):
-        export(run, tmp_path / "out")
-
-
-def test_a_run_of_before_intervals_and_temperature_is_exported(run_folder: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
-    (run / "calibration.json").unlink()
-    metrics = json.loads((run / "metrics.json").read_text())
-    del metrics["calibration"], metrics["test"]["intervals"], metrics["test"]["calibration"]
-    (run / "metrics.json").write_text(json.dumps(metrics))
-    with TorchRunner(run) as reference:
-        spec = pipeline._with_scores(reference.spec, run)
-    assert spec.info["test_scores"].keys() == {"uar", "war", "wf1", "n"}
-    assert spec.info["calibration"] == {"temperature": 1}
-    assert ModelSpec.from_json(spec.to_json(), "here") == spec
+        export_bundle(run, tmp_path / "out")
 
 
 def test_a_failed_check_keeps_the_earlier_bundle(
@@ -240,7 +231,7 @@ def test_a_failed_check_keeps_the_earlier_bundle(
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     monkeypatch.setattr(artifacts, "lower", copied(wrong.SerializeToString()))
     with pytest.raises(ExportError, match=r"does not reproduce PyTorch.*; most is lost in classifier"):
-        export(run_folder, out)
+        export_bundle(run_folder, out)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
@@ -249,7 +240,7 @@ def test_other_folders_are_refused(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("years of work")
     with pytest.raises(BundleError, match="exists and is not a bundle; name another --out"):
-        export(run_folder, tmp_path / "out")
+        export_bundle(run_folder, tmp_path / "out")
     assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"
 
 
@@ -258,9 +249,9 @@ def test_an_unfinished_run_and_missing_clips_are_refused(run_folder: Path, tmp_p
         shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("last*", "metrics.json"))
     )
     with pytest.raises(ExportError, match="has no scores yet; `fdan-edge train --resume"):
-        export(run, tmp_path / "out")
+        export_bundle(run, tmp_path / "out")
     with pytest.raises(ExportError, match=r"checked on real clips, but ravdess:.*; name some with --speech"):
-        export(run_folder, tmp_path / "out", speech=[Source("ravdess", fer_tree)])
+        export_bundle(run_folder, tmp_path / "out", speech=[Source("ravdess", fer_tree)])
     assert not (tmp_path / "out").exists()
 
 
@@ -285,7 +276,7 @@ def test_without_tensorrt_the_command_is_named_at_once(
     monkeypatch.setattr(importlib, "import_module", missing)
     monkeypatch.setattr(artifacts, "lower", None)  # would fail if work had begun
     with pytest.raises(MissingDependencyError, match=r"needs TensorRT.*: pip install tensorrt-rtx-cu13") as caught:
-        export(run_folder, tmp_path / "out", targets=["rtx"], required="rtx")
+        export_bundle(run_folder, tmp_path / "out", targets=["rtx"], required="rtx")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -303,17 +294,19 @@ def test_a_real_engine_is_built(
 ) -> None:
     exported = bundle_folder / "model.onnx"  # from the same run: exporting it again would take a while
     monkeypatch.setattr(artifacts, "lower", copied(exported.read_bytes()))
-    done = export(run_folder, tmp_path / "bundle", targets=["cpu", "rtx"], precisions=["fp32"], required="rtx")
-    assert sorted(done.files) == [
+    bundle = export_bundle(
+        run_folder, tmp_path / "bundle", targets=["cpu", "rtx"], precisions=["fp32"], required="rtx"
+    )
+    assert sorted(path.name for path in bundle.path.iterdir()) == [
         "README.md",
         "bundle.json",
         "model.onnx",
         "model.rtx.engine",
         "model.stream.onnx",
     ]
-    engine = bundle.checked_file(tmp_path / "bundle", "model.rtx.engine")
+    engine = bundle.file("model.rtx.engine")
     assert engine.stat().st_size > 1e6  # the weights are in it
-    (listed,) = bundle.engines(bundle.read_manifest(tmp_path / "bundle"))
+    (listed,) = bundle.engines
     assert (listed.artifact, listed.target, listed.batch) == ("model.onnx", "rtx", (1, 1, 16))
 
 

@@ -14,13 +14,13 @@ from onnx import numpy_helper
 from fdan_edge.errors import ConfigError, ExportError
 from fdan_edge.export import activation_ranges, sensitivity
 from fdan_edge.export.int8 import plan
-from fdan_edge.export.precision import Clips, lower
+from fdan_edge.export.precision import CalibrationSet, lower
 from fdan_edge.runtime.deploy_targets import U8S8, find_target
 from tests.helpers.graphs import network, waves
 
 
-def clips(**settings: object) -> Clips:
-    return Clips(waves(16), waves(8, seed=2), **settings)  # type: ignore[arg-type]
+def samples(**settings: object) -> CalibrationSet:
+    return CalibrationSet(waves(16), waves(8, seed=2), **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_each_target_gets_its_own(
     target: str, precision: str, made: str, form: str | None, tmp_path: Path
 ) -> None:
     file = tmp_path / "m.onnx"
-    lowered = lower(network(), file, find_target(target), precision, clips())
+    lowered = lower(network(), file, find_target(target), precision, samples())
     assert (lowered.file, lowered.precision, lowered.format, lowered.kept) == (file, made, form, ())
     written = onnx.load(str(file))
     assert written.opset_import[0].version == lowered.opset == (19 if form == "s8s8" else 18)
@@ -59,17 +59,16 @@ def test_int8_needs_recordings(tmp_path: Path) -> None:
 
 
 def test_the_choice_of_a_calibration_is_recorded_with_its_figures(tmp_path: Path) -> None:
-    record = lower(network(), tmp_path / "m.onnx", find_target("cpu"), "int8", clips()).calibration
+    record = lower(network(), tmp_path / "m.onnx", find_target("cpu"), "int8", samples()).calibration
     assert record is not None
-    assert (record["windows"], record["compared_on"], record["weight_bits"]) == (
-        16,
-        "8 windows of the validation part",
-        7,
-    )
-    compared = record["compared"]
-    assert set(compared) == set(activation_ranges.METHODS)
-    assert record["method"] == min(compared, key=lambda name: compared[name]["mean_difference"])
-    assert all(0 < figures["mean_difference"] < figures["max_difference"] for figures in compared.values())
+    assert (record.windows, record.weight_bits) == (16, 7)
+    assert record.compared_on == "8 windows of the validation part"
+    assert set(record.compared) == set(activation_ranges.METHODS)
+    assert record.method == min(record.compared, key=lambda name: record.compared[name].mean_difference or 1)
+    for figures in record.compared.values():
+        assert figures.mean_difference
+        assert figures.max_difference
+        assert 0 < figures.mean_difference < figures.max_difference
 
 
 def test_one_pass_serves_every_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -81,7 +80,7 @@ def test_one_pass_serves_every_format(monkeypatch: pytest.MonkeyPatch, tmp_path:
         return collect(*arguments)
 
     monkeypatch.setattr(activation_ranges, "collect", counted)
-    sound = clips()
+    sound = samples()
     for target in ("cpu", "rtx"):
         lower(network(), tmp_path / f"{target}.onnx", find_target(target), "int8", sound)
     assert len(passes) == 1
@@ -91,7 +90,7 @@ def test_layers_are_kept_higher_until_the_judge_is_content(tmp_path: Path) -> No
     def judge(file: Path) -> float:
         return 3.0 if len(quantised_layers(file)) > 2 else 0.5
 
-    lowered = lower(network(), tmp_path / "m.onnx", find_target("cpu"), "int8", clips(judge=judge))
+    lowered = lower(network(), tmp_path / "m.onnx", find_target("cpu"), "int8", samples(judge=judge))
     assert len(lowered.kept) == 2
     everything = plan(network(), U8S8).layers
     assert set(lowered.kept) == set(everything) - quantised_layers(lowered.file)
@@ -103,7 +102,7 @@ def test_what_never_passes_is_refused_with_the_layers_to_blame(loss: float, tmp_
     with pytest.raises(
         ExportError, match=r"int8 loses .* points .*most noise comes from .*valid: --precision fp32"
     ):
-        lower(network(), file, find_target("cpu"), "int8", clips(judge=lambda _: loss))
+        lower(network(), file, find_target("cpu"), "int8", samples(judge=lambda _: loss))
     assert not file.exists()
 
 
@@ -121,7 +120,7 @@ def test_the_costliest_layer_comes_first() -> None:
 @pytest.mark.parametrize("layer", ["stem", "block.conv1", "block.conv2"])
 def test_a_layer_with_wrong_weights_is_blamed_first(layer: str) -> None:
     made = spoiled(network(), f"model.acoustic.backbone.{layer}.weight", noise=0.3)
-    worst = sensitivity.blame(network(), made, waves(4))
+    worst = sensitivity.noisiest_layers(network(), made, waves(4))
     assert worst[0].layer == f"backbone.{layer}"
     assert worst[0].after > 10 * worst[0].before
     assert f"backbone.{layer} (noise " in str(worst[0])
@@ -129,8 +128,8 @@ def test_a_layer_with_wrong_weights_is_blamed_first(layer: str) -> None:
 
 
 def test_blame_finds_layers_whose_relu_was_folded(tmp_path: Path) -> None:
-    lowered = lower(network(), tmp_path / "m.onnx", find_target("cpu"), "int8", clips())
-    found = sensitivity.blame(network(), onnx.load(str(lowered.file)), waves(4), count=9)
+    lowered = lower(network(), tmp_path / "m.onnx", find_target("cpu"), "int8", samples())
+    found = sensitivity.noisiest_layers(network(), onnx.load(str(lowered.file)), waves(4), count=9)
     assert {one.layer for one in found} == {*plan(network(), U8S8).layers, "classifier"}
     assert max(one.after for one in found) < 0.01
 

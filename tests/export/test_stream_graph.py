@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import librosa
 import numpy as np
@@ -19,13 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 from fdan_edge.data.corpora.ravdess import read_speech
 from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
 from fdan_edge.errors import ExportError
-from fdan_edge.export import to_onnx
-from fdan_edge.export.artifact import Maker
 from fdan_edge.export.gate import HeldOut
 from fdan_edge.export.plan import Plan
 from fdan_edge.export.stream_graph import check_stream, front_end, stream_graph
+from fdan_edge.export.to_onnx import front_end_graph
 from fdan_edge.models.log_mel import LogMel
-from fdan_edge.runtime import bundle
+from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.deploy_targets import TARGETS
 from fdan_edge.runtime.log_mel import FRONT_END_KEY, FrontEnd
 from fdan_edge.runtime.model_spec import METADATA_KEY
@@ -70,7 +69,7 @@ def test_the_power_is_librosas() -> None:
 )
 def test_every_front_end_is_cut_at_its_power(sizes: tuple[int, int, int], options: dict[str, Any]) -> None:
     module = LogMel(16000, *sizes, **options)
-    whole = to_onnx._export(to_onnx._Named(module), WINDOW, "probabilities")  # without a network: dB come out
+    whole = front_end_graph(module, WINDOW, "probabilities")  # without a network: dB come out
     made = stream_graph(whole, front_end(module, WINDOW))
     power = mel_power(windows(), front_end(module, WINDOW))
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=list(CPU))
@@ -81,7 +80,7 @@ def test_every_front_end_is_cut_at_its_power(sizes: tuple[int, int, int], option
 
 
 def test_the_file_beside_an_artifact(bundle_folder: Path) -> None:
-    (artifact,) = bundle.artifacts(bundle.read_manifest(bundle_folder))
+    (artifact,) = Bundle.open(bundle_folder).artifacts
     assert artifact.stream is not None
     assert artifact.stream == "model.stream.onnx"
     whole, part = (onnx.load(str(bundle_folder / name)) for name in (artifact.file, artifact.stream))
@@ -114,12 +113,13 @@ def test_it_gives_what_its_artifact_gives(bundle_folder: Path, batch: int) -> No
 
 
 def test_the_report_of_the_comparison(bundle_folder: Path) -> None:
-    manifest = bundle.read_manifest(bundle_folder)
-    (artifact,) = bundle.artifacts(manifest)
-    found = artifact.gate["stream"]
-    assert (found["clips"], found["flips"], found["loss"]) == (8, 0, 0)
-    assert found["max_difference"] < 1e-4
-    assert found["onnx_sha256"] == manifest["files"]["model.stream.onnx"]["sha256"]
+    bundle = Bundle.open(bundle_folder)
+    gate = bundle.artifacts[0].gate
+    assert gate
+    assert gate.stream
+    assert (gate.stream.clips, gate.stream.flips, gate.stream.loss) == (8, 0, 0)
+    assert gate.stream.max_difference < 1e-4
+    assert gate.stream.onnx_sha256 == bundle.manifest.files["model.stream.onnx"].sha256
 
 
 BANDS = np.zeros((2, 513), np.float32)  # below 1 kHz, and above
@@ -167,8 +167,8 @@ def not_a_number(model: onnx.ModelProto) -> None:
 def test_a_graph_that_gives_something_else_is_refused(
     listening: Path, held: HeldOut, tmp_path: Path, change: Callable[[onnx.ModelProto], None], precision: str
 ) -> None:
-    found = check_stream(held, listening, held.expected, precision, CPU)
-    assert (found["clips"], found["max_difference"], found["flips"]) == (8, 0, 0)
+    report = check_stream(held, listening, held.expected, precision, CPU)
+    assert (report.clips, report.max_difference, report.flips) == (8, 0, 0)
     model = onnx.load(str(listening))
     change(model)
     onnx.save(model, tmp_path / "wrong.stream.onnx")
@@ -180,7 +180,7 @@ def test_a_difference_from_its_artifact_is_refused_even_where_labels_stay(listen
     moved = held.expected + np.float32(2e-4) * np.array([1, -1], np.float32)
     with pytest.raises(ExportError, match=r"a probability differs by 2\.0e-04 \(allowed 0\.0001\)"):
         check_stream(held, listening, moved, "fp32", CPU)
-    assert check_stream(held, listening, moved, "int8", CPU)["max_difference"] == pytest.approx(2e-4, rel=0.01)
+    assert check_stream(held, listening, moved, "int8", CPU).max_difference == pytest.approx(2e-4, rel=0.01)
 
 
 def small(**changes: Any) -> onnx.ModelProto:
@@ -235,7 +235,6 @@ def test_a_graph_that_cannot_be_cut(changes: dict[str, Any], reason: str) -> Non
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_for_tensorrt_alone_gets_none(tmp_path: Path) -> None:
-    maker = Maker(cast(Any, None), tmp_path)
-    plan = Plan("model.onnx", "fp16", None, (TARGETS["rtx"], TARGETS["jetson-jp6"]))
-    assert maker._stream(tmp_path / "model.onnx", plan, np.zeros((0, 7), np.float32)) == (None, None)
+def test_only_what_onnx_runtime_runs_gets_one() -> None:
+    assert not Plan("model.onnx", "fp16", None, (TARGETS["rtx"], TARGETS["jetson-jp6"])).has_stream
+    assert Plan("model.onnx", "fp16", None, (TARGETS["rtx"], TARGETS["cuda"])).has_stream

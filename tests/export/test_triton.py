@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +19,9 @@ from onnx import TensorProto, helper
 
 from fdan_edge.errors import BundleError, ExportError
 from fdan_edge.export.triton import Word, text, write_repository
-from fdan_edge.runtime import bundle
+from fdan_edge.runtime.bundle import Bundle, write_manifest
 from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
+from tests.helpers.bundles import artifact, engine, manifest
 
 WINDOW = 16000
 SPEC = ModelSpec(("angry", "sad", "neutral"), 16000, WINDOW, 8000, 40.0)
@@ -63,59 +64,50 @@ def graph(path: Path, batch: str | int = "batch", kind: int = TensorProto.FLOAT)
     onnx.save(made, path)
 
 
-def artifact(file: str, precision: str, *targets: str) -> dict[str, Any]:
-    format_ = file.split("-")[1].removesuffix(".onnx") if "-" in file else None
-    return {
-        "file": file, "precision": precision, "format": format_, "targets": list(targets), "opset": 18,
-        "gate": {}, "calibration": None, "kept": [], "cost": None,
-    }  # fmt: skip
+def make(folder: Path, files: dict[str, tuple[str, ...]], *engines: tuple[Any, ...]) -> Path:
+    """A bundle of files for targets, whose precisions are in their names.
 
-
-def engine(
-    folder: Path, file: str, of: str, flavour: str, batch: tuple[int, int, int] = (1, 1, 8)
-) -> dict[str, Any]:
-    content = {
-        "flavour": flavour, "version": "10.3.0", "compute_capability": "8.0", "driver": "", "precision": "fp32",
-        "onnx_sha256": hashlib.sha256((folder / of).read_bytes()).hexdigest(), "system": "linux-x86_64",
-    }  # fmt: skip
-    target = "cuda" if flavour == "trt" else "rtx"
-    return {"file": file, "artifact": of, "target": target, "fingerprint": content, "batch": list(batch)}
-
-
-def make(folder: Path, artifacts: list[dict[str, Any]], *engines: tuple[Any, ...]) -> Path:
-    """A bundle of these artifacts; engines are (file, artifact, flavour[, batch])."""
+    Engines are (file, artifact, flavour[, batch]).
+    """
     folder.mkdir()
-    for entry in artifacts:
-        graph(folder / entry["file"])
-    entries = [engine(folder, *values) for values in engines]
-    for values in engines:
-        (folder / values[0]).write_bytes(b"engine " + values[0].encode())
-    bundle.write_manifest(folder, {"artifacts": artifacts, "engines": entries})
+    artifacts = []
+    for file, targets in files.items():
+        graph(folder / file)
+        precision = re.sub(r"-.*", "", file.split(".")[1]) if file.count(".") > 1 else "fp32"
+        artifacts.append(artifact(folder / file, precision, targets))
+    entries = []
+    for file, of, flavour, *batch in engines:
+        (folder / file).write_bytes(b"engine " + file.encode())
+        sizes = batch[0] if batch else (1, 1, 8)
+        entries.append(
+            engine(folder / file, folder / of, flavour, version="10.3.0", capability="8.0", batch=sizes)
+        )
+    write_manifest(folder, manifest(*artifacts, engines=tuple(entries), spec=SPEC))
     return folder
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """A bundle with one artifact, for any CPU."""
-    return make(tmp_path / "bundle", [artifact("model.onnx", "fp32", "cpu")])
+    return make(tmp_path / "bundle", {"model.onnx": ("cpu",)})
 
 
 @pytest.fixture
 def whole(tmp_path: Path) -> Path:
     """A bundle with every kind of artifact and engine."""
-    artifacts = [
-        artifact("model.onnx", "fp32", "cpu", "cuda"),
-        artifact("model.fp16.onnx", "fp16", "cuda", "rtx"),
-        artifact("model.int8-s8s8.onnx", "int8", "cuda"),
-        artifact("model.int8-u8s8.onnx", "int8", "cpu"),
-        artifact("model.half.onnx", "fp16", "rtx"),
-    ]
+    files = {
+        "model.onnx": ("cpu", "cuda"),
+        "model.fp16.onnx": ("cuda", "rtx"),
+        "model.int8-s8s8.onnx": ("cuda",),
+        "model.int8-u8s8.onnx": ("cpu",),
+        "model.fp16.half.onnx": ("rtx",),
+    }
     engines = [
         ("model.trt.engine", "model.onnx", "trt"),
         ("model.fp16.trt.engine", "model.fp16.onnx", "trt", (1, 4, 32)),
         ("model.rtx.engine", "model.onnx", "rtx"),
     ]
-    return make(tmp_path / "bundle", artifacts, *engines)
+    return make(tmp_path / "bundle", files, *engines)
 
 
 def read(schema: Any, model: Path) -> Any:
@@ -162,7 +154,7 @@ def read(schema: Any, model: Path) -> Any:
 
 
 def test_one_artifact(schema: Any, small: Path, tmp_path: Path) -> None:
-    (model,) = write_repository(small, tmp_path / "deep" / "repository", "voice")
+    (model,) = write_repository(Bundle.open(small), tmp_path / "deep" / "repository", "voice")
     assert model == tmp_path / "deep" / "repository" / "voice_onnx"
     config = read(schema, model)
     assert (config.platform, config.max_batch_size) == ("onnxruntime_onnx", 16)
@@ -182,7 +174,7 @@ def test_the_configuration_fits_the_graph(schema: Any, small: Path, tmp_path: Pa
     """What ONNX Runtime says of the file in the repository is what its configuration says."""
     import onnxruntime
 
-    (model,) = write_repository(small, tmp_path / "r", "voice")
+    (model,) = write_repository(Bundle.open(small), tmp_path / "r", "voice")
     config = read(schema, model)
     session = onnxruntime.InferenceSession(model / "1" / "model.onnx", providers=["CPUExecutionProvider"])
     for ours, theirs in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
@@ -197,7 +189,7 @@ def test_the_configuration_fits_the_graph(schema: Any, small: Path, tmp_path: Pa
 
 
 def test_every_artifact_and_engine_that_triton_serves(schema: Any, whole: Path, tmp_path: Path) -> None:
-    models = {path.name: read(schema, path) for path in write_repository(whole, tmp_path / "r", "v")}
+    models = {path.name: read(schema, path) for path in write_repository(Bundle.open(whole), tmp_path / "r", "v")}
     onnx_models = {"v_onnx", "v_fp16_onnx", "v_int8-s8s8_onnx", "v_int8-u8s8_onnx"}
     assert set(models) == onnx_models | {"v_trt", "v_fp16_trt"}  # none of TensorRT for RTX, none for RTX alone
     kinds = schema.ModelInstanceGroup
@@ -214,7 +206,7 @@ def test_every_artifact_and_engine_that_triton_serves(schema: Any, whole: Path, 
 
 
 def test_an_engines_batch_is_that_of_its_profile(schema: Any, whole: Path, tmp_path: Path) -> None:
-    models = {path.name: read(schema, path) for path in write_repository(whole, tmp_path / "r", "v")}
+    models = {path.name: read(schema, path) for path in write_repository(Bundle.open(whole), tmp_path / "r", "v")}
     assert models["v_trt"].max_batch_size == 8
     assert list(models["v_trt"].dynamic_batching.preferred_batch_size) == [4, 8]
     assert models["v_fp16_trt"].max_batch_size == 32
@@ -222,7 +214,7 @@ def test_an_engines_batch_is_that_of_its_profile(schema: Any, whole: Path, tmp_p
 
 
 def test_a_gpu_computes_what_was_checked(schema: Any, whole: Path, tmp_path: Path) -> None:
-    models = {path.name: read(schema, path) for path in write_repository(whole, tmp_path / "r", "v")}
+    models = {path.name: read(schema, path) for path in write_repository(Bundle.open(whole), tmp_path / "r", "v")}
     used = {
         name: [
             (a.name, dict(a.parameters)) for a in c.optimization.execution_accelerators.gpu_execution_accelerator
@@ -236,30 +228,20 @@ def test_a_gpu_computes_what_was_checked(schema: Any, whole: Path, tmp_path: Pat
 
 
 def test_a_real_bundle(schema: Any, bundle_folder: Path, tmp_path: Path) -> None:
-    (model,) = write_repository(bundle_folder, tmp_path / "r", "tiny")
+    (model,) = write_repository(Bundle.open(bundle_folder), tmp_path / "r", "tiny")
     config = read(schema, model)
     assert [list(t.dims) for t in config.input] == [[16000]]
     spec = ModelSpec.from_json(onnx.load(model / "1/model.onnx").metadata_props[0].value, "model")
     assert (model / "labels.txt").read_text().splitlines() == list(spec.labels)
 
 
-def test_a_bundle_of_schema_1(schema: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "bundle"
-    folder.mkdir()
-    graph(folder / "model.onnx")
-    files = {"model.onnx": {"sha256": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()}}
-    (folder / "bundle.json").write_text(json.dumps({"schema": 1, "opset": 18, "engine": None, "files": files}))
-    (model,) = write_repository(folder, tmp_path / "r", "old")
-    assert read(schema, model).name == "old_onnx"
-
-
 def test_a_second_time_replaces_the_first(schema: Any, small: Path, tmp_path: Path) -> None:
     repository = tmp_path / "r"
     (repository / "other").mkdir(parents=True)
     (repository / "other" / "config.pbtxt").write_text('backend: "python"')
-    write_repository(small, repository, "v")
+    write_repository(Bundle.open(small), repository, "v")
     (repository / "v_onnx" / "labels.txt").write_text("changed")
-    (model,) = write_repository(small, repository, "v")
+    (model,) = write_repository(Bundle.open(small), repository, "v")
     assert read(schema, model)
     assert (repository / "other" / "config.pbtxt").read_text() == 'backend: "python"'
     assert sorted(p.name for p in repository.iterdir()) == ["other", "v_onnx"]
@@ -267,7 +249,7 @@ def test_a_second_time_replaces_the_first(schema: Any, small: Path, tmp_path: Pa
 
 def refused(bundle_of: Path, repository: Path, name: str = "v") -> str:
     with pytest.raises(ExportError) as caught:
-        write_repository(bundle_of, repository, name)
+        write_repository(Bundle.open(bundle_of), repository, name)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -284,7 +266,7 @@ def test_what_others_wrote_is_kept(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_beside_ours_is_kept(small: Path, tmp_path: Path) -> None:
-    write_repository(small, tmp_path / "r", "v")
+    write_repository(Bundle.open(small), tmp_path / "r", "v")
     (tmp_path / "r" / "v_onnx" / "2").mkdir()
     (tmp_path / "r" / "v_onnx" / "2" / "model.onnx").write_text("mine")
     assert "v_onnx: holds 2, 2/model.onnx, which was not written by fdan-edge" in refused(small, tmp_path / "r")
@@ -292,10 +274,10 @@ def test_a_file_beside_ours_is_kept(small: Path, tmp_path: Path) -> None:
 
 
 def test_an_earlier_bundles_engine_does_not_stay(whole: Path, tmp_path: Path) -> None:
-    write_repository(whole, tmp_path / "r", "v")
-    small = make(tmp_path / "small", [artifact("model.onnx", "fp32", "cpu")])
+    write_repository(Bundle.open(whole), tmp_path / "r", "v")
+    small = make(tmp_path / "small", {"model.onnx": ("cpu",)})
     assert "v_fp16_onnx: is of an earlier bundle and not in this one" in refused(small, tmp_path / "r")
-    write_repository(small, tmp_path / "r", "other")
+    write_repository(Bundle.open(small), tmp_path / "r", "other")
 
 
 def test_a_file_and_a_link_are_kept(small: Path, tmp_path: Path) -> None:
@@ -320,22 +302,20 @@ def test_a_fixed_batch_is_refused(tmp_path: Path, batch: int) -> None:
     folder = tmp_path / "bundle"
     folder.mkdir()
     graph(folder / "model.onnx", batch)
-    bundle.write_manifest(folder, {"artifacts": [artifact("model.onnx", "fp32", "cpu")], "engines": []})
+    write_manifest(folder, manifest(artifact(folder / "model.onnx"), spec=SPEC))
     assert f"waveform (FLOAT, [{batch}, 16000]) is not floats with a dynamic batch first" in refused(
         folder, tmp_path / "r"
     )
 
 
 def test_an_engine_without_a_batch_of_one_is_refused(tmp_path: Path) -> None:
-    folder = make(
-        tmp_path / "b", [artifact("model.onnx", "fp32", "cuda")], ("e.trt.engine", "model.onnx", "trt", (4, 4, 8))
-    )
+    folder = make(tmp_path / "b", {"model.onnx": ("cuda",)}, ("e.trt.engine", "model.onnx", "trt", (4, 4, 8)))
     assert "e.trt.engine: takes no batch of 1" in refused(folder, tmp_path / "r")
 
 
 def test_two_engines_of_one_artifact_are_refused(tmp_path: Path) -> None:
     engines = [(f"model.{card}.trt.engine", "model.onnx", "trt") for card in ("a", "b")]
-    folder = make(tmp_path / "b", [artifact("model.onnx", "fp32", "cuda")], *engines)
+    folder = make(tmp_path / "b", {"model.onnx": ("cuda",)}, *engines)
     assert "model.a.trt.engine and model.b.trt.engine would be the same model" in refused(folder, tmp_path / "r")
 
 
@@ -344,7 +324,7 @@ def test_a_changed_bundle_is_refused(small: Path, tmp_path: Path) -> None:
     data[-1] ^= 1
     (small / "model.onnx").write_bytes(data)
     with pytest.raises(BundleError, match="changed"):
-        write_repository(small, tmp_path / "r", "v")
+        write_repository(Bundle.open(small), tmp_path / "r", "v")
     assert not (tmp_path / "r").exists()
 
 
@@ -402,7 +382,7 @@ def server(tmp_path: Path) -> Callable[[Path], str]:
 def test_tritons_own_server_takes_the_configuration(
     server: Callable[[Path], str], small: Path, tmp_path: Path
 ) -> None:
-    (model,) = write_repository(small, tmp_path / "r", "v")
+    (model,) = write_repository(Bundle.open(small), tmp_path / "r", "v")
     said = server(tmp_path / "r")
     assert "Poll failed" not in said
     assert "failed to load 'v_onnx' version 1: Invalid argument: unable to find backend library" in said

@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from fdan_edge.export import unknown_threshold
-from fdan_edge.export.recordings import Material
+from fdan_edge.export.recordings import RunRecordings
 from fdan_edge.export.unknown_threshold import unknown_below
-from fdan_edge.runtime import bundle
+from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.streaming.unknown_threshold import ThresholdCurve
 from tests.helpers.stream_parts import spec
 
@@ -117,8 +117,8 @@ def test_the_beginnings_of_longer_recordings_are_heard_too() -> None:
     assert [int(window.sum()) for window in heard] == [12000, 12000, 12000, 20000, 20000, 32000]
 
 
-def given(**values: Any) -> Material:
-    return cast(Material, SimpleNamespace(**values))
+def given(**values: Any) -> RunRecordings:
+    return cast(RunRecordings, SimpleNamespace(**values))
 
 
 def test_only_labelled_recordings_of_the_validation_part_count() -> None:
@@ -144,7 +144,7 @@ def test_only_labelled_recordings_of_the_validation_part_count() -> None:
 def test_it_travels_with_the_bundle_and_inside_its_graphs(bundle_folder: Path) -> None:
     from fdan_edge.runtime.opening import open_runner, open_stream_runner
 
-    found = bundle.read_manifest(bundle_folder)["spec"]["info"]["unknown_below"]
+    found = Bundle.open(bundle_folder).manifest.spec.info["unknown_below"]
     assert 0 < found["confidence"] <= 0.9
     assert json.loads(json.dumps(found)) == found
     with open_runner(bundle_folder) as whole, open_stream_runner(bundle_folder) as part:

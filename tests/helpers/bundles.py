@@ -79,7 +79,8 @@ def engine(
 
 def manifest(*artifacts: Artifact, engines: tuple[EngineFile, ...] = (), **others: Any) -> Manifest:
     """A manifest of the model of `tiny_models`, without its files."""
-    return Manifest(**{"spec": SPEC, "artifacts": artifacts, "engines": engines} | others)
+    values: dict[str, Any] = {"spec": SPEC, "artifacts": artifacts, "engines": engines}
+    return Manifest(**values | others)
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -91,10 +92,11 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 def layer_cost(name: str, operations: int, read: int, write: int, weights: int = 0, **others: Any) -> LayerCost:
     """What a kernel costs: in fp32, of one node, and the same bytes fused or not unless named otherwise."""
-    values = {"op": name.rpartition("/")[2], "nodes": 1, "precision": "fp32", "macs": operations // 2}
+    values: dict[str, Any] = {"name": name, "op": name.rpartition("/")[2], "nodes": 1, "precision": "fp32"}
+    values |= {"macs": operations // 2, "operations": operations}
     sizes = {"weight_bytes": weights, "read_bytes": read, "write_bytes": write}
     unfused = {"unfused_bytes": read + write + weights}
-    return LayerCost(**{"name": name, "operations": operations, **values, **sizes, **unfused} | others)
+    return LayerCost(**values | sizes | unfused | others)
 
 
 def graph_cost(*layers: LayerCost) -> GraphCost:

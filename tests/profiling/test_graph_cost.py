@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.errors import ExportError
-from fdan_edge.export.to_onnx import write_onnx
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.profiling.graph_cost import cost
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.typed_json import to_json
+from tests.helpers.exported import write_onnx
 
 
 def model(
@@ -162,7 +162,7 @@ def test_as_many_operations_as_pytorch_counts(backbone: str, tmp_path: Any) -> N
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    config = load_config(None, [f"backbone={backbone}", "weights=none"])
+    config = Config.load(None, [f"backbone={backbone}", "weights=none"])
     network = Fdan(config, 7, faces=False, pretrained=False)
     path = AcousticPath(network, build_frontend(config)).eval()
     spec = ModelSpec(tuple("abcdefg"), config.sample_rate, config.window, config.window_hop, 0.0)

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.errors import ConfigError
 from fdan_edge.models.backbones.build import build_backbone
 from fdan_edge.models.backbones.vgg8 import Vgg8
@@ -79,14 +79,14 @@ def test_what_are_no_weights_of_it(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
     beside = ["backbone=resnet18", "face_backbone=vgg8", f"weights={tmp_path / 'resnet18.pth'}"]
     with pytest.raises(ConfigError, match=words):
-        Fdan(load_config(None, beside), 3, faces=True)
+        Fdan(Config.load(None, beside), 3, faces=True)
     for wrong in ({"features.0.weight": torch.zeros(())}, {"features.0.weight": torch.zeros(2, 1, 3, 3)}, {}):
         with pytest.raises(ConfigError, match="the weights do not fit vgg8"):
             build_backbone("vgg8", wrong)
 
 
 def test_it_needs_no_weights_to_be_asked_for() -> None:
-    model = Fdan(load_config(None, ["backbone=vgg8", "feature_size=16"]), 3, faces=True).eval()
+    model = Fdan(Config.load(None, ["backbone=vgg8", "feature_size=16"]), 3, faces=True).eval()
     output = model(images(2, 1, 64, 94) * -80, images(4, 3, 48, 48))
     assert output.logits_acoustic.shape == (2, 3)
     assert output.logits_visual.shape == (4, 3)
@@ -94,7 +94,7 @@ def test_it_needs_no_weights_to_be_asked_for() -> None:
 
 def test_the_exported_graph_says_the_same(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    config = load_config(None, [*TINY, "backbone=vgg8"])
+    config = Config.load(None, [*TINY, "backbone=vgg8"])
     path = AcousticPath(Fdan(config, 3, faces=False).eval(), build_frontend(config))
     spec = ModelSpec(("a", "b", "c"), config.sample_rate, config.window, config.window_hop, 0.0)
     write_onnx(path, spec, tmp_path / "m.onnx")

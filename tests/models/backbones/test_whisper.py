@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.errors import ConfigError
 from fdan_edge.models.backbones.build import build_voice_backbone
 from fdan_edge.models.backbones.weights import load_weights
@@ -87,7 +87,7 @@ def test_a_state_dict_of_the_whole_model_is_read() -> None:
 
 def test_frozen_stages_and_the_learning_rate_of_the_rest(tmp_path: Path) -> None:
     save_file(_state(), tmp_path / "w.safetensors")
-    config = load_config(None, [*WORDS, "encoder_layers=2", f"weights={tmp_path / 'w.safetensors'}"])
+    config = Config.load(None, [*WORDS, "encoder_layers=2", f"weights={tmp_path / 'w.safetensors'}"])
     state = load_weights("whisper_tiny", config.weights)
     network, width = build_voice_backbone(config, state)
     frozen = {name.split(".")[0] for name, p in network.named_parameters() if not p.requires_grad}
@@ -130,7 +130,7 @@ def test_the_cache_key_is_of_the_weights_that_are_frozen() -> None:
 
 
 def test_fdan_takes_another_network_for_faces() -> None:
-    model = Fdan(load_config(None, [*WORDS, "weights=none"]), 3, faces=True)
+    model = Fdan(Config.load(None, [*WORDS, "weights=none"]), 3, faces=True)
     output = model.eval()(log_mels(2, 51), torch.rand(4, 3, 48, 48))
     assert output.logits_acoustic.shape == (2, 3)
     assert output.logits_visual.shape == (4, 3)
@@ -145,9 +145,9 @@ def test_what_it_needs_is_said() -> None:
         ("face_backbone=", "sees no faces"),
     ):
         with pytest.raises(ConfigError, match=message):
-            load_config(None, [*WORDS, word])
-    assert load_config(None, WORDS).hop == 160
-    assert load_config(None, []).hop == 256
+            Config.load(None, [*WORDS, word])
+    assert Config.load(None, WORDS).hop == 160
+    assert Config.load(None, []).hop == 256
 
 
 def test_without_the_package_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_the_packaged_weights_fit() -> None:
 
 
 def test_the_exported_graph_says_the_same(tmp_path: Path) -> None:
-    config = load_config(None, [*WORDS, "weights=none", "window_seconds=1", "encoder_layers=2"])
+    config = Config.load(None, [*WORDS, "weights=none", "window_seconds=1", "encoder_layers=2"])
     torch.manual_seed(0)
     model = Fdan(config, 3, faces=False).eval()
     for parameter in model.acoustic.backbone.parameters():

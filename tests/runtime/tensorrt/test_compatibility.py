@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fdan_edge.runtime.deploy_targets import release
 from fdan_edge.runtime.tensorrt import compatibility
 from fdan_edge.runtime.tensorrt.compatibility import (
     PORTABLE,
@@ -174,5 +175,5 @@ def test_what_is_installed_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_installed_tensorrt_for_rtx_has_a_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compatibility, "find_gpu", lambda: ADA.gpu)
     found = this_machine("rtx")
-    assert len(compatibility.release(found.version)) == 3
+    assert len(release(found.version)) == 3
     assert misfit(replace(RTX, version=found.version), found) is None

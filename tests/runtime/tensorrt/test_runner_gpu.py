@@ -71,13 +71,13 @@ def engine(
     flavour = request.param
     for module in (MODULES[flavour], "pycuda.driver", "rich"):
         pytest.importorskip(module)
-    from fdan_edge.runtime.tensorrt.engines import rebuilt, wanted
+    from fdan_edge.runtime.tensorrt.engines import build_cached, fingerprint_for
 
     monkeypatch.setenv("FDAN_EDGE_CACHE", str(tmp_path / "cache"))
     machine = this_machine(flavour)
-    if reason := lacks(machine) or misfit(wanted(machine, "fp32", "0" * 64), machine):
+    if reason := lacks(machine) or misfit(fingerprint_for(machine, "fp32", "0" * 64), machine):
         pytest.skip(reason)
-    return rebuilt(onnx_file, machine, "fp32")
+    return build_cached(onnx_file, machine, "fp32")
 
 
 def opened(engine: tuple[bytes, Any]) -> Any:
