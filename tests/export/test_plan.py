@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fdan_edge.errors import ConfigError
+from fdan_edge.export.int8 import FORMATS
 from fdan_edge.export.plan import plan, target_of_tensorrt
-from fdan_edge.runtime.deploy_targets import PRECISIONS, TARGETS, check_precision, find_target
+from fdan_edge.runtime.deploy_targets import (
+    PRECISIONS,
+    TARGETS,
+    check_precision,
+    default_precisions,
+    find_target,
+)
+from fdan_edge.runtime.runtime_choice import DEPLOYED, FLAVOURS
 
 
-def made(targets: list[str], precisions: list[str]) -> list[tuple[str, str, str | None, list[str]]]:
+def planned(targets: list[str], precisions: list[str]) -> list[tuple[str, str, str | None, list[str]]]:
     return [(p.file, p.precision, p.format, [t.name for t in p.targets]) for p in plan(targets, precisions)]
 
 
 def test_defaults() -> None:
-    assert made(["cpu"], []) == [("model.onnx", "fp32", None, ["cpu"])]
-    assert made(["rtx"], []) == [("model.onnx", "fp16", None, ["rtx"])]
+    assert planned(["cpu"], []) == [("model.onnx", "fp32", None, ["cpu"])]
+    assert planned(["rtx"], []) == [("model.onnx", "fp16", None, ["rtx"])]
 
 
 def test_a_graph_is_made_once_for_all_targets_that_read_it() -> None:
-    assert made(["rtx", "jetson-jp6", "jetson-jp7", "rtx"], []) == [
+    assert planned(["rtx", "jetson-jp6", "jetson-jp7", "rtx"], []) == [
         ("model.onnx", "fp16", None, ["rtx", "jetson-jp6", "jetson-jp7"])
     ]
-    assert made(["cpu", "rtx"], ["fp32", "int8"]) == [
+    assert planned(["cpu", "rtx"], ["fp32", "int8"]) == [
         ("model.onnx", "fp32", None, ["cpu", "rtx"]),
         ("model.int8-u8s8.onnx", "int8", "u8s8", ["cpu"]),
         ("model.int8-s8s8.onnx", "int8", "s8s8", ["rtx"]),
@@ -30,7 +40,7 @@ def test_a_graph_is_made_once_for_all_targets_that_read_it() -> None:
 
 
 def test_each_target_gets_the_precisions_that_it_runs() -> None:
-    assert made(["cpu", "rtx"], ["int8", "fp16"]) == [
+    assert planned(["cpu", "rtx"], ["int8", "fp16"]) == [
         ("model.onnx", "int8", "u8s8", ["cpu"]),
         ("model.int8-s8s8.onnx", "int8", "s8s8", ["rtx"]),
         ("model.fp16.onnx", "fp16", None, ["rtx"]),
@@ -38,7 +48,7 @@ def test_each_target_gets_the_precisions_that_it_runs() -> None:
 
 
 def test_a_target_that_runs_none_of_the_precisions(capsys: pytest.CaptureFixture[str]) -> None:
-    assert made(["cpu", "rtx"], ["fp16"]) == [("model.onnx", "fp16", None, ["rtx"])]
+    assert planned(["cpu", "rtx"], ["fp16"]) == [("model.onnx", "fp16", None, ["rtx"])]
     assert capsys.readouterr().err == "left out: target cpu, which runs fp32 and int8 only\n"
     with pytest.raises(ConfigError, match="target cpu does not run precision 'fp16'; valid: fp32, int8"):
         plan(["cpu"], ["fp16"])
@@ -51,17 +61,51 @@ def test_unknown_names() -> None:
         plan(["cpu"], ["fp8"])
 
 
-def test_the_table_of_targets() -> None:
-    for name, target in TARGETS.items():
-        assert find_target(name) is target
-        assert set(target.precisions) <= set(PRECISIONS)
-        assert check_precision(target, "") == target.precisions[0]
-        assert target.opsets[0] <= 18 <= target.opsets[1]  # what the exporter writes
-        assert (target.engine is None) == (target.runtime == "onnxruntime-cpu")
-        if target.ops is not None:
-            assert {"Conv", "LayerNormalization", "QuantizeLinear", "DequantizeLinear", "Softmax"} <= target.ops
-            assert not {"DFT", "MelWeightMatrix", "ConvInteger", "QLinearConv"} & target.ops
+@pytest.mark.parametrize("name", TARGETS)
+def test_an_entry_of_the_table(name: str) -> None:
+    """What every entry must keep to, a new one too."""
+    target = TARGETS[name]
+    assert find_target(name) is target
+    assert target.name == name
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
+    assert {target.runtime, *target.also} <= {*DEPLOYED}
+    assert target.precisions
+    assert set(target.precisions) <= set(PRECISIONS)
+    assert check_precision(target, "") == target.precisions[0]
+    assert target.int8 in FORMATS
+    assert target.opsets[0] <= 18 <= target.opsets[1]  # what the exporter writes
+    assert target.engine in (None, *FLAVOURS.values())
+    assert (target.engine is None) == (target.runtime == "onnxruntime-cpu")
+    assert bool(target.architectures) == bool(target.engine)
+    assert target.title
+    assert target.install
+    if target.ops is not None:
+        assert {"Conv", "LayerNormalization", "QuantizeLinear", "DequantizeLinear", "Softmax"} <= target.ops
+        assert not {"DFT", "MelWeightMatrix", "ConvInteger", "QLinearConv"} & target.ops
+
+
+def test_jetpack_6_has_no_stft() -> None:
     assert "STFT" not in (TARGETS["jetson-jp6"].ops or ())
+
+
+def test_default_precisions_are_told_in_a_few_words() -> None:
+    assert default_precisions() == "cpu: fp32, others: fp16"
+
+
+@pytest.mark.parametrize(
+    ("target", "version", "takes"),
+    [
+        ("jetson-jp6", "10.3.0.30", True),
+        ("jetson-jp6", "10.4.0", False),
+        ("jetson-jp6", "10.2.9", False),
+        ("jetson-jp7", "10.16.0", True),
+        ("jetson-jp7", "11.0.0", True),
+        ("cuda", "8.6.1", False),
+        ("cpu", "", True),
+    ],
+)
+def test_versions_of_tensorrt(target: str, version: str, takes: bool) -> None:
+    assert TARGETS[target].takes_tensorrt(version) is takes
 
 
 @pytest.mark.parametrize(
@@ -70,7 +114,9 @@ def test_the_table_of_targets() -> None:
         ("tensorrt_rtx", "1.2.0.54", "x86_64", "rtx"),
         ("tensorrt", "10.3.0", "aarch64", "jetson-jp6"),
         ("tensorrt", "10.16.1", "aarch64", "jetson-jp7"),
+        ("tensorrt", "10.7.0", "aarch64", "jetson-jp7"),  # of neither: the newer says what is missing
         ("tensorrt", "10.3.0", "x86_64", "cuda"),
+        ("tensorrt", "8.6.1", "x86_64", "cuda"),
     ],
 )
 def test_the_target_of_an_installed_tensorrt(module: str, version: str, machine: str, name: str) -> None:
