@@ -28,8 +28,8 @@ def items(speakers: int, corpus: str = "ravdess", texts: tuple[str, ...] = ("01"
     ]
 
 
-def without(given: list[Item], field: str) -> list[Item]:
-    return [replace(item, **{field: None}) for item in given]  # type: ignore[arg-type]
+def without(speech: list[Item], field: str) -> list[Item]:
+    return [replace(item, **{field: None}) for item in speech]  # type: ignore[arg-type]
 
 
 def speakers(part: list[Item]) -> list[str]:
@@ -40,67 +40,67 @@ def texts(part: list[Item]) -> set[str | None]:
     return {item.text for item in part}
 
 
-def folds(given: list[Item], config: Config) -> list[Parts]:
-    numbers = range(1, fold_count(given, config) + 1)
-    return [parts_of(given, replace(config, fold=number))[0] for number in numbers]
+def folds(speech: list[Item], config: Config) -> list[Parts]:
+    numbers = range(1, fold_count(speech, config) + 1)
+    return [parts_of(speech, replace(config, fold=number))[0] for number in numbers]
 
 
-def assert_partition(parts: Parts, given: list[Item]) -> None:
-    found = [item.key for name in PARTS for item in parts[name]]
-    assert sorted(found) == sorted(item.key for item in given)
+def assert_partition(parts: Parts, speech: list[Item]) -> None:
+    keys = [item.key for name in PARTS for item in parts[name]]
+    assert sorted(keys) == sorted(item.key for item in speech)
 
 
 # --- folds of speakers ---
 
 
 def test_ravdess_has_six_folds_of_four_actors() -> None:
-    given = items(24)
-    made = folds(given, Config(protocol="kfold"))
-    assert [speakers(parts["test"]) for parts in made] == [
+    speech = items(24)
+    splits = folds(speech, Config(protocol="kfold"))
+    assert [speakers(parts["test"]) for parts in splits] == [
         [f"ravdess:{first + n:02}" for n in range(4)] for first in range(1, 24, 4)
     ]
-    words = parts_of(given, Config(protocol="kfold", fold=2))[1]
+    words = parts_of(speech, Config(protocol="kfold", fold=2))[1]
     assert words == "speaker-disjoint fold 2 of 6, speakers 05, 06, 07, 08 held out"
 
 
 def test_validation_speakers_are_a_man_and_a_woman_and_change_from_fold_to_fold() -> None:
-    made = folds(items(24), Config(protocol="kfold"))
-    chosen = [[int(name[-2:]) for name in speakers(parts["val"])] for parts in made]
+    splits = folds(items(24), Config(protocol="kfold"))
+    chosen = [[int(name[-2:]) for name in speakers(parts["val"])] for parts in splits]
     assert chosen == [[23, 24], [3, 4], [7, 8], [11, 12], [15, 16], [19, 20]]  # odd: men, even: women
 
 
 @pytest.mark.parametrize("protocol", ["kfold", "loso"])
 @pytest.mark.parametrize("count", [3, 4, 7, 10, 24])
 def test_every_recording_is_tested_once_and_no_speaker_is_in_two_parts(protocol: str, count: int) -> None:
-    given = [*items(count), *items(5, corpus="emodb")]
-    made = folds(given, Config(protocol=protocol))
-    tested = Counter(item.key for parts in made for item in parts["test"])
-    assert tested == Counter(item.key for item in given)
-    for parts in made:
-        assert_partition(parts, given)
+    speech = [*items(count), *items(5, corpus="emodb")]
+    splits = folds(speech, Config(protocol=protocol))
+    tested = Counter(item.key for parts in splits for item in parts["test"])
+    assert tested == Counter(item.key for item in speech)
+    for parts in splits:
+        assert_partition(parts, speech)
         who = [set(speakers(parts[name])) for name in PARTS]
         assert all(who)
         assert len(set.union(*who)) == sum(map(len, who)) == count + 5
 
 
 def test_every_corpus_is_spread_over_the_folds() -> None:
-    given = [*items(10), *items(8, corpus="emodb"), *items(2, corpus="savee")]
-    made = folds(given, Config(protocol="kfold", folds=4))
+    speech = [*items(10), *items(8, corpus="emodb"), *items(2, corpus="savee")]
+    splits = folds(speech, Config(protocol="kfold", folds=4))
     for corpus, sizes in (("ravdess", {2, 3}), ("emodb", {2}), ("savee", {0, 1})):
-        own = [len({s for s in speakers(parts["test"]) if s.startswith(corpus)}) for parts in made]
+        own = [len({s for s in speakers(parts["test"]) if s.startswith(corpus)}) for parts in splits]
         assert set(own) == sizes
-    assert {len(speakers(parts["test"])) for parts in made} == {5}
-    for parts in made:
+    assert {len(speakers(parts["test"])) for parts in splits} == {5}
+    for parts in splits:
         assert {"ravdess", "emodb"} <= {item.corpus for item in parts["val"]}
 
 
 def test_leave_one_speaker_out() -> None:
-    given = [*items(3), *items(2, corpus="emodb")]
+    speech = [*items(3), *items(2, corpus="emodb")]
     config = Config(protocol="loso")
-    assert fold_count(given, config) == 5
-    held = [speakers(parts["test"]) for parts in folds(given, config)]
-    assert held == [["emodb:01"], ["emodb:02"], ["ravdess:01"], ["ravdess:02"], ["ravdess:03"]]
-    words = parts_of(given, replace(config, fold=4))[1]
+    assert fold_count(speech, config) == 5
+    held_out = [speakers(parts["test"]) for parts in folds(speech, config)]
+    assert held_out == [["emodb:01"], ["emodb:02"], ["ravdess:01"], ["ravdess:02"], ["ravdess:03"]]
+    words = parts_of(speech, replace(config, fold=4))[1]
     assert words == "leave-one-speaker-out fold 4 of 5, speaker ravdess:02 held out"
 
 
@@ -108,9 +108,9 @@ def test_leave_one_speaker_out() -> None:
 
 
 def test_of_two_sentences_one_is_the_test_and_speakers_of_the_other_the_validation() -> None:
-    given = items(24)
-    parts, words = parts_of(given, Config(protocol="text"))
-    assert_partition(parts, given)
+    speech = items(24)
+    parts, words = parts_of(speech, Config(protocol="text"))
+    assert_partition(parts, speech)
     assert [texts(parts[name]) for name in PARTS] == [{"01"}, {"01"}, {"02"}]
     assert speakers(parts["val"]) == ["ravdess:23", "ravdess:24"]
     assert not set(speakers(parts["val"])) & set(speakers(parts["train"]))
@@ -118,10 +118,10 @@ def test_of_two_sentences_one_is_the_test_and_speakers_of_the_other_the_validati
 
 
 def test_of_more_sentences_validation_has_its_own() -> None:
-    given = items(3, corpus="emodb", texts=tuple("abcdefghij"))
-    parts, _ = parts_of(given, Config(protocol="text"))
+    speech = items(3, corpus="emodb", texts=tuple("abcdefghij"))
+    parts, _ = parts_of(speech, Config(protocol="text"))
     assert [texts(parts[name]) for name in PARTS] == [set("abcdefgh"), {"i"}, {"j"}]
-    parts, words = parts_of(given, Config(protocol="text", test_texts=("a", "emodb:c")))
+    parts, words = parts_of(speech, Config(protocol="text", test_texts=("a", "emodb:c")))
     assert texts(parts["test"]) == {"a", "c"}
     assert texts(parts["val"]) == {"j"}
     assert words == "sentence-disjoint, sentences a, c held out, whoever says it"
@@ -129,13 +129,13 @@ def test_of_more_sentences_validation_has_its_own() -> None:
 
 def test_sentences_of_one_emotion_are_held_out_of_each_emotion() -> None:
     """SAVEE and eNTERFACE: the last sentences of all would be of one class."""
-    given = [
+    speech = [
         Item("enterface", f"{s}{emotion}{n}.wav", Path("none.wav"), emotion, s, f"{emotion}{n}")
         for s in "123"
         for emotion in CLASSES
         for n in range(1, 6)
     ]
-    parts, _ = parts_of(given, Config(protocol="text"))
+    parts, _ = parts_of(speech, Config(protocol="text"))
     for name, numbers in (("train", "123"), ("val", "4"), ("test", "5")):
         assert texts(parts[name]) == {f"{emotion}{n}" for emotion in CLASSES for n in numbers}
 
@@ -148,21 +148,21 @@ def published(*parts: str, corpus: str = "folder") -> list[Item]:
 
 
 def test_the_publishers_parts_stay() -> None:
-    given = published("train", "val", "test")
-    parts, words = parts_of(given, Config(protocol="official"))
-    assert_partition(parts, given)
+    speech = published("train", "val", "test")
+    parts, words = parts_of(speech, Config(protocol="official"))
+    assert_partition(parts, speech)
     assert all(item.split == name for name in PARTS for item in parts[name])
     assert words == "the publisher's parts of folder"
 
 
 def test_a_validation_part_is_made_where_the_publisher_has_none() -> None:
-    given = published("train", "test")
-    parts, words = parts_of(given, Config(protocol="official"))
-    assert_partition(parts, given)
+    speech = published("train", "test")
+    parts, words = parts_of(speech, Config(protocol="official"))
+    assert_partition(parts, speech)
     assert speakers(parts["val"]) == ["folder:19", "folder:20"]
     assert {item.split for item in parts["val"]} == {"train"}
     assert words == "the publisher's parts of folder; validation by speaker out of the training part of folder"
-    parts, words = parts_of(without(given, "speaker"), Config(protocol="official"))
+    parts, words = parts_of(without(speech, "speaker"), Config(protocol="official"))
     assert Counter(item.emotion for item in parts["val"]) == dict.fromkeys(CLASSES, 4)  # a tenth of 40 of each
     assert words.endswith("; validation at random out of the training part of folder")
 
@@ -211,16 +211,16 @@ def test_protocols_that_cannot_be_had(given: list[Item], config: Config, message
 @pytest.mark.corpora
 def test_real_folds() -> None:
     sources = [Source(name, SHARED / name) for name in ("ravdess", "emodb")]
-    given = read_labelled_speech(sources, calm_as_neutral=True)
-    for parts in folds(given, Config(protocol="kfold")):
-        held = [s for s in speakers(parts["test"]) if s.startswith("ravdess")]
-        assert sum(int(s[-2:]) % 2 for s in held) == 2  # two men, two women
+    speech = read_labelled_speech(sources, calm_as_neutral=True)
+    for parts in folds(speech, Config(protocol="kfold")):
+        held_out = [s for s in speakers(parts["test"]) if s.startswith("ravdess")]
+        assert sum(int(s[-2:]) % 2 for s in held_out) == 2  # two men, two women
         assert any(item.corpus == "emodb" for item in parts["test"])
 
 
 def test_a_corpus_without_speakers_among_others_is_named() -> None:
-    given = [*items(4), Item("folder", "a.wav", Path("a.wav"), "sad")]
+    speech = [*items(4), Item("folder", "a.wav", Path("a.wav"), "sad")]
     with pytest.raises(
         DataError, match=r"speaker needs every speaker, not known of 1 of \d+ recordings \(folder\)"
     ):
-        parts_of(given, Config())
+        parts_of(speech, Config())

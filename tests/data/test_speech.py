@@ -32,26 +32,24 @@ def chosen(speech: list[Item], part: str) -> tuple[list[str], str]:
 
 
 def test_parts() -> None:
-    given = items([f"{n}.wav" for n in range(1, 6)])
-    assert chosen(given, "train") == (["1.wav", "2.wav"], "the run's train part")
-    assert chosen(given, "val") == (["3.wav"], "the run's val part")
-    assert chosen(given, "test") == (["4.wav", "5.wav"], "the run's test part")
-    found, description = chosen(given, "all")
-    assert len(found) == 5
+    speech = items([f"{n}.wav" for n in range(1, 6)])
+    assert chosen(speech, "train") == (["1.wav", "2.wav"], "the run's train part")
+    assert chosen(speech, "val") == (["3.wav"], "the run's val part")
+    assert chosen(speech, "test") == (["4.wav", "5.wav"], "the run's test part")
+    ids, description = chosen(speech, "all")
+    assert len(ids) == 5
     assert "training speech included" in description
 
 
 def test_speech_of_elsewhere_is_unseen_but_training_speech_never_is() -> None:
-    found, description = choose_part(
-        [*items(["1.wav", "4.wav"]), *items(["1.wav"], corpus="other")], SPLIT, "test"
-    )
-    assert [item.key for item in found] == ["r:4.wav", "other:1.wav"]
+    ids, description = choose_part([*items(["1.wav", "4.wav"]), *items(["1.wav"], corpus="other")], SPLIT, "test")
+    assert [item.key for item in ids] == ["r:4.wav", "other:1.wav"]
     assert description == "speech unseen in training"
 
 
 def test_another_file_format_does_not_make_training_speech_unseen() -> None:
-    found, description = chosen(items(["1.flac", "3.flac", "4.flac"]), "test")
-    assert (found, description) == (["4.flac"], "1 of 2 recordings of the run's test part")
+    ids, description = chosen(items(["1.flac", "3.flac", "4.flac"]), "test")
+    assert (ids, description) == (["4.flac"], "1 of 2 recordings of the run's test part")
 
 
 def test_new_recordings_of_a_training_speaker_are_no_test() -> None:

@@ -33,20 +33,20 @@ def speakers(part: list[Item]) -> set[str | None]:
     return {item.speaker for item in part}
 
 
-def assert_partition(made: Split, given: list[Item]) -> None:
-    keys = made.keys()
+def assert_partition(parts: Split, speech: list[Item]) -> None:
+    keys = parts.keys()
     assert set(keys) == {*PARTS, "speakers", "texts"}
-    assert sorted(key for part in PARTS for key in keys[part]) == sorted(item.key for item in given)
+    assert sorted(key for part in PARTS for key in keys[part]) == sorted(item.key for item in speech)
 
 
 def test_speakers_are_in_one_part_only() -> None:
-    given = items()
-    made = split(given, Config())
-    assert_partition(made, given)
-    assert speakers(made.test) == {"11", "12"}
-    assert speakers(made.val) == {"10"}
-    assert speakers(made.train) == {f"{n:02}" for n in range(1, 10)}
-    assert made.description == "speaker-independent, speakers 11, 12 held out"
+    speech = items()
+    parts = split(speech, Config())
+    assert_partition(parts, speech)
+    assert speakers(parts.test) == {"11", "12"}
+    assert speakers(parts.val) == {"10"}
+    assert speakers(parts.train) == {f"{n:02}" for n in range(1, 10)}
+    assert parts.description == "speaker-independent, speakers 11, 12 held out"
 
 
 def test_ravdess_holds_out_its_last_four_actors() -> None:
@@ -55,26 +55,26 @@ def test_ravdess_holds_out_its_last_four_actors() -> None:
 
 @pytest.mark.parametrize("names", [("03", "05"), ("ravdess:03", "ravdess:05")])
 def test_named_speakers(names: tuple[str, ...]) -> None:
-    made = split(items(), Config(test_speakers=names, val_speakers=("12",)))
-    assert speakers(made.test) == {"03", "05"}
-    assert speakers(made.val) == {"12"}
+    parts = split(items(), Config(test_speakers=names, val_speakers=("12",)))
+    assert speakers(parts.test) == {"03", "05"}
+    assert speakers(parts.val) == {"12"}
 
 
 def test_speakers_of_two_corpora_with_the_same_number_are_two_people() -> None:
-    given = items(4) + items(4, corpus="emodb")
-    made = split(given, Config(test_speakers=("emodb:01",), val_speakers=("ravdess:01",)))
-    assert_partition(made, given)
-    assert {item.speaker_key for item in made.test} == {"emodb:01"}
-    assert {item.speaker_key for item in made.val} == {"ravdess:01"}
-    both = split(given, Config(test_speakers=("01",)))
+    speech = items(4) + items(4, corpus="emodb")
+    parts = split(speech, Config(test_speakers=("emodb:01",), val_speakers=("ravdess:01",)))
+    assert_partition(parts, speech)
+    assert {item.speaker_key for item in parts.test} == {"emodb:01"}
+    assert {item.speaker_key for item in parts.val} == {"ravdess:01"}
+    both = split(speech, Config(test_speakers=("01",)))
     assert {item.speaker_key for item in both.test} == {"emodb:01", "ravdess:01"}
     assert both.description == "speaker-independent, speakers emodb:01, ravdess:01 held out"
 
 
 def test_every_corpus_gives_speakers_to_test_and_validation() -> None:
-    made = split(items(12) + items(4, corpus="emodb"), Config())
-    assert {item.speaker_key for item in made.test} == {"emodb:04", "ravdess:11", "ravdess:12"}
-    assert {item.speaker_key for item in made.val} == {"emodb:03", "ravdess:10"}
+    parts = split(items(12) + items(4, corpus="emodb"), Config())
+    assert {item.speaker_key for item in parts.test} == {"emodb:04", "ravdess:11", "ravdess:12"}
+    assert {item.speaker_key for item in parts.val} == {"emodb:03", "ravdess:10"}
 
 
 def test_seen_speakers_are_kept_where_speakers_are_held_out() -> None:
@@ -84,49 +84,49 @@ def test_seen_speakers_are_kept_where_speakers_are_held_out() -> None:
 
 
 def test_a_split_is_restored_whatever_came_or_went() -> None:
-    given = items()
-    keys = split(given, Config(protocol="random")).keys()
-    gone, new = given[0], Item("ravdess", "99/sad0.wav", Path("x.wav"), "sad", speaker="99")
-    again = restore([new, *given[1:]], keys, "as before")
+    speech = items()
+    keys = split(speech, Config(protocol="random")).keys()
+    gone, new = speech[0], Item("ravdess", "99/sad0.wav", Path("x.wav"), "sad", speaker="99")
+    again = restore([new, *speech[1:]], keys, "as before")
     assert again.description == "as before"
     kept = {part: [key for key in keys[part] if key != gone.key] for part in PARTS}
     assert {part: again.keys()[part] for part in PARTS} == kept
     with pytest.raises(DataError, match=r"none of the .* recordings of the run's train part is there any more"):
-        restore([item for item in given if item.key not in keys["train"]], keys, "as before")
+        restore([item for item in speech if item.key not in keys["train"]], keys, "as before")
 
 
 def test_random_takes_shares_of_each_class() -> None:
-    given = items(10, takes=10)
-    made = split(given, Config(protocol="random"))
-    assert_partition(made, given)
-    assert Counter(item.emotion for item in made.test) == dict.fromkeys(CLASSES, 20)
-    assert Counter(item.emotion for item in made.val) == dict.fromkeys(CLASSES, 8)
-    assert Counter(item.emotion for item in made.train) == dict.fromkeys(CLASSES, 72)
-    assert speakers(made.test) & speakers(made.train)
-    assert made.description.startswith("random 80/20 of each class: speakers and sentences are in train and test")
+    speech = items(10, takes=10)
+    parts = split(speech, Config(protocol="random"))
+    assert_partition(parts, speech)
+    assert Counter(item.emotion for item in parts.test) == dict.fromkeys(CLASSES, 20)
+    assert Counter(item.emotion for item in parts.val) == dict.fromkeys(CLASSES, 8)
+    assert Counter(item.emotion for item in parts.train) == dict.fromkeys(CLASSES, 72)
+    assert speakers(parts.test) & speakers(parts.train)
+    assert parts.description.startswith("random 80/20 of each class: speakers and sentences are in train and test")
 
 
 def test_random_follows_split_seed_only() -> None:
-    given = items()
-    first = split(given, Config(protocol="random"))
-    assert split(given, Config(protocol="random", seed=5)).keys() == first.keys()
-    assert split(given, Config(protocol="random", split_seed=1)).keys() != first.keys()
+    speech = items()
+    first = split(speech, Config(protocol="random"))
+    assert split(speech, Config(protocol="random", seed=5)).keys() == first.keys()
+    assert split(speech, Config(protocol="random", split_seed=1)).keys() != first.keys()
 
 
 def with_copies(folder: Path, pairs: dict[str, str]) -> list[Item]:
     """`items()` in which some have the sound of another, in another format."""
-    given = {item.id: item for item in items()}
+    speech = {item.id: item for item in items()}
     for seed, pair in enumerate(pairs.items()):
         noise = np.random.default_rng(seed).integers(-3000, 3000, 2000, np.int16)
         for name, ending in zip(pair, (".wav", ".flac"), strict=True):
             path = folder / f"{seed}{ending}"
             soundfile.write(path, noise, 16000)
-            given[name] = replace(given[name], path=path)
-    return list(given.values())
+            speech[name] = replace(speech[name], path=path)
+    return list(speech.values())
 
 
-def where(made: Split, name: str) -> list[str]:
-    return [part for part in PARTS if any(item.id == name for item in getattr(made, part))]
+def where(parts: Split, name: str) -> list[str]:
+    return [part for part in PARTS if any(item.id == name for item in getattr(parts, part))]
 
 
 def test_a_recording_under_two_names_is_in_one_part_of_a_random_split(
@@ -136,43 +136,46 @@ def test_a_recording_under_two_names_is_in_one_part_of_a_random_split(
     before = split(items(), config)
     train, val, test = (before.train[:2], before.val[:2], before.test[:2])
     pairs = {train[0].id: test[0].id, val[0].id: test[1].id, train[1].id: val[1].id}
-    given = with_copies(tmp_path, pairs)
-    made = split(given, config)
-    assert_partition(made, given)
-    assert [where(made, name) for name in pairs] == [["test"], ["test"], ["val"]]
-    assert [where(made, name) for name in pairs.values()] == [["test"], ["test"], ["val"]]
-    assert audit(made).duplicates == []
+    speech = with_copies(tmp_path, pairs)
+    parts = split(speech, config)
+    assert_partition(parts, speech)
+    assert [where(parts, name) for name in pairs] == [["test"], ["test"], ["val"]]
+    assert [where(parts, name) for name in pairs.values()] == [["test"], ["test"], ["val"]]
+    assert audit(parts).duplicates == []
     assert "3 recordings are in a second part under another name: kept in one part" in capfd.readouterr().err
 
 
 def test_the_copy_of_another_speaker_is_left_out_of_training(tmp_path: Path) -> None:
     pairs = {"01/sad0.wav": "12/sad0.wav", "02/sad0.wav": "02/sad1.wav", "10/sad1.wav": "03/sad1.wav"}
-    made = split(with_copies(tmp_path, pairs), Config())
-    assert where(made, "01/sad0.wav") == []
-    assert where(made, "12/sad0.wav") == ["test"]
-    assert where(made, "02/sad0.wav") == where(made, "02/sad1.wav") == ["train"]
-    assert (where(made, "10/sad1.wav"), where(made, "03/sad1.wav")) == (["val"], [])
-    audit(made).check()
+    parts = split(with_copies(tmp_path, pairs), Config())
+    assert where(parts, "01/sad0.wav") == []
+    assert where(parts, "12/sad0.wav") == ["test"]
+    assert where(parts, "02/sad0.wav") == where(parts, "02/sad1.wav") == ["train"]
+    assert (where(parts, "10/sad1.wav"), where(parts, "03/sad1.wav")) == (["val"], [])
+    audit(parts).check()
 
 
 def test_the_publishers_parts_stay_as_they_are_and_the_audit_says_so(tmp_path: Path) -> None:
-    given = with_copies(tmp_path, {"01/sad0.wav": "12/sad0.wav"})
+    speech = with_copies(tmp_path, {"01/sad0.wav": "12/sad0.wav"})
     part = {"12": "test", "11": "val"}
-    made = split([replace(i, split=part.get(str(i.speaker), "train")) for i in given], Config(protocol="official"))
-    assert (where(made, "01/sad0.wav"), where(made, "12/sad0.wav")) == (["train"], ["test"])
-    audit(made).check()
+    parts = split(
+        [replace(i, split=part.get(str(i.speaker), "train")) for i in speech], Config(protocol="official")
+    )
+    assert (where(parts, "01/sad0.wav"), where(parts, "12/sad0.wav")) == (["train"], ["test"])
+    audit(parts).check()
     assert (
-        audit(made).line() == "clean for speakers; sentences not known of 180 recordings; 1 recording in two parts"
+        audit(parts).line()
+        == "clean for speakers; sentences not known of 180 recordings; 1 recording in two parts"
     )
 
 
 def test_a_promise_is_restored() -> None:
     spoken = [replace(item, text=item.id[-5]) for item in items()]
     for protocol, promise in (("kfold", "speakers"), ("text", "sentences"), ("random", "")):
-        made = split(spoken, Config(protocol=protocol))
-        keys = made.keys()
-        assert made.promise == restore(spoken, keys, "").promise == promise
-        assert restore(spoken, keys, made.description) == made
+        parts = split(spoken, Config(protocol=protocol))
+        keys = parts.keys()
+        assert parts.promise == restore(spoken, keys, "").promise == promise
+        assert restore(spoken, keys, parts.description) == parts
     assert split(spoken, Config(protocol="text")).keys()["texts"] == [f"ravdess:{n}" for n in range(4)]
 
 
@@ -205,8 +208,8 @@ def test_splits_that_cannot_be_made(given: list[Item], config: Config, message: 
 
 @pytest.mark.parametrize("count", range(3, 26))
 def test_every_number_of_speakers_gives_three_parts(count: int) -> None:
-    made = split(items(count, takes=1), Config())
-    parts = [speakers(part) for part in (made.train, made.val, made.test)]
+    parted = split(items(count, takes=1), Config())
+    parts = [speakers(part) for part in (parted.train, parted.val, parted.test)]
     assert all(parts)
     assert sum(map(len, parts)) == count
     assert not parts[0] & parts[1]
@@ -224,32 +227,32 @@ def face(
 
 
 def test_faces_of_held_out_speakers_are_not_trained_on() -> None:
-    made = split(items(), Config())  # test 11 and 12, validation 10
+    parts = split(items(), Config())  # test 11 and 12, validation 10
     faces = [face("01"), face("10"), face("11"), face("12"), face(), face("11", corpus="crema")]
-    assert allowed_faces(faces, made, "speaker") == [faces[0], faces[4], faces[5]]
-    audit(made, allowed_faces(faces, made, "speaker")).check()
+    assert allowed_faces(faces, parts, "speaker") == [faces[0], faces[4], faces[5]]
+    audit(parts, allowed_faces(faces, parts, "speaker")).check()
     with pytest.raises(
         DataError, match=r"speakers in the faces of training and in the test, .*: ravdess:11, ravd"
     ):
-        audit(made, faces).check()
+        audit(parts, faces).check()
 
 
 def test_faces_of_held_out_sentences_and_parts_are_not_trained_on() -> None:
     spoken = [replace(item, text=str(n % 4)) for n, item in enumerate(items(takes=4))]
-    made = split(spoken, Config(protocol="text", test_texts=("3",)))
+    parts = split(spoken, Config(protocol="text", test_texts=("3",)))
     faces = [face("12", "3"), face("12", "2"), face("12")]
-    assert allowed_faces(faces, made, "text") == faces[1:]
+    assert allowed_faces(faces, parts, "text") == faces[1:]
     published = [replace(item, split="test" if item.speaker == "12" else "train") for item in items()]
-    made = split(published, Config(protocol="official"))
+    parts = split(published, Config(protocol="official"))
     faces = [face(part="train"), face(part="val"), face(part="test"), face(part="test", corpus="fer2013")]
-    assert allowed_faces(faces, made, "official") == [faces[0], faces[3]]
+    assert allowed_faces(faces, parts, "official") == [faces[0], faces[3]]
 
 
 def test_random_trains_on_all_faces_as_the_paper_does_and_says_so() -> None:
-    made = split(items(), Config(protocol="random"))
+    parts = split(items(), Config(protocol="random"))
     faces = [face("01"), face("12")]
-    assert allowed_faces(faces, made, "random") == faces
-    tested = {item.speaker_key for item in made.test}
+    assert allowed_faces(faces, parts, "random") == faces
+    tested = {item.speaker_key for item in parts.test}
     shown = sum(item.speaker_key in tested for item in faces)
     assert shown
-    assert audit(made, faces).line().endswith(f"; faces of {shown} of {len(tested)} test speakers in training")
+    assert audit(parts, faces).line().endswith(f"; faces of {shown} of {len(tested)} test speakers in training")

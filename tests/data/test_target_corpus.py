@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data import corpora
 from fdan_edge.data.corpora import Corpus, Item, Source, register_corpus
 from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
@@ -58,7 +58,7 @@ def emodb_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(*words: str, method: str = "didan") -> Config:
-    return load_config(None, [*TINY, f"method={method}", "alpha_ramp=0", *words])
+    return Config.load(None, [*TINY, f"method={method}", "alpha_ramp=0", *words])
 
 
 def speech(root: Path) -> list[Item]:
@@ -84,24 +84,24 @@ def register_field(renamed: dict[str, str]) -> None:
 
 
 def test_a_task_is_of_the_classes_that_both_corpora_have(ravdess_tree: Path, emodb_tree: Path) -> None:
-    made = make_task(speech(ravdess_tree), [Source("emodb", emodb_tree)], config())
-    assert made.classes == SHARED
-    assert {item.emotion for item in made.parts.train + made.parts.val} == set(SHARED)
-    assert len(made.parts.train) + len(made.parts.val) == 4 * 5  # nothing kept back for a test
-    assert {item.speaker for item in made.parts.val}.isdisjoint(item.speaker for item in made.parts.train)
-    assert made.of_target
-    assert len(made.target) == len(made.parts.test) == 3 * 4  # without boredom
+    task = make_task(speech(ravdess_tree), [Source("emodb", emodb_tree)], config())
+    assert task.classes == SHARED
+    assert {item.emotion for item in task.parts.train + task.parts.val} == set(SHARED)
+    assert len(task.parts.train) + len(task.parts.val) == 4 * 5  # nothing kept back for a test
+    assert {item.speaker for item in task.parts.val}.isdisjoint(item.speaker for item in task.parts.train)
+    assert task.of_target
+    assert len(task.target) == len(task.parts.test) == 3 * 4  # without boredom
     assert "ravdess to the whole of emodb, whose speech was heard in training without labels" in (
-        made.parts.description
+        task.parts.description
     )
 
 
 def test_no_item_of_the_target_carries_its_label(ravdess_tree: Path, emodb_tree: Path) -> None:
     target = [Source("emodb", emodb_tree)]
-    made = make_task(speech(ravdess_tree), target, config())
-    assert {item.emotion for item in made.target + made.parts.test} == {UNLABELLED}
-    labelled = with_labels(made.parts.test, target, config())
-    assert [item.key for item in labelled] == [item.key for item in made.parts.test]
+    task = make_task(speech(ravdess_tree), target, config())
+    assert {item.emotion for item in task.target + task.parts.test} == {UNLABELLED}
+    labelled = with_labels(task.parts.test, target, config())
+    assert [item.key for item in labelled] == [item.key for item in task.parts.test]
     assert {item.emotion for item in labelled} == set(SHARED)
 
 
@@ -116,15 +116,15 @@ def test_other_labels_of_the_target_change_nothing_of_what_is_trained(
     register_field(dict(zip(SHARED, [*SHARED[1:], SHARED[0]], strict=True)))
     lied = trained(tmp_path / "lied", ravdess_tree, target, method=method)
     for name in ("checkpoint.safetensors", "last.safetensors"):
-        one, other = (load_tensors(tmp_path / run / name)[0] for run in ("honest", "lied"))
-        assert all(torch.equal(one[key], other[key]) for key in one)
+        first, second = (load_tensors(tmp_path / run / name)[0] for run in ("honest", "lied"))
+        assert all(torch.equal(first[key], second[key]) for key in first)
     assert (honest["target"], honest["val"], honest["best_epoch"]) == (
         lied["target"],
         lied["val"],
         lied["best_epoch"],
     )
-    heard = [load_predictions(tmp_path / run / "predictions.json").recordings for run in ("honest", "lied")]
-    assert all(a.emotion != b.emotion for a, b in zip(*heard, strict=True))
+    scored = [load_predictions(tmp_path / run / "predictions.json").recordings for run in ("honest", "lied")]
+    assert all(a.emotion != b.emotion for a, b in zip(*scored, strict=True))
 
 
 def test_a_run_towards_a_target_is_scored_exported_and_resumed_as_others(
@@ -144,15 +144,15 @@ def test_a_run_towards_a_target_is_scored_exported_and_resumed_as_others(
             trained(folder, ravdess_tree, [target])
     settings, info = load_run(folder)
     assert info.target == [f"emodb:{emodb_tree}"]
-    made = train(settings, [Source("ravdess", ravdess_tree)], folder, target=[target], resume=True).metrics
+    resumed = train(settings, [Source("ravdess", ravdess_tree)], folder, target=[target], resume=True).metrics
     whole = trained(tmp_path / "whole", ravdess_tree, [target])
-    assert made == whole
-    assert (made["method"], made["best_epoch"], made["test"]["n"]) == ("DIDAN", 2, 12)
-    assert made["target"]["n"] == 12
-    assert 0 <= made["target"]["information"] <= 1.4
+    assert resumed == whole
+    assert (resumed["method"], resumed["best_epoch"], resumed["test"]["n"]) == ("DIDAN", 2, 12)
+    assert resumed["target"]["n"] == 12
+    assert 0 <= resumed["target"]["information"] <= 1.4
     scored = evaluate(folder, [target], "test")
     assert scored.part == "the run's test part, given to the training without labels"
-    assert scored.scores.confusion == made["test"]["confusion"]
+    assert scored.scores.confusion == resumed["test"]["confusion"]
     assert scored.audit == info.audit
     assert len(load_split(folder)["target"]) == 12
     bundle = export_bundle(folder, tmp_path / "bundle")
@@ -175,9 +175,9 @@ def test_source_only_does_not_use_the_target(
     training_voices = extract.training_voices
     monkeypatch.setattr(extract, "training_voices", watched)
     target = [Source("emodb", emodb_tree)]
-    made = trained(tmp_path / "run", ravdess_tree, target, method="source")
-    assert made["method"] == "source only"
-    assert "not heard in training" in made["protocol"]
+    metrics = trained(tmp_path / "run", ravdess_tree, target, method="source")
+    assert metrics["method"] == "source only"
+    assert "not heard in training" in metrics["protocol"]
     assert len(load_split(tmp_path / "run")["unheard"]) == 12
     assert evaluate(tmp_path / "run", target, "test").part == "the run's test part"
     assert used == {"ravdess"}
@@ -190,12 +190,12 @@ def test_recordings_of_ones_own_without_labels_are_a_target(tmp_path: Path, ravd
     field.mkdir()
     for index in range(4):
         soundfile.write(field / f"{index}.wav", voice("happy", 30, index), SAMPLE_RATE)
-    made = trained(tmp_path / "run", ravdess_tree, [Source("unlabelled", field)], "transfer_weight=0.1")
+    metrics = trained(tmp_path / "run", ravdess_tree, [Source("unlabelled", field)], "transfer_weight=0.1")
     parts = load_split(tmp_path / "run")
     assert len(parts["target"]) == 4
     assert {key.partition(":")[0] for key in parts["test"]} == {"ravdess"}  # nothing else has labels
-    assert made["target"]["n"] == 4
-    assert made["test"]["n"] == 8
+    assert metrics["target"]["n"] == 4
+    assert metrics["test"]["n"] == 8
     with TorchRunner(tmp_path / "run") as runner:
         held_out = RunRecordings(tmp_path / "run", runner).held_out  # what an export is checked on
     assert (len(held_out.items), held_out.source) == (8, "of the test part")
@@ -220,12 +220,12 @@ def test_a_recording_is_not_in_speech_and_target(ravdess_tree: Path, tmp_path: P
     own = speech(ravdess_tree)
     with pytest.raises(DataError, match=r"32 recordings are in speech and target by the same name, e"):
         make_task(own, [Source("ravdess", ravdess_tree)], config("protocol=random"))
-    one, two = (tmp_path / name / "wav" for name in ("a", "b"))
-    for folder in (one, two):
+    first, second = (tmp_path / name / "wav" for name in ("a", "b"))
+    for folder in (first, second):
         folder.mkdir(parents=True)
         soundfile.write(folder / "x.wav", voice("sad", 40, len(str(folder))), SAMPLE_RATE)
     with pytest.raises(DataError, match=r"equal names in folders of equal names: .*a/wav, .*b/wav; rename one"):
-        make_task(own, [Source("unlabelled", one), Source("unlabelled", two)], config())
+        make_task(own, [Source("unlabelled", first), Source("unlabelled", second)], config())
 
 
 def test_faces_of_the_target_are_held_out_whatever_the_protocol() -> None:
@@ -239,8 +239,8 @@ def test_faces_of_the_target_are_held_out_whatever_the_protocol() -> None:
         item("enterface", "s2/a.avi", "2"),
         item("fer2013", "d", None),
     ]
-    made = Split([item("ravdess", "x", "9")], [], without_labels(target), "", "")
-    assert allowed_faces(faces, made, "random", without_labels(target)) == faces[3:]
+    parts = Split([item("ravdess", "x", "9")], [], without_labels(target), "", "")
+    assert allowed_faces(faces, parts, "random", without_labels(target)) == faces[3:]
 
 
 def test_what_is_gone_of_a_target_is_said_or_refused(
@@ -248,14 +248,14 @@ def test_what_is_gone_of_a_target_is_said_or_refused(
 ) -> None:
     tree = Path(shutil.copytree(emodb_tree, tmp_path / "emodb"))
     target = [Source("emodb", tree)]
-    made = make_task(speech(ravdess_tree), target, config())
-    keys = {"target": [item.key for item in made.target], "unheard": []}
+    task = make_task(speech(ravdess_tree), target, config())
+    keys = {"target": [item.key for item in task.target], "unheard": []}
     for path in sorted((tree / "wav").glob("03*")):
         path.unlink()
     left = without_labels(read_target(target, config())[0])
     assert len(restore_target(left, keys)) == 8
     assert "4 of 12 recordings of the run's target are not there any more" in capsys.readouterr().err
-    assert len(with_labels(made.parts.test, target, config())) == 8
+    assert len(with_labels(task.parts.test, target, config())) == 8
     assert "4 of 12 recordings of the target are not there any more" in capsys.readouterr().err
     with pytest.raises(DataError, match="none of the 12 recordings of the run's target is there any more"):
         restore_target([], keys)
@@ -270,7 +270,7 @@ def test_what_is_gone_of_a_target_is_said_or_refused(
     ],
 )
 def test_what_does_not_go_together_is_refused(words: dict[str, str], given: str, message: str) -> None:
-    settings = load_config(None, [f"{name}={value}" for name, value in words.items()])
+    settings = Config.load(None, [f"{name}={value}" for name, value in words.items()])
     target = [Source("emodb", Path("x"))] if given else []
     with pytest.raises(ConfigError, match=message):
         check_target(settings, target, [])

@@ -30,8 +30,8 @@ def speech(n: int = 6) -> decode.Waveform:
     """Voices within zeros, with a little noise as microphones have: (n, 32000)."""
     chance = np.random.default_rng(0)
     emotions = ("angry", "sad", "happy")
-    made = [voice(emotions[i % 3], i, i)[: RATE + 1000 * i] for i in range(n)]
-    noisy = [y + 3e-3 * chance.standard_normal(len(y)).astype(np.float32) for y in made]
+    voices = [voice(emotions[i % 3], i, i)[: RATE + 1000 * i] for i in range(n)]
+    noisy = [y + 3e-3 * chance.standard_normal(len(y)).astype(np.float32) for y in voices]
     return np.concatenate([decode.windows(y, 2 * RATE, RATE) for y in noisy])
 
 
@@ -42,8 +42,8 @@ def filtered(waveforms: decode.Waveform) -> decode.Waveform:
 
 def log_mels(waveforms: decode.Waveform, config: Config) -> Tensor:
     with torch.inference_mode():
-        made: Tensor = build_frontend(config)(torch.from_numpy(waveforms))
-        return made.half()
+        decibel: Tensor = build_frontend(config)(torch.from_numpy(waveforms))
+        return decibel.half()
 
 
 def frames_heard(decibel: Tensor) -> Tensor:
@@ -97,13 +97,13 @@ def test_an_equaliser_is_undone(level: str) -> None:
     source = log_mels(filtered(speech()), config)
     own, wanted = (mean_spectrum([decibel], config) for decibel in (source, target))
     assert float((own - wanted).std()) > 2
-    made = ChannelMatch(own, wanted, config)(source)
-    heard = frames_heard(target).expand(-1, 128, -1)
-    left = (made - target)[:, 0].float()
+    matched = ChannelMatch(own, wanted, config)(source)
+    with_speech = frames_heard(target).expand(-1, 128, -1)
+    left = (matched - target)[:, 0].float()
     before = (source - target)[:, 0].float()
-    assert float(before[heard].abs().mean()) > 2
-    assert float(left[heard].abs().mean()) < 0.5
-    after = mean_spectrum([made], config) - wanted
+    assert float(before[with_speech].abs().mean()) > 2
+    assert float(left[with_speech].abs().mean()) < 0.5
+    after = mean_spectrum([matched], config) - wanted
     assert float(after.std()) < 0.3
     assert float(after.mean().abs()) < 0.5
 
@@ -115,8 +115,8 @@ def test_another_speaker_gets_the_mean_spectrum_of_the_target() -> None:
         config = Config(level=level)
         source, target = (log_mels(half, config) for half in halves)
         wanted = mean_spectrum([target], config)
-        made = ChannelMatch(mean_spectrum([source], config), wanted, config)(source)
-        off = mean_spectrum([made], config) - wanted
+        matched = ChannelMatch(mean_spectrum([source], config), wanted, config)(source)
+        off = mean_spectrum([matched], config) - wanted
         assert float((off - off.mean()).abs().max()) < 1.5
         assert level != "none" or float(off.mean().abs()) < 1.5  # of 12 dB: other frames are heard then
 
@@ -126,20 +126,20 @@ def test_matched_windows_are_as_the_front_end_makes_them(level: str) -> None:
     config = Config(level=level)
     source = log_mels(speech(), config)
     shift = torch.linspace(-30, 30, 128)
-    made = ChannelMatch(torch.zeros(128), shift, config)(source)
-    assert (made.shape, made.dtype) == (source.shape, torch.float16)
+    matched = ChannelMatch(torch.zeros(128), shift, config)(source)
+    assert (matched.shape, matched.dtype) == (source.shape, torch.float16)
     padding = source.amax(dim=2, keepdim=True) == source.amin(dim=(2, 3), keepdim=True)
-    lowest = made.amin(dim=(2, 3), keepdim=True)
+    lowest = matched.amin(dim=(2, 3), keepdim=True)
     assert int(padding.sum()) > 100
-    assert bool((made.amax(dim=2, keepdim=True) == lowest)[padding].all())
-    assert float((made.amax(dim=(2, 3)) - made.amin(dim=(2, 3))).max()) <= log_mel.TOP_DB + 0.1
+    assert bool((matched.amax(dim=2, keepdim=True) == lowest)[padding].all())
+    assert float((matched.amax(dim=(2, 3)) - matched.amin(dim=(2, 3))).max()) <= log_mel.TOP_DB + 0.1
     if level == "peak":
-        assert made.amax(dim=(1, 2, 3)).tolist() == [0.0] * len(made)
+        assert matched.amax(dim=(1, 2, 3)).tolist() == [0.0] * len(matched)
     if level == "speech":
-        placed = log_mel.speech_level(made[:, 0].float(), 7).flatten()
+        placed = log_mel.speech_level(matched[:, 0].float(), 7).flatten()
         torch.testing.assert_close(placed, torch.full_like(placed, log_mel.SPEECH_LEVEL), rtol=0, atol=0.1)
     torch.manual_seed(0)
-    masked = spec_augment(made.float(), 2, 0.3, 0.3)
+    masked = spec_augment(matched.float(), 2, 0.3, 0.3)
     assert bool((masked.amax(dim=2, keepdim=True) == lowest)[padding].all())
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from fdan_edge.audio import decode
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, Source, read
 from fdan_edge.errors import DataError
 from fdan_edge.features import extract
@@ -36,7 +36,7 @@ RATE = 16000
 
 
 def config(**changes: object) -> Config:
-    return load_config(None, [*TINY, *(f"{name}={value}" for name, value in changes.items())])
+    return Config.load(None, [*TINY, *(f"{name}={value}" for name, value in changes.items())])
 
 
 def noise(seconds: float, seed: int = 0) -> decode.Waveform:
@@ -57,9 +57,9 @@ def test_broken_recordings_are_reported_and_left_out_every_time(
     (tmp_path / "text.wav").write_text("not audio")
     items = [Item("x", name, tmp_path / name, "sad") for name in ("text.wav", "0.wav", "1.wav", "none.wav")]
     for _ in range(2):
-        made = make(items, [3, 4, 5, 6], config())
-        assert made.decibel.shape[:2] == (1, 1)
-        assert (made.labels.tolist(), made.owner.tolist()) == ([4], [0])
+        voices = make(items, [3, 4, 5, 6], config())
+        assert voices.decibel.shape[:2] == (1, 1)
+        assert (voices.labels.tolist(), voices.owner.tolist()) == ([4], [0])
         said = capfd.readouterr().err
         assert said.count("left out:") == 3
         assert "1.wav: is silent" in " ".join(said.split())
@@ -79,43 +79,43 @@ def test_many_broken_files_are_counted(capfd: pytest.CaptureFixture[str]) -> Non
 def test_training_voices(perturbation: float, variants: int, cache: str, tmp_path: Path) -> None:
     settings = config(speed_perturbation=perturbation, cache=cache)
     items = recordings(tmp_path, *(noise(seconds, seed) for seed, seconds in enumerate((0.3, 1.0, 2.5))))
-    made = extract.training_voices(items, [0, 2, 1], settings)
-    assert made.decibel.shape == (variants, 3, 1, 32, 1 + RATE // 512)
-    assert made.decibel[...].dtype == torch.float16
-    assert len(made.decibel) == variants
-    assert made.labels.tolist() == [0, 2, 1]
-    assert made.owner.tolist() == [0, 1, 2]
+    voices = extract.training_voices(items, [0, 2, 1], settings)
+    assert voices.decibel.shape == (variants, 3, 1, 32, 1 + RATE // 512)
+    assert voices.decibel[...].dtype == torch.float16
+    assert len(voices.decibel) == variants
+    assert voices.labels.tolist() == [0, 2, 1]
+    assert voices.owner.tolist() == [0, 1, 2]
 
 
 def test_a_window_depends_on_the_seed_and_the_key_alone(tmp_path: Path) -> None:
     """Folds of a cross-validation share what is in the cache, whatever else is in their lists."""
     long = noise(5.0)
     items = recordings(tmp_path, long, long, noise(2.0, 1))
-    made = extract.training_voices(items, [0, 0, 0], config(cache="false")).decibel[...]
+    voices = extract.training_voices(items, [0, 0, 0], config(cache="false")).decibel[...]
     other = extract.training_voices(items[::-1], [0, 0, 0], config()).decibel[...]
-    assert torch.equal(made, other.flip(1))
-    assert not torch.equal(made[0, 0], made[0, 1])  # equal sound, other key
+    assert torch.equal(voices, other.flip(1))
+    assert not torch.equal(voices[0, 0], voices[0, 1])  # equal sound, other key
     seeded = extract.training_voices(items, [0, 0, 0], config(seed=1)).decibel[...]
-    assert not torch.equal(made[0, 0], seeded[0, 0])
+    assert not torch.equal(voices[0, 0], seeded[0, 0])
 
 
 def test_speeds_change_the_length_of_what_is_heard(tmp_path: Path) -> None:
     settings = config(speed_perturbation=0.2)
     tone = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
-    made = extract.training_voices(recordings(tmp_path, tone), [0], settings)
-    loudest = made.decibel[:, 0][:, 0, :, 16].float().argmax(1)
+    voices = extract.training_voices(recordings(tmp_path, tone), [0], settings)
+    loudest = voices.decibel[:, 0][:, 0, :, 16].float().argmax(1)
     assert int(loudest[1]) < int(loudest[0]) < int(loudest[2])  # 1.0, 0.8 and 1.2 times as fast
 
 
 def test_evaluation_voices_are_all_windows_that_inference_cuts(tmp_path: Path) -> None:
     settings = config(trim_db=0)
     waveforms = [noise(0.3, 1), noise(2.2, 2)]
-    made = extract.evaluation_voices(recordings(tmp_path, *waveforms), [4, 5], settings)
-    assert made.owner.tolist() == [0, 1, 1, 1, 1]
-    assert made.labels.tolist() == [4, 5, 5, 5, 5]
+    voices = extract.evaluation_voices(recordings(tmp_path, *waveforms), [4, 5], settings)
+    assert voices.owner.tolist() == [0, 1, 1, 1, 1]
+    assert voices.labels.tolist() == [4, 5, 5, 5, 5]
     cut = np.concatenate([decode.windows(w, settings.window, settings.window_hop) for w in waveforms])
     expected = build_frontend(settings)(torch.from_numpy(cut)).half()
-    torch.testing.assert_close(made.decibel[0], expected, rtol=0, atol=0.1)
+    torch.testing.assert_close(voices.decibel[0], expected, rtol=0, atol=0.1)
 
 
 #: A change to each setting that the features of some kind depend on.
@@ -142,7 +142,7 @@ def test_a_changed_setting_is_never_answered_from_the_cache(name: str, tmp_path:
     items = recordings(tmp_path, np.concatenate([quiet, noise(3.0, 1), quiet]))
     faces = read(Source("fer2013", fer_tree), "faces")[:2]
     for changes in ({}, {name: CHANGES[name]}):
-        made = [
+        voices = [
             (
                 extract.training_voices(items, [0], config(cache=cache, **changes)).decibel[...],
                 extract.evaluation_voices(items, [0], config(cache=cache, **changes)).decibel[...],
@@ -150,7 +150,7 @@ def test_a_changed_setting_is_never_answered_from_the_cache(name: str, tmp_path:
             )
             for cache in ("true", "true", "false")
         ]
-        for kind in zip(*made, strict=True):
+        for kind in zip(*voices, strict=True):
             assert all(torch.equal(kind[-1], one) for one in kind)
 
 
@@ -159,7 +159,7 @@ def frozen(tmp_path: Path) -> Config:
     """A configuration whose encoder, of random weights in a file, is never trained."""
     words = ("backbone=whisper_tiny", "encoder_layers=1", "frozen_stages=2", "masks=0", "speed_perturbation=0.1")
     short = ("window_seconds=0.5", "window_hop_seconds=0.5", f"weights={random_weights(tmp_path, 0)}")
-    return load_config(None, [*words, *short])
+    return Config.load(None, [*words, *short])
 
 
 def random_weights(folder: Path, seed: int) -> Path:
@@ -188,17 +188,17 @@ def test_encoded_voices_are_what_the_encoder_gives_of_the_log_mels(
     make: Callable[..., extract.Voices], frozen: Config, tmp_path: Path
 ) -> None:
     items = recordings(tmp_path, noise(0.3), noise(1.2, 1))
-    made, trained = make(items, [4, 5], frozen), make(items, [4, 5], replace(frozen, masks=1))
+    voices, trained = make(items, [4, 5], frozen), make(items, [4, 5], replace(frozen, masks=1))
     plain = extract.training_voices(items, [4, 5], frozen)
     assert plain.decibel.shape == (3, 2, 1, 80, 51)
     encoder = encoder_of(frozen)
     assert isinstance(encoder, WhisperEncoder)
     with torch.inference_mode():
         expected = [encoder.encode(scaled(variant.float())) for variant in trained.decibel[...]]
-    assert made.labels.tolist() == trained.labels.tolist()
-    assert made.owner.tolist() == trained.owner.tolist()
-    assert made.decibel.shape == (*trained.decibel.shape[:2], encoder.width)
-    rows = made.decibel[...]
+    assert voices.labels.tolist() == trained.labels.tolist()
+    assert voices.owner.tolist() == trained.owner.tolist()
+    assert voices.decibel.shape == (*trained.decibel.shape[:2], encoder.width)
+    rows = voices.decibel[...]
     torch.testing.assert_close(rows, torch.stack(expected), rtol=0, atol=2e-3)  # those log-mels are float16
     assert rows.dtype == torch.float32
     assert float(rows.std(1).max()) > 0.05
@@ -242,8 +242,8 @@ def test_voices_are_matched_before_they_are_encoded(frozen: Config, tmp_path: Pa
     plain = training(items, [0], frozen).decibel[...]
     for cache in (True, True, False):
         config = replace(frozen, cache=cache)
-        made = training(items, [0], config, match=match, match_key="tilt").decibel[...]
-        assert not torch.allclose(made, plain, atol=0.01)
+        voices = training(items, [0], config, match=match, match_key="tilt").decibel[...]
+        assert not torch.allclose(voices, plain, atol=0.01)
         other = training(items, [0], config, match=lambda d: d, match_key="nothing").decibel[...]
         assert torch.equal(other, plain)
     trained = replace(frozen, masks=2)
@@ -261,25 +261,22 @@ def test_maps_of_frozen_stages_are_made_once(
     torch.manual_seed(0)
     torch.save(torchvision.models.mobilenet_v2().state_dict(), tmp_path / "w.pth")
     words = ("backbone=mobilenet_v2_tiny", f"weights={tmp_path / 'w.pth'}", "frozen_stages=4", "masks=2")
-    config = load_config(None, [*words, "window_seconds=0.5", "window_hop_seconds=0.5", "n_mels=32"])
+    config = Config.load(None, [*words, "window_seconds=0.5", "window_hop_seconds=0.5", "n_mels=32"])
     items = recordings(tmp_path, noise(0.3), noise(1.2, 1))
-    made, valid = (
-        training(items, [4, 5], config),
-        evaluation(items, [4, 5], config),
-    )
-    heard = extract.training_voices(items, [4, 5], config).decibel[...]
+    voices, valid = training(items, [4, 5], config), evaluation(items, [4, 5], config)
+    log_mels = extract.training_voices(items, [4, 5], config).decibel[...]
     encoder = encoder_of(config)
     assert isinstance(encoder, StagedImageNetwork)
     with torch.inference_mode():
-        expected = torch.stack([encoder.encode(scaled(variant.float())) for variant in heard])
-    assert made.decibel.shape == expected.shape == (3, 2, 24, 8, 8)
+        expected = torch.stack([encoder.encode(scaled(variant.float())) for variant in log_mels])
+    assert voices.decibel.shape == expected.shape == (3, 2, 24, 8, 8)
     assert valid.decibel.shape[2:] == (24, 8, 8)
-    assert made.decibel[...].dtype == torch.float16
-    torch.testing.assert_close(made.decibel[...].float(), expected, rtol=0.01, atol=0.01)
+    assert voices.decibel[...].dtype == torch.float16
+    torch.testing.assert_close(voices.decibel[...].float(), expected, rtol=0.01, atol=0.01)
     with monkeypatch.context() as patch:
         patch.setattr(StagedImageNetwork, "encode", None)
         again = extract.training_voices(items, [4, 5], config, encoder=encoder)
-    assert torch.equal(again.decibel[...], made.decibel[...])
+    assert torch.equal(again.decibel[...], voices.decibel[...])
     other = training(items, [4, 5], replace(config, frozen_stages=6))
     assert other.decibel.shape == (3, 2, 32, 4, 4)
     assert any(path.name.startswith("encodedtraining") for path in feature_cache.iterdir())
@@ -287,7 +284,7 @@ def test_maps_of_frozen_stages_are_made_once(
 
 def test_maps_larger_than_log_mels_are_not_kept() -> None:
     for backbone, stages, kept in (("mobilenet_v2", 1, False), ("mobilenet_v2", 3, True), ("resnet18", 2, False)):
-        config = load_config(None, [f"backbone={backbone}", f"frozen_stages={stages}"])
+        config = Config.load(None, [f"backbone={backbone}", f"frozen_stages={stages}"])
         network, _ = build_voice_backbone(config, None)
         assert (frozen_encoder(network, config) is not None) is kept
 
@@ -308,7 +305,7 @@ def test_what_is_trained_or_changed_by_chance_is_not_encoded(frozen: Config) -> 
 
 
 def stores(**changes: str) -> list[str]:
-    config = load_config(None, [f"{name}={value}" for name, value in changes.items()])
+    config = Config.load(None, [f"{name}={value}" for name, value in changes.items()])
     opened = [extract.feature_store(kind, config) for kind in ("training", "evaluation", "faces")]
     return [store.folder.name for store in opened if store]
 
@@ -335,9 +332,9 @@ def test_frames_without_a_face_are_counted_every_time(
 
     monkeypatch.setattr(extract, "crop_faces", crops)
     for _ in range(2):
-        made = extract.load_faces(items, [4, 5, 6], config(face_size=33))
-        assert made.labels.tolist() == [5, 6, 6]
-        assert made.pixels[...][:, 0, 0, 0].tolist() == [1, 2, 2]
+        faces = extract.load_faces(items, [4, 5, 6], config(face_size=33))
+        assert faces.labels.tolist() == [5, 6, 6]
+        assert faces.pixels[...][:, 0, 0, 0].tolist() == [1, 2, 2]
         assert "no face in 12 of 15 frames: skipped" in capfd.readouterr().err
     with pytest.raises(DataError, match="no usable face among 1 files"):
         extract.load_faces(items[:1], [0], config(face_size=33))
@@ -350,12 +347,12 @@ def test_faces(fer_tree: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     Image.fromarray(colour).save(tmp_path / "red.png")
     whole = read(Source("fer2013", fer_tree), "faces")[:3]
     items = [*whole, *(Item("x", name, tmp_path / name, "sad") for name in ("broken.png", "red.png"))]
-    made = extract.load_faces(items, [0, 1, 2, 3, 4], config())
-    assert made.pixels.shape == (4, 3, 32, 32)
-    assert made.pixels[...].dtype == torch.uint8
-    assert made.labels.tolist() == [0, 1, 2, 4]
-    assert torch.equal(made.pixels[0][0], made.pixels[0][2])  # grey: three equal channels
-    assert made.pixels[3].flatten(1).float().mean(1).tolist() == [200, 0, 0]
+    faces = extract.load_faces(items, [0, 1, 2, 3, 4], config())
+    assert faces.pixels.shape == (4, 3, 32, 32)
+    assert faces.pixels[...].dtype == torch.uint8
+    assert faces.labels.tolist() == [0, 1, 2, 4]
+    assert torch.equal(faces.pixels[0][0], faces.pixels[0][2])  # grey: three equal channels
+    assert faces.pixels[3].flatten(1).float().mean(1).tolist() == [200, 0, 0]
     assert "broken.png: not a readable image" in " ".join(capfd.readouterr().err.split())
     with pytest.raises(DataError, match="no usable face among 1 files"):
         extract.load_faces([items[3]], [0], config())

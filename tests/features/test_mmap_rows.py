@@ -25,27 +25,27 @@ WHOLE = torch.from_numpy(np.concatenate([BLOCKS[2][1:3], BLOCKS[0][:2], BLOCKS[2
     "index", [..., 3, slice(1, 4), slice(2, 2), torch.tensor([5, 0, 0, 2]), torch.tensor([[1, 2], [3, 4]])]
 )
 def test_picking_equals_that_from_a_tensor(index: object) -> None:
-    made = concatenate(PARTS)
-    assert made.shape == WHOLE.shape
-    assert len(made) == len(WHOLE)
-    picked = made[index]
+    rows = concatenate(PARTS)
+    assert rows.shape == WHOLE.shape
+    assert len(rows) == len(WHOLE)
+    picked = rows[index]
     assert picked.dtype == torch.float16
     assert torch.equal(picked, WHOLE[index])  # type: ignore[index]
 
 
 def test_groups_lie_along_the_first_dimension() -> None:
-    made, tensor = concatenate(PARTS).grouped(2), WHOLE.view(3, 2, 2, 3).transpose(0, 1)
-    assert made.shape == tensor.shape == (2, 3, 2, 3)
-    assert torch.equal(made[...], tensor)
+    rows, tensor = concatenate(PARTS).grouped(2), WHOLE.view(3, 2, 2, 3).transpose(0, 1)
+    assert rows.shape == tensor.shape == (2, 3, 2, 3)
+    assert torch.equal(rows[...], tensor)
     variant, index = torch.tensor([1, 0, 1]), torch.tensor([2, 2, 0])
-    assert torch.equal(made[variant, index], tensor[variant, index])
-    assert torch.equal(made[0, index], tensor[0, index])
+    assert torch.equal(rows[variant, index], tensor[variant, index])
+    assert torch.equal(rows[0, index], tensor[0, index])
 
 
 def test_what_is_picked_is_a_copy(tmp_path: Path) -> None:
     """A batch may be written to; a memory-mapped file may not."""
     np.save(tmp_path / "rows.npy", BLOCKS[0])
     block = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    made = MappedRows([block], torch.arange(4))
-    made[torch.tensor([1])].zero_()
-    assert torch.equal(made[...], torch.from_numpy(BLOCKS[0]))
+    rows = MappedRows([block], torch.arange(4))
+    rows[torch.tensor([1])].zero_()
+    assert torch.equal(rows[...], torch.from_numpy(BLOCKS[0]))

@@ -76,8 +76,8 @@ def test_fer2013_as_kaggles_challenge_has_it(tmp_path: Path) -> None:
     (tmp_path / "icml_face_data.csv").unlink()
     items = faces("fer2013", tmp_path)
     assert (len(items), items[0].split, items[0].id) == (20, None, "all/happy/000002.pgm")
-    (found,) = scan(Source("fer2013", tmp_path))
-    assert (len(found.duplicates), len(found.duplicates[0]), found.unlabelled) == (1, 20, {})
+    (labels,) = scan(Source("fer2013", tmp_path))
+    assert (len(labels.duplicates), len(labels.duplicates[0]), labels.unlabelled) == (1, 20, {})
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_ck_sequences(tmp_path: Path) -> None:
     ck_sequence(tmp_path, "S014/005", 3, 7)  # too short to begin in neutral
     touch(tmp_path / "cohn-kanade-images" / "S005" / "001" / ".DS_Store")
     items = faces("ck", tmp_path)
-    found = {i.id: (i.emotion, i.speaker) for i in items if i.speaker == "S005"}
+    labels = {i.id: (i.emotion, i.speaker) for i in items if i.speaker == "S005"}
     peaks = {f"S005/001/S005_001_{n:08}.png": ("disgust", "S005") for n in (9, 10, 11)}
-    assert found == {**peaks, "S005/001/S005_001_00000001.png": ("neutral", "S005")}
+    assert labels == {**peaks, "S005/001/S005_001_00000001.png": ("neutral", "S005")}
     assert Counter(i.emotion for i in items) == {"disgust": 3, "contempt": 3, "surprise": 3, "neutral": 2}
     why = get_corpus("ck").skip_reason
     assert why

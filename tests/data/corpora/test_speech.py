@@ -36,11 +36,11 @@ def test_savee_of_the_publisher(tmp_path: Path) -> None:
     assert len(items) == 480
     assert Counter(i.speaker for i in items) == dict.fromkeys(speakers, 120)
     assert Counter(i.emotion for i in items) == {**dict.fromkeys(SEVEN, 60), "neutral": 120}
-    found = {i.id: i for i in items}
-    assert found["DC/su04.wav"].emotion == "surprise"
-    assert found["DC/su04.wav"].text == found["KL/su04.wav"].text == "su04"
-    assert found["DC/a01.wav"].text == found["JK/n01.wav"].text == "common01"  # the same sentence
-    assert found["DC/a04.wav"].text != found["DC/d04.wav"].text
+    by_id = {i.id: i for i in items}
+    assert by_id["DC/su04.wav"].emotion == "surprise"
+    assert by_id["DC/su04.wav"].text == by_id["KL/su04.wav"].text == "su04"
+    assert by_id["DC/a01.wav"].text == by_id["JK/n01.wav"].text == "common01"  # the same sentence
+    assert by_id["DC/a04.wav"].text != by_id["DC/d04.wav"].text
 
 
 def test_savee_in_one_folder_has_the_same_ids(tmp_path: Path) -> None:
@@ -86,15 +86,15 @@ def meld_tree(root: Path, suffix: str) -> None:
 
 def test_meld_keeps_the_publishers_parts(tmp_path: Path) -> None:
     meld_tree(tmp_path, ".mp4")
-    found = {item.id: item for item in videos("meld", tmp_path)}
-    assert {name: (i.split, i.emotion, i.speaker) for name, i in found.items()} == {
+    by_id = {item.id: item for item in videos("meld", tmp_path)}
+    assert {name: (i.split, i.emotion, i.speaker) for name, i in by_id.items()} == {
         "train/dia0_utt0.mp4": ("train", "neutral", "Chandler"),
         "dev/dia0_utt0.mp4": ("val", "sad", "Phoebe"),
         "test/dia0_utt0.mp4": ("test", "happy", "Mark"),
     }
-    assert found["train/dia0_utt0.mp4"].text == "also I’m the point person, right?"
-    assert found["dev/dia0_utt0.mp4"].text == 'Oh my "God", he’s lost it.'
-    assert found["test/dia0_utt0.mp4"].text == "Why do all you’re coffee mugs have numbers?"
+    assert by_id["train/dia0_utt0.mp4"].text == "also I’m the point person, right?"
+    assert by_id["dev/dia0_utt0.mp4"].text == 'Oh my "God", he’s lost it.'
+    assert by_id["test/dia0_utt0.mp4"].text == "Why do all you’re coffee mugs have numbers?"
     assert speech("meld", tmp_path) == videos("meld", tmp_path)
 
 

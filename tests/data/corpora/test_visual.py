@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, Source, read, read_visual
 from fdan_edge.data.scan import scan
 from fdan_edge.errors import DataError
@@ -27,7 +27,7 @@ MELD_FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "
 
 
 def config(**changes: object) -> Config:
-    return load_config(None, [*TINY, "cache=false", *(f"{name}={value}" for name, value in changes.items())])
+    return Config.load(None, [*TINY, "cache=false", *(f"{name}={value}" for name, value in changes.items())])
 
 
 def meld(root: Path) -> Path:
@@ -87,9 +87,9 @@ def test_faces_of_videos(
     items = read_visual(Source(corpus, make(tmp_path)), 3)
     assert Counter(item.emotion for item in items) == emotions
     labels = [list(emotions).index(item.emotion) for item in items]
-    made = extract.load_faces(items, labels, config())
-    assert made.pixels.shape == (3 * len(items), 3, 32, 32)
-    assert made.labels.tolist() == [label for label in labels for _ in range(3)]
+    faces = extract.load_faces(items, labels, config())
+    assert faces.pixels.shape == (3 * len(items), 3, 32, 32)
+    assert faces.labels.tolist() == [label for label in labels for _ in range(3)]
     assert capfd.readouterr().err == ""  # every face was found
 
 
@@ -122,11 +122,11 @@ def test_faces_are_cut_out_of_frame_images(tmp_path: Path, capfd: pytest.Capture
         frame = np.full((240, 320, 3), 90, np.uint8) if number == 1 else scene("happy", FOUND[0], number)
         Image.fromarray(frame).save(tmp_path / "DC" / "h01" / f"{number:03}.png")
     items = read_visual(Source("savee", tmp_path), 3)
-    made = extract.load_faces(items, [0, 0, 0], config())
-    assert len(made.pixels) == 2
+    faces = extract.load_faces(items, [0, 0, 0], config())
+    assert len(faces.pixels) == 2
     assert "no face in 1 of 3 frames: skipped" in capfd.readouterr().err
     whole = extract.crop_faces(Item("x", "x", items[0].path, "happy"), config())
-    assert not np.array_equal(whole.pixels[0], made.pixels[0].numpy())  # that one is taken for a face as it is
+    assert not np.array_equal(whole.pixels[0], faces.pixels[0].numpy())  # that one is taken for a face as it is
 
 
 def test_images_and_videos_of_ones_own(tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_broken_videos_and_frames_without_faces(tmp_path: Path, capfd: pytest.Ca
     (tmp_path / "e.mp4").write_bytes(b"")
     write(tmp_path / "f.mp4", [], spoken("sad"))
     items = [Item("x", path.name, path, "sad") for path in sorted(tmp_path.iterdir())]
-    made = extract.load_faces(items, list(range(6)), config(video_frames=2))
-    assert made.labels.tolist() == [0, 0, 2]
+    faces = extract.load_faces(items, list(range(6)), config(video_frames=2))
+    assert faces.labels.tolist() == [0, 0, 2]
     said = capfd.readouterr().err
     assert said.count("left out:") == said.count("\n") - 1 == 3
     for name in ("d.mp4: not a readable video", "e.mp4: is empty", "f.mp4: a file without pictures"):
@@ -175,13 +175,13 @@ def test_an_utterance_is_heard_once(tmp_path: Path) -> None:
     for part in MELD_FOLDERS:
         table = "Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\nhi,Joey,joy,0,0\n"
         (tmp_path / f"{part}_sent_emo.csv").write_text(table)
-    found = [item.id for item in read(Source("meld", tmp_path), "speech")]
-    assert found == ["dev/dia0_utt0.mp4", "test/dia0_utt0.mp4", "train/dia0_utt0.wav"]
+    names = [item.id for item in read(Source("meld", tmp_path), "speech")]
+    assert names == ["dev/dia0_utt0.mp4", "test/dia0_utt0.mp4", "train/dia0_utt0.wav"]
     root = tmp_path / "e"
     touch(*(root / "subject 2" / "anger" / f"sentence {n}" / f"s_3_an_{n}.avi" for n in (1, 2)))
     touch(root / "wav" / "s2_an_2.wav")
-    found = [item.path.name for item in read(Source("enterface", root), "speech")]
-    assert sorted(found) == ["s2_an_2.wav", "s_3_an_1.avi"]
+    names = [item.path.name for item in read(Source("enterface", root), "speech")]
+    assert sorted(names) == ["s2_an_2.wav", "s_3_an_1.avi"]
 
 
 def test_a_scan_opens_videos(tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ def test_a_scan_opens_videos(tmp_path: Path) -> None:
     assert (videos.modality, videos.items, videos.broken, videos.hours) == ("videos", 2, [], 0)
     first = next(root.rglob("s1_an_1.avi"))
     first.write_bytes(first.read_bytes()[:3000])
-    for found in scan(Source("enterface", root)):
-        (line,) = found.broken
+    for names in scan(Source("enterface", root)):
+        (line,) = names.broken
         assert line.startswith(f"{first}: is cut short: 3000 of ")
 
 
