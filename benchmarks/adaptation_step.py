@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.models.fdan import Fdan, Output
 from fdan_edge.training.objective import Batch, forward, loss_terms, transfer
 from fdan_edge.training.optimizer import build_optimizer, keep_freed_memory
@@ -118,7 +118,7 @@ def term(network: str, method: str, device: str) -> Callable[[], None]:
 
 def prepared(network: str, method: str, device: str) -> tuple[Config, Fdan, Batch]:
     words, shape = NETWORKS[network]
-    config = load_config(None, [*words, "weights=none", f"method={method}", "alpha_ramp=0"])
+    config = Config.load(None, [*words, "weights=none", f"method={method}", "alpha_ramp=0"])
     torch.manual_seed(0)
     model = Fdan(config, CLASSES, faces=False, pretrained=False)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, parse_source, read
 from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.features import extract, store
@@ -43,13 +43,13 @@ BEFORE = """
 import json, resource, sys, time
 import torch
 from fdan_edge import features
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.corpora import parse_source, read
 from fdan_edge.evaluate import read_speech
 from fdan_edge.models.fdan import build_frontend
 speech, faces, threads, settings = json.loads(sys.argv[1])
 torch.set_num_threads(threads)
-config = load_config(None, settings)
+config = Config.load(None, settings)
 items = read_speech([parse_source(speech)], calm_as_neutral=True)
 images = read(parse_source(faces), "faces")
 start, cpu, at = time.perf_counter(), time.process_time(), 5 * len(items) // 6
@@ -165,7 +165,7 @@ def last_line(words: list[str], checkout: Path) -> Any:
 def child(arguments: argparse.Namespace) -> Any:
     """One figure, in the process that it is of."""
     torch.set_num_threads(1 if arguments.child == "one thread" else arguments.threads)
-    config = load_config(None, SETTINGS + ["cache=false"] * (arguments.child == "uncached"))
+    config = Config.load(None, SETTINGS + ["cache=false"] * (arguments.child == "uncached"))
     items = read_labelled_speech([parse_source(arguments.speech)], calm_as_neutral=True)
     if arguments.child in PREDICTED["voices"]:  # type: ignore[operator]
         return time_voices(items, config, arguments.child, arguments.threads)

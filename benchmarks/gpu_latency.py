@@ -27,7 +27,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.errors import FdanEdgeError, one_line
 from fdan_edge.export.precision import CalibrationSet, lower
 from fdan_edge.export.to_onnx import export_graph, with_front_end
@@ -127,7 +127,7 @@ def models(arguments: argparse.Namespace, folder: Path) -> Iterator[Model]:
 
 def untrained(folder: Path, words: list[str]) -> Path:
     """A run folder with random weights."""
-    config = load_config(None, words)
+    config = Config.load(None, words)
     torch.manual_seed(0)
     model = Fdan(config, len(CLASSES), faces=False, pretrained=False)
     info = run_folder.RunInfo(CLASSES, [], [], "not trained", {})

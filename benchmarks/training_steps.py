@@ -26,7 +26,7 @@ from authors_recipe import Pictures, Recipe, picture, saved, spectrogram
 from authors_recipe import steps as recipe_steps
 from torch import nn
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, parse_source, read
 from fdan_edge.data.speech import class_names, read_labelled_speech
 from fdan_edge.features import extract
@@ -62,7 +62,7 @@ class Measure:
     def config(self) -> Config:
         sizes = (f"batch_size={self.batch}", f"face_batch_size={self.batch}", f"threads={self.threads}")
         words = [*SHAPE, *SETTINGS, *sizes, f"backbone={self.backbone}", *self.settings]
-        return load_config(None, words)
+        return Config.load(None, words)
 
 
 #: Runs so many steps.

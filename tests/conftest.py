@@ -122,11 +122,11 @@ def run_folder(made: Path, ravdess_tree: Path, fer_tree: Path) -> Path:
     folder = made / "run"
     if folder.exists():
         return folder
-    from fdan_edge.config import load_config
+    from fdan_edge.config import Config
     from fdan_edge.data.corpora import Source
     from fdan_edge.training.run import train
 
-    config = load_config(None, list(TINY))
+    config = Config.load(None, list(TINY))
     train(config, [Source("ravdess", ravdess_tree)], folder, faces=[Source("fer2013", fer_tree)])
     return folder
 

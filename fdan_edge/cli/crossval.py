@@ -35,9 +35,9 @@ def crossval(
     needs_one_process("crossval")
     needs_training()
     from fdan_edge.cli.render import tables
-    from fdan_edge.config import load_config
+    from fdan_edge.config import Config
     from fdan_edge.experiments.crossval import crossval as run_folds
 
-    settings = load_config(config, set_, protocol="kfold")
+    settings = Config.load(config, set_, protocol="kfold")
     done = run_folds(settings, parsed(speech, "--speech"), parsed(faces), out)
     print_json(done.to_dict()) if as_json else tables.crossvalidated(done)

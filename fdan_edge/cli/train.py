@@ -42,7 +42,7 @@ def train(
     """Train on speech, guided by faces or towards another corpus; leaves a run folder with scores and pictures."""
     needs_training()
     from fdan_edge.cli.render import tables
-    from fdan_edge.config import load_config
+    from fdan_edge.config import Config
     from fdan_edge.runs.run_folder import is_restarted, load_run
     from fdan_edge.training.distributed import broadcast, is_main, process_group
     from fdan_edge.training.run import train
@@ -57,7 +57,7 @@ def train(
             speech, faces, target = info.speech, info.faces, info.target
         else:
             chosen = [f"method={method}"] if method else []
-            settings = load_config(config, [*set_, *chosen], **({"method": "didan"} if target else {}))
+            settings = Config.load(config, [*set_, *chosen], **({"method": "didan"} if target else {}))
         result = train(
             settings, parsed(speech, "--speech"), out, faces=parsed(faces), target=parsed(target), resume=resume
         )

@@ -46,11 +46,11 @@ def tune(
     needs_training()
     _needs_optuna()
     from fdan_edge.cli.render import tune as show_tune
-    from fdan_edge.config import load_config
+    from fdan_edge.config import Config
     from fdan_edge.tuning.search import Search
     from fdan_edge.tuning.search import tune as search
 
-    settings = load_config(config, set_)
+    settings = Config.load(config, set_)
     wanted = Search(tuple(space), trials, folds, sampler, pruner)
     done = search(settings, parsed(speech, "--speech"), parsed(faces), out, wanted)
     print_json(done.to_dict()) if as_json else show_tune.tuned(done)

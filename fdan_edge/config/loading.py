@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ else:
     import tomli as tomllib
 
 
-def load_config(path: Path | None, overrides: list[str], **defaults: Any) -> Config:
-    """As `Config.load`."""
+def load(path: Path | None, overrides: Sequence[str], **defaults: Any) -> Config:
+    """Read the settings of a TOML file, changed by words, as `Config.load` says."""
     words = dict(_parse_word(word) for word in overrides)
     of_file = _for_backbone(_flat(read_toml(path)) if path else {}, words.get("backbone"))
     values = {**defaults, **of_file, **words}

@@ -55,9 +55,9 @@ class Config(
         Raises:
             ConfigError: the file cannot be read, or a setting has an unknown name or a value that cannot work.
         """
-        from fdan_edge.config.loading import load_config
+        from fdan_edge.config import loading  # which needs this class
 
-        return load_config(None if path is None else Path(path), list(overrides), **defaults)
+        return loading.load(None if path is None else Path(path), overrides, **defaults)
 
     def check(self) -> None:
         """Check what goes across groups: aligned layers that exist, and what the backbones ask for."""

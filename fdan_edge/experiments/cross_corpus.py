@@ -17,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Source, check_path
 from fdan_edge.errors import ConfigError, unknown_choice
 from fdan_edge.experiments import paper_scores, paper_tables
@@ -134,7 +134,7 @@ class TaskRequest:
             ConfigError: an unknown setting, a wrong value, or one in which rows differ.
         """
         check_settings(self.settings, _OPTIONS)
-        config = load_config(None, [f"backbone={self.backbone}", *self.settings])
+        config = Config.load(None, [f"backbone={self.backbone}", *self.settings])
         if config.protocol != "speaker":
             raise ConfigError(f"--set protocol={config.protocol}: {CROSS_CORPUS} tests on the whole target corpus")
         return config

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from fdan_edge.config import DECISIVE, Config, load_config
+from fdan_edge.config import DECISIVE, Config
 from fdan_edge.data.corpora import Source, check_path
 from fdan_edge.data.protocols import FOLDED
 from fdan_edge.errors import (
@@ -114,7 +114,7 @@ class Request:
         """
         check_settings(self.settings, _OPTIONS)
         recipe = PAPER_RECIPE if self.paper_recipe else ()
-        config = load_config(None, [f"backbone={backbone or self.backbone}", *recipe, *self.settings])
+        config = Config.load(None, [f"backbone={backbone or self.backbone}", *recipe, *self.settings])
         for name, row in (("attention_layers", "fdan_1"), ("alpha", "fdan_2")):
             if not getattr(config, name):
                 raise ConfigError(f"--set {name}=0 makes every row of FDAN the row {row}; use --rows {row}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import gpu_training as script
@@ -36,7 +36,7 @@ def test_every_training_is_of_settings_that_there_are(tmp_path: Path) -> None:
     for training in script.TRAININGS:
         made = script.command(training, parsed)
         words = [word for before, word in itertools.pairwise(made) if before == "--set"]
-        config = load_config(None, words)
+        config = Config.load(None, words)
         assert (config.seed, config.epochs) == (4, 8 if training.name == "whisper_tiny" else 9)
         assert ("--faces" in made) is training.faces
         assert not training.teacher or names.index(training.teacher) < names.index(training.name)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.models.fdan import Fdan, Output
 from fdan_edge.models.ops.lmmd import lmmd
 from fdan_edge.training.objective import Batch, loss_terms
@@ -54,7 +54,7 @@ def test_loss_is_ours() -> None:
     """Eq. 9 of the same logits and features."""
     z_v, z_a, y_v, y_a = features()
     logits_v, logits_a = z_v[:, :CLASSES], z_a[:, :CLASSES]
-    config = load_config(None, [*WORDS, f"alpha={recipe.ALPHA}"])
+    config = Config.load(None, [*WORDS, f"alpha={recipe.ALPHA}"])
     batch = Batch(torch.zeros(len(y_a), 1), y_a, images=torch.zeros(len(y_v), 1), faces=y_v)
     ours = loss_terms(Output(logits_a, [], logits_v, ((z_v, z_a),)), batch, config, progress=0.5).total
     made = recipe.loss_of((logits_v, logits_a), [(z_v, z_a)], y_v, y_a)
@@ -63,7 +63,7 @@ def test_loss_is_ours() -> None:
 
 def test_network_has_our_layers() -> None:
     """As many weights, but for the two more channels that the voices' stem reads."""
-    config = load_config(None, WORDS)
+    config = Config.load(None, WORDS)
     network = recipe.Network(config, CLASSES)
     ours = Fdan(config, CLASSES, faces=True, pretrained=False)
     count = [sum(p.numel() for p in model.parameters()) for model in (network, ours)]
@@ -87,7 +87,7 @@ def test_loaders_begin_anew(pictures: recipe.Pictures) -> None:
 def test_step_trains_every_weight(pictures: recipe.Pictures) -> None:
     """The attention's too, unlike in the published code."""
     given = next(recipe.steps(pictures, pictures, 4, torch.device("cpu")))
-    trained = recipe.Recipe(load_config(None, WORDS), CLASSES, torch.device("cpu"))
+    trained = recipe.Recipe(Config.load(None, WORDS), CLASSES, torch.device("cpu"))
     before = {name: p.detach().clone() for name, p in trained.network.named_parameters()}
     assert 2 < trained.step(given) < 8  # two cross-entropies of 7 classes
     still = [name for name, p in trained.network.named_parameters() if torch.equal(p, before[name])]

@@ -15,7 +15,6 @@ from fdan_edge.config import (
     Config,
     find_backbone,
     get_backbone,
-    load_config,
     register_backbone,
 )
 from fdan_edge.errors import ConfigError
@@ -61,9 +60,9 @@ def test_the_names() -> None:
 
 def test_an_own_backbone_is_a_choice_and_brings_settings() -> None:
     own("mine_brings", brings={"weights": "none", "n_mels": 40})
-    config = load_config(None, ["backbone=mine_brings"])
+    config = Config.load(None, ["backbone=mine_brings"])
     assert (config.weights, config.n_mels) == ("none", 40)
-    assert load_config(None, ["backbone=mine_brings", "n_mels=64"]).n_mels == 64
+    assert Config.load(None, ["backbone=mine_brings", "n_mels=64"]).n_mels == 64
     assert "mine_brings" in BACKBONES
     assert "mine_brings" in list(FACE_BACKBONES)
 
@@ -81,24 +80,24 @@ def test_its_check_is_asked() -> None:
 
     own("mine_checked", check=check)
     with pytest.raises(ConfigError, match="mine_checked needs 64 mel bands, not 32"):
-        load_config(None, ["backbone=mine_checked", "n_mels=32"])
+        Config.load(None, ["backbone=mine_checked", "n_mels=32"])
 
 
 def test_one_without_faces_asks_for_another_beside_it() -> None:
     own("mine_heard", takes=("voices",))
     with pytest.raises(ConfigError, match=r"mine_heard sees no faces: set face_backbone; valid: resnet34, "):
-        load_config(None, ["backbone=mine_heard"])
+        Config.load(None, ["backbone=mine_heard"])
     with pytest.raises(ConfigError, match="unknown face_backbone 'mine_heard'"):
-        load_config(None, ["face_backbone=mine_heard"])
-    assert load_config(None, ["backbone=mine_heard", "face_backbone=vgg8"]).backbone == "mine_heard"
+        Config.load(None, ["face_backbone=mine_heard"])
+    assert Config.load(None, ["backbone=mine_heard", "face_backbone=vgg8"]).backbone == "mine_heard"
 
 
 def test_one_without_stages_cannot_be_frozen() -> None:
     own("mine_whole")
     own("mine_staged", stages=3)
     with pytest.raises(ConfigError, match=r"frozen_stages goes with resnet34, .*mine_staged.*, not mine_whole"):
-        load_config(None, ["backbone=mine_whole", "frozen_stages=1"])
-    assert load_config(None, ["backbone=mine_staged", "frozen_stages=1"]).frozen_stages == 1
+        Config.load(None, ["backbone=mine_whole", "frozen_stages=1"])
+    assert Config.load(None, ["backbone=mine_staged", "frozen_stages=1"]).frozen_stages == 1
 
 
 @pytest.mark.parametrize(
@@ -119,7 +118,7 @@ def test_what_cannot_be_registered(about: dict[str, Any], message: str) -> None:
 def test_a_plugin_is_met_when_its_name_is(install: Callable[[str, str], None]) -> None:
     install("met", "BACKBONE")
     assert "met" not in list(BACKBONES)
-    assert load_config(None, ["backbone=met"]).n_mels == 40
+    assert Config.load(None, ["backbone=met"]).n_mels == 40
     assert "met" in list(BACKBONES)
     assert find_backbone("never_installed") is None
 
@@ -134,5 +133,5 @@ def test_a_plugin_is_met_when_its_name_is(install: Callable[[str, str], None]) -
 def test_a_plugin_that_is_none(install: Callable[[str, str], None], name: str, value: str, message: str) -> None:
     install(name, value)
     with pytest.raises(ConfigError, match=message) as caught:
-        load_config(None, [f"backbone={name}"])
+        Config.load(None, [f"backbone={name}"])
     assert "\n" not in str(caught.value)

@@ -16,7 +16,6 @@ from fdan_edge.config import (
     Config,
     DataSettings,
     LossSettings,
-    load_config,
     setting_rows,
     settings_table,
 )
@@ -89,7 +88,7 @@ def test_wrong_tables_are_one_line(tmp_path: Path, text: str, message: str) -> N
 )
 def test_wrong_words_are_one_line(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        load_config(None, [word])
+        Config.load(None, [word])
     assert "\n" not in str(caught.value)
 
 
@@ -113,7 +112,7 @@ def test_every_setting_has_a_row() -> None:
     assert rows["cache"].default == "true"
     assert rows["face_backbone"].valid.startswith("(empty), resnet34")
     for name, row in rows.items():  # a default can be written as it stands there
-        assert getattr(load_config(None, [f"{name}={row.default}"]), name) == FIELDS[name].default
+        assert getattr(Config.load(None, [f"{name}={row.default}"]), name) == FIELDS[name].default
 
 
 def test_the_table_is_printed_without_pytorch() -> None:

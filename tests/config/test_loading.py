@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from fdan_edge.config import BACKBONES, FIELDS, Config, config_from_dict, config_to_dict, load_config
+from fdan_edge.config import BACKBONES, FIELDS, Config, config_from_dict, config_to_dict
 from fdan_edge.errors import ConfigError
 
 
 def test_defaults_are_the_papers_where_it_gives_them() -> None:
-    config = load_config(None, [])
+    config = Config.load(None, [])
     assert config == Config()
     assert (config.backbone, config.batch_size, config.face_batch_size) == ("resnet34", 32, 32)
     assert config.alpha in (1e-3, 1e-4, 1e-5)
@@ -23,7 +23,7 @@ def test_defaults_are_the_papers_where_it_gives_them() -> None:
 def test_a_toml_file_and_set(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text('backbone = "vgg16"\nepochs = 5\nlr = 1\ntest_speakers = ["21", 22]\n')
-    config = load_config(path, ["epochs=7", "alpha = 1e-5", "calm_as_neutral=false", "weights=/w/a b.pth"])
+    config = Config.load(path, ["epochs=7", "alpha = 1e-5", "calm_as_neutral=false", "weights=/w/a b.pth"])
     assert (config.backbone, config.epochs, config.lr, config.alpha) == ("vgg16", 7, 1.0, 1e-5)
     assert isinstance(config.lr, float)
     assert config.test_speakers == ("21", "22")
@@ -33,13 +33,13 @@ def test_a_toml_file_and_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "names"), [("21, 22,23", ("21", "22", "23")), ("03", ("03",)), ("", ())])
 def test_lists_in_set(text: str, names: tuple[str, ...]) -> None:
-    assert load_config(None, [f"test_speakers={text}"]).test_speakers == names
+    assert Config.load(None, [f"test_speakers={text}"]).test_speakers == names
 
 
 def test_there_and_back(tmp_path: Path) -> None:
     config = Config(backbone="resnet18", test_speakers=("01", "02"), alpha=0.0, calm_as_neutral=False)
     (tmp_path / "c.toml").write_text(tomli_w.dumps(config_to_dict(config)))
-    assert load_config(tmp_path / "c.toml", []) == config
+    assert Config.load(tmp_path / "c.toml", []) == config
 
 
 def test_a_configuration_does_not_change() -> None:
@@ -82,32 +82,32 @@ def test_a_configuration_does_not_change() -> None:
 )
 def test_wrong_values_are_named(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        load_config(None, word.split(","))
+        Config.load(None, word.split(","))
     assert "\n" not in str(caught.value)
 
 
 def test_defaults_of_a_command(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text('protocol = "loso"')
-    assert load_config(None, [], protocol="kfold").protocol == "kfold"
-    assert load_config(path, [], protocol="kfold").protocol == "loso"
-    assert load_config(path, ["protocol=random"], protocol="kfold").protocol == "random"
+    assert Config.load(None, [], protocol="kfold").protocol == "kfold"
+    assert Config.load(path, [], protocol="kfold").protocol == "loso"
+    assert Config.load(path, ["protocol=random"], protocol="kfold").protocol == "random"
 
 
 def test_what_a_backbone_brought_goes_with_it(tmp_path: Path) -> None:
     """A run's config.toml names every setting, so another backbone's would stay."""
-    of_whisper = load_config(None, ["backbone=whisper_tiny", "lr=0.01"])
-    of_images = load_config(None, ["backbone=resnet18", "epochs=3"])
+    of_whisper = Config.load(None, ["backbone=whisper_tiny", "lr=0.01"])
+    of_images = Config.load(None, ["backbone=resnet18", "epochs=3"])
     for name, config in (("w.toml", of_whisper), ("i.toml", of_images)):
         (tmp_path / name).write_text(tomli_w.dumps(config_to_dict(config)))
-    expected = load_config(None, ["backbone=whisper_tiny", "epochs=3"])
-    assert load_config(tmp_path / "i.toml", ["backbone=whisper_tiny"]) == expected
-    expected = load_config(None, ["backbone=resnet18", "lr=0.01"])  # which was set, and stays
-    assert load_config(tmp_path / "w.toml", ["backbone=resnet18"]) == expected
-    assert load_config(tmp_path / "w.toml", ["backbone=whisper_tiny"]) == of_whisper
+    expected = Config.load(None, ["backbone=whisper_tiny", "epochs=3"])
+    assert Config.load(tmp_path / "i.toml", ["backbone=whisper_tiny"]) == expected
+    expected = Config.load(None, ["backbone=resnet18", "lr=0.01"])  # which was set, and stays
+    assert Config.load(tmp_path / "w.toml", ["backbone=resnet18"]) == expected
+    assert Config.load(tmp_path / "w.toml", ["backbone=whisper_tiny"]) == of_whisper
     (tmp_path / "c.toml").write_text('backbone = "whisper_tiny"\nn_mels = 128')
     with pytest.raises(ConfigError, match="whisper_tiny needs n_mels = 80, not 128"):
-        load_config(tmp_path / "c.toml", [])
+        Config.load(tmp_path / "c.toml", [])
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def test_wrong_files(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "c.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=message):
-        load_config(path, [])
+        Config.load(path, [])
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none.toml: cannot be read: No such file"):
-        load_config(tmp_path / "none.toml", [])
+        Config.load(tmp_path / "none.toml", [])
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        load_config(tmp_path, [])
+        Config.load(tmp_path, [])
 
 
 def test_every_number_has_a_range() -> None:
@@ -144,7 +144,7 @@ def test_every_number_has_a_range() -> None:
 
 
 def test_every_backbone_is_a_choice() -> None:
-    names = ("resnet34", "resnet18", "resnet50", "vgg16", "vgg19", "vgg8", "mobilenet_v2")
-    names += ("mobilenet_v2_small", "mobilenet_v2_tiny", "whisper_tiny")
-    assert tuple(BACKBONES)[: len(names)] == names
-    assert tuple(load_config(None, [f"backbone={name}"]).backbone for name in names) == names
+    names = ["resnet34", "resnet18", "resnet50", "vgg16", "vgg19", "vgg8", "mobilenet_v2"]
+    names += ["mobilenet_v2_small", "mobilenet_v2_tiny", "whisper_tiny"]
+    assert list(BACKBONES)[: len(names)] == names
+    assert [Config.load(None, [f"backbone={name}"]).backbone for name in names] == names

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Source
 from fdan_edge.errors import CheckpointError, ConfigError, DataError
 from fdan_edge.evaluation.predictions import Prediction, Predictions
@@ -142,7 +142,7 @@ def test_what_is_trained_in_each_row(wanted: TaskRequest) -> None:
     faces = [Source("fer2013", wanted.out.parent)]
     asked = replace(wanted, faces=faces, lambdas=[3.0], backbone="vgg8", settings=["fc_layers=3"])
     runs = {line.name: line.trials[0].run for line in plan(asked) if str(line.task) == "emodb to ravdess"}
-    common = load_config(None, ["backbone=vgg8", "fc_layers=3"])
+    common = Config.load(None, ["backbone=vgg8", "fc_layers=3"])
     for name in ("mmd", "lmmd", "coral", "dann", "didan"):
         assert runs[name].config == replace(common, method=name, transfer_weight=3.0)
     assert runs["source"].config == replace(common, method="source")

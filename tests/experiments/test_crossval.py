@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Source
 from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.errors import CheckpointError, ConfigError, DataError
@@ -25,7 +25,7 @@ WORDS = (*TINY, "epochs=1", "folds=2", "calm_as_neutral=false")
 
 
 def settings(*words: str) -> Config:
-    return load_config(None, [*WORDS, *words], protocol="kfold")
+    return Config.load(None, [*WORDS, *words], protocol="kfold")
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_a_damaged_fold_is_one_line(finished: Path, ravdess_tree: Path, tmp_path
 
 def test_each_fold_learns_from_the_same_fold_of_the_teacher() -> None:
     """Another fold's teacher has trained on this one's test."""
-    settings = load_config(None, ["protocol=kfold", "teacher=runs/whisper"])
+    settings = Config.load(None, ["protocol=kfold", "teacher=runs/whisper"])
     made = _of_fold(settings, 3)
     assert (made.fold, made.teacher) == (3, str(Path("runs/whisper") / "fold-3"))
-    assert _of_fold(load_config(None, ["protocol=kfold"]), 3).teacher == ""
+    assert _of_fold(Config.load(None, ["protocol=kfold"]), 3).teacher == ""

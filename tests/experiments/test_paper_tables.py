@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Source
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError
 from fdan_edge.experiments import paper_report, paper_tables
@@ -130,7 +130,7 @@ def test_rows(request_: Request, table: str, backbone: str, rows: list[str], exp
 def test_what_is_trained_in_each_row(request_: Request) -> None:
     wanted = replace(request_, table="table4", backbone="resnet18", protocols=["random"], settings=["alpha=1e-4"])
     runs = {run.name: run for run in plan(replace(wanted, rows=["plain", "fdan_1", "fdan_2", "fdan"]))}
-    common = load_config(None, ["backbone=resnet18", "protocol=random", "alpha=1e-4"])
+    common = Config.load(None, ["backbone=resnet18", "protocol=random", "alpha=1e-4"])
     assert runs["plain"].config == runs["fdan"].config == common
     assert runs["fdan_1"].config == replace(common, attention_layers=0)
     assert runs["fdan_2"].config == replace(common, alpha=0.0)
@@ -140,7 +140,7 @@ def test_what_is_trained_in_each_row(request_: Request) -> None:
 def test_the_papers_recipe_gives_way_to_set(request_: Request) -> None:
     recipe = replace(request_, paper_recipe=True, settings=["epochs=3"]).recipe()
     expected = ["optimizer=sgd", "momentum=0.99", "alpha=1e-3", "weight_decay=1e-3", "batch_size=32", "epochs=3"]
-    assert recipe == load_config(None, expected)
+    assert recipe == Config.load(None, expected)
     assert replace(request_, paper_recipe=True).recipe().epochs == 300
 
 
@@ -352,7 +352,7 @@ def test_rows_on_a_tree_in_savees_layout(run: Run, tmp_path: Path, fer_tree: Pat
     assert "(1) the paper's row saw the faces of SAVEE, this one those of fer2013" in out
     assert "speaker-independent, speakers KL held out; 7 recordings to choose the epoch, 7 to test" in out
     config, info = load_run(tmp_path / "out" / "savee-speaker-fdan-mobilenet_v2-s0")
-    assert config == load_config(None, [*TINY, "epochs=1"])
+    assert config == Config.load(None, [*TINY, "epochs=1"])
     assert info.faces == [f"fer2013:{fer_tree}"]
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.features.extract import Faces, Voices
 from fdan_edge.training.trainer import Trainer
 from tests.conftest import TINY
@@ -18,7 +18,7 @@ CLASSES = ["angry", "happy", "sad"]
 
 def config(**changes: object) -> Config:
     words = (f"{name}={value}" for name, value in changes.items())
-    return load_config(
+    return Config.load(
         None, [*TINY, "backbone=vgg8", "batch_size=6", "face_batch_size=4", "feature_size=8", *words]
     )
 

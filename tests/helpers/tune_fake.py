@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Source
 from fdan_edge.errors import TrainingError
 from fdan_edge.runs.run_folder import sole_writer
@@ -103,7 +103,7 @@ def main() -> None:
     while not kill and len(list(out.parent.glob("here-*"))) < 3:  # the one that was killed was here too
         time.sleep(0.01)
     speech, faces = [Source("ravdess", tree)], [Source("synthetic", None)]
-    search.tune(load_config(None, [f"epochs={EPOCHS}"]), speech, faces, out, Search(("alpha=1e-5..0.1",), trials))
+    search.tune(Config.load(None, [f"epochs={EPOCHS}"]), speech, faces, out, Search(("alpha=1e-5..0.1",), trials))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.models.attention import CrossAttention
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.training.objective import Batch, forward, loss_terms
@@ -20,7 +20,7 @@ CLASSES = 4
 def config(**changes: object) -> Config:
     words = [f"{name}={value}" for name, value in changes.items()]
     # Not the fixtures' MobileNetV2: in evaluation mode a random one gives the same features for every image.
-    return load_config(None, [*TINY, "backbone=resnet18", "bank_per_class=3", *words])
+    return Config.load(None, [*TINY, "backbone=resnet18", "bank_per_class=3", *words])
 
 
 def fdan(*, faces: bool = True, **changes: object) -> Fdan:

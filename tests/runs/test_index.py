@@ -16,7 +16,7 @@ import pytest
 import tomli_w
 
 from fdan_edge.cli.render import tables
-from fdan_edge.config import Config, config_to_dict, load_config
+from fdan_edge.config import Config, config_to_dict
 from fdan_edge.errors import CheckpointError, ConfigError
 from fdan_edge.runs.index import RunRow, data_letters, differing, find_runs, read_run, sort_runs
 
@@ -37,7 +37,7 @@ def make(
 ) -> Path:
     """A run folder without weights."""
     folder.mkdir(parents=True)
-    config = load_config(None, ["epochs=3", *settings])
+    config = Config.load(None, ["epochs=3", *settings])
     (folder / "config.toml").write_text(tomli_w.dumps(config_to_dict(config)))
     begun = {"format": "fdan-edge run 1", "speech": ["ravdess:/r"], "faces": [], "target": [], **info}
     (folder / "run.toml").write_text(tomli_w.dumps(begun))

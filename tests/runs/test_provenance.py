@@ -15,7 +15,7 @@ from tests.conftest import TINY
 
 pytest.importorskip("torch")
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.runs import provenance
 from fdan_edge.runs.provenance import changed, gather, load, record
@@ -213,7 +213,7 @@ def test_a_training_writes_it_and_a_resumed_one_finds_it_unchanged(
     monkeypatch.setattr(Trainer, "run", interrupt)
     tree = Path(shutil.copytree(ravdess_tree, tmp_path / "ravdess"))
     faces = [] if target else [Source("fer2013", fer_tree)]
-    config = load_config(None, [*TINY, *(["method=mmd"] if target else [])])
+    config = Config.load(None, [*TINY, *(["method=mmd"] if target else [])])
     others = [Source("synthetic", None)] if target else []
     for resume in (False, True, True):
         with pytest.raises(KeyboardInterrupt):

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.errors import CheckpointError
 from fdan_edge.runs import run_folder as checkpoint
 from fdan_edge.runs.run_folder import (
@@ -40,7 +40,7 @@ def run(run_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
-    config = load_config(None, [*TINY, "test_speakers=01,02"])
+    config = Config.load(None, [*TINY, "test_speakers=01,02"])
     info = RunInfo(["angry", "sad"], ["ravdess:/r"], [], 'how: "quoted", ä', {"torch": "2"})
     save_run(tmp_path / "new", config, info)
     assert load_run(tmp_path / "new") == (config, info)

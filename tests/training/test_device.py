@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.training import device, distributed
 
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatc
 
 
 def test_threads_are_those_that_are_asked_for() -> None:
-    device.prepare_device(load_config(None, ["threads=1"]))
+    device.prepare_device(Config.load(None, ["threads=1"]))
     assert torch.get_num_threads() == 1
 
 
@@ -68,11 +68,11 @@ def test_bf16_is_chosen_where_the_processor_has_it(
     monkeypatch: pytest.MonkeyPatch, there: dict[str, bool], expected: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: there, raising=False)
-    assert device.number_format(load_config(None, []), CPU) == expected
-    assert device.number_format(load_config(None, ["precision=fp32"]), CPU) == torch.float32
-    assert device.number_format(load_config(None, ["precision=fp16"]), CPU) == torch.float16
-    assert device.precision_name(load_config(None, []), CPU) == ("bf16" if expected == torch.bfloat16 else "fp32")
-    assert device.precision_name(load_config(None, ["precision=fp16"]), CPU) == "fp16"
+    assert device.number_format(Config.load(None, []), CPU) == expected
+    assert device.number_format(Config.load(None, ["precision=fp32"]), CPU) == torch.float32
+    assert device.number_format(Config.load(None, ["precision=fp16"]), CPU) == torch.float16
+    assert device.precision_name(Config.load(None, []), CPU) == ("bf16" if expected == torch.bfloat16 else "fp32")
+    assert device.precision_name(Config.load(None, ["precision=fp16"]), CPU) == "fp16"
 
 
 def test_the_device_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

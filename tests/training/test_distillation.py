@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fdan_edge.audio import decode
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.data.splits import Split, split
@@ -66,10 +66,10 @@ def test_labels_and_teacher_share_the_loss(share: float) -> None:
     settings = config(distill_weight=share, distill_temperature=3)
     own, taught, labels = logits(6, 0), logits(6, 1), torch.tensor([0, 1, 2, 0])
     batch = Batch(torch.zeros(4, 1, 8, 8), labels, torch.zeros(2, 1, 8, 8), teacher=taught)
-    made = loss_terms(Output(own, [own]), batch, settings, progress=0.5)
+    result = loss_terms(Output(own, [own]), batch, settings, progress=0.5)
     hard = functional.cross_entropy(own[:4], labels, label_smoothing=0.1)
-    torch.testing.assert_close(made.total, (1 - share) * hard + share * distillation(own, taught, 3.0))
-    assert made.values()[5] == made.distilled
+    torch.testing.assert_close(result.total, (1 - share) * hard + share * distillation(own, taught, 3.0))
+    assert result.values()[5] == result.distilled
     without = loss_terms(Output(own, [own]), replace(batch, teacher=None), settings, progress=0.5)
     assert torch.equal(without.total, hard)
     assert not without.distilled
@@ -85,12 +85,12 @@ def student(folder: Path, teacher: TeacherTargets | None, **changes: object) -> 
 def test_a_student_learns_what_its_teacher_says_and_not_the_labels(tmp_path: Path) -> None:
     """The teacher takes every class for the next one."""
     wrong = 8 * functional.one_hot((voices(12, 0).labels + 1) % 3, 3).float()[None]
-    made = student(tmp_path, TeacherTargets(wrong), epochs=4, distill_weight=1, backbone="resnet18", masks=0)
-    made.run()
-    assert made.history[-1].distilled < 0.8 * made.history[0].distilled
-    assert made.history[-1].val_uar < 0.2
-    heard = made.logits(made.model, made.train_voices).argmax(1)
-    assert float((heard == wrong[0].argmax(1)).float().mean()) > 0.8
+    training = student(tmp_path, TeacherTargets(wrong), epochs=4, distill_weight=1, backbone="resnet18", masks=0)
+    training.run()
+    assert training.history[-1].distilled < 0.8 * training.history[0].distilled
+    assert training.history[-1].val_uar < 0.2
+    predicted = training.logits(training.model, training.train_voices).argmax(1)
+    assert float((predicted == wrong[0].argmax(1)).float().mean()) > 0.8
 
 
 def test_each_crop_comes_with_the_teacher_s_logits_for_it() -> None:
@@ -147,24 +147,24 @@ def teacher(run_folder: Path) -> Teacher:
 def test_the_teacher_hears_the_student_s_crops_through_its_own_front_end(
     run_folder: Path, teacher: Teacher, items: list[Item]
 ) -> None:
-    settings = load_config(None, [*STUDENT, "speed_perturbation=0.2", "seed=3"])
-    made = teacher.logits(items[:5], settings, "training")
-    assert made.shape == (3, 5, len(teacher.classes))
+    settings = Config.load(None, [*STUDENT, "speed_perturbation=0.2", "seed=3"])
+    computed = teacher.logits(items[:5], settings, "training")
+    assert computed.shape == (3, 5, len(teacher.classes))
     with TorchRunner(run_folder) as runner:
         for i, item in enumerate(items[:5]):
             waveform = decode.load_speech(item.path, settings.sample_rate, settings.trim_db)
             expected = runner.predict(extract._training_windows(waveform, item, settings))
-            said = (made[:, i] / runner.path.temperature).softmax(1).numpy()
+            said = (computed[:, i] / runner.path.temperature).softmax(1).numpy()
             assert abs(said - expected).max() < 2e-3  # the cache keeps float16
 
 
 def test_a_teacher_s_targets_are_of_as_many_recordings_as_the_student_has(
     teacher: Teacher, items: list[Item]
 ) -> None:
-    settings = load_config(None, list(STUDENT))
-    made = teacher_targets(teacher, settings, items[:4], items[4:6], (4, 2))
-    assert made.target is not None
-    assert (made.voices.shape[1], made.target.shape[1]) == (4, 2)
+    settings = Config.load(None, list(STUDENT))
+    targets = teacher_targets(teacher, settings, items[:4], items[4:6], (4, 2))
+    assert targets.target is not None
+    assert (targets.voices.shape[1], targets.target.shape[1]) == (4, 2)
     with pytest.raises(DataError, match="the teacher hears 4 recordings and the student 3"):
         teacher_targets(teacher, settings, items[:4], [], (3, 0))
 
@@ -192,13 +192,13 @@ def refusal(error: type[FdanEdgeError], call: Callable[[], object]) -> str:
 def test_a_teacher_that_hears_otherwise_or_knows_the_test_is_refused(
     teacher: Teacher, items: list[Item], changes: dict[str, Any], error: type[FdanEdgeError], words: str
 ) -> None:
-    settings: Config = replace(load_config(None, list(STUDENT)), **changes)
+    settings: Config = replace(Config.load(None, list(STUDENT)), **changes)
     with pytest.raises(error, match=words):
         check_teacher(teacher, settings, teacher.classes, split(items, settings), [])
 
 
 def test_the_same_split_is_no_leak_and_what_differs_from_it_is(teacher: Teacher, items: list[Item]) -> None:
-    settings = load_config(None, list(STUDENT))
+    settings = Config.load(None, list(STUDENT))
     parts = split(items, settings)
     check_teacher(teacher, settings, teacher.classes, parts, [])
     fewer = Split(parts.train[:3], parts.val[:2], parts.test[:2], "some", parts.promise)
@@ -225,7 +225,7 @@ def test_a_teacher_that_heard_the_test_without_labels_needs_a_student_that_does(
     path = tmp_path / "run" / "split.json"
     keys = json.loads(path.read_text())
     path.write_text(json.dumps({**keys, "target": keys["test"]}))
-    settings, teacher = load_config(None, list(STUDENT)), load_teacher(tmp_path / "run")
+    settings, teacher = Config.load(None, list(STUDENT)), load_teacher(tmp_path / "run")
     parts = split(items, settings)
     assert f"heard {len(parts.test)} recordings of the student's test" in refusal(
         DataError, lambda: check_teacher(teacher, settings, teacher.classes, parts, [])
@@ -244,7 +244,7 @@ def test_runs_that_cannot_teach(tmp_path: Path, run_folder: Path) -> None:
         CheckpointError, lambda: load_teacher(run_folder, "0" * 64)
     )
     assert "source_loss = cross_entropy, not regression" in refusal(
-        ConfigError, lambda: load_config(None, ["teacher=runs/a", "source_loss=regression"])
+        ConfigError, lambda: Config.load(None, ["teacher=runs/a", "source_loss=regression"])
     )
 
 
@@ -255,10 +255,10 @@ def test_a_distilled_run_names_its_teacher_and_goes_on_with_that_one_only(
     tmp_path: Path, run_folder: Path, ravdess_tree: Path
 ) -> None:
     shutil.copytree(run_folder, tmp_path / "teacher")
-    source, settings = [Source("ravdess", ravdess_tree)], load_config(None, [*STUDENT, "epochs=1"])
+    source, settings = [Source("ravdess", ravdess_tree)], Config.load(None, [*STUDENT, "epochs=1"])
     settings = replace(settings, teacher=str(tmp_path / "teacher"))
-    made = train(settings, source, tmp_path / "student")
-    assert 0 <= made.metrics["test"]["uar"] <= 1
+    result = train(settings, source, tmp_path / "student")
+    assert 0 <= result.metrics["test"]["uar"] <= 1
     begun, info = checkpoint.load_run(tmp_path / "student")
     assert info.teacher == load_teacher(tmp_path / "teacher").info()
     assert info.teacher["backbone"] == "mobilenet_v2"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.models.fdan import Fdan, Output
 from fdan_edge.models.ops.lmmd import lmmd
 from fdan_edge.training import losses, objective
@@ -23,7 +23,7 @@ Y, Y_FACES = torch.arange(N) % CLASSES, torch.arange(FACES) % CLASSES
 
 def config(**changes: object) -> Config:
     words = (f"{name}={value}" for name, value in changes.items())
-    return load_config(None, [*TINY, "feature_size=8", "alpha=0.1", "alpha_ramp=0", *words])
+    return Config.load(None, [*TINY, "feature_size=8", "alpha=0.1", "alpha_ramp=0", *words])
 
 
 def chance(seed: int = 0) -> torch.Generator:
@@ -38,14 +38,15 @@ def batch(*, target: bool = True, faces: bool = False) -> Batch:
 
 def outputs(given: Batch, layers: int = 2) -> Output:
     rows = N + (0 if given.target is None else TARGETS)
-    made = chance(3)
-    logits, hidden = torch.randn(rows, CLASSES, generator=made), torch.randn(2, rows, 8, generator=made)
+    generator = chance(3)
+    logits, hidden = torch.randn(rows, CLASSES, generator=generator), torch.randn(2, rows, 8, generator=generator)
     aligned = tuple(
-        (torch.randn(FACES, 8, generator=made), torch.randn(rows, 8, generator=made)) for _ in range(layers)
+        (torch.randn(FACES, 8, generator=generator), torch.randn(rows, 8, generator=generator))
+        for _ in range(layers)
     )
     if given.images is None:
         return Output(logits, list(hidden))
-    return Output(logits, list(hidden), torch.randn(FACES, CLASSES, generator=made), aligned)
+    return Output(logits, list(hidden), torch.randn(FACES, CLASSES, generator=generator), aligned)
 
 
 def loss(given: Batch, progress: float = 1.0, **changes: object) -> LossTerms:
@@ -54,16 +55,16 @@ def loss(given: Batch, progress: float = 1.0, **changes: object) -> LossTerms:
 
 def test_faces_and_voices_make_equation_9() -> None:
     given = batch(target=False, faces=True)
-    made, settings, out = loss(given), config(), outputs(given)
+    result, settings, out = loss(given), config(), outputs(given)
     assert out.logits_visual is not None
     voice = label_loss(out.logits_acoustic, Y, label_smoothing=settings.label_smoothing)
     face = label_loss(out.logits_visual, Y_FACES, label_smoothing=settings.label_smoothing)
     between = faces_alignment(list(out.aligned), Y_FACES, Y, CLASSES, "all")
     torch.testing.assert_close(
-        made.values(),
-        torch.stack([voice + face + 0.1 * between, voice, face, between, made.transfer, torch.zeros(())]),
+        result.values(),
+        torch.stack([voice + face + 0.1 * between, voice, face, between, result.transfer, torch.zeros(())]),
     )
-    assert float(made.transfer) == 0
+    assert float(result.transfer) == 0
 
 
 def test_alpha_0_does_not_compute_lmmd(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,10 +102,10 @@ def test_a_method_is_its_term_summed_over_the_aligned_layers(method: str, layers
     }
     each = [plain[method](features[name][:N], features[name][N:]) for name in layers or ("2",)]
     expected = torch.stack(each).sum()
-    made = loss_terms(out, given, settings, progress=1.0)
-    torch.testing.assert_close(made.transfer, expected)
-    torch.testing.assert_close(made.total, made.acoustic + settings.transfer_weight * made.transfer)
-    assert float(made.transfer) > 0
+    result = loss_terms(out, given, settings, progress=1.0)
+    torch.testing.assert_close(result.transfer, expected)
+    torch.testing.assert_close(result.total, result.acoustic + settings.transfer_weight * result.transfer)
+    assert float(result.transfer) > 0
 
 
 @pytest.mark.parametrize("method", ["fdan", "source"])
@@ -130,25 +131,25 @@ def model(**changes: object) -> Fdan:
 
 @pytest.mark.parametrize("method", ["didan", "mmd", "lmmd", "coral", "dann"])
 def test_every_parameter_gets_a_gradient(method: str) -> None:
-    made = model(method=method, fc_layers=2).train()
+    network = model(method=method, fc_layers=2).train()
     given = batch()
     done = loss_terms(
-        forward(made, given), given, config(method=method, fc_layers=2), progress=0.5, domain=made.domain
+        forward(network, given), given, config(method=method, fc_layers=2), progress=0.5, domain=network.domain
     )
     done.total.backward()  # type: ignore[no-untyped-call]
-    without = [name for name, p in made.named_parameters() if p.grad is None or not p.grad.any()]
+    without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without
 
 
 def test_danns_features_hear_of_its_classifier_more_and_more() -> None:
     """What the classifier itself learns has its full weight from the start."""
-    made, settings, given = model(method="dann").train(), config(method="dann"), batch()
+    network, settings, given = model(method="dann").train(), config(method="dann"), batch()
     z = torch.randn(N + TARGETS, 8, generator=chance()).requires_grad_()
     heard = []
     for progress in (0.0, 0.1, 1.0):
         out = Output(torch.randn(N + TARGETS, CLASSES, generator=chance()), [z])
-        value = transfer(out, given, settings, progress, made.domain)
-        features, first = torch.autograd.grad(value, [z, next(made.domain.parameters())])
+        value = transfer(out, given, settings, progress, network.domain)
+        features, first = torch.autograd.grad(value, [z, next(network.domain.parameters())])
         heard.append((float(features.norm()), float(first.norm())))
     assert heard[0][0] == 0
     assert heard[2][0] > heard[1][0] > 0
@@ -157,17 +158,17 @@ def test_danns_features_hear_of_its_classifier_more_and_more() -> None:
 
 def test_both_corpora_pass_the_network_together() -> None:
     """Their norms share statistics, as the exported network has but one set of them."""
-    made, given = model(method="didan").train(), batch()
-    together = forward(made, given)
+    network, given = model(method="didan").train(), batch()
+    together = forward(network, given)
     assert together.logits_acoustic.shape == (N + TARGETS, CLASSES)
     assert together.hidden[-1].shape == (N + TARGETS, 8)
-    alone = forward(made, batch(target=False))
+    alone = forward(network, batch(target=False))
     assert not torch.allclose(together.logits_acoustic[:N], alone.logits_acoustic)
 
 
 def test_regression_serves_as_loss_of_voices_and_faces() -> None:
     given = batch(target=False, faces=True)
-    out, made = outputs(given), loss(given, source_loss="regression", alpha=0.0)
+    out, result = outputs(given), loss(given, source_loss="regression", alpha=0.0)
     assert out.logits_visual is not None
-    torch.testing.assert_close(made.acoustic, label_loss(out.logits_acoustic, Y, "regression"))
-    torch.testing.assert_close(made.visual, label_loss(out.logits_visual, Y_FACES, "regression"))
+    torch.testing.assert_close(result.acoustic, label_loss(out.logits_acoustic, Y, "regression"))
+    torch.testing.assert_close(result.visual, label_loss(out.logits_visual, Y_FACES, "regression"))

@@ -16,7 +16,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from fdan_edge.config import Config, load_config, method_name
+from fdan_edge.config import Config, method_name
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.data.splits import Split, split
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError
@@ -24,6 +24,7 @@ from fdan_edge.evaluation.predictions import load_predictions
 from fdan_edge.evaluation.score_model import evaluate
 from fdan_edge.runs.run_folder import load_run, load_split, load_tensors
 from fdan_edge.runs.torch_runner import TorchRunner
+from fdan_edge.training.features import TrainingFeatures, extract_features
 from fdan_edge.training.history import EpochMetrics
 from fdan_edge.training.run import train
 from fdan_edge.training.trainer import Trainer
@@ -55,7 +56,7 @@ def interrupt(_: object) -> None:
 def test_a_run_folder_holds_everything(run_folder: Path, ravdess_tree: Path, fer_tree: Path) -> None:
     assert {p.name for p in run_folder.iterdir()} == FILES
     config, info = load_run(run_folder)
-    assert config == load_config(None, list(TINY))
+    assert config == Config.load(None, list(TINY))
     assert info.classes == ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
     assert (info.speech, info.faces) == ([f"ravdess:{ravdess_tree}"], [f"fer2013:{fer_tree}"])
     assert info.protocol == "speaker-independent, speakers 04 held out"
@@ -64,7 +65,7 @@ def test_a_run_folder_holds_everything(run_folder: Path, ravdess_tree: Path, fer
 
 
 def test_the_config_in_a_run_is_usable_as_a_config(run_folder: Path) -> None:
-    assert load_config(run_folder / "config.toml", []) == load_config(None, list(TINY))
+    assert Config.load(run_folder / "config.toml", []) == Config.load(None, list(TINY))
     assert tomllib.loads((run_folder / "config.toml").read_text())["epochs"] == 2
 
 
@@ -91,7 +92,7 @@ def test_the_audit_travels_with_the_scores(run_folder: Path) -> None:
 def test_the_predictions_of_the_test_are_kept(run_folder: Path) -> None:
     values = json.loads((run_folder / "metrics.json").read_text())
     kept = load_predictions(run_folder / "predictions.json")
-    assert [one.key for one in kept.recordings] == load_split(run_folder)["test"]
+    assert [recording.key for recording in kept.recordings] == load_split(run_folder)["test"]
     assert kept.scores().to_dict().items() <= values["test"].items()
     assert "predictions" not in values["test"]
 
@@ -105,7 +106,7 @@ def test_a_split_that_breaks_its_promise_is_not_trained(
 
     monkeypatch.setattr("fdan_edge.training.corpora.split", leaking)
     with pytest.raises(DataError, match=r"audit: speakers in training and test, .* rules out: ravdess:04; "):
-        train(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], tmp_path / "run")
+        train(Config.load(None, list(TINY)), [Source("ravdess", ravdess_tree)], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -117,7 +118,7 @@ def test_a_sentence_is_held_out_also_when_the_run_goes_on(
         shutil.copy(path, path.with_name(path.name.replace("-01-01-01-", "-01-02-01-")))
         samples, rate = soundfile.read(path)
         soundfile.write(path, 0.9 * samples, rate)
-    folder, config = tmp_path / "run", load_config(None, [*TINY, "epochs=1", "protocol=text"])
+    folder, config = tmp_path / "run", Config.load(None, [*TINY, "epochs=1", "protocol=text"])
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run", interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -167,14 +168,14 @@ def test_the_epoch_is_chosen_on_validation(run_folder: Path) -> None:
 def test_a_finished_run_is_not_overwritten(run_folder: Path, ravdess_tree: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in run_folder.iterdir()}
     with pytest.raises(CheckpointError, match="holds a run already; --resume continues it, --out NAME"):
-        train(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], run_folder)
+        train(Config.load(None, list(TINY)), [Source("ravdess", ravdess_tree)], run_folder)
     assert {p: p.stat().st_mtime_ns for p in run_folder.iterdir()} == before
 
 
 def test_an_interrupted_run_is_resumed(
     tmp_path: Path, ravdess_tree: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config, speech = load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)]
+    config, speech = Config.load(None, list(TINY)), [Source("ravdess", ravdess_tree)]
     with pytest.raises(KeyboardInterrupt):
         train(config, speech, tmp_path / "run", on_epoch=interrupt)
     assert "1 whole epochs are kept" in " ".join(capfd.readouterr().err.split())
@@ -195,18 +196,18 @@ def test_a_resumed_run_hears_with_its_own_frozen_stages(
     weights = tmp_path / "w.pth"
     torch.save(torchvision.models.mobilenet_v2().state_dict(), weights)
     words = [*TINY, "backbone=mobilenet_v2_tiny", f"weights={weights}", "frozen_stages=7"]
-    config, speech = load_config(None, words), [Source("ravdess", ravdess_tree)]
-    heard: list[Tensor] = []
-    made = Trainer.__init__
+    config, speech = Config.load(None, words), [Source("ravdess", ravdess_tree)]
+    features: list[Tensor] = []
 
-    def watched(self: Trainer, *given: Any, **named: Any) -> None:
-        made(self, *given, **named)
-        heard.append(self.train_voices.decibel[...])
-        if len(heard) == 1:
+    def watched(*arguments: Any) -> TrainingFeatures:
+        extracted = extract_features(*arguments)
+        features.append(extracted.train.decibel[...])
+        if len(features) == 1:
             raise KeyboardInterrupt
+        return extracted
 
     trained = train(config, speech, tmp_path / "trained")
-    monkeypatch.setattr(Trainer, "__init__", watched)
+    monkeypatch.setattr("fdan_edge.training.run.extract_features", watched)
     with pytest.raises(KeyboardInterrupt):
         train(config, speech, tmp_path / "other")
     weights.unlink()
@@ -214,8 +215,8 @@ def test_a_resumed_run_hears_with_its_own_frozen_stages(
         torch.save(torchvision.models.mobilenet_v2().state_dict(), weights)
     monkeypatch.setenv("FDAN_EDGE_CACHE", str(tmp_path / "cache"))  # nothing is known of before
     resumed = train(config, speech, tmp_path / "trained", resume=True)
-    assert heard[0].shape[2:] == (32, 4, 4)
-    assert torch.equal(heard[1], heard[0])
+    assert features[0].shape[2:] == (32, 4, 4)
+    assert torch.equal(features[1], features[0])
     assert resumed.metrics["test"] == trained.metrics["test"]
 
 
@@ -224,7 +225,7 @@ def test_resuming_keeps_the_split_when_files_have_come(
 ) -> None:
     """A split made anew over one file more would move training recordings into the test part."""
     tree = Path(shutil.copytree(ravdess_tree, tmp_path / "ravdess"))
-    config = load_config(None, [*TINY, "protocol=random", "test_fraction=0.3"])
+    config = Config.load(None, [*TINY, "protocol=random", "test_fraction=0.3"])
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run", interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -241,12 +242,12 @@ def test_a_training_that_diverges_leaves_the_scores_of_its_best_epoch(tmp_path: 
         raise TrainingError("the loss is nan")
 
     with pytest.raises(TrainingError):
-        train(load_config(None, list(TINY)), [Source("ravdess", ravdess_tree)], tmp_path / "run", on_epoch=diverge)
+        train(Config.load(None, list(TINY)), [Source("ravdess", ravdess_tree)], tmp_path / "run", on_epoch=diverge)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best_epoch"] == 1
 
 
 def test_missing_weights_fail_before_the_decoding(tmp_path: Path, ravdess_tree: Path) -> None:
-    config = load_config(None, [*TINY, "weights=/nowhere.pth"])
+    config = Config.load(None, [*TINY, "weights=/nowhere.pth"])
     with pytest.raises(ConfigError, match="no such file"):
         train(config, [Source("ravdess", ravdess_tree)], tmp_path / "run")
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
@@ -257,7 +258,7 @@ def test_missing_weights_fail_before_the_decoding(tmp_path: Path, ravdess_tree: 
 
 
 def test_faces_of_no_class_of_the_speech(tmp_path: Path, ravdess_tree: Path, fer_tree: Path) -> None:
-    config = load_config(None, [*TINY, "calm_as_neutral=false"])
+    config = Config.load(None, [*TINY, "calm_as_neutral=false"])
     speech = tmp_path / "speech"
     for name in ("01", "03"):  # neutral and happy
         for path in ravdess_tree.glob(f"*/03-01-{name}-*.wav"):

@@ -15,7 +15,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.errors import CheckpointError, DataError, TrainingError
 from fdan_edge.features.extract import Faces, Voices
 from fdan_edge.features.mmap_rows import MappedRows
@@ -52,12 +52,12 @@ def stripped(trainer: Trainer) -> dict[str, Tensor]:
 
 def test_every_parameter_is_in_the_optimiser_and_moves(tmp_path: Path) -> None:
     """The authors' published code gives its cross-attention to no optimiser."""
-    made = trainer(tmp_path, epochs=1, attention_layers=2, alpha=0.1, alpha_ramp=0, weight_decay=0)
-    given = {id(p) for group in made.optimizer.param_groups for p in group["params"]}
-    assert given == {id(p) for p in made.model.parameters()}
-    before = {name: p.detach().clone() for name, p in made.model.named_parameters()}
-    made.run()
-    still = [name for name, p in made.model.named_parameters() if torch.equal(p.detach(), before[name])]
+    training = trainer(tmp_path, epochs=1, attention_layers=2, alpha=0.1, alpha_ramp=0, weight_decay=0)
+    given = {id(p) for group in training.optimizer.param_groups for p in group["params"]}
+    assert given == {id(p) for p in training.model.parameters()}
+    before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
+    training.run()
+    still = [name for name, p in training.model.named_parameters() if torch.equal(p.detach(), before[name])]
     assert not still
 
 
@@ -102,8 +102,8 @@ def test_rows_on_disk_train_as_tensors_do(tmp_path: Path) -> None:
         Trainer(settings, CLASSES, train, val, seen, tmp_path / "tensors"),
         Trainer(settings, CLASSES, first, second, Faces(mapped(seen.pixels), seen.labels), tmp_path / "rows"),
     ]
-    for made in both:
-        made.run()
+    for training in both:
+        training.run()
     assert without_time(both[0].history) == without_time(both[1].history)
     state, other = map(stripped, both)
     assert all(torch.equal(state[name], other[name]) for name in state)
@@ -115,9 +115,9 @@ def test_another_seed_is_another_run(tmp_path: Path) -> None:
 
 
 def test_the_losses_go_down(tmp_path: Path) -> None:
-    made = trainer(tmp_path, epochs=3, backbone="resnet18", label_smoothing=0, masks=0)
-    made.run()
-    first, last = made.history[0], made.history[-1]
+    training = trainer(tmp_path, epochs=3, backbone="resnet18", label_smoothing=0, masks=0)
+    training.run()
+    first, last = training.history[0], training.history[-1]
     assert last.acoustic < 0.6 * first.acoustic
     assert last.visual < 0.8 * first.visual
     assert last.loss < 0.8 * first.loss
@@ -126,16 +126,16 @@ def test_the_losses_go_down(tmp_path: Path) -> None:
 def test_the_best_epoch_is_the_one_of_the_lowest_validation_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = trainer(tmp_path, with_faces=False, epochs=3, ema_decay=0)
-    validate, losses = made.validate, iter([3.0, 1.0, 2.0])
+    training = trainer(tmp_path, with_faces=False, epochs=3, ema_decay=0)
+    validate, losses = training.validate, iter([3.0, 1.0, 2.0])
     kept: list[dict[str, Tensor]] = []
 
     def dictated() -> object:
-        kept.append({name: t.clone() for name, t in made.model.state_dict().items()})
+        kept.append({name: t.clone() for name, t in training.model.state_dict().items()})
         return next(losses), validate()[1]
 
-    monkeypatch.setattr(made, "validate", dictated)
-    assert made.run().epoch == 2
+    monkeypatch.setattr(training, "validate", dictated)
+    assert training.run().epoch == 2
     saved, state = run_folder.load_tensors(tmp_path / "checkpoint.safetensors")
     assert state["epoch"] == 2
     assert all(torch.equal(saved[name], kept[1][name]) for name in saved)
@@ -143,12 +143,12 @@ def test_the_best_epoch_is_the_one_of_the_lowest_validation_loss(
 
 def test_validation_is_of_whole_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Probabilities of a recording's windows are averaged, as inference does."""
-    made = trainer(tmp_path, with_faces=False)
+    training = trainer(tmp_path, with_faces=False)
     logits = torch.zeros(12, 3)
     logits[0, 0] = 8.0  # recording 0, true class 0: one window sure and right, one undecided
     logits[2], logits[3] = torch.tensor([0.0, 2, 0]), torch.tensor([9.0, 0, 0])  # recording 1: rather wrong
-    monkeypatch.setattr(made.final_model, "acoustic_logits", lambda decibel: logits[: len(decibel)])
-    loss, scores = made.validate()
+    monkeypatch.setattr(training.final_model, "acoustic_logits", lambda decibel: logits[: len(decibel)])
+    loss, scores = training.validate()
     mean = logits.softmax(1).view(6, 2, 3).mean(1)
     expected = -torch.stack([mean[i, i % 3].log() for i in range(6)]).mean()
     assert loss == pytest.approx(float(expected))
@@ -157,8 +157,8 @@ def test_validation_is_of_whole_recordings(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:
-    made = trainer(tmp_path, epochs=2)
-    made.run()
+    training = trainer(tmp_path, epochs=2)
+    training.run()
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "checkpoint.safetensors",
         "epochs.jsonl",
@@ -174,19 +174,19 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
 
 
 def test_averaged_weights_are_what_is_kept(tmp_path: Path) -> None:
-    made = trainer(tmp_path, with_faces=False, epochs=1, ema_decay=0.9)
-    made.run()
+    training = trainer(tmp_path, with_faces=False, epochs=1, ema_decay=0.9)
+    training.run()
     saved, _ = run_folder.load_tensors(tmp_path / "checkpoint.safetensors")
     weight = "classifier.weight"
-    assert torch.equal(saved[weight], made.final_model.state_dict()[weight])
-    assert not torch.equal(saved[weight], made.model.state_dict()[weight])
+    assert torch.equal(saved[weight], training.final_model.state_dict()[weight])
+    assert not torch.equal(saved[weight], training.model.state_dict()[weight])
     assert trainer(tmp_path, ema_decay=0).final_model.training
 
 
 def test_the_bank_is_of_training_faces(tmp_path: Path) -> None:
-    made = trainer(tmp_path, epochs=1, acoustic_path="bank", bank_per_class=2)
-    assert not made.final_model.bank_keys.any()
-    made.run()
+    training = trainer(tmp_path, epochs=1, acoustic_path="bank", bank_per_class=2)
+    assert not training.final_model.bank_keys.any()
+    training.run()
     saved, _ = run_folder.load_tensors(tmp_path / "checkpoint.safetensors")
     assert saved["bank_keys"].shape == (1, 6, 8)
     assert bool(saved["bank_keys"].any())
@@ -229,20 +229,20 @@ def test_too_few_recordings(tmp_path: Path) -> None:
 
 
 def test_fewer_recordings_than_a_batch(tmp_path: Path) -> None:
-    made = Trainer(config(epochs=1, batch_size=64), CLASSES, voices(5, 0), voices(3, 1), faces(2), tmp_path)
-    assert (made.batch_size, made.steps) == (5, 1)
-    assert math.isfinite(made.run().loss)
+    training = Trainer(config(epochs=1, batch_size=64), CLASSES, voices(5, 0), voices(3, 1), faces(2), tmp_path)
+    assert (training.batch_size, training.steps) == (5, 1)
+    assert math.isfinite(training.run().loss)
 
 
 def test_resuming_from_a_damaged_state(tmp_path: Path) -> None:
-    made = trainer(tmp_path, with_faces=False, epochs=1)
+    training = trainer(tmp_path, with_faces=False, epochs=1)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        made.resume()
-    made.run()
+        training.resume()
+    training.run()
     path = tmp_path / "last.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="cut short"):
-        made.resume()
+        training.resume()
 
 
 def test_resuming_with_other_settings(tmp_path: Path) -> None:
@@ -253,23 +253,23 @@ def test_resuming_with_other_settings(tmp_path: Path) -> None:
 
 def test_resuming_what_another_optimiser_left(tmp_path: Path) -> None:
     """The fused ones do not look at what they are given: they write past its end."""
-    made = trainer(tmp_path, with_faces=False, epochs=1)
-    made.run()
+    training = trainer(tmp_path, with_faces=False, epochs=1)
+    training.run()
     tensors, _ = run_folder.load_tensors(tmp_path / "last.safetensors")
     fewer = {name: t for name, t in tensors.items() if not name.startswith("optimizer.0.")}
     with pytest.raises(ValueError, match=r"was saved with \d+"):
-        run_folder.restore_optimizer(made.optimizer, fewer)
+        run_folder.restore_optimizer(training.optimizer, fewer)
     tensors["optimizer.0.exp_avg"] = torch.zeros(2)
     with pytest.raises(ValueError, match=r"exp_avg of shape \[2\] for a parameter of"):
-        run_folder.restore_optimizer(made.optimizer, tensors)
+        run_folder.restore_optimizer(training.optimizer, tensors)
 
 
-def undisturbed_and_resumed(made: Callable[..., Trainer]) -> tuple[Trainer, Trainer]:
+def undisturbed_and_resumed(build: Callable[..., Trainer]) -> tuple[Trainer, Trainer]:
     """Two trainings of two epochs, one resumed after the first without pretrained weights: they end the same."""
-    whole, left = made("whole"), made("left")
+    whole, left = build("whole"), build("left")
     whole.run()
     stop_after_an_epoch(left)
-    again = made("left", pretrained=False)
+    again = build("left", pretrained=False)
     again.resume()
     again.run()
     assert all(torch.equal(stripped(whole)[name], value) for name, value in stripped(again).items())
@@ -285,15 +285,15 @@ def test_frozen_stages_are_frozen_when_resumed_too(tmp_path: Path) -> None:
         k: v for k, v in WhisperEncoder(2, 51).state_dict().items() if k.startswith(("conv", "layers"))
     }
     save_file(state, tmp_path / "w.safetensors")
-    settings = load_config(None, [*words, "feature_size=8", f"weights={tmp_path / 'w.safetensors'}"])
+    settings = Config.load(None, [*words, "feature_size=8", f"weights={tmp_path / 'w.safetensors'}"])
     chance = torch.Generator().manual_seed(0)
-    heard = (-80 * torch.rand(1, 6, 1, 80, 51, generator=chance)).half()
-    spoken = Voices(heard, torch.arange(6) % 3, torch.arange(6))
+    decibel = (-80 * torch.rand(1, 6, 1, 80, 51, generator=chance)).half()
+    spoken = Voices(decibel, torch.arange(6) % 3, torch.arange(6))
 
-    def made(name: str, *, pretrained: bool = True) -> Trainer:
+    def build(name: str, *, pretrained: bool = True) -> Trainer:
         return Trainer(settings, CLASSES, spoken, spoken, None, tmp_path / name, pretrained=pretrained)
 
-    _, again = undisturbed_and_resumed(made)
+    _, again = undisturbed_and_resumed(build)
     assert torch.equal(stripped(again)["acoustic.backbone.conv1.weight"], state["conv1.weight"])
 
 
@@ -303,7 +303,7 @@ def test_a_training_on_maps_of_frozen_stages(tmp_path: Path) -> None:
     state = torchvision.models.mobilenet_v2().state_dict()
     torch.save(state, tmp_path / "w.pth")
     words = ["backbone=mobilenet_v2_tiny", f"weights={tmp_path / 'w.pth'}", "frozen_stages=9", "batch_size=6"]
-    settings = load_config(
+    settings = Config.load(
         None, [*words, "epochs=2", "feature_size=8", "frozen_face_stages=3", "face_batch_size=6"]
     )
     decibel = -80 * torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -312,13 +312,13 @@ def test_a_training_on_maps_of_frozen_stages(tmp_path: Path) -> None:
         assert isinstance(encoder, StagedImageNetwork)
         maps = encoder.encode(scaled(decibel)).half()
     labels = torch.arange(6) % 3
-    heard, owner = Voices(maps[None], labels, torch.arange(6)), torch.arange(6)
+    encoded, owner = Voices(maps[None], labels, torch.arange(6)), torch.arange(6)
     seen = Faces((255 * torch.rand(6, 3, 32, 32)).byte(), labels)
 
-    def made(name: str, *, pretrained: bool = True) -> Trainer:
-        return Trainer(settings, CLASSES, heard, heard, seen, tmp_path / name, pretrained=pretrained)
+    def build(name: str, *, pretrained: bool = True) -> Trainer:
+        return Trainer(settings, CLASSES, encoded, encoded, seen, tmp_path / name, pretrained=pretrained)
 
-    whole, again = undisturbed_and_resumed(made)
+    whole, again = undisturbed_and_resumed(build)
     ended = stripped(again)
     assert torch.equal(ended["visual.backbone.features.2.conv.0.0.weight"], state["features.2.conv.0.0.weight"])
     assert not torch.equal(
@@ -327,20 +327,20 @@ def test_a_training_on_maps_of_frozen_stages(tmp_path: Path) -> None:
     assert torch.equal(ended["acoustic.backbone.features.8.conv.0.1.running_var"], torch.ones(384))
     plain = Voices(decibel[None], labels, owner)
     torch.testing.assert_close(
-        whole.logits(whole.model, heard), whole.logits(whole.model, plain), rtol=0.01, atol=0.01
+        whole.logits(whole.model, encoded), whole.logits(whole.model, plain), rtol=0.01, atol=0.01
     )
 
 
 def test_a_training_that_diverges_stops_and_keeps_what_it_has(tmp_path: Path) -> None:
     trainer(tmp_path, with_faces=False, epochs=1).run()
     kept = (tmp_path / "checkpoint.safetensors").read_bytes()
-    made = trainer(tmp_path, with_faces=False, epochs=2)
-    made.resume()
-    next(made.model.parameters()).data.fill_(math.nan)
+    training = trainer(tmp_path, with_faces=False, epochs=2)
+    training.resume()
+    next(training.model.parameters()).data.fill_(math.nan)
     with pytest.raises(
         TrainingError, match=r"epoch 2: no loss or gradient of its 2 steps was.*diverged; lower lr = 0\.001"
     ):
-        made.run()
+        training.run()
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == kept
 
 

@@ -17,7 +17,7 @@ from tests.helpers import tune_fake
 
 pytest.importorskip("optuna")
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.data.corpora import Source
 from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.errors import CheckpointError, ConfigError, DataError
@@ -47,7 +47,7 @@ def search(ravdess_tree: Path, tmp_path: Path) -> Callable[..., Tuned]:
     """Tune alpha on `ravdess_tree`, in `tmp_path`/t."""
 
     def tuned(*settings: str, out: str = "t", space: tuple[str, ...] = ALPHA, **options: Any) -> Tuned:
-        config = load_config(None, [f"epochs={EPOCHS}", *settings])
+        config = Config.load(None, [f"epochs={EPOCHS}", *settings])
         wanted = Search(space, **{"trials": 4, "pruner": "none", **options})
         return tune(config, [Source("ravdess", ravdess_tree)], FACES, tmp_path / out, wanted)
 
@@ -68,7 +68,7 @@ def right(done: Tuned, ravdess_tree: Path) -> None:
     """Each trial's value is that of its own settings, over its own folds."""
     items = read_labelled_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True, boredom=False)
     for one in done.trials:
-        folds = fold_configs(load_config(None, [f"epochs={EPOCHS}", f"alpha={one.settings['alpha']}"]), items, 3)
+        folds = fold_configs(Config.load(None, [f"epochs={EPOCHS}", f"alpha={one.settings['alpha']}"]), items, 3)
         assert one.uar == pytest.approx(sum(map(uar, folds)) / 3)
         assert one.folds == [uar(fold) for fold in folds]
 
@@ -81,7 +81,7 @@ def test_folds_are_of_the_speakers_that_are_not_tested(ravdess_tree: Path) -> No
     made = fold_configs(Config(), items, 3)
     assert {one.test_speakers for one in made} == {("ravdess:04",)}
     assert [one.val_speakers for one in made] == [("ravdess:01",), ("ravdess:02",), ("ravdess:03",)]
-    two = fold_configs(load_config(None, ["protocol=kfold", "folds=4", "fold=2"]), items, 2)
+    two = fold_configs(Config.load(None, ["protocol=kfold", "folds=4", "fold=2"]), items, 2)
     assert [(one.protocol, one.test_speakers) for one in two] == [("speaker", ("ravdess:02",))] * 2
     assert [one.val_speakers for one in two] == [("ravdess:01", "ravdess:03"), ("ravdess:04",)]
     assert fold_configs(Config(protocol="random"), items, 1) == [Config(protocol="random")]
@@ -113,7 +113,7 @@ def test_trials_and_their_files(search: Callable[..., Tuned], ravdess_tree: Path
     assert len({one.settings["alpha"] for one in done.trials}) == 4
     assert done.best is not None
     assert done.best.uar == max(one.uar or 0 for one in done.trials)
-    best = load_config(folder / "best.toml", [])
+    best = Config.load(folder / "best.toml", [])
     assert (best.alpha, best.val_speakers, best.epochs) == (done.best.settings["alpha"], (), EPOCHS)
     assert json.loads((folder / "tuning.json").read_text()) == json.loads(json.dumps(done.to_dict()))
     table = (folder / "tuning.md").read_text()
@@ -343,7 +343,7 @@ def test_other_terms_are_refused(search: Callable[..., Tuned], ravdess_tree: Pat
             search(**change)
     with pytest.raises(CheckpointError, match=r"was begun with lr = 0\.001, now it is 0\.002"):
         search("lr=0.002")
-    source, config = [Source("ravdess", ravdess_tree)], load_config(None, [f"epochs={EPOCHS}"])
+    source, config = [Source("ravdess", ravdess_tree)], Config.load(None, [f"epochs={EPOCHS}"])
     with pytest.raises(CheckpointError, match=r"was begun with --faces = \['synthetic:'\], now it is \[\]"):
         tune(config, source, [], tmp_path / "t", Search(("lr=1e-3..1",), pruner="none"))
 
@@ -396,7 +396,7 @@ def test_what_cannot_be_tuned(
 def test_a_real_training(ravdess_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*TINY, "backbone=mobilenet_v2_tiny", "epochs=1"]
     source, wanted = [Source("ravdess", ravdess_tree)], Search(("lr=1e-3,1e-2",), 2, 2, "grid")
-    done = tune(load_config(None, words), source, [], tmp_path, wanted)
+    done = tune(Config.load(None, words), source, [], tmp_path, wanted)
     assert [one.state for one in done.trials] == ["complete"] * 2
     said = capsys.readouterr().err.splitlines()  # a line each, nothing of the four trainings
     assert [line.split("  ")[0] for line in said] == ["2 trials on 2 validation folds: lr=0.001,0.01", *TWO]

@@ -8,7 +8,7 @@ pytest.importorskip("optuna")
 
 from optuna.trial import FixedTrial
 
-from fdan_edge.config import Config, load_config
+from fdan_edge.config import Config
 from fdan_edge.errors import ConfigError
 from fdan_edge.tuning.search_space import DEFAULT, TUNABLE, Choice, Range, grid, own_values, parse, with_values
 
@@ -98,7 +98,7 @@ def test_nothing_that_decides_the_test_is_tunable() -> None:
 def test_the_settings_own_values_where_the_space_holds_them() -> None:
     space = parse(["alpha=1e-5..1", "backbone=resnet18,resnet34"], Config(), faces=True)
     assert own_values(space, Config()) == {"alpha": 1e-3, "backbone": "resnet34"}
-    assert own_values(space, load_config(None, ["alpha=2"])) == {}
+    assert own_values(space, Config.load(None, ["alpha=2"])) == {}
 
 
 def test_a_grid_is_every_combination() -> None:

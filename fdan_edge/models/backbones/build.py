@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fdan_edge.config import Backbone, BuildRequest, Config, get_backbone, load_config
+from fdan_edge.config import Backbone, BuildRequest, Config, get_backbone
 from fdan_edge.config.backbones import imported
 from fdan_edge.errors import ConfigError
 from fdan_edge.models.backbones.staged import StagedBackbone
@@ -31,7 +31,7 @@ def build_backbone(
         ConfigError: no backbone has the name, or the weights do not fit.
     """
     entry = get_backbone(name)
-    config = config or load_config(None, [f"backbone={name}"])
+    config = config or Config.load(None, [f"backbone={name}"])
     network, width = imported(entry.build)(BuildRequest(entry, config, channels, state))
     return suit_cpu(fuse(network)), width
 

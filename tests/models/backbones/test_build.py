@@ -14,8 +14,8 @@ from fdan_edge.config import (
     FACE_BACKBONES,
     Backbone,
     BuildRequest,
+    Config,
     get_backbone,
-    load_config,
     register_backbone,
 )
 from fdan_edge.errors import ConfigError
@@ -67,7 +67,7 @@ register_backbone(Backbone(name="mine_small", build=build, stages=1, pretrained=
 
 @pytest.mark.parametrize("name", [*QUICK, "mine_small"])
 def test_log_mels_to_features(name: str) -> None:
-    config = load_config(None, [f"backbone={name}", "weights=none", "window_seconds=1", "window_hop_seconds=1"])
+    config = Config.load(None, [f"backbone={name}", "weights=none", "window_seconds=1", "window_hop_seconds=1"])
     network, width = build_voice_backbone(config, None)
     log_mels = 4 * torch.rand(2, 1, config.n_mels, config.frames) - 2
     assert network.eval()(log_mels).shape == (2, width)
@@ -75,7 +75,7 @@ def test_log_mels_to_features(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*(name for name in FACE_BACKBONES if name in QUICK), "mine_small"])
 def test_faces_to_features(name: str) -> None:
-    config = load_config(None, [f"backbone={name}", "weights=none"])
+    config = Config.load(None, [f"backbone={name}", "weights=none"])
     network, width = build_face_backbone(config, None)
     assert network.eval()(torch.rand(2, 3, 48, 48)).shape == (2, width)
 
@@ -83,7 +83,7 @@ def test_faces_to_features(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in [*QUICK, "mine_small"] if get_backbone(name).stages])
 def test_stages_are_frozen_and_give_what_stands_for_the_voice(name: str) -> None:
     words = [f"backbone={name}", "weights=pretrained", "window_seconds=1", "window_hop_seconds=1", "masks=0"]
-    config = load_config(None, [*words, f"frozen_stages={get_backbone(name).stages}"])
+    config = Config.load(None, [*words, f"frozen_stages={get_backbone(name).stages}"])
     torch.manual_seed(0)
     network, _ = build_voice_backbone(config, None)
     assert isinstance(network, StagedBackbone)
@@ -104,7 +104,7 @@ def test_a_network_that_has_no_stages_after_all() -> None:
         return nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 4
 
     register_backbone(Backbone(name="mine_wrong", build=whole, stages=2))
-    config = load_config(None, ["backbone=mine_wrong", "frozen_stages=1", "weights=w.pth"])
+    config = Config.load(None, ["backbone=mine_wrong", "frozen_stages=1", "weights=w.pth"])
     with pytest.raises(ConfigError, match="mine_wrong says that it has 2 stages, but is no StagedBackbone"):
         build_voice_backbone(config, None)
 
@@ -121,7 +121,7 @@ def test_weights_of_an_own_backbone(tmp_path: Path) -> None:
 
 
 def test_fdan_of_an_own_backbone() -> None:
-    config = load_config(
+    config = Config.load(
         None, ["backbone=mine_small", "frozen_stages=1", "n_mels=32", "hop=512", "feature_size=8"]
     )
     model = Fdan(config, 3, faces=True)

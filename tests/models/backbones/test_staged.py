@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fdan_edge.config import load_config
+from fdan_edge.config import Config
 from fdan_edge.errors import ConfigError
 from fdan_edge.models.backbones.build import (
     build_backbone,
@@ -104,17 +104,17 @@ def test_the_hash_is_of_the_frozen_weights_alone() -> None:
 def test_voices_and_faces_are_frozen_each_by_its_setting() -> None:
     words = ("backbone=mobilenet_v2_tiny", "face_backbone=resnet18", "frozen_stages=3", "frozen_face_stages=1")
     for weights, voices, faces in (("pretrained", 6, 1), ("none", 0, 0)):
-        config = load_config(None, [*words, f"weights={weights}"])
+        config = Config.load(None, [*words, f"weights={weights}"])
         heard, seen = build_voice_backbone(config, None)[0], build_face_backbone(config, None)[0]
         assert sum(norm.frozen for norm in norms(heard)) == voices
         assert sum(norm.frozen for norm in norms(seen)) == faces
         assert is_encoded(config) is (weights == "pretrained")
-    assert not is_encoded(load_config(None, ["backbone=mobilenet_v2"]))
+    assert not is_encoded(Config.load(None, ["backbone=mobilenet_v2"]))
 
 
 def test_a_branch_takes_log_mels_and_maps() -> None:
     settings = ("backbone=mobilenet_v2_tiny", "frozen_stages=4", "feature_size=8", "fc_layers=2")
-    branch = AcousticBranch(load_config(None, [*settings, "weights=pretrained"]), None).eval()
+    branch = AcousticBranch(Config.load(None, [*settings, "weights=pretrained"]), None).eval()
     decibel = -80 * torch.rand(2, 1, 64, 48, generator=torch.Generator().manual_seed(0))
     assert isinstance(branch.backbone, StagedImageNetwork)
     maps = branch.backbone.encode(scaled(decibel))
@@ -130,4 +130,4 @@ def test_a_network_without_stages_cannot_be_frozen(tmp_path: Path) -> None:
         (["frozen_face_stages=20"], "frozen_face_stages = 20 is out of range; valid: 0 to 19"),
     ):
         with pytest.raises(ConfigError, match=message):
-            load_config(None, words)
+            Config.load(None, words)
