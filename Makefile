@@ -45,7 +45,7 @@ lint: install
 # The pages of docs/ as a site in build/site; a broken link or anchor is an error.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-	@echo "build/site/index.html"
+	@echo "build/site/index.html; with its search: python3 -m http.server --directory build/site"
 
 format: install
 	$(BIN)/ruff check --fix .

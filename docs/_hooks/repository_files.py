@@ -2,7 +2,8 @@
 
 A link such as `../benchmarks/results/pareto.png` works in an editor and on a code host. MkDocs knows only what
 lies in `docs/`, so the hook copies each linked file below `repository/` of the site and rewrites the link. Linked
-Markdown files become pages. The hook also refuses a page that would load something from the network.
+Markdown files become pages. The hook also fills in the table of settings, and refuses a page that would load
+something from the network.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
+from fdan_edge.config import settings_table
+
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = "repository"
+SETTINGS = "<!-- settings -->"
 _LINK = re.compile(r"(?<=\]\()[^)\s#]+")
 _FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 _LOADED = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*(?:src|href)=["']?(?:https?:)?//[^>]*>""")
@@ -43,8 +47,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links out of `docs/` at the copies."""
+    """Point links out of `docs/` at the copies, and fill in the settings."""
     uri = page.file.src_uri
+    if SETTINGS in markdown:
+        markdown = markdown.replace(SETTINGS, settings_table())
 
     def rewrite(match: re.Match[str]) -> str:
         target = _target(uri, match[0])

@@ -10,19 +10,24 @@ import typer.main
 from typer.core import TyperGroup
 
 from fdan_edge.cli.app import app
+from fdan_edge.config import Config
 from tests.docs.pages import ROOT
 
 _OPERATORS = {"|", "||", "&&", ";", "&"}
 
 
-def check(command: str) -> None:
+def check(command: str, *, settings: bool = True) -> None:
     """Check every program of a command line.
+
+    Args:
+        command: one line.
+        settings: whether `--set` must name settings and values of this tree; not of what a page only proposes.
 
     Raises:
         AssertionError, typer.BadParameter and its kin: something in it does not exist; the text says what.
     """
     for words in programs(command):
-        _check_program(words)
+        _check_program(words, settings)
 
 
 def programs(command: str) -> Iterator[list[str]]:
@@ -44,13 +49,13 @@ def programs(command: str) -> Iterator[list[str]]:
             words.append(word)
 
 
-def _check_program(words: Sequence[str]) -> None:
+def _check_program(words: Sequence[str], settings: bool) -> None:
     if words[0] == "sudo":
-        return _check_program(words[1:])
+        return _check_program(words[1:], settings)
     if words[0].rpartition("/")[2] == "fdan-edge":
-        parse(words[1:])
+        _parse(words[1:], settings)
     elif "fdan_edge" in words and words[words.index("fdan_edge") - 1] == "-m":
-        parse(words[words.index("fdan_edge") + 1 :])
+        _parse(words[words.index("fdan_edge") + 1 :], settings)
     elif words[0] == "make":
         _check_make(words[1:])
     elif words[0].rpartition("/")[2].startswith("python") and len(words) > 1:
@@ -60,7 +65,7 @@ def _check_program(words: Sequence[str]) -> None:
     return None
 
 
-def parse(words: Sequence[str]) -> None:
+def _parse(words: Sequence[str], settings: bool) -> None:
     """Parse the arguments of fdan-edge without running anything.
 
     Raises:
@@ -77,15 +82,9 @@ def parse(words: Sequence[str]) -> None:
             break
         name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])  # type: ignore[assignment]
         assert command is not None
-    _check_settings(context.params)
-
-
-def _check_settings(parameters: dict[str, object]) -> None:
-    from fdan_edge.config import load_config
-
-    settings = parameters.get("set_") or parameters.get("settings") or []
-    assert isinstance(settings, (list, tuple))
-    load_config(None, [str(setting) for setting in settings])
+    if settings:
+        words_of_settings = context.params.get("set_") or []
+        Config.load(None, [str(word) for word in words_of_settings])
 
 
 def _check_make(words: Sequence[str]) -> None:

@@ -41,6 +41,29 @@ _AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 _WRITES = ("--out", "--triton", "--pictures", "--rttm", "--csv", "--audacity", "--markdown")
 
 
+class Results:
+    """What trainings and exports left: pages that give the same command share them.
+
+    Args:
+        folder: where they are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._kept = folder, dict[str, Path]()
+
+    def keep(self, key: str, folder: Path) -> None:
+        """Keep a copy of a folder."""
+        self._kept[key] = shutil.copytree(folder, self._folder / str(len(self._kept)))
+
+    def copy(self, key: str, folder: Path) -> bool:
+        """Copy what is kept; False where there is nothing."""
+        if key not in self._kept:
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(self._kept[key], folder)
+        return True
+
+
 @dataclass
 class Sandbox:
     """What the blocks of one page share."""
@@ -48,6 +71,8 @@ class Sandbox:
     folder: Path  # the current folder
     corpora: Corpora
     models: Callable[[str], Path]  # `run` or `bundle` to a folder that is copied where a page has none yet
+    results: Results
+    origins: dict[str, str] = field(default_factory=dict)  # of a run or bundle: what it was made by
     namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
 
     def run(self, block: Block) -> None:
@@ -86,14 +111,35 @@ class Sandbox:
     def _fdan_edge(self, words: list[str]) -> int:
         if words[0] == "serve":
             return _serve(words)
-        try:
-            cli.main(self._short(words))
-        except SystemExit as end:
-            return int(end.code or 0)
-        return 0
+        words = self._short(words)
+        key, out = self._origin(words), words[words.index("--out") + 1] if "--out" in words else ""
+        if key and self.results.copy(key, self.folder / out):
+            code = 0
+        else:
+            code = _main(words)
+            if key and not code:
+                self.results.keep(key, self.folder / out)
+        if out:
+            self.origins[out] = key
+        return code
+
+    def _origin(self, words: list[str]) -> str:
+        """The command with every run in it replaced by its own; "" where something else decides, too."""
+        if words[0] not in ("train", "export") or {"--resume", "--triton", "--student"} & {*words}:
+            return ""
+        key = []
+        for before, word in zip(["", *words], words, strict=False):
+            if before != "--out" and ("runs/" in word or word.endswith(".toml")):
+                if not self.origins.get(word):
+                    return ""
+                word = f"({self.origins[word]})"
+            key.append(word)
+        return " ".join(key)
 
     def _short(self, words: list[str]) -> list[str]:
-        """The words with settings that make a training short."""
+        """The words with settings that make a training short, and an export that nothing refuses."""
+        if words[0] == "export" and "int8" in words:
+            return [*words, "--force"]
         if words[0] not in _TRAINS or "--resume" in words:
             return words
         told = " ".join(words)
@@ -125,8 +171,17 @@ class Sandbox:
                     write_voice(path / f"{index}.wav", emotion)
             elif word.startswith("runs/") and path.parent == self.folder / "runs":
                 shutil.copytree(self.models("run"), path)
+                self.origins[word] = "run"
             elif word == "bundle" or word.startswith("bundles/"):
                 shutil.copytree(self.models("bundle"), path)
+
+
+def _main(words: list[str]) -> int:
+    try:
+        cli.main(words)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 def _serve(words: list[str]) -> int:

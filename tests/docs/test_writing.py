@@ -23,27 +23,29 @@ WIDEST, WIDEST_TABLE = 120, 200  # characters
 LONGEST_README = 150  # lines
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT)))
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=_name)
 def test_lines_are_short(page: Path) -> None:
     lines = page.read_text(encoding="utf-8").splitlines()
     tables = {number for number, line in prose(page) if line.startswith("|")}
     long = [n for n, line in enumerate(lines, 1) if len(line) > (WIDEST_TABLE if n in tables else WIDEST)]
-    assert not long, f"{page.relative_to(ROOT)}: lines {long} are too long"
+    assert not long, f"{_name(page)}: lines {long} are too long"
 
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= LONGEST_README
 
 
-@pytest.mark.parametrize(
-    "page", [*PAGES, RESULTS, ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT))
-)
+@pytest.mark.parametrize("page", [*PAGES, RESULTS, ROOT / "CONTRIBUTING.md"], ids=_name)
 def test_relative_links_resolve(page: Path) -> None:
     """In a checkout too, where the pages are read without MkDocs. `make docs` checks the anchors."""
     for number, target in links(page):
         path = target.partition("#")[0]
         if path and not re.match(r"[a-z]+:", path):
-            assert (page.parent / path).exists(), f"{page.relative_to(ROOT)}:{number}: {target} does not exist"
+            assert (page.parent / path).exists(), f"{_name(page)}:{number}: {target} does not exist"
 
 
 def test_every_page_is_in_the_navigation() -> None:
@@ -84,3 +86,10 @@ def test_the_events_page_has_every_event(kind: type) -> None:
     text = (DOCS / "formats" / "events.md").read_text(encoding="utf-8")
     missing = [field.name for field in fields(kind) if f"`{field.name}`" not in text]
     assert not missing, f"docs/formats/events.md lacks {missing} of {kind.__name__}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, RESULTS, ROOT / "CONTRIBUTING.md"], ids=_name)
+def test_files_of_the_repository_that_are_named_exist(page: Path) -> None:
+    for number, line in prose(page):
+        for path in re.findall(r"`((?:fdan_edge|export|tests|benchmarks|cuda|docs)/[\w./-]*)`", line):
+            assert "NAME" in path or (ROOT / path).exists(), f"{_name(page)}:{number}: there is no {path}"
