@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fdan_edge.errors import ExportError, one_line
+from fdan_edge.export.triton_schema import config_text
 from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.deploy_targets import known_targets
 from fdan_edge.runtime.manifest import Artifact, EngineFile
@@ -33,16 +33,12 @@ _QUEUE_DELAY = 2000
 _ON_CPU, _ON_GPU = "onnxruntime-cpu", "onnxruntime-cuda"
 
 
-class Word(str):
-    """A name of an enumeration, which stands without quotes."""
-
-
 @dataclass(frozen=True)
 class Tensor:
     """An input or output of a graph, without its batch."""
 
     name: str
-    data_type: Word
+    data_type: str
     dims: tuple[int, ...]
 
 
@@ -123,7 +119,7 @@ def _runtimes(artifact: Artifact) -> set[str]:
 
 
 def _suffix(file: str) -> str:
-    """What an artifact's name says of its precision: nothing of the primary one."""
+    """Give what an artifact's name says of its precision: nothing of the primary one."""
     return "".join(f"_{part}" for part in file.removesuffix(".onnx").split(".")[1:])
 
 
@@ -134,7 +130,7 @@ def _onnx_model(bundle: Bundle, artifact: Artifact, name: str) -> Model:
     kind = "KIND_GPU"
     if _ON_CPU in runtimes:  # automatic: where the server has no GPU, it still starts
         kind = "KIND_AUTO" if _ON_GPU in runtimes else "KIND_CPU"
-    config["instance_group"] = [{"count": 1, "kind": Word(kind)}]
+    config["instance_group"] = [{"count": 1, "kind": kind}]
     if kind != "KIND_CPU":
         accelerators = {"gpu_execution_accelerator": [_accelerator(artifact.precision, inputs[0])]}
         config["optimization"] = {"execution_accelerators": accelerators}
@@ -147,12 +143,12 @@ def _engine_model(bundle: Bundle, engine: EngineFile, name: str) -> Model:
     path = bundle.file(engine.file)
     inputs, outputs, spec = _graph(bundle.file(engine.artifact))
     config = _common(name, "tensorrt_plan", "tensorrt", engine.batch[2], inputs, outputs)
-    config["instance_group"] = [{"count": 1, "kind": Word("KIND_GPU")}]
+    config["instance_group"] = [{"count": 1, "kind": "KIND_GPU"}]
     return Model(name, path, "model.plan", config | _parameters(spec, path), spec.labels)
 
 
 def _graph(path: Path) -> tuple[list[Tensor], list[Tensor], ModelSpec]:
-    """What an ONNX file takes and gives, and the spec in it."""
+    """Read the inputs and outputs of an ONNX file, and the spec in it."""
     import onnx
 
     try:
@@ -175,7 +171,7 @@ def _tensor(path: Path, value: Any) -> Tensor:
     if kind not in types or not sizes or sizes[0].HasField("dim_value") or not all(d.dim_value for d in sizes[1:]):
         shape = [d.dim_value or d.dim_param for d in sizes]
         raise ExportError(f"{path}: {value.name} ({kind}, {shape}) is not floats with a dynamic batch first")
-    return Tensor(value.name, Word(types[kind]), tuple(d.dim_value for d in sizes[1:]))
+    return Tensor(value.name, types[kind], tuple(d.dim_value for d in sizes[1:]))
 
 
 def _common(
@@ -200,7 +196,7 @@ def _common(
 
 
 def _warmup(size: int, inputs: list[Tensor]) -> dict[str, Any]:
-    """A first call before the model counts as ready. Random data: silence may take shorter ways."""
+    """Describe a first call before the model counts as ready. Random data: silence may take shorter ways."""
     values = [
         {"key": t.name, "value": {"data_type": t.data_type, "dims": list(t.dims), "random_data": True}}
         for t in inputs
@@ -209,7 +205,7 @@ def _warmup(size: int, inputs: list[Tensor]) -> dict[str, Any]:
 
 
 def _accelerator(precision: str, waveform: Tensor) -> dict[str, Any]:
-    """How ONNX Runtime uses a GPU, so that it computes what the gate has checked.
+    """Say how ONNX Runtime uses a GPU, so that it computes what the gate has checked.
 
     CUDA's provider keeps to the graph's types. TensorRT's provider does not for fp16 (its front end would be
     rounded too), but only it runs Q/DQ in int8.
@@ -225,7 +221,7 @@ def _accelerator(precision: str, waveform: Tensor) -> dict[str, Any]:
 
 
 def _parameters(spec: ModelSpec, source: Path) -> dict[str, Any]:
-    """What a client must know to cut its recordings into windows."""
+    """Give what a client must know to cut its recordings into windows."""
     values = {
         "sample_rate": spec.sample_rate,
         "window": spec.window,
@@ -234,30 +230,6 @@ def _parameters(spec: ModelSpec, source: Path) -> dict[str, Any]:
         "sha256": sha256(source),
     }
     return {"parameters": [{"key": k, "value": {"string_value": str(v)}} for k, v in values.items()]}
-
-
-def text(fields: Mapping[str, Any], indent: str = "") -> str:
-    """Fields as protobuf's text format: mappings are messages, lists are repeated fields."""
-    return "".join(_field(name, value, indent) for name, value in fields.items())
-
-
-def _field(name: str, value: Any, indent: str) -> str:
-    if isinstance(value, Mapping):
-        return f"{indent}{name} {{\n{text(value, indent + '  ')}{indent}}}\n"
-    if isinstance(value, list) and value and isinstance(value[0], Mapping):
-        return "".join(_field(name, one, indent) for one in value)
-    if isinstance(value, list):
-        return f"{indent}{name}: [{', '.join(map(_scalar, value))}]\n"
-    return f"{indent}{name}: {_scalar(value)}\n"
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | Word):
-        return str(value)
-    plain = (chr(b) if 32 <= b < 127 and chr(b) not in '"\\' else f"\\{b:03o}" for b in str(value).encode())
-    return f'"{"".join(plain)}"'
 
 
 def _is_ours(target: Path) -> bool:
@@ -293,5 +265,5 @@ def _write(folder: Path, model: Model) -> Path:
         (temporary / VERSION).mkdir()
         shutil.copyfile(model.source, temporary / VERSION / model.file)
         write_text(temporary / LABELS, "".join(f"{label}\n" for label in model.labels))
-        write_text(temporary / CONFIG, _MARK + text(model.config))
+        write_text(temporary / CONFIG, _MARK + config_text(model.config))
     return folder / model.name

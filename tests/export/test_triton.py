@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from google.protobuf import text_format  # type: ignore[import-untyped]
+from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
 from onnx import TensorProto, helper
 
 from fdan_edge.errors import BundleError, ExportError
-from fdan_edge.export.triton import Word, text, write_repository
+from fdan_edge.export import triton_schema
+from fdan_edge.export.triton import write_repository
+from fdan_edge.export.triton_schema import config_text
 from fdan_edge.runtime.bundle import Bundle, write_manifest
 from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
 from tests.helpers.bundles import artifact, engine, manifest
@@ -331,19 +333,49 @@ def test_a_changed_bundle_is_refused(small: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ['a "quoted" \\ word', "Ärger 怒り", "two\nlines\ttab", "\\x41", "12\u2028"])
 def test_any_text_survives(schema: Any, value: str) -> None:
     config = schema.ModelConfig()
-    text_format.Parse(text({"name": value, "max_batch_size": 3}), config)
+    text_format.Parse(config_text({"name": value, "max_batch_size": 3}), config)
     assert (config.name, config.max_batch_size) == (value, 3)
 
 
-def test_the_schema_refuses_what_it_does_not_know(schema: Any) -> None:
-    """So that the tests above can fail."""
-    for wrong in (
+@pytest.mark.parametrize(
+    "wrong",
+    [
         {"max_batch": 3},
-        {"input": [{"data_type": "TYPE_FP32"}]},
-        {"instance_group": [{"kind": Word("KIND_TPU")}]},
-    ):
-        with pytest.raises(text_format.ParseError):
-            text_format.Parse(text(wrong), schema.ModelConfig())
+        {"max_batch_size": "three"},
+        {"input": [{"data_type": "TYPE_FP31"}]},
+        {"instance_group": [{"kind": "KIND_TPU"}]},
+    ],
+)
+def test_what_the_schema_does_not_have_is_not_written(wrong: dict[str, Any]) -> None:
+    with pytest.raises(json_format.ParseError):
+        config_text(wrong)
+
+
+def test_the_schema_is_tritons(schema: Any) -> None:
+    """Every message, field and value that is declared has Triton's number and type."""
+
+    def find(name: str) -> Any:
+        first, *nested = name.split(".")
+        found = getattr(schema, first).DESCRIPTOR
+        for part in nested:
+            found = found.nested_types_by_name.get(part) or found.enum_types_by_name[part]
+        return found
+
+    for name, fields in triton_schema.MESSAGES.items():
+        for field, (number, kind) in fields.items():
+            theirs = find(name).fields_by_name[field]
+            named = theirs.message_type or theirs.enum_type
+            plain = text_format.descriptor.FieldDescriptor
+            types = {
+                getattr(plain, f"TYPE_{t.upper()}"): t
+                for t in ("string", "bool", "int32", "int64", "uint32", "uint64")
+            }
+            type_ = named.full_name.removeprefix("inference.") if named else types[theirs.type]
+            assert (theirs.number, type_) == (number, kind.strip("[]")), f"{name}.{field}"
+            assert theirs.is_repeated == kind.startswith("["), f"{name}.{field}"
+    for name, values in triton_schema.ENUMS.items():
+        theirs = find(name) if "." in name else getattr(schema, name).DESCRIPTOR
+        assert {value: theirs.values_by_name[value].number for value in values} == values
 
 
 @pytest.fixture
