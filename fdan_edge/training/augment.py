@@ -116,7 +116,7 @@ def warp_faces(
 
 
 #: Applied in this order. A row's random numbers lie in the same order, so a new entry goes to the end of its
-#: modality: where it is off, the trainings of before stay as they are bit for bit.
+#: modality: where it is off, trainings stay as they are, bit for bit.
 AUGMENTATIONS: tuple[Augmentation, ...] = (
     Augmentation(
         "time_shift",

@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from fdan_edge.training.augment import spec_augment, time_shift, warp_faces
+from fdan_edge.config import Config
+from fdan_edge.training import augment as module
+from fdan_edge.training.augment import (
+    AUGMENTATIONS,
+    Augmentation,
+    augment,
+    draws_per_row,
+    spec_augment,
+    time_shift,
+    warp_faces,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -24,11 +34,11 @@ def faces(n: int = 40, size: int = 24) -> Tensor:
 
 def test_masks_only_hide() -> None:
     decibel = voices()
-    made = spec_augment(decibel, 2, 0.2, 0.2)
-    changed = made != decibel
-    fill = decibel.mean(dim=(2, 3), keepdim=True).expand_as(made)
-    assert made.shape == decibel.shape
-    assert torch.equal(made[changed], fill[changed])
+    result = spec_augment(decibel, 2, 0.2, 0.2)
+    changed = result != decibel
+    fill = decibel.mean(dim=(2, 3), keepdim=True).expand_as(result)
+    assert result.shape == decibel.shape
+    assert torch.equal(result[changed], fill[changed])
     assert 0.05 < float(changed.float().mean()) < 0.7
 
 
@@ -56,18 +66,18 @@ def test_no_masks(settings: tuple[int, float, float]) -> None:
 
 
 def test_masks_of_full_width_stay_in_the_picture() -> None:
-    made = spec_augment(voices(), 20, 1.0, 1.0)
-    assert bool(made.isfinite().all())
+    result = spec_augment(voices(), 20, 1.0, 1.0)
+    assert bool(result.isfinite().all())
 
 
 def test_shifted_voices_are_whole() -> None:
     decibel = torch.arange(50.0).expand(300, 1, 3, 50)
-    made = time_shift(decibel, most=0.1)
-    first = made[:, 0, 0, 0].long()
+    result = time_shift(decibel, most=0.1)
+    first = result[:, 0, 0, 0].long()
     offset = (first + 25) % 50 - 25
     assert (int(offset.min()), int(offset.max())) == (-5, 5)  # a tenth of 50 frames, both ways
     expected = (torch.arange(50) + first[:, None]) % 50  # what leaves enters at the other end
-    assert torch.equal(made.long(), expected[:, None, None].expand(300, 1, 3, 50))
+    assert torch.equal(result.long(), expected[:, None, None].expand(300, 1, 3, 50))
 
 
 def test_maps_of_many_channels_are_shifted_and_masked_as_one_picture() -> None:
@@ -91,18 +101,18 @@ def test_no_shift() -> None:
 
 
 def test_faces_stay_images() -> None:
-    made = warp_faces(faces())
-    assert made.shape == (40, 3, 24, 24)
-    assert float(made.min()) >= 0
-    assert float(made.max()) <= 1
+    result = warp_faces(faces())
+    assert result.shape == (40, 3, 24, 24)
+    assert float(result.min()) >= 0
+    assert float(result.max()) <= 1
 
 
 def test_about_half_of_the_faces_are_mirrored() -> None:
     images = torch.zeros(400, 3, 24, 24)
     images[:, :, :, :8] = 1  # light from the left
-    made = warp_faces(images, zoom=0.0, turn=0.0, move=0.0)
-    left = made[:, 0, :, :8].mean((1, 2)) > 0.9
-    right = made[:, 0, :, 16:].mean((1, 2)) > 0.9
+    result = warp_faces(images, zoom=0.0, turn=0.0, move=0.0)
+    left = result[:, 0, :, :8].mean((1, 2)) > 0.9
+    right = result[:, 0, :, 16:].mean((1, 2)) > 0.9
     assert torch.equal(left, ~right)
     assert 150 < int(left.sum()) < 250
 
@@ -110,8 +120,8 @@ def test_about_half_of_the_faces_are_mirrored() -> None:
 def test_a_face_keeps_its_upside() -> None:
     images = torch.zeros(100, 3, 24, 24)
     images[:, :, :8] = 1
-    made = warp_faces(images)
-    assert bool((made[:, 0, :4].mean((1, 2)) > made[:, 0, 12:].mean((1, 2)) + 0.5).all())
+    result = warp_faces(images)
+    assert bool((result[:, 0, :4].mean((1, 2)) > result[:, 0, 12:].mean((1, 2)) + 0.5).all())
 
 
 def test_the_seed_decides() -> None:
@@ -122,3 +132,31 @@ def test_the_seed_decides() -> None:
         return [spec_augment(decibel, 2, 0.2, 0.2), time_shift(decibel), warp_faces(images)]
 
     assert all(torch.equal(a, b) for a, b in zip(augmented(), augmented(), strict=True))
+
+
+def test_each_entry_gets_the_random_numbers_that_it_asks_for() -> None:
+    decibel, images, settings = voices(), faces(), Config(masks=3)
+    assert [draws_per_row(modality, settings) for modality in ("voice", "face")] == [1 + 4 * 3, 6]
+    draws = torch.rand(6, 13)
+    shifted = time_shift(decibel, draws=draws[:, :1])
+    expected = spec_augment(shifted, 3, settings.time_mask, settings.freq_mask, draws[:, 1:])
+    assert torch.equal(augment(decibel, draws, "voice", settings), expected)
+    draws = torch.rand(40, 6)
+    assert torch.equal(augment(images, draws, "face", settings), warp_faces(images, draws=draws))
+
+
+def test_names_are_unique() -> None:
+    assert len({entry.name for entry in AUGMENTATIONS}) == len(AUGMENTATIONS)
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_a_further_entry_is_applied_where_it_is_on(monkeypatch: pytest.MonkeyPatch, on: bool) -> None:
+    louder = Augmentation(
+        "louder", "voice", draws=lambda _: int(on), apply=lambda rows, draws, _: rows + draws[:, :, None, None]
+    )
+    decibel, settings = voices(), Config()
+    before, count = augment(decibel, torch.full((6, 9), 0.5), "voice", settings), draws_per_row("voice", settings)
+    monkeypatch.setattr(module, "AUGMENTATIONS", (*AUGMENTATIONS, louder))
+    assert draws_per_row("voice", settings) == count + on
+    after = augment(decibel, torch.full((6, count + on), 0.5), "voice", settings)
+    assert torch.equal(after, before + 0.5 if on else before)

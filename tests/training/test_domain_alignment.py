@@ -42,7 +42,7 @@ def features(rows: int, seed: int, shift: float = 1.0, width: int = D) -> Tensor
 
 def by_differences(term: Term, z_source: Tensor, z_target: Tensor, step: float = 1e-5) -> list[Tensor]:
     """The gradients for both sides, from values alone; W of IDA is solved anew for each."""
-    made = []
+    gradients = []
     for moved in (z_source, z_target):
         gradient = torch.zeros_like(moved)
         for index in range(moved.numel()):
@@ -52,8 +52,8 @@ def by_differences(term: Term, z_source: Tensor, z_target: Tensor, step: float =
                 values.append(term(z_source, z_target))
                 moved.view(-1)[index] -= sign * step
             gradient.view(-1)[index] = (values[0] - values[1]) / (2 * step)
-        made.append(gradient)
-    return made
+        gradients.append(gradient)
+    return gradients
 
 
 @pytest.mark.parametrize("name", ["ida", "coral"])  # MMD's bandwidth is not differentiated through
@@ -62,8 +62,8 @@ def test_the_gradient_is_that_of_the_value(name: str) -> None:
     z_source, z_target = features(5, 0), features(3, 1)
     expected = by_differences(TERMS[name], z_source, z_target)
     sides = [z.clone().requires_grad_() for z in (z_source, z_target)]
-    made = torch.autograd.grad(TERMS[name](*sides), sides)
-    for gradient, wanted in zip(made, expected, strict=True):
+    gradients = torch.autograd.grad(TERMS[name](*sides), sides)
+    for gradient, wanted in zip(gradients, expected, strict=True):
         assert wanted.abs().max() > 1e-3
         torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-6)
 
@@ -212,9 +212,9 @@ def test_the_domain_classifier_descends_and_the_features_ascend() -> None:
     inputs = [*sides, *classifier.parameters()]
     value, plain = classifier(*sides, 0.25), domain_loss(classifier, *sides)
     torch.testing.assert_close(value, plain)
-    made, expected = torch.autograd.grad(value, inputs), torch.autograd.grad(plain, inputs)
+    gradients, expected = torch.autograd.grad(value, inputs), torch.autograd.grad(plain, inputs)
     factors = [-0.25, -0.25, 1, 1, 1, 1]
-    for gradient, wanted, factor in zip(made, expected, factors, strict=True):
+    for gradient, wanted, factor in zip(gradients, expected, factors, strict=True):
         assert wanted.any()
         torch.testing.assert_close(gradient, factor * wanted, rtol=1e-4, atol=1e-7)
 
@@ -263,10 +263,10 @@ def check_on_cuda(term: Term, on_gpu: Term, sides: list[Tensor]) -> None:
     with_gradients(on_gpu, there)  # loads libraries, which does wait
     torch.cuda.set_sync_debug_mode("error")
     try:
-        made = with_gradients(on_gpu, there)
+        gradients = with_gradients(on_gpu, there)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    for ours, wanted in zip(made, with_gradients(term, sides), strict=True):
+    for ours, wanted in zip(gradients, with_gradients(term, sides), strict=True):
         torch.testing.assert_close(ours.cpu(), wanted, rtol=1e-4, atol=1e-6)
 
 
@@ -291,6 +291,6 @@ def test_a_domain_classifier_on_cuda_gives_what_it_gives_on_the_cpu() -> None:
 def test_everything_is_where_the_features_are(name: str) -> None:
     """On a pretended GPU, where a tensor of the CPU beside others, or a number that is read, is an error."""
     with FakeTensorMode(), torch.device("cuda"):
-        made: dict[str, Term] = {"ida": partial(ida, iterations=3), "coral": coral, "dann": DomainClassifier(D)}
-        value = made[name](torch.randn(5, D), torch.randn(4, D))
+        terms: dict[str, Term] = {"ida": partial(ida, iterations=3), "coral": coral, "dann": DomainClassifier(D)}
+        value = terms[name](torch.randn(5, D), torch.randn(4, D))
     assert value.device.type == "cuda"

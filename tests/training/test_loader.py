@@ -29,9 +29,9 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
 
 def test_every_voice_is_heard_once_in_an_epoch(tmp_path: Path) -> None:
     loader = trainer(tmp_path, masks=0).loader
-    heard = torch.cat([batch.decibel.flatten(1).sum(1) for batch in loader.epoch(3)])
+    sums = torch.cat([batch.decibel.flatten(1).sum(1) for batch in loader.epoch(3)])
     given = loader.train.decibel[0][:].float().flatten(1).sum(1)
-    torch.testing.assert_close(heard.sort().values, given.sort().values)  # shifted in time, no more
+    torch.testing.assert_close(sums.sort().values, given.sort().values)  # shifted in time, no more
 
 
 def test_an_epoch_is_the_same_again_and_from_its_middle(tmp_path: Path) -> None:

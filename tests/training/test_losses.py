@@ -37,30 +37,30 @@ def cross_entropy(rows: Tensor, y: Tensor, smoothing: float, weight: list[float]
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weight", [[1.0, 1.0, 1.0], [0.5, 1.0, 2.0]])
 def test_cross_entropy_is_the_plain_formula(smoothing: float, weight: list[float]) -> None:
-    made = label_loss(logits(), Y_A, label_smoothing=smoothing, weight=torch.tensor(weight, dtype=torch.float64))
-    torch.testing.assert_close(made, cross_entropy(logits(), Y_A, smoothing, weight))
+    value = label_loss(logits(), Y_A, label_smoothing=smoothing, weight=torch.tensor(weight, dtype=torch.float64))
+    torch.testing.assert_close(value, cross_entropy(logits(), Y_A, smoothing, weight))
 
 
 @pytest.mark.parametrize("weight", [None, [0.5, 1.0, 2.0]])
 def test_regression_is_the_squared_distance_to_the_one_hot_label(weight: list[float] | None) -> None:
     given = None if weight is None else torch.tensor(weight, dtype=torch.float64)
-    made = label_loss(logits(), Y_A, "regression", weight=given)
+    value = label_loss(logits(), Y_A, "regression", weight=given)
     total, parts = 0.0, 0.0
     for row, label in zip((logits() / REGRESSION_SCALE).tolist(), Y_A.tolist(), strict=True):
         w = 1.0 if weight is None else weight[label]
         total += w * sum((value - (c == label)) ** 2 for c, value in enumerate(row))
         parts += w
-    assert float(made) == pytest.approx(total / parts)
+    assert float(value) == pytest.approx(total / parts)
     assert float(label_loss(REGRESSION_SCALE * torch.eye(3)[Y_A], Y_A, "regression")) == 0
 
 
 @pytest.mark.parametrize("count", ["all", "shared"])
 def test_faces_and_voices_are_a_sum_of_lmmd_over_the_layers(count: str) -> None:
-    made = faces_alignment(pairs(2), Y_V, Y_A, 3, count)
+    value = faces_alignment(pairs(2), Y_V, Y_A, 3, count)
     expected = sum(lmmd(z_v, z_a, Y_V, Y_A, 3, class_count=count) for z_v, z_a in pairs(2))
     assert isinstance(expected, Tensor)
-    torch.testing.assert_close(made, expected)
-    assert float(made) > float(faces_alignment(pairs(1), Y_V, Y_A, 3, count)) > 0
+    torch.testing.assert_close(value, expected)
+    assert float(value) > float(faces_alignment(pairs(1), Y_V, Y_A, 3, count)) > 0
 
 
 def test_sure_probabilities_are_as_good_as_labels() -> None:

@@ -23,7 +23,7 @@ def features(kind: str, rows: int, seed: int = 0) -> Tensor:
     x = torch.randn(rows, D, generator=chance)
     mean, centres = torch.randn(D, generator=shared), torch.randn(5, D, generator=shared)
     which = torch.randint(5, (rows,), generator=chance)
-    made = {
+    features = {
         "random": x,
         "relu": x.relu(),
         "common mean": x + mean,
@@ -32,16 +32,16 @@ def features(kind: str, rows: int, seed: int = 0) -> Tensor:
         "low rank": x[:, :5] @ centres + 0.1 * x,
     }[kind]
     if kind != "relu":
-        made = functional.layer_norm(made, (D,))
-    return functional.normalize(made, dim=1)
+        features = functional.layer_norm(features, (D,))
+    return functional.normalize(features, dim=1)
 
 
 def objective(signals: Tensor, atoms: Tensor, codes: Tensor, tau: float) -> Tensor:
     """By row, in float64 and loops of its own."""
     rows = []
     for z, w in zip(signals.double(), codes.double(), strict=True):
-        made = sum(weight * atom for weight, atom in zip(w, atoms.double(), strict=True))
-        rows.append((z - made).pow(2).sum() + tau * w.abs().sum())
+        combination = sum(weight * atom for weight, atom in zip(w, atoms.double(), strict=True))
+        rows.append((z - combination).pow(2).sum() + tau * w.abs().sum())
     return torch.stack(rows)
 
 
@@ -59,10 +59,10 @@ def by_coordinate_descent(signals: Tensor, atoms: Tensor, tau: float) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_is_as_low_as_scikit_learns_lasso(kind: str, n_atoms: int, tau: float) -> None:
     signals, atoms = features(kind, 6, seed=1), features(kind, n_atoms)
-    made = objective(signals, atoms, sparse_codes(signals, atoms, tau), tau)
+    objectives = objective(signals, atoms, sparse_codes(signals, atoms, tau), tau)
     expected = objective(signals, atoms, by_coordinate_descent(signals, atoms, tau), tau)
-    assert (made / expected).max() < 1 + 1e-3
-    assert (made / expected).min() > 1 - 1e-5  # by no more than the other's own error
+    assert (objectives / expected).max() < 1 + 1e-3
+    assert (objectives / expected).min() > 1 - 1e-5  # by no more than the other's own error
 
 
 @pytest.mark.parametrize("tau", TAUS)
@@ -206,11 +206,11 @@ def test_cuda_gives_what_the_cpu_gives(kind: str) -> None:
     sparse_codes(*on_gpu, 0.1)  # loads libraries, which does wait
     torch.cuda.set_sync_debug_mode("error")
     try:
-        made = sparse_codes(*on_gpu, 0.1)
+        codes = sparse_codes(*on_gpu, 0.1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     expected = objective(signals, atoms, sparse_codes(signals, atoms, 0.1), 0.1)
-    torch.testing.assert_close(objective(signals, atoms, made.cpu(), 0.1), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(objective(signals, atoms, codes.cpu(), 0.1), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.gpu

@@ -38,11 +38,11 @@ from tests.helpers.training_parts import trainer
 from fdan_edge.runs.run_folder import sole_writer
 folder = Path(sys.argv[1])
 with sole_writer(folder):
-    made = trainer(folder, save_minutes=1e-9, **{settings})
+    training = trainer(folder, save_minutes=1e-9, **{settings})
     if (folder / "last.safetensors").exists():
-        made.resume()
-        print("resumed", made.epoch, made.done, flush=True)
-    made.run()
+        training.resume()
+        print("resumed", training.epoch, training.done, flush=True)
+    training.run()
 """
 
 
@@ -117,20 +117,20 @@ def test_taken_up_within_an_epoch(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_loses_nothing_that_was_there(tmp_path: Path) -> None:
-    made = trainer(tmp_path / "left", **SETTINGS)
+    training = trainer(tmp_path / "left", **SETTINGS)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(_: Any) -> None:  # after the first epoch no file may grow beyond this
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
 
-    made.on_epoch = fill
+    training.on_epoch = fill
     try:
         with pytest.raises(OSError) as caught:  # noqa: PT011
-            made.run()
+            training.run()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.errno == errno.EFBIG
-    assert (made.saved, len(made.history)) == (1, 2)
+    assert (training.saved, len(training.history)) == (1, 2)
     assert not list((tmp_path / "left").glob(".*"))
     again = trainer(tmp_path / "left", **SETTINGS)
     again.resume()
@@ -143,7 +143,7 @@ def test_a_full_disk_loses_nothing_that_was_there(tmp_path: Path) -> None:
 def test_within_an_epoch_a_full_disk_does_not_end_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = trainer(tmp_path, epochs=1, save_minutes=1e-9)
+    training = trainer(tmp_path, epochs=1, save_minutes=1e-9)
     save, times = run_folder.save_tensors, []
 
     def full(path: Path, *values: Any) -> None:
@@ -153,14 +153,16 @@ def test_within_an_epoch_a_full_disk_does_not_end_it(
         save(path, *values)
 
     monkeypatch.setattr(run_folder, "save_tensors", full)
-    made.run()
+    training.run()
     assert capsys.readouterr().err.count("cannot be saved now: No space left on device; going on") == 1
     assert (tmp_path / "last.safetensors").exists()
 
 
 @pytest.mark.parametrize("target", [False, True])
 def test_out_of_memory_says_what_fits(tmp_path: Path, *, target: bool) -> None:
-    made = trainer(tmp_path, epochs=1, with_target=target, visual_dropout=0.5, method="mmd" if target else "fdan")
+    training = trainer(
+        tmp_path, epochs=1, with_target=target, visual_dropout=0.5, method="mmd" if target else "fdan"
+    )
     tried, corpora = [], 2 if target else 1
 
     def small(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -168,27 +170,27 @@ def test_out_of_memory_says_what_fits(tmp_path: Path, *, target: bool) -> None:
         if tried[-1] > 3:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    made.model.register_forward_pre_hook(small)
+    training.model.register_forward_pre_hook(small)
     expected = r"6 voices and 4 faces at once need.*these fit: --set batch_size=3 --set face_batch_size=2, with"
     with pytest.raises(TrainingError, match=expected):
-        made.run()
+        training.run()
     assert tried == [6, 3]
 
 
 def test_out_of_memory_in_the_optimiser_says_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = trainer(tmp_path, epochs=1)
+    training = trainer(tmp_path, epochs=1)
 
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
 
-    monkeypatch.setattr(made.optimizer, "step", full)
+    monkeypatch.setattr(training.optimizer, "step", full)
     with pytest.raises(TrainingError, match="these fit: --set batch_size=3"):
-        made.run()
+        training.run()
 
 
 def test_killed_between_two_files_of_an_epoch(tmp_path: Path) -> None:
-    made = trainer(tmp_path, **SETTINGS)
-    made.run()
+    training = trainer(tmp_path, **SETTINGS)
+    training.run()
     history = (tmp_path / "epochs.jsonl").read_text()
     (tmp_path / "epochs.jsonl").write_text("".join(history.splitlines(keepends=True)[:-1]))
     again = trainer(tmp_path, **SETTINGS)
