@@ -164,7 +164,7 @@ def row(one: Wanted, said: Evaluation, times: Latency) -> Row:
         name=one.run.resolve().name,
         backbone=config.backbone,
         teacher=info.teacher.get("backbone", ""),
-        log_mel=f"{config.n_mels}x{1 + config.window // config.hop}",
+        log_mel=f"{config.n_mels}x{config.frames}",
         precision=one.precision,
         parameters=sum(p.numel() for p in left),
         megabytes=(one.folder / MODEL).stat().st_size / 1e6,

@@ -53,5 +53,5 @@ class DataSettings(FeatureSettings):
         if self.test_texts and self.protocol != "text":
             raise ConfigError(f"test_texts goes with protocol text, not {self.protocol}")
         for name in ("test_speakers", "val_speakers"):
-            if getattr(self, name) and self.protocol not in ("speaker", "random"):
+            if getattr(self, name) and self.protocol != "speaker":
                 raise ConfigError(f"{name} goes with protocol speaker, not {self.protocol}")

@@ -72,6 +72,7 @@ def test_a_configuration_does_not_change() -> None:
         ("test_texts=02", "test_texts goes with protocol text, not speaker"),
         ("protocol=text,test_speakers=02", "test_speakers goes with protocol speaker, not text"),
         ("protocol=loso,val_speakers=02", "val_speakers goes with protocol speaker, not loso"),
+        ("protocol=random,test_speakers=02", "test_speakers goes with protocol speaker, not random"),
         ("acoustic_path=", "unknown acoustic_path ''; valid: skip, bank"),
         ("calm_as_neutral=yes", "calm_as_neutral = 'yes' is not true or false"),
         ("calm_as_neutral=1", "calm_as_neutral = 1 is not true or false"),
