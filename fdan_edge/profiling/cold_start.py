@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class ColdStart:
 
 
 def cold_start(target: str, artifact: str, runtime: str, threads: int = 0, times: int = 1) -> ColdStart:
-    """Medians over some cold starts.
+    """Measure some cold starts; give their medians.
 
     Args:
         target: a bundle, an .onnx file or a run folder.
@@ -68,11 +69,15 @@ def cold_start(target: str, artifact: str, runtime: str, threads: int = 0, times
     Raises:
         FdanEdgeError: a process failed; its last words are in the message.
     """
-    starts = [_start(target, artifact, runtime, threads) for _ in range(times)]
+    return median_start([_start(target, artifact, runtime, threads) for _ in range(times)])
+
+
+def median_start(starts: Sequence[ColdStart]) -> ColdStart:
+    """Give the median of each figure; of the GPU's memory over the starts that know it."""
     names = ("total", "python", "imports", "load", "first", "peak_mib", "bare_mib")
     medians = {name: statistics.median(getattr(start, name) for start in starts) for name in names}
-    told = [start.device_mib for start in starts if start.device_mib is not None]
-    return ColdStart(**medians, device_mib=statistics.median(told) if told else None)
+    device = [start.device_mib for start in starts if start.device_mib is not None]
+    return ColdStart(**medians, device_mib=statistics.median(device) if device else None)
 
 
 def _start(target: str, artifact: str, runtime: str, threads: int) -> ColdStart:
@@ -83,10 +88,10 @@ def _start(target: str, artifact: str, runtime: str, threads: int) -> ColdStart:
     if done.returncode:
         words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise FdanEdgeError(f"{target}: the cold start failed: {words[-1]}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    marks = [begin, *(told[name] for name in ("begun", "imported", "loaded", "answered"))]
+    report = json.loads(done.stdout.splitlines()[-1])
+    marks = [begin, *(report[name] for name in ("begun", "imported", "loaded", "answered"))]
     steps = [1000 * (after - before) for before, after in itertools.pairwise(marks)]
-    peak, bare, device = (None if told[n] is None else told[n] / 2**20 for n in ("peak", "bare", "device"))
+    peak, bare, device = (None if report[n] is None else report[n] / 2**20 for n in ("peak", "bare", "device"))
     assert peak is not None
     assert bare is not None
     python, imports, load, first = steps
@@ -94,6 +99,6 @@ def _start(target: str, artifact: str, runtime: str, threads: int) -> ColdStart:
 
 
 def _flags() -> list[str]:
-    """Interpreter flags of this process that decide which packages a child finds besides `sys.path`."""
+    """Give the interpreter flags of this process that decide which packages a child finds besides `sys.path`."""
     flags = {"-I": sys.flags.isolated, "-S": sys.flags.no_site}
     return [flag for flag, is_set in flags.items() if is_set]

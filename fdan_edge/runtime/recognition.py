@@ -12,7 +12,7 @@ from fdan_edge.audio import decode
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime.runner import Probabilities, Runner
 
-_BATCH = 16  # windows at once: an hour-long file has over 2000
+BATCH = 16  # windows at once: an hour-long file has over 2000
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,18 @@ class Recognition:
         }
 
 
-def probabilities(runner: Runner, waveform: decode.Waveform) -> tuple[Probabilities, int]:
-    """Mean probabilities (C,) over a prepared waveform's windows, and the number of windows."""
+def probabilities(runner: Runner, waveform: decode.Waveform, batch: int = BATCH) -> tuple[Probabilities, int]:
+    """Give the mean probabilities (C,) over a prepared waveform's windows, and the number of windows.
+
+    Args:
+        runner: of the model.
+        waveform: (n,) at the model's rate.
+        batch: windows at once.
+    """
     spec = runner.spec
-    batches = decode.window_batches(waveform, spec.window, spec.window_hop, _BATCH)
-    made = np.concatenate([runner.predict(windows) for windows in batches])
-    return made.mean(axis=0), len(made)
+    batches = decode.window_batches(waveform, spec.window, spec.window_hop, batch)
+    by_window = np.concatenate([runner.predict(windows) for windows in batches])
+    return by_window.mean(axis=0), len(by_window)
 
 
 def recognize_file(runner: Runner, path: Path) -> Recognition:

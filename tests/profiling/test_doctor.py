@@ -106,7 +106,7 @@ def test_the_compiled_lmmd_is_found() -> None:
 def test_an_lmmd_that_is_not_compiled_works_and_says_why(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     from fdan_edge.models.ops import native
 
-    monkeypatch.setattr(native, "_STATUS", native.NativeStatus(False, False, (), why))
+    monkeypatch.setattr(native, "native_status", lambda: native.NativeStatus(False, False, (), why))
     assert found(LMMD) == Finding(LMMD, True, f"PyTorch reference, slower: {why}; {native.BUILD}")
 
 
@@ -124,9 +124,8 @@ def test_an_lmmd_that_is_compiled_for_other_gpus(
 
     from fdan_edge.models.ops import native
 
-    monkeypatch.setattr(
-        native, "_STATUS", native.NativeStatus(True, bool(architectures), architectures, "CPU, CUDA")
-    )
+    status = native.NativeStatus(True, bool(architectures), architectures, "CPU, CUDA")
+    monkeypatch.setattr(native, "native_status", lambda: status)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     expected = f"; on this GPU slower: {native.BUILD_CUDA}" if slower else ""

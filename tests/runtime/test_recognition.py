@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from fdan_edge.errors import AudioError
-from fdan_edge.runtime import recognition
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.opening import open_runner
 from fdan_edge.runtime.recognition import probabilities, recognize_file
@@ -54,11 +53,10 @@ def test_probabilities_are_the_mean_over_windows() -> None:
     np.testing.assert_allclose(mean, [0.6, 0.4], atol=1e-6)
 
 
-def test_many_windows_go_by_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recognition, "_BATCH", 4)
+def test_many_windows_go_by_the_batch() -> None:
     runner = Stub()
     levels = np.random.default_rng(0).uniform(size=11)
-    mean, count = probabilities(runner, steps(*levels))
+    mean, count = probabilities(runner, steps(*levels), batch=4)
     assert runner.batches == [4, 4, 2]
     assert count == 10
     assert mean[0] == pytest.approx(np.maximum(levels[1:], levels[:-1]).mean())
