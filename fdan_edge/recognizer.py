@@ -1,10 +1,11 @@
-"""The library's front door: `from fdan_edge import Recognizer`. Imports no torch."""
+"""A loaded model, for recordings and live streams. Imports no torch."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import os
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -16,55 +17,84 @@ from fdan_edge.audio.resample import Resampler
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.opening import open_runner, open_stream_runner
-from fdan_edge.runtime.recognition import Recognition, recognize_waveform
+from fdan_edge.runtime.recognition import Recognition, recognize_file, recognize_waveform
 from fdan_edge.runtime.runner import Runner
 from fdan_edge.streaming import Stream, StreamSettings
 
 
-class Recognizer:
-    """A model that is loaded once, for recordings and for live streams; a context manager.
+def load(
+    path: str | os.PathLike[str],
+    *,
+    threads: int = 0,
+    precision: str | None = None,
+    runtime: str | None = None,
+) -> Recognizer:
+    """Load a model to recognize emotions with.
 
-        with Recognizer("bundle") as recognizer:
-            print(recognizer.recognize(samples, 48000).emotion)
+        recognizer = fdan_edge.load("bundle")
+        print(recognizer.recognize_file("recording.wav").emotion)
+        recognizer.close()
 
     Args:
-        target: a bundle, an .onnx file or a run folder (the last needs PyTorch).
+        path: a bundle, an .onnx file or a run folder (the last needs PyTorch).
         threads: of the CPU's runtimes; 0: all cores.
-        precision: of a bundle's, or a file in it; None: what fits the runtime.
-        runtime: one of `fdan_edge.runtime.opening.RUNTIMES`; None: the fastest that fits.
+        precision: fp32, fp16 or int8, or a file of the bundle; None: what fits the runtime.
+        runtime: a name as of `fdan-edge infer --runtime`; None: the fastest that works here.
 
     Raises:
-        BundleError: the target is none of these, or damaged; or the runtime cannot run it here.
+        BundleError: there is no model at `path`, it is damaged, or the runtime cannot run it here.
         ConfigError: there is no such runtime.
-        MissingDependencyError: what it needs is not installed.
+        MissingDependencyError: a package that it needs is not installed.
+    """
+    return Recognizer(path, threads=threads, precision=precision, runtime=runtime)
+
+
+class Recognizer:
+    """Recognizes emotions with a model that is loaded once; a context manager.
+
+        with fdan_edge.load("bundle") as recognizer:
+            print(recognizer.recognize(samples, 48000).emotion)
+
+    Args and errors are those of `load`.
+
+    Attributes:
+        spec: the model's labels, sample rate and window.
+        labels: the emotions that it tells apart, in the order of its probabilities.
     """
 
     def __init__(
         self,
-        target: str | os.PathLike[str],
+        path: str | os.PathLike[str],
         *,
         threads: int = 0,
         precision: str | None = None,
         runtime: str | None = None,
     ) -> None:
         self._stack = contextlib.ExitStack()
-        self._runner = self._stack.enter_context(open_runner(target, threads, artifact=precision, runtime=runtime))
-        self._open_live = functools.partial(
-            open_stream_runner, target, threads, artifact=precision, runtime=runtime
-        )
+        self._runner = self._stack.enter_context(open_runner(path, threads, artifact=precision, runtime=runtime))
+        self._open_live = functools.partial(open_stream_runner, path, threads, artifact=precision, runtime=runtime)
         self._live: Runner | FrameRunner | None = None
         self.spec = self._runner.spec
         self.labels = self.spec.labels
 
+    def recognize_file(self, path: str | os.PathLike[str]) -> Recognition:
+        """Recognize the emotion in a sound file, or in the sound of a video.
+
+        Raises:
+            AudioError: the file is missing, damaged or not audio, or its sound is as of `recognize`.
+            MissingDependencyError: a video, and PyAV is not installed.
+        """
+        return recognize_file(self._runner, Path(path))
+
     def recognize(self, waveform: NDArray[np.floating], sample_rate: int) -> Recognition:
-        """The emotion in a recording.
+        """Recognize the emotion in samples.
 
         Args:
             waveform: samples (n,) or (n, channels), full scale -1..1.
             sample_rate: Hz.
 
         Raises:
-            AudioError: it is shorter than 0.05 s, silent throughout, not finite, or of another shape.
+            AudioError: they are shorter than 0.05 s, silent throughout, not finite, or of another shape.
         """
         waveform = np.asarray(waveform)
         if waveform.ndim not in (1, 2) or not waveform.size or not np.issubdtype(waveform.dtype, np.floating):
@@ -78,12 +108,16 @@ class Recognizer:
         return recognize_waveform(self._runner, decode.prepare(mono, self.spec.sample_rate, self.spec.trim_db))
 
     def stream(self, settings: StreamSettings | None = None) -> Stream:
-        """A new live stream of this model, at `spec.sample_rate`; streams do not disturb each other."""
+        """Open a live stream of samples at `spec.sample_rate`; streams do not disturb each other."""
         if self._live is None:
             live = self._open_live()
             self._stack.enter_context(live)
             self._live = live
         return Stream(self._live, settings)
+
+    def close(self) -> None:
+        """Release the model; neither the recognizer nor its streams can be used afterwards."""
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self
@@ -91,4 +125,4 @@ class Recognizer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self.close()

@@ -1,4 +1,4 @@
-"""The library's front door."""
+"""A loaded model: recordings, samples and live streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import soundfile
 
 import fdan_edge
 from fdan_edge import Recognizer
-from fdan_edge.errors import AudioError, BundleError
+from fdan_edge.errors import AudioError, BundleError, ConfigError
 from fdan_edge.runtime.opening import open_runner
 from fdan_edge.runtime.recognition import recognize_file
 from fdan_edge.streaming import StreamSettings
@@ -33,6 +33,25 @@ def test_samples_are_recognised_as_their_file_is(bundle_folder: Path, recording:
     assert {**got.to_dict(), "path": ""} == {**want.to_dict(), "path": ""}
     assert stereo.probabilities == pytest.approx(got.probabilities, abs=1e-6)
     assert list(got.probabilities) == list(recognizer.labels)
+
+
+def test_a_file_is_recognised_as_the_command_line_does(bundle_folder: Path, recording: Path) -> None:
+    recognizer = fdan_edge.load(bundle_folder, threads=1)
+    with open_runner(bundle_folder, 1) as runner:
+        want = recognize_file(runner, recording)
+    assert recognizer.recognize_file(str(recording)) == want
+    with pytest.raises(AudioError, match=r"none\.wav: no such file"):
+        recognizer.recognize_file("none.wav")
+    recognizer.close()
+
+
+def test_load_takes_what_the_command_line_takes(bundle_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown runtime 'abacus'"):
+        fdan_edge.load(bundle_folder, runtime="abacus")
+    with pytest.raises(BundleError, match="int8"):
+        fdan_edge.load(bundle_folder, precision="int8")  # the bundle has fp32 alone
+    with fdan_edge.load(bundle_folder, precision="fp32", runtime="onnxruntime-cpu") as recognizer:
+        assert recognizer.spec.labels == recognizer.labels
 
 
 def test_any_rate(bundle_folder: Path, recording: Path) -> None:
@@ -81,14 +100,11 @@ def test_what_is_no_bundle(tmp_path: Path) -> None:
         Recognizer(tmp_path)
 
 
-def test_the_package_offers_it_and_nothing_else(bundle_folder: Path) -> None:
-    assert "Recognizer" in fdan_edge.__all__
-    with pytest.raises(AttributeError, match="no attribute 'Recogniser'"):
-        _ = fdan_edge.Recogniser
+def test_it_needs_no_torch_and_says_nothing(bundle_folder: Path) -> None:
     code = f"""
 import sys
-from fdan_edge import Recognizer
-with Recognizer({str(bundle_folder)!r}) as recognizer:
+import fdan_edge
+with fdan_edge.load({str(bundle_folder)!r}) as recognizer:
     recognizer.stream()
 assert not {{"torch", "librosa", "onnx"}} & set(sys.modules)
 """
