@@ -1,4 +1,4 @@
-"""Run folders and what there is to compare of them. Imports no torch: reading a hundred runs takes less time."""
+"""Find run folders, read their scores and settings, compare them. Imports no torch, which would take seconds."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ TRAINING, FINISHED, UNFINISHED, DIVERGED, DAMAGED = "training", "finished", "unf
 class RunRow:
     """One run; None where the folder does not say."""
 
-    name: str  # for people: the folder below the one that was looked through, or below what several share
+    name: str  # for people: the path below the folder that was searched, or below what several share
     folder: str
     state: str
-    problem: str = ""  # what is the matter with a damaged one
+    problem: str = ""  # why it is damaged
     method: str | None = None
     backbone: str | None = None
     done: int | None = None  # epochs
@@ -48,12 +48,12 @@ class RunRow:
     settings: dict[str, Any] = field(default_factory=dict)  # those that decide the result, and the corpora
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 def find_runs(folders: Sequence[Path]) -> list[RunRow]:
-    """All run folders below some folders, each once, in the order of their names.
+    """Find all run folders below some folders, each once, in the order of their names.
 
     Raises:
         CheckpointError: one of the folders does not exist.
@@ -72,9 +72,9 @@ def find_runs(folders: Sequence[Path]) -> list[RunRow]:
 
 
 def sort_runs(rows: list[RunRow], by: str) -> list[RunRow]:
-    """Runs by name; by validation UAR, the best first; or by date, the newest first. What has none comes last.
+    """Sort runs by name, by validation UAR (best first) or by date (newest first). Runs without one come last.
 
-    Not by the test: who chooses by it has no test any more.
+    There is no order by test scores: a test that settings are chosen by is no test any more.
 
     Raises:
         ConfigError: another order.
@@ -89,7 +89,7 @@ def sort_runs(rows: list[RunRow], by: str) -> list[RunRow]:
 
 
 def differing(rows: Sequence[RunRow]) -> dict[str, list[Any]]:
-    """The settings in which runs differ: each run's value, None where it is not known."""
+    """Find the settings in which runs differ: each run's value, None where it is not known."""
     known = [row.settings for row in rows if row.settings]
     names = dict.fromkeys(name for settings in known for name in settings)
     return {
@@ -100,7 +100,7 @@ def differing(rows: Sequence[RunRow]) -> dict[str, list[Any]]:
 
 
 def data_letters(rows: Sequence[RunRow], parts: Sequence[str] = ("speech", "target")) -> list[str]:
-    """A for the first run's data, B for others, and so on; "" where they are not known."""
+    """Name the data of runs: A for those of the first, B for others, and so on; "" where they are not known."""
     named: dict[str, str] = {}
     letters = []
     for row in rows:
@@ -110,7 +110,7 @@ def data_letters(rows: Sequence[RunRow], parts: Sequence[str] = ("speech", "targ
 
 
 def read_run(folder: Path, name: str) -> RunRow:
-    """What a run folder says; one that cannot be read is damaged."""
+    """Read a run folder's row; one that cannot be read is damaged."""
     try:
         info = read_toml(folder / "run.toml")
         if not str(info.get("format")).startswith("fdan-edge run"):
@@ -124,10 +124,10 @@ def read_run(folder: Path, name: str) -> RunRow:
 
 def _row(folder: Path, name: str, config: Config, info: dict[str, Any]) -> RunRow:
     lines, metrics = _epochs(folder / "epochs.jsonl"), _json(folder / "metrics.json")
-    begun = None
+    history = None
     with contextlib.suppress(ValueError):  # damaged: not known, the run itself is whole
-        begun = provenance.load(folder)
-    session = begun["sessions"][0] if begun else {}
+        history = provenance.load(folder)
+    session = history["sessions"][0] if history else {}
     rates = [float(line["rate"]) for line in lines if line.get("rate")]
     best = _best(lines, config, info)
     test = metrics.get("test", {})
@@ -150,7 +150,7 @@ def _row(folder: Path, name: str, config: Config, info: dict[str, Any]) -> RunRo
         commit=session.get("commit"),
         dirty=session.get("dirty"),
         date=session.get("date"),
-        data=begun["data"] if begun else {},
+        data=history["data"] if history else {},
         settings=_settings(config, info),
     )
 
@@ -173,9 +173,9 @@ def _state(folder: Path, done: int, config: Config, metrics: dict[str, Any]) -> 
 
 
 def _is_training(folder: Path) -> bool:
-    """Whether a process holds the lock of `checkpoint.sole_writer`.
+    """Tell whether a process holds the lock of `run_folder.sole_writer`.
 
-    Asked with a shared lock, so that two who ask at once do not take each other for a training.
+    It tries a shared lock, so that two readers at once do not take each other for a training.
     """
     try:
         handle = os.open(folder, os.O_RDONLY)
@@ -193,7 +193,7 @@ def _is_training(folder: Path) -> bool:
 
 
 def _best(lines: list[dict[str, Any]], config: Config, info: dict[str, Any]) -> dict[str, Any]:
-    """The epoch whose weights are kept: see `Trainer.best`."""
+    """Find the epoch whose weights are kept: see `Trainer.best`."""
     if not lines:
         return {}
     if config.method != "fdan" or info.get("target"):
@@ -221,7 +221,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _base(folders: Sequence[Path]) -> str:
-    """What the names of some folders begin with; "" where they share nothing."""
+    """Find the path that some folders share; "" where they share none."""
     try:
         return os.path.commonpath(folders)
     except ValueError:  # absolute and relative ones
@@ -229,35 +229,35 @@ def _base(folders: Sequence[Path]) -> str:
 
 
 def _below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """The run folders in a folder, itself among them; links are followed, but no folder is looked at twice."""
+    """Yield the run folders in a folder, itself among them; links are followed, no folder is visited twice."""
     try:
         state = folder.stat()
         if (state.st_dev, state.st_ino) in seen:
             return
         seen.add((state.st_dev, state.st_ino))
         with os.scandir(folder) as entries:
-            found = [(entry.is_symlink(), _natural(entry.name), entry) for entry in entries if entry.is_dir()]
+            children = [(entry.is_symlink(), _natural(entry.name), entry) for entry in entries if entry.is_dir()]
         if (folder / "run.toml").is_file():
             yield folder
             return
-    except OSError:  # not ours to read, or gone meanwhile
+    except OSError:  # not readable, or deleted meanwhile
         return
     # Links last, so that a run is called by its own name. What begins with a dot is being written.
-    for _, _, entry in sorted(found, key=lambda each: each[:2]):
+    for _, _, entry in sorted(children, key=lambda child: child[:2]):
         if not entry.name.startswith("."):
             yield from _below(folder / entry.name, seen)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """A key that puts fold-2 before fold-10."""
+    """Return a sort key that puts fold-2 before fold-10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split("([0-9]+)", name)]
 
 
 def _letters(number: int) -> str:
-    """A to Z, then AA and so on."""
+    """Write a number as A to Z, then AA and so on."""
     return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("A") + number % 26)
 
 
 def _terse(error: Exception) -> bool:
-    """Whether an error's text is no sentence without its kind."""
+    """Tell whether an error's text says nothing without its type."""
     return isinstance(error, (KeyError, TypeError, AttributeError))

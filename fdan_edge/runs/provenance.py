@@ -1,9 +1,9 @@
-"""provenance.json: what a run was made from and with, and one session for each time that it was taken up.
+"""provenance.json: the data, seeds, code and machine of a run, with one session for each time it was trained.
 
 {
-  "data": {"speech": {"count": 1440, "sha256": "..."}, "faces": ..., "target": ...},   those that were given
+  "data": {"speech": {"count": 1440, "sha256": "..."}, "faces": ..., "target": ...},   only parts that the run has
   "seeds": {"seed": 0, "split_seed": 0},
-  "complete": true,                           false: the run began before this file was written, or it was damaged
+  "complete": true,                           false: the file was damaged when the run was resumed
   "sessions": [{"date", "command", "processes", "commit", "dirty", "versions", "machine"}, ...]
 }
 
@@ -46,7 +46,7 @@ _CONSEQUENCE = "the result will not be bit for bit that of an undisturbed run"
 def gather(
     config: Config, data: Mapping[str, Sequence[Item]], *, processes: int = 1, computes_in: str = "fp32"
 ) -> dict[str, Any]:
-    """What a training is made from and with, at this moment, for `record`.
+    """Gather the data, seeds, code and machine of a training, at this moment, for `record`.
 
     Args:
         data: all items of `speech`, `faces` and `target`; those without items are left out.
@@ -68,54 +68,52 @@ def gather(
 
 
 def record(folder: Path, now: Mapping[str, Any], *, resume: bool) -> list[str]:
-    """Write what `gather` gave into a run folder, with `resume` beneath the sessions that are there.
+    """Write what `gather` returned into a run folder; with `resume`, after the sessions that are there.
 
     Returns:
-        Warnings for people: what `changed` gives, or that the file was damaged.
+        Warnings for people: those of `changed`, or that the file was damaged.
 
     Raises:
         OSError: the file cannot be written.
     """
-    told, session, data = [], dict(now["session"]), now["data"]
-    begun = None
+    warnings, session, data = [], dict(now["session"]), now["data"]
+    history = None
     if resume:
-        told = changed(folder, now)
+        warnings = changed(folder, now)
         with contextlib.suppress(ValueError):
-            begun = load(folder)
-    if begun is None:
-        begun = {"data": data, "seeds": now["seeds"], "complete": not resume, "sessions": []}
-    if begun["data"] != data:
+            history = load(folder)
+    if history is None:
+        history = {"data": data, "seeds": now["seeds"], "complete": not resume, "sessions": []}
+    if history["data"] != data:
         session["data"] = data
-    write_json(folder / FILE, {**begun, "sessions": [*begun["sessions"], session]})
-    return told
+    write_json(folder / FILE, {**history, "sessions": [*history["sessions"], session]})
+    return warnings
 
 
 def changed(folder: Path, now: Mapping[str, Any]) -> list[str]:
-    """What is other now than when the run began, a line for each; nothing where that was not written down."""
+    """List what differs now from when the run began, a line for each; nothing where that was not recorded."""
     try:
-        begun = load(folder)
+        history = load(folder)
     except ValueError as error:
         return [f"{folder / FILE}: damaged ({error}): begun anew; what the run began with is not known"]
-    if begun is None:
+    if history is None:
         return []
-    first, session = begun["sessions"][0], now["session"]
-    lines = _of_data(begun["data"], now["data"])
-    # Runs of before do not say what they computed in.
-    known = [name for name in _DECISIVE if name != "computes_in" or name in first["machine"]]
+    first, session = history["sessions"][0], now["session"]
+    lines = _data_changes(history["data"], now["data"])
     pairs = {
         "other versions": (first["versions"], session["versions"], list(session["versions"])),
-        "another machine": (first["machine"], session["machine"], known),
+        "another machine": (first["machine"], session["machine"], _DECISIVE),
         "another number of processes": (first, session, ["processes"]),
         "other code": (first, session, ["commit", "dirty"]),
     }
     for what, (then, present, names) in pairs.items():
-        if told := _differences(then, present, names):
-            lines.append(f"{what} ({told})")
+        if differences := _differences(then, present, names):
+            lines.append(f"{what} ({differences})")
     return [f"{line}: {_CONSEQUENCE}" for line in lines]
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """What `record` wrote; None where there is no such file.
+    """Read what `record` wrote; None where there is no such file.
 
     Raises:
         ValueError: damaged.
@@ -136,8 +134,8 @@ def load(folder: Path) -> dict[str, Any] | None:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a run was made with."""
-    import torch  # here and not above: who only reads what was written does not wait seconds for it
+    """List the versions of this package and of what computes."""
+    import torch  # late: reading provenance must not take the seconds of this import
     import torchvision
 
     return {
@@ -149,21 +147,21 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """The command that this process was started with."""
+    """Return the command that this process was started with."""
     program = Path(sys.argv[0]).name
     words = ["fdan-edge" if program == "__main__.py" else program, *sys.argv[1:]]
     return printable(shlex.join(words))
 
 
 def _data(data: Mapping[str, Sequence[Item]]) -> dict[str, Any]:
-    """Number and hash of each part's items: what they are called, their labels and what is in their files."""
-    from fdan_edge.features import store  # likewise
+    """Count and hash each part's items: their names, labels and the contents of their files."""
+    from fdan_edge.features import store  # late, as above
 
     table = store.contents_table()
-    made = {part: _hashed(items, table.digests) for part, items in data.items() if items}
+    parts = {part: _hashed(items, table.digests) for part, items in data.items() if items}
     with contextlib.suppress(OSError):  # then the files are read again next time
         table.save()
-    return made
+    return parts
 
 
 def _hashed(items: Sequence[Item], digests: Any) -> dict[str, Any]:
@@ -175,13 +173,13 @@ def _hashed(items: Sequence[Item], digests: Any) -> dict[str, Any]:
 
 
 def _gpu() -> dict[str, str]:
-    import torch  # likewise
+    import torch  # late, as above
 
     return {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
 
 
 def _checkout(package: Path) -> dict[str, Any]:
-    """The commit of the checkout that holds this package, and whether tracked files differ from it; or nothing."""
+    """Find the commit of the checkout that holds this package, and whether tracked files differ from it."""
     # A package installed below another project's checkout is not of that project: its files are not tracked.
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
         return {"commit": None, "dirty": None}
@@ -191,11 +189,11 @@ def _checkout(package: Path) -> dict[str, Any]:
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    """What git prints; None without git, a repository, or an answer in time."""
-    # What a hook of another repository sets would lead git there.
+    """Return what git prints; None without git, a repository, or an answer in time."""
+    # Variables that a hook of another repository set would lead git there.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", str(folder), *words],
             capture_output=True,
             check=True,
@@ -205,21 +203,21 @@ def _git(folder: Path, *words: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.decode(errors="replace").strip()
+    return result.stdout.decode(errors="replace").strip()
 
 
-def _of_data(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _data_changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     lines = []
     for part in dict.fromkeys([*then, *now]):
         if then.get(part) != now.get(part):
             old, new = (of.get(part, {}).get("count", 0) for of in (then, now))
-            told = f"{old} then, {new} now" if old != new else f"{old} as then, of other content or labels"
-            lines.append(f"other {part} than the run began with ({told})")
+            detail = f"{old} then, {new} now" if old != new else f"{old} as then, of other content or labels"
+            lines.append(f"other {part} than the run began with ({detail})")
     return lines
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str]) -> str:
-    """`torch 2.13 then, 2.14 now` of each name whose values differ."""
+    """Write `torch 2.13 then, 2.14 now` of each name whose values differ."""
     return "; ".join(
         f"{name} {_word(then.get(name))} then, {_word(now.get(name))} now"
         for name in names

@@ -8,9 +8,9 @@ last.safetensors          everything that --resume needs, of the last step that 
 epochs.jsonl              one line per epoch
 provenance.json           hashes of the data, seeds, and each session's machine, versions, commit and command
 tensorboard/              curves
-calibration.json          the temperature of the probabilities, fitted on validation; an older run has none
+calibration.json          the temperature of the probabilities, fitted on validation
 metrics.json              scores on validation and test, the leak audit
-predictions.json          what the model says of each recording of the test
+predictions.json          the probabilities that the model gives each recording of the test
 confusion.png, .svg       the test's confusion matrix
 reliability.png, .svg     how often the test's recordings are recognised rightly, by confidence
 """
@@ -56,8 +56,8 @@ class RunInfo:
     faces: list[str]
     protocol: str  # for people
     versions: dict[str, str]
-    audit: str = NOT_AUDITED  # the verdict for people; runs of before have none
-    target: list[str] = field(default_factory=list)  # heard without labels; runs of before have none
+    audit: str = NOT_AUDITED  # the verdict, for people
+    target: list[str] = field(default_factory=list)  # used without labels
     teacher: dict[str, str] = field(default_factory=dict)  # run, backbone and sha256 of its checkpoint, or nothing
 
 
@@ -65,7 +65,7 @@ class RunInfo:
 def sole_writer(folder: Path) -> Iterator[None]:
     """Make a run folder, and keep other processes from training in it meanwhile; the lock goes with the process.
 
-    Two that did would mix their epochs: the weights of one under the scores of the other.
+    Two that trained in it would mix their epochs: weights of the first under scores of the second.
 
     Raises:
         CheckpointError: another process trains in it.
@@ -79,10 +79,10 @@ def sole_writer(folder: Path) -> Iterator[None]:
         raise CheckpointError(f"{folder}: another process trains in it now; wait, or name another --out") from None
     except OSError:  # a file system without locks
         pass
-    # By one that was killed; safetensors writes to a name of its own before it renames.
+    # A killed process leaves these; safetensors writes to a name of its own before it renames.
     patterns = [*(f".{name}-*" for name in _LARGE), ".tmp??????"]
-    for left in (path for pattern in patterns for path in folder.glob(pattern)):
-        left.unlink(missing_ok=True)
+    for leftover in (path for pattern in patterns for path in folder.glob(pattern)):
+        leftover.unlink(missing_ok=True)
     try:
         yield
     finally:
@@ -96,22 +96,13 @@ def save_launcher(folder: Path) -> None:
 
 
 def is_restarted(folder: Path) -> bool:
-    """Whether this process is one of those that torchrun starts again, of the very launch that trained here."""
+    """Tell whether torchrun started this process again, in the very launch that trained here."""
     if not launcher.restarts() or not (folder / "run.toml").exists():
         return False
     try:
         return (folder / _LAUNCHER).read_text(encoding="utf-8") == launcher.launcher_name()
     except (OSError, UnicodeDecodeError):
         return False
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """The metadata of a file of `save_tensors`, without its tensors; {} where it cannot be read."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return dict(json.loads((file.metadata() or {})["state"]))
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def save_run(folder: Path, config: Config, info: RunInfo) -> None:
@@ -141,17 +132,17 @@ def load_run(folder: Path) -> tuple[Config, RunInfo]:
 
 def _run_info(values: dict[str, Any]) -> RunInfo:
     for name in ("classes", "speech", "faces", "target"):
-        words = values.get(name, [] if name == "target" else None)  # runs of before have no target
+        words = values.get(name)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise TypeError(f"{name} = {words!r} is not a list of names")
-    teacher = values.get("teacher", {})
+    teacher = values.get("teacher")
     if not isinstance(teacher, dict) or not all(isinstance(word, str) for word in teacher.values()):
         raise TypeError(f"teacher = {teacher!r} is not a table of texts")
     return RunInfo(**values)
 
 
 def load_split(folder: Path) -> dict[str, list[str]]:
-    """The item keys of each part, speakers or sentences seen in training, and what was heard without labels.
+    """Read the item keys of each part, speakers or sentences seen in training, and the target without labels.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -171,13 +162,13 @@ def save_calibration(folder: Path, values: dict[str, Any], epoch: int) -> None:
 
 
 def load_calibration(folder: Path, epoch: int) -> dict[str, Any]:
-    """What `save_calibration` wrote for the weights of this epoch; temperature 1 where nothing was.
+    """Read what `save_calibration` wrote for the weights of this epoch; temperature 1 where there is nothing.
 
     Raises:
         CheckpointError: damaged.
     """
     path = folder / "calibration.json"
-    if not path.exists():  # a run of before, or one that is not finished
+    if not path.exists():  # not finished yet
         return {"temperature": 1.0}
     try:
         values: dict[str, Any] = dict(json.loads(path.read_text()))
@@ -194,7 +185,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
     """Write tensors and JSON-able metadata to a safetensors file atomically.
 
     Raises:
-        OSError: it cannot be written; what was there before still is.
+        OSError: it cannot be written; the file that was there stays.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
@@ -228,7 +219,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_model(folder: Path) -> tuple[AcousticPath, Config, RunInfo, dict[str, Any]]:
-    """The best epoch's acoustic path in evaluation mode, and its calibration.
+    """Load the best epoch's acoustic path in evaluation mode, and its calibration.
 
     Raises:
         CheckpointError: the folder or its checkpoint cannot be used.
@@ -249,7 +240,7 @@ def load_model(folder: Path) -> tuple[AcousticPath, Config, RunInfo, dict[str, A
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as named tensors."""
+    """Return the optimiser's state as named tensors."""
     state = optimizer.state_dict()["state"]
     return {
         f"optimizer.{index}.{name}": torch.as_tensor(value)
@@ -260,7 +251,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give the optimiser back what `optimizer_tensors` took.
+    """Restore the optimiser from what `optimizer_tensors` returned.
 
     Raises:
         ValueError: it was of other parameters. Fused optimisers do not look, and write beyond their memory.

@@ -48,14 +48,14 @@ class TorchRunner:
         self._half = precision == "fp16"
         words = ("PyTorch", "compiled" if compiled else "eager", device.upper(), *(["fp16"] if self._half else []))
         self.name = " ".join(words)
-        self._heard: Callable[[Tensor], Tensor] = self._probabilities
+        self._predict: Callable[[Tensor], Tensor] = self._probabilities
         if compiled:
             mode = "reduce-overhead" if device == "cuda" else None
-            self._heard = torch.compile(self._probabilities, mode=mode, dynamic=False)
+            self._predict = torch.compile(self._probabilities, mode=mode, dynamic=False)
         self.times: dict[str, float] = {}
 
     def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of windows (n, spec.window).
+        """Predict probabilities (n, C) of windows (n, spec.window).
 
         Raises:
             ValueError: the windows are of another shape.
@@ -64,21 +64,21 @@ class TorchRunner:
         with torch.inference_mode():
             if self.device.type == "cuda":
                 return self._on_gpu(windows)
-            return self._heard(windows).numpy()
+            return self._predict(windows).numpy()
 
     def _on_gpu(self, windows: Tensor) -> Probabilities:
         events = [torch.cuda.Event(enable_timing=True) for _ in range(4)]  # type: ignore[no-untyped-call]
         events[0].record()
-        given = windows.to(self.device)
+        inputs = windows.to(self.device)
         events[1].record()
-        made = self._heard(given)
+        on_device = self._predict(inputs)
         events[2].record()
-        heard: Probabilities = made.cpu().numpy()
+        probabilities: Probabilities = on_device.cpu().numpy()
         events[3].record()
         events[3].synchronize()
         spans = zip((COPY_IN, COMPUTE, COPY_OUT), itertools.pairwise(events), strict=True)
         self.times = {part: before.elapsed_time(after) for part, (before, after) in spans}
-        return heard
+        return probabilities
 
     def _probabilities(self, windows: Tensor) -> Tensor:
         if not self._half:
@@ -120,7 +120,7 @@ def open_run(folder: Path, threads: int, runtime: str, precision: str | None) ->
 
 
 def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> ModelSpec:
-    """What a device needs to know of a run; `info` says where the model comes from."""
+    """Describe a run for a device: how to feed the model, and in `info` where it comes from."""
     return ModelSpec(
         labels=tuple(info.classes),
         sample_rate=config.sample_rate,
@@ -135,7 +135,7 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
             "speech": [source.partition(":")[0] for source in info.speech],
             "faces": [source.partition(":")[0] for source in info.faces],
             "method": config.method,
-            "target": [source.partition(":")[0] for source in info.target],  # heard without labels
+            "target": [source.partition(":")[0] for source in info.target],  # used without labels
             "teacher": {name: value for name, value in info.teacher.items() if name != "run"},
             "log_mel": {
                 "n_fft": config.n_fft,

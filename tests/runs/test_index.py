@@ -83,7 +83,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert found.data == {"speech": {"count": 5, "sha256": "1"}}
 
 
-def test_a_run_of_before_has_blanks(tmp_path: Path) -> None:
+def test_a_run_without_provenance_has_blanks(tmp_path: Path) -> None:
     found = row(make(tmp_path / "a", test=0.5))
     assert (found.commit, found.dirty, found.date, found.rate, found.data) == (None, None, None, None, {})
     assert (found.skipped, found.state) == (0, "finished")

@@ -122,13 +122,6 @@ def test_what_differs_is_named(tmp_path: Path, items: list[Item]) -> None:
     ]
 
 
-def test_runs_of_before_do_not_say_what_they_computed_in(tmp_path: Path, items: list[Item]) -> None:
-    now = gather(Config(), {"speech": items})
-    del now["session"]["machine"]["computes_in"]
-    record(tmp_path, now, resume=False)
-    assert changed(tmp_path, gather(Config(), {"speech": items}, computes_in="bf16")) == []
-
-
 def test_a_new_run_forgets_what_was_in_its_folder(tmp_path: Path, items: list[Item]) -> None:
     now = gather(Config(), {"speech": items})
     (tmp_path / provenance.FILE).write_text("{")
@@ -137,7 +130,7 @@ def test_a_new_run_forgets_what_was_in_its_folder(tmp_path: Path, items: list[It
     assert len(json.loads((tmp_path / provenance.FILE).read_text())["sessions"]) == 1
 
 
-def test_a_run_of_before_goes_on(tmp_path: Path, items: list[Item]) -> None:
+def test_a_run_without_the_file_goes_on(tmp_path: Path, items: list[Item]) -> None:
     now = gather(Config(), {"speech": items})
     assert load(tmp_path) is None
     assert record(tmp_path, now, resume=True) == []

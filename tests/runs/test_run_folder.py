@@ -46,18 +46,6 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert load_run(tmp_path / "new") == (config, info)
 
 
-def test_a_run_of_before_the_audit_is_read(run: Path) -> None:
-    path = run / "run.toml"
-    kept = [line for line in path.read_text().splitlines() if not line.startswith("audit = ")]
-    assert len(kept) == len(path.read_text().splitlines()) - 1
-    path.write_text("\n".join(kept))
-    assert load_run(run)[1].audit == "not audited"
-    split = json.loads((run / "split.json").read_text())
-    del split["texts"]
-    (run / "split.json").write_text(json.dumps(split))
-    assert load_split(run)["texts"] == []
-
-
 def test_tensors_are_read_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
     tensors = {"a": torch.randn(3, 4).T, "b": torch.tensor(3), "c": torch.zeros(0)}
