@@ -34,8 +34,9 @@ from fdan_edge.export.to_onnx import export_graph, with_front_end
 from fdan_edge.models.fdan import Fdan, build_frontend
 from fdan_edge.profiling.bench import Blocks, ratio_of, rounded, time_block
 from fdan_edge.profiling.breakdown import breakdown
+from fdan_edge.profiling.cards import Card, card_of
 from fdan_edge.profiling.graph_cost import cost
-from fdan_edge.profiling.roofline import Card, calibrate, card_of, costs, estimate, is_fp32
+from fdan_edge.profiling.roofline import calibrate, costs, estimate, is_fp32
 from fdan_edge.runs import run_folder
 from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.runtime.bundle import new_bundle, write_manifest

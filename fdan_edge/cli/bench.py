@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from fdan_edge.cli.options import AsJson, Threads, print_json
-from fdan_edge.profiling.roofline import CARDS
+from fdan_edge.profiling.cards import CARDS
 
 
 def bench(

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fdan_edge.profiling.bench import time_block
-from fdan_edge.profiling.roofline import CARDS, card_of
+from fdan_edge.profiling.cards import CARDS, card_of
 from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.opening import Variant, variants

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fdan_edge.errors import BundleError, ConfigError
-from fdan_edge.profiling.roofline import CARDS, NOTE, Card, calibrate, costs, estimate, estimates, find_cards
+from fdan_edge.profiling.cards import CARDS, Card, find_cards
+from fdan_edge.profiling.roofline import NOTE, calibrate, costs, estimate, estimates
 from fdan_edge.runtime.bundle import Bundle, write_manifest
 from fdan_edge.runtime.manifest import GraphCost
 from tests.helpers.bundles import artifact, graph_cost, layer_cost, manifest

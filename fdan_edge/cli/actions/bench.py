@@ -13,8 +13,9 @@ from typing import Any
 from fdan_edge.cli.render.bench import Report
 from fdan_edge.errors import ConfigError, unknown_choice
 from fdan_edge.profiling.bench import Latency, Plan, Timed, bench, chosen, rounded
+from fdan_edge.profiling.cards import Card, find_cards
 from fdan_edge.profiling.compare import pairs
-from fdan_edge.profiling.roofline import Card, Estimate, calibrate, costs, estimate, estimates, find_cards, is_fp32
+from fdan_edge.profiling.roofline import Estimate, calibrate, costs, estimate, estimates, is_fp32
 from fdan_edge.runtime.deploy_targets import PRECISIONS
 from fdan_edge.runtime.manifest import GraphCost
 from fdan_edge.runtime.opening import Variant

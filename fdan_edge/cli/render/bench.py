@@ -11,8 +11,9 @@ from rich.text import Text
 from fdan_edge.cli.render.tables import out
 from fdan_edge.errors import printable
 from fdan_edge.profiling.bench import Latency, Ratio
+from fdan_edge.profiling.cards import CARDS, Card
 from fdan_edge.profiling.compare import Pair
-from fdan_edge.profiling.roofline import CARDS, NOTE, Card, Estimate
+from fdan_edge.profiling.roofline import NOTE, Estimate
 from fdan_edge.utils.machine import machine_line
 
 #: Target, artifact, precision and runtime of a row: a run folder has no artifacts, but precisions.
