@@ -55,7 +55,7 @@ class Histogram:
         self.counts += np.bincount(index, minlength=len(self.counts))
 
     def range(self, method: str) -> Range:
-        """The lowest and highest value that 8 bits should hold, by a method of METHODS; it holds 0."""
+        """Return the lowest and highest value that 8 bits should hold, by a method of METHODS; it holds 0."""
         low, high = min(self.low, 0.0), max(self.high, 0.0)
         if method == "minmax":
             return low, high
@@ -69,7 +69,7 @@ class Histogram:
         return max(low, -limit), min(high, limit)
 
     def _threshold(self) -> float:
-        """Of all thresholds the one behind which least is lost, by Kullback and Leibler's divergence."""
+        """Find the threshold behind which least is lost, by Kullback and Leibler's divergence."""
         half = len(self.counts) // 2
         sizes = self.counts[half:] + self.counts[:half][::-1]
         # Zeros are held exactly, and after a ReLU they are half of all values.
@@ -81,7 +81,7 @@ class Histogram:
 
 
 def _divergence(sizes: NDArray[np.int64], end: int) -> float:
-    """KL divergence of what `_LEVELS` steps up to bin `end` make of a histogram from the histogram."""
+    """Return the KL divergence of what `_LEVELS` steps up to bin `end` make of a histogram from the histogram."""
     if not sizes[:end].any():
         return np.inf
     wanted = sizes[:end].astype(float)
@@ -97,7 +97,7 @@ def _divergence(sizes: NDArray[np.int64], end: int) -> float:
 
 
 def collect(model: onnx.ModelProto, tensors: Iterable[str], windows: Windows) -> dict[str, Histogram]:
-    """Histograms of tensors over windows (n, window), from one pass in ONNX Runtime.
+    """Return histograms of tensors over windows (n, window), from one pass in ONNX Runtime.
 
     Raises:
         ExportError: a tensor holds values that are not finite, or there is no window.
@@ -118,7 +118,7 @@ def collect(model: onnx.ModelProto, tensors: Iterable[str], windows: Windows) ->
 
 
 def peaks(model: onnx.ModelProto, tensors: Iterable[str], windows: Windows) -> dict[str, float]:
-    """The largest magnitude of tensors over windows (n, window)."""
+    """Return the largest magnitude of tensors over windows (n, window)."""
     names = sorted(set(tensors))
     found = dict.fromkeys(names, 0.0)
     session = watch(model, names)
@@ -130,7 +130,7 @@ def peaks(model: onnx.ModelProto, tensors: Iterable[str], windows: Windows) -> d
 
 
 def watch(model: onnx.ModelProto, tensors: list[str]):  # type: ignore[no-untyped-def]  # ONNX Runtime has no types
-    """A session that gives inner tensors too; what would fuse them away is off."""
+    """Return a session that gives inner tensors too; what would fuse them away is off."""
     import onnxruntime
 
     watched = onnx.ModelProto()
@@ -141,7 +141,7 @@ def watch(model: onnx.ModelProto, tensors: list[str]):  # type: ignore[no-untype
 
 
 def session(model: onnx.ModelProto, level=None):  # type: ignore[no-untyped-def]
-    """A quiet session on the CPU."""
+    """Return a quiet session on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -152,7 +152,7 @@ def session(model: onnx.ModelProto, level=None):  # type: ignore[no-untyped-def]
 
 
 def probabilities(model: onnx.ModelProto, windows: Windows) -> NDArray[np.float32]:
-    """What a graph gives for windows (n, window), (n, C)."""
+    """Return what a graph gives for windows (n, window), (n, C)."""
     made = session(model)
     parts = [made.run(None, {"waveform": windows[i : i + BATCH]})[0] for i in range(0, len(windows), BATCH)]
     return np.concatenate(parts).astype(np.float32)

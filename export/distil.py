@@ -69,7 +69,7 @@ def distil(
 def student_config(
     config: Config, info: RunInfo, run: Path, backbone: str, settings: Sequence[str] = ()
 ) -> Config:
-    """The settings of a student of a run with these settings.
+    """Return the settings of a student of a run with these settings.
 
     Raises:
         ConfigError: a setting cannot work.
@@ -96,7 +96,7 @@ def _check_same(folder: Path, wanted: Config, run: Path) -> None:
 
 
 def _finished(folder: Path, epochs: int) -> bool:
-    """A training that diverged has scores too, but not all epochs."""
+    """Return a training that diverged has scores too, but not all epochs."""
     if not all((folder / name).is_file() for name in ("metrics.json", "epochs.jsonl")):
         return False
     return len((folder / "epochs.jsonl").read_text(encoding="utf-8").splitlines()) == epochs

@@ -21,7 +21,7 @@ QUANTISED_OPSET = 19
 
 
 def to_half(model: onnx.ModelProto, keep: frozenset[str] = frozenset()) -> onnx.ModelProto:
-    """A copy of an fp32 graph whose layers, from the first one to the classifier, are fp16.
+    """Return a copy of an fp32 graph whose layers, from the first one to the classifier, are fp16.
 
     What stays in fp32, with casts between: the front end and all that is computed from it alone (scaling, the mask
     of padding), sums and squares over positions with what they are made of, softmax and temperature. Inputs and
@@ -47,7 +47,7 @@ def to_half(model: onnx.ModelProto, keep: frozenset[str] = frozenset()) -> onnx.
 
 
 def largest_half(single: onnx.ModelProto, made: onnx.ModelProto, windows: Windows) -> float:
-    """The largest magnitude that a tensor in half precision would have to hold, as the fp32 graph has it.
+    """Return the largest magnitude that a tensor in half precision would have to hold, as the fp32 graph has it.
 
     ONNX Runtime on the CPU computes halves in fp32 and rounds nothing between them, so running a file there does
     not show what overflows on a GPU.
@@ -72,7 +72,7 @@ def largest_half(single: onnx.ModelProto, made: onnx.ModelProto, windows: Window
 
 
 def _single(graph: Graph) -> set[str]:
-    """Names of the nodes that stay in fp32."""
+    """Return names of the nodes that stay in fp32."""
     kept = {node.name for node in graph.nodes if not in_network(node) or node.op_type in _STATISTICS}
     statistics = {node.name for node in graph.nodes if in_network(node) and node.op_type in _STATISTICS}
     for node in reversed(graph.nodes):  # what squares and sums are made of
@@ -89,7 +89,7 @@ def _single(graph: Graph) -> set[str]:
 
 
 def _floats(model: onnx.ModelProto) -> set[str]:
-    """Names of the tensors of type float, constants too."""
+    """Return names of the tensors of type float, constants too."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     values = [*inferred.value_info, *inferred.input, *inferred.output]
     found = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
@@ -155,7 +155,7 @@ class _Caster:
 
 
 def _raise_opset(model: onnx.ModelProto) -> None:
-    """Between 18 and 19 ops only gained types and options, so the number is all that changes."""
+    """Raise the opset: between 18 and 19 ops only gained types and options, so the number is all that changes."""
     for entry in model.opset_import:
         if entry.domain == "" and entry.version < QUANTISED_OPSET:
             entry.version = QUANTISED_OPSET

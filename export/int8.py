@@ -49,7 +49,7 @@ class Plan:
 
 
 def plan(model: onnx.ModelProto, form: str, kept: frozenset[str] = frozenset()) -> Plan:
-    """What of an fp32 graph is quantised: layers with weights but the classifier, and what joins convolutions.
+    """Plan what of an fp32 graph is quantised: layers with weights but the classifier, and what joins convolutions.
 
     Matrix products give floats: LayerNormalization, GELU and softmax follow. Products without weights, as in
     attention, stay as they are. So does, in u8s8, a convolution in front of a GELU: ONNX Runtime runs it in 8 bits
@@ -89,7 +89,7 @@ def _feeds_floats(graph: Graph, node: onnx.NodeProto) -> bool:
 def quantize(
     model: onnx.ModelProto, wanted: Plan, ranges: dict[str, Range], form: str, *, half: bool = True
 ) -> onnx.ModelProto:
-    """A copy of an fp32 graph with the plan's nodes in 8 bits.
+    """Return a copy of an fp32 graph with the plan's nodes in 8 bits.
 
     Args:
         ranges: of every tensor of the plan, from `calibrate`.
@@ -120,11 +120,11 @@ class _Writer:
         self.dequantised: dict[str, str] = {}
 
     def activation_scale(self, low: float, high: float) -> tuple[np.float32, np.generic]:
-        """Step and zero point for values of low..high."""
+        """Return step and zero point for values of low..high."""
         raise NotImplementedError
 
     def reads_eight(self, node: onnx.NodeProto, name: str) -> bool:
-        """Whether a node reads a tensor of the plan in 8 bits."""
+        """Tell whether a node reads a tensor of the plan in 8 bits."""
         raise NotImplementedError
 
     def rewrite(self) -> None:
@@ -143,7 +143,7 @@ class _Writer:
                 del self.proto.initializer[index]
 
     def _dequantised(self, name: str) -> str:
-        """What stands for a tensor once it went through 8 bits; the pair is written at its first use."""
+        """Return what stands for a tensor once it went through 8 bits; the pair is written at its first use."""
         if name not in self.dequantised:
             scale, zero = self.scales[name]
             scope = self.graph.producer[name].name.rpartition("/")[0]
@@ -171,7 +171,7 @@ class _Writer:
         node.input[1] = self._add("DequantizeLinear", [quantised, *parameters], prefix, scope, axis=axis)
 
     def weight_step(self, node: onnx.NodeProto, values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-        """One step for each output of a layer."""
+        """Return one step for each output of a layer."""
         raise NotImplementedError
 
     def constant(self, name: str, value: Any) -> str:
@@ -204,7 +204,7 @@ class _Unsigned(_Writer):
         return name in self.plan.made or node.name in self.plan.nodes
 
     def _fold_bounds(self) -> None:
-        """What a ReLU cuts off, 8 bits that start at 0 cut off as well."""
+        """Return what a ReLU cuts off, 8 bits that start at 0 cut off as well."""
         for node in list(self.graph.nodes):
             before = node.input[0] if node.input else ""
             if node.op_type not in _BOUNDING or node.name not in self.plan.nodes:
@@ -249,7 +249,7 @@ class _Signed(_Writer):
         return _half_step(_weight_step(values, axis, self.largest))
 
     def _skip(self, node: onnx.NodeProto) -> str:
-        """The input of a residual sum that passed by the block's convolutions.
+        """Return the input of a residual sum that passed by the block's convolutions.
 
         The other stays as it was made: TensorRT then does convolution, sum and ReLU in one kernel.
         """
@@ -262,7 +262,7 @@ class _Signed(_Writer):
 
 
 def _half_step(step: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Steps rounded up to halves, so that the largest value still fits."""
+    """Return steps rounded up to halves, so that the largest value still fits."""
     half = np.maximum(step, _SMALLEST).astype(np.float16)
     up = np.nextafter(half, np.float16(np.inf))
     return np.where(half.astype(np.float32) < step, up, half).astype(np.float32)
@@ -278,6 +278,6 @@ def _weight_step(values: NDArray[np.float32], axis: int, levels: int) -> NDArray
 
 
 def _output_axis(node: onnx.NodeProto) -> int:
-    """The axis of a layer's weights that counts its outputs."""
+    """Return the axis of a layer's weights that counts its outputs."""
     transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
     return 0 if node.op_type == "Conv" or transposed else 1

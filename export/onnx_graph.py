@@ -32,25 +32,25 @@ class Graph:
                 self.readers[name].append(node)
 
     def computed(self, node: onnx.NodeProto) -> list[str]:
-        """The inputs of a node that are no constants."""
+        """Return the inputs of a node that are no constants."""
         return [name for name in node.input if name and name not in self.constants]
 
     def has_weights(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is a layer: an op of `WEIGHTED` with a constant factor."""
+        """Tell whether a node is a layer: an op of `WEIGHTED` with a constant factor."""
         return node.op_type in WEIGHTED and node.input[1] in self.constants
 
     def value(self, name: str) -> NDArray[np.generic]:
-        """A constant's value."""
+        """Return a constant's value."""
         return np.asarray(numpy_helper.to_array(self.constants[name]))
 
 
 def in_network(node: onnx.NodeProto) -> bool:
-    """Whether a node is between the front end and the softmax with its temperature."""
+    """Tell whether a node is between the front end and the softmax with its temperature."""
     return not node.name.startswith((FRONTEND, HEAD))
 
 
 def layer_of(node: onnx.NodeProto) -> str:
-    """The module that a node comes from, for people: `backbone.layer1.0.conv1`, without what all have."""
+    """Return the module that a node comes from, for people: `backbone.layer1.0.conv1`, without what all have."""
     return node.name.rpartition("/")[0].removeprefix("model.").removeprefix("acoustic.")
 
 
@@ -106,7 +106,7 @@ def _zero_points(model: onnx.ModelProto) -> Iterator[str]:
 
 
 def splice(model: onnx.ModelProto, other: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a graph whose front end is another graph of the same input.
+    """Return a copy of a graph whose front end is another graph of the same input.
 
     Args:
         model: nodes named as `to_onnx` does.

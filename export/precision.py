@@ -52,14 +52,14 @@ class CalibrationSet:
     _expected: NDArray[np.float32] | None = field(default=None, repr=False)
 
     def histograms(self, model: onnx.ModelProto) -> dict[str, Histogram]:
-        """Of all activations that a format needs, measured once."""
+        """Measure all activations that a format needs, once."""
         if not self._histograms:
             tensors = {name for form in FORMATS for name in plan(model, form).tensors}
             self._histograms.update(activation_ranges.collect(model, tensors, self.calibration))
         return self._histograms
 
     def expected(self, model: onnx.ModelProto) -> NDArray[np.float32]:
-        """What fp32 gives for the windows that calibrations are compared on, run once."""
+        """Return what fp32 gives for the windows that calibrations are compared on, run once."""
         if self._expected is None:
             self._expected = activation_ranges.probabilities(model, self.compared)
         return self._expected

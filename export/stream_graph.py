@@ -42,12 +42,12 @@ def write_stream_graph(artifact: Path, frontend: LogMel, window: int) -> Path:
 
 
 def front_end(module: LogMel, window: int) -> FrontEnd:
-    """What the device must compute for a module."""
+    """Return what the device must compute for a module."""
     return FrontEnd(module.n_fft, module.hop, 1 + window // module.hop, module.filters)
 
 
 def stream_graph(model: onnx.ModelProto, frontend: FrontEnd) -> onnx.ModelProto:
-    """Mel power to probabilities: a copy of what a graph does after its filterbank.
+    """Copy what a graph does after its filterbank: mel power to probabilities.
 
     Args:
         model: waveform to probabilities; nodes named as `to_onnx` does.
@@ -104,7 +104,7 @@ def check_stream(
 
 
 def _power_of(model: onnx.ModelProto) -> str:
-    """The tensor of the mel power: the filterbank's output times the squared scale of the samples."""
+    """Return the tensor of the mel power: the filterbank's output times the squared scale of the samples."""
     graph = Graph(model)
     banks = [n for n in graph.nodes if n.op_type == "Conv" and n.name.startswith(f"{FRONTEND}.mel/")]
     readers = [reader for bank in banks for reader in graph.readers[bank.output[0]]]

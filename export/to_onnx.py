@@ -136,7 +136,7 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
 
 
 def _name_pooling(graph: onnx.GraphProto) -> None:
-    """Means over all places become the op for it, of which runtimes have a kernel in 8 bits."""
+    """Turn means over all places into the op for it, of which runtimes have a kernel in 8 bits."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type != "ReduceMean" or len(node.input) < 2 or node.input[1] not in constants:

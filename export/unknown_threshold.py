@@ -25,7 +25,7 @@ _BATCH = 16
 
 
 def unknown_below(recordings: RunRecordings) -> dict[str, Any]:
-    """The confidence for the spec's `info`, from the recordings of the run's validation part.
+    """Return the confidence for the spec's `info`, from the recordings of the run's validation part.
 
     Like its temperature: the best epoch was chosen on them too, so they flatter the model a little.
     """
@@ -45,7 +45,7 @@ def unknown_below(recordings: RunRecordings) -> dict[str, Any]:
 def _begun(
     held: HeldOut, recordings: RunRecordings, seconds: float
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """What the model says of the beginnings of longer recordings: probabilities, classes, seconds."""
+    """Return what the model says of the beginnings of longer recordings: probabilities, classes, seconds."""
     spec, runner = recordings.reference.spec, recordings.reference
     heard, grid = round(seconds * spec.sample_rate), window_grid(spec)
     longer = [number for number, waveform in enumerate(held.waveforms) if len(waveform) > heard]
@@ -66,7 +66,7 @@ def fit(
     recordings: int,
     longest: float,
 ) -> dict[str, Any]:
-    """The confidence c at which P(right | c, s) is one half: logistic in ln(c / (1 - c)) and ln(s) (Platt 1999).
+    """Fit the confidence c at which P(right | c, s) is one half: logistic in ln(c / (1 - c)) and ln(s) (Platt 1999).
 
     Args:
         probabilities: of recordings and of their beginnings, (n, C).

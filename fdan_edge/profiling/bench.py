@@ -76,7 +76,7 @@ class Latency:
     energy_mj: float | None = None  # of the first GPU for one call; None where NVML does not tell
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, rounded to what a clock can tell."""
+        """Return plain values for JSON, rounded to what a clock can tell."""
         values: dict[str, Any] = rounded(asdict(self))
         return values
 
@@ -103,7 +103,7 @@ class Timed:
 def chosen(
     target: str, runtimes: Sequence[str] = (), precisions: Sequence[str] = (), *, foreign: bool = False
 ) -> list[Variant]:
-    """What of a target runs here, or what of that has one of these runtimes and precisions.
+    """Return what of a target runs here, or what of that has one of these runtimes and precisions.
 
     A bundle's artifacts are run as they are meant to be: one made for TensorRT is slow in ONNX Runtime on the CPU.
     That is left out, except where nothing else is left or a runtime or precision was asked for.
@@ -132,7 +132,7 @@ def chosen(
 
 
 def _nothing(target: str, found: Sequence[Variant], runtimes: Sequence[str], precisions: Sequence[str]) -> str:
-    """One line that says what was wanted, what there is, and what helps."""
+    """Return one line that says what was wanted, what there is, and what helps."""
     there = ", ".join(f"{one.precision or one.artifact} by {one.runtime}" for one in found) or "nothing"
     wish = " ".join([*precisions, *runtimes])
     line = f"{target}: nothing {f'of {wish} ' if wish else ''}runs on this machine; it has {there}"
@@ -185,7 +185,7 @@ def _times(contenders: Sequence[tuple[Variant, Runner]], plan: Plan) -> list[Blo
 
 
 def time_block(runner: Runner, windows: NDArray[np.float32], calls: int) -> list[float]:
-    """Seconds of each of `calls` calls, after some that warm up caches, clocks and threads."""
+    """Return seconds of each of `calls` calls, after some that warm up caches, clocks and threads."""
     seconds = []
     for call in range(-_WARM_UP, calls):
         start = time.perf_counter()
@@ -196,7 +196,7 @@ def time_block(runner: Runner, windows: NDArray[np.float32], calls: int) -> list
 
 
 def ratio_of(ours: Blocks, theirs: Blocks, seed: int = 0) -> Ratio:
-    """Our median over theirs, with a percentile interval by a bootstrap in two stages.
+    """Return our median over theirs, with a percentile interval by a bootstrap in two stages.
 
     Blocks are drawn, for both the same because they were timed in turn, and within these calls. So the drift of
     a machine, which blocks share, is not taken for a difference, nor many calls of a block for many witnesses.
@@ -209,7 +209,7 @@ def ratio_of(ours: Blocks, theirs: Blocks, seed: int = 0) -> Ratio:
 
 
 def _medians(blocks: Blocks, picked: NDArray[np.int64], chance: np.random.Generator) -> NDArray[np.float64]:
-    """The median of each draw of blocks, (resamples,)."""
+    """Return the median of each draw of blocks, (resamples,)."""
     sizes = np.array([len(block) for block in blocks])
     table = np.zeros((len(blocks), sizes.max()))
     for row, block in zip(table, blocks, strict=True):
@@ -220,7 +220,7 @@ def _medians(blocks: Blocks, picked: NDArray[np.int64], chance: np.random.Genera
 
 
 def throughput(runner: Runner, batch: int) -> float:
-    """Windows per second in calls of `batch` windows, by the median call."""
+    """Return windows per second in calls of `batch` windows, by the median call."""
     windows = _noise(np.random.default_rng(batch), batch, runner.spec.window)
     time_block(runner, windows, 0)
     seconds: list[float] = []
@@ -232,7 +232,7 @@ def throughput(runner: Runner, batch: int) -> float:
 
 
 def energy_of_call(runner: Runner, windows: NDArray[np.float32]) -> float | None:
-    """Millijoules of the first GPU for a call, what it takes at rest included; None where NVML does not tell."""
+    """Measure millijoules of the first GPU for a call, what it takes at rest included; None where NVML does not tell."""
     begin, start, calls = gpu.energy(), time.perf_counter(), 0
     if begin is None:
         return None
@@ -244,7 +244,7 @@ def energy_of_call(runner: Runner, windows: NDArray[np.float32]) -> float | None
 
 
 def file_size(variant: Variant) -> int | None:
-    """Bytes of the file that is run; None for a run folder."""
+    """Return bytes of the file that is run; None for a run folder."""
     path = Path(variant.target)
     path = path / variant.artifact if path.is_dir() and variant.artifact else path
     return path.stat().st_size if path.is_file() else None
@@ -290,7 +290,7 @@ def _latency(variant: Variant, runner: Runner, blocks: Blocks, ratio: Ratio | No
 
 
 def rounded(value: Any) -> Any:
-    """The same with every float to five decimals, names of entries as text."""
+    """Return the same with every float to five decimals, names of entries as text."""
     if isinstance(value, dict):
         return {str(name): rounded(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -33,7 +33,7 @@ Parts = dict[str, float]  # name -> milliseconds of a call
 def breakdown(
     variant: Variant, runner: Runner, windows: NDArray[np.float32], wall: float, threads: int = 0
 ) -> Parts:
-    """Milliseconds of a prediction by part, as far as the runtime tells; empty where it does not.
+    """Return milliseconds of a prediction by part, as far as the runtime tells; empty where it does not.
 
     Parts are `front_end` and `network`, or `compute` for both together; `copy` of waveforms and results; `host`,
     what is left of the time outside: Python, checks, and waiting for the runtime.
@@ -60,7 +60,7 @@ def breakdown(
 
 
 def _of_runner(runner: Runner, windows: NDArray[np.float32]) -> Parts:
-    """Copies and computation, where the runner times them itself."""
+    """Take copies and computation from a runner that times them itself."""
     told: list[dict[str, float]] = []
     for _ in range(_CALLS):
         runner.predict(windows)
@@ -74,7 +74,7 @@ def _of_runner(runner: Runner, windows: NDArray[np.float32]) -> Parts:
 
 
 def _of_torch(runner: Runner, windows: NDArray[np.float32]) -> Parts:
-    """By hooks on the front end and on the whole path."""
+    """Time PyTorch by hooks on the front end and on the whole path."""
     path: Any = getattr(runner, "path")  # noqa: B009 - a TorchRunner's, which is not imported here
     starts: dict[int, float] = {}
     spans: dict[int, list[float]] = {id(path): [], id(path.frontend): []}
@@ -95,7 +95,7 @@ def _of_torch(runner: Runner, windows: NDArray[np.float32]) -> Parts:
 
 
 def _of_onnxruntime(variant: Variant, windows: NDArray[np.float32], threads: int) -> Parts:
-    """By a second session with the profiler on, whose times are written to a file."""
+    """Time a second session with the profiler on, whose times are written to a file."""
     import onnxruntime
 
     path = Path(variant.target)
@@ -115,7 +115,7 @@ def _of_onnxruntime(variant: Variant, windows: NDArray[np.float32], threads: int
 
 
 def of_profile(events: Iterable[dict[str, Any]]) -> Parts:
-    """Front end and network by the events of ONNX Runtime's profiler; empty where nodes have no module's name."""
+    """Add up front end and network by the events of ONNX Runtime's profiler; empty where nodes have no module's name."""
     spans: dict[str, list[float]] = {}  # in the order of execution
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(_MARK):
@@ -133,7 +133,7 @@ def of_profile(events: Iterable[dict[str, Any]]) -> Parts:
 
 
 def _owners(names: list[str]) -> dict[str, str]:
-    """Which module each node belongs to; what ONNX Runtime has put in belongs to its neighbour."""
+    """Return which module each node belongs to; what ONNX Runtime has put in belongs to its neighbour."""
     owners = {name: name.removeprefix(_CAST).split("/")[0].split(".")[0] for name in names}
     known = (_FRONT_END, *_NETWORK)
     last = ""

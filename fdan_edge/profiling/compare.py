@@ -25,7 +25,7 @@ class Pair:
         return f"{'faster' if self.ratio.value < 1 else 'slower'}, {self.ratio.value:.2f} of its time"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         names = ("target", "artifact", "precision", "runtime")
         ends = [{name: getattr(row, name) for name in names} for row in (self.one, self.other)]
         ratio = {"p50": self.ratio.value, "low": self.ratio.low, "high": self.ratio.high, "told": self.ratio.told}
@@ -35,7 +35,7 @@ class Pair:
         }
 
     def others(self) -> dict[str, float | None]:
-        """Ratios of what is measured without intervals; None where one of the two does not tell."""
+        """Return ratios of what is measured without intervals; None where one of the two does not tell."""
         return {
             "file": _over(self.one.file_bytes, self.other.file_bytes),
             "cold_start": _over(_start(self.one, "total"), _start(self.other, "total")),
@@ -44,7 +44,7 @@ class Pair:
 
 
 def pairs(ones: Sequence[Timed], others: Sequence[Timed]) -> list[Pair]:
-    """Rows of the same runtime and precision; the first of each, which is the primary, where there are none."""
+    """Pair rows of the same runtime and precision; the first of each, which is the primary, where there are none."""
     found = [(one, other) for one in ones for other in others if _alike(one.row, other.row)]
     used = found or [(ones[0], others[0])]
     return [Pair(one.row, other.row, ratio_of(one.blocks, other.blocks)) for one, other in used]

@@ -89,7 +89,7 @@ def _onnxruntime_cuda() -> str:
 
 
 def _voice_activity() -> str:
-    """Streams work without it: by level alone."""
+    """Look for Silero; streams work without it, by level alone."""
     vad = _module("fdan_edge.streaming.vad")
     silero = vad.open_vad("auto", 16000).name == "silero"
     return "Silero VAD" if silero else f"by level alone; {vad.INSTALL_SILERO}"
@@ -114,7 +114,7 @@ def _torch() -> str:
 
 
 def _lmmd() -> str:
-    """Training works without the compiled op; what is said is which one it would use, and why."""
+    """Say which LMMD a training would use, and why; it works without the compiled one."""
     native, torch = _module("fdan_edge.models.ops.native"), _module("torch")
     status = native.native_status()
     if not status.cpu:
@@ -148,7 +148,7 @@ def _gpu() -> str:
 
 
 def _target(target: Target) -> str:
-    """What this machine runs of a target's models; every graph is made and checked on any machine with `train`."""
+    """Say what this machine runs of a target's models; graphs are made and checked on any machine with `train`."""
     if target.runtime == "onnxruntime-cpu":
         return f"runs here: {_onnxruntime()}, {' or '.join(target.precisions)}"
     if target.runtime == "onnxruntime-cuda":

@@ -87,7 +87,7 @@ class _Graph:
         self._readers.update(self._root(value.name) for value in graph.output)
 
     def _is_folded(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is no work at inference; notes why."""
+        """Tell whether a node is no work at inference; notes why."""
         if node.op_type in ("Constant", "Shape", "Size") or all(name in self._fixed for name in node.input):
             self._fixed.update(node.output)
             if node.op_type == "DequantizeLinear":  # weights: 8 bits are read
@@ -109,11 +109,11 @@ class _Graph:
         return self._same.get(name, name)
 
     def _read(self, node: onnx.NodeProto) -> list[str]:
-        """What a node reads, behind the views."""
+        """Return what a node reads, behind the views."""
         return [self._root(name) for name in node.input if name]
 
     def kernels(self) -> list[_Kernel]:
-        """Nodes in the groups that a compiler makes of them."""
+        """Return nodes in the groups that a compiler makes of them."""
         producer: dict[str, _Kernel] = {}  # tensor -> the kernel that it comes from
         kernels: list[_Kernel] = []
         for node in self._nodes:
@@ -169,7 +169,7 @@ class _Graph:
         return tensor
 
     def _precision(self, node: onnx.NodeProto) -> str:
-        """What a node computes in: that of its widest factor."""
+        """Return what a node computes in: that of its widest factor."""
         inputs = self._read(node)[: 2 if node.op_type in _MULTIPLIES else 1]
         kinds = [onnx.TensorProto.DataType.Name(self._tensor(name).kind) for name in inputs]
         precisions = [_PRECISIONS.get(kind, "fp32") for kind in kinds]
@@ -188,7 +188,7 @@ class _Graph:
         return outputs * one.shape[0 if flipped else -1]
 
     def _pointwise(self, node: onnx.NodeProto) -> int:
-        """Operations of a node that does not multiply matrices; moving data takes none."""
+        """Count operations of a node that does not multiply matrices; moving data takes none."""
         if node.op_type in _MULTIPLIES or node.op_type in _PICKS | {"Concat", "Transpose", "Pad"}:
             return 0
         read = [self._tensor(name).elements for name in self._read(node) if name not in self._fixed]
@@ -196,7 +196,7 @@ class _Graph:
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with a batch of one and all shapes that can be inferred."""
+    """Return a copy with a batch of one and all shapes that can be inferred."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph

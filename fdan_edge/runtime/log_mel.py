@@ -36,5 +36,5 @@ class FrameRunner(Protocol):
     frontend: FrontEnd
 
     def predict_power(self, power: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of mel power (n, n_mels, frontend.frames) in units of full scale squared."""
+        """Return probabilities (n, C) of mel power (n, n_mels, frontend.frames) in units of full scale squared."""
         ...

@@ -79,7 +79,7 @@ class OnnxSession:
         self._lock = threading.Lock()
 
     def _run(self, values: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of what the graph takes, (n, ...)."""
+        """Return probabilities (n, C) of what the graph takes, (n, ...)."""
         if self._device and len(values):
             with self._lock:  # streams share a runner, and the buffers are one stream's at a time
                 return self._run_on_device(values)
@@ -87,7 +87,7 @@ class OnnxSession:
         return np.asarray(probabilities, np.float32)
 
     def _run_on_device(self, values: NDArray[np.float32]) -> Probabilities:
-        """With input and output in memory of the device that is used again; each step ends before the next."""
+        """Run with input and output in memory of the device that is used again; each step ends before the next."""
         buffers = self._buffers.pop(len(values), None) or self._new_buffers(values)
         self._buffers[len(values)] = buffers  # the last is the one that was used last
         clock = [time.perf_counter()]
@@ -157,7 +157,7 @@ class OnnxRunner(OnnxSession):
         self._check_shapes(path, [self.spec.window], f"{self.spec.window} samples")
 
     def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of windows (n, spec.window).
+        """Return probabilities (n, C) of windows (n, spec.window).
 
         Raises:
             ValueError: the windows are of another shape.
@@ -180,7 +180,7 @@ class _Buffers:
 
 
 def import_onnxruntime() -> Any:
-    """ONNX Runtime's module.
+    """Import ONNX Runtime.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -194,5 +194,5 @@ def import_onnxruntime() -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What ONNX Runtime says after its codes and the file's name."""
+    """Return what ONNX Runtime says after its codes and the file's name."""
     return one_line(error).rpartition("failed:")[2] or one_line(error)

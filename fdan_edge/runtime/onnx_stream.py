@@ -37,7 +37,7 @@ class OnnxFrameRunner(OnnxSession):
         self._check_shapes(path, [*self._shape], f"{self._shape[0]} bands of {self._shape[1]} frames")
 
     def predict_power(self, power: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of mel power (n, n_mels, frontend.frames) in units of full scale squared.
+        """Return probabilities (n, C) of mel power (n, n_mels, frontend.frames) in units of full scale squared.
 
         Raises:
             ValueError: the power is of another shape.
@@ -50,7 +50,7 @@ class OnnxFrameRunner(OnnxSession):
 
 
 def write_front_end(frontend: FrontEnd) -> str:
-    """One line of JSON for a graph's metadata; of each band the first bin and the weights from there on."""
+    """Return one line of JSON for a graph's metadata; of each band the first bin and the weights from there on."""
     values = {"n_fft": frontend.n_fft, "hop": frontend.hop, "frames": frontend.frames}
     return json.dumps({**values, "filters": [_sparse(band) for band in frontend.filters]})
 

@@ -27,7 +27,7 @@ class Recognition:
     windows: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         rounded = {label: round(p, 6) for label, p in self.probabilities.items()}
         return {
             "path": str(self.path) if self.path else None,
@@ -54,7 +54,7 @@ def probabilities(runner: Runner, waveform: decode.Waveform, batch: int = BATCH)
 
 
 def recognize_file(runner: Runner, path: Path) -> Recognition:
-    """The emotion in a sound file.
+    """Return the emotion in a sound file.
 
     Raises:
         AudioError: the file cannot be used; see `fdan_edge.audio.decode.load_speech`.
@@ -68,7 +68,7 @@ def recognize_file(runner: Runner, path: Path) -> Recognition:
 
 
 def recognize_waveform(runner: Runner, waveform: decode.Waveform, path: Path | None = None) -> Recognition:
-    """The emotion in a prepared waveform (n,) at the model's rate.
+    """Return the emotion in a prepared waveform (n,) at the model's rate.
 
     Raises:
         AudioError: the model gave no numbers.

@@ -31,7 +31,7 @@ class Runner(Protocol):
     spec: ModelSpec
 
     def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of windows (n, spec.window) at spec.sample_rate."""
+        """Return probabilities (n, C) of windows (n, spec.window) at spec.sample_rate."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -42,7 +42,7 @@ class Runner(Protocol):
 
 
 def checked_windows(waveforms: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
-    """The windows as float32.
+    """Return the windows as float32.
 
     Raises:
         ValueError: their shape is not (n, spec.window).

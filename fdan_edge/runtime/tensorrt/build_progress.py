@@ -52,17 +52,17 @@ class BuildProgress:
         config.progress_monitor = self._monitor
 
     def begin(self, phase: str, inside: str | None, steps: int) -> None:
-        """A phase begins; the outermost has the build's title."""
+        """Return a phase begins; the outermost has the build's title."""
         self._tasks[phase] = self._bars.add_task(phase if inside else self._title, total=steps)
 
     def step(self, phase: str, step: int) -> bool:
-        """A step of a phase is done; gives whether to go on."""
+        """Return a step of a phase is done; gives whether to go on."""
         if phase in self._tasks:
             self._bars.update(self._tasks[phase], completed=step + 1)
         return not self.stopped
 
     def end(self, phase: str) -> None:
-        """A phase is done, or given up."""
+        """Return a phase is done, or given up."""
         if phase in self._tasks:
             self._bars.remove_task(self._tasks.pop(phase))
 

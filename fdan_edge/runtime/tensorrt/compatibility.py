@@ -44,7 +44,7 @@ class Fingerprint:
             raise ValueError(f"flavour {self.flavour!r} is none of {', '.join(MODULES)}")
 
     def digest(self) -> str:
-        """16 hexadecimal digits for file names; the same for all drivers, since engines outlive a new one."""
+        """Give 16 hexadecimal digits for file names; the same for all drivers, since engines outlive a new one."""
         values = {**asdict(self), "driver": ""}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -69,7 +69,7 @@ class Machine:
 
 
 def misfit(engine: Fingerprint, machine: Machine) -> str | None:
-    """One line that says why an engine cannot run here; None where it fits.
+    """Return one line that says why an engine cannot run here; None where it fits.
 
     The rules are NVIDIA's. Classic TensorRT (developer guide, Engine Compatibility): an engine runs with the
     exact version that built it, on the same platform and, unless asked for more, the same compute capability.
@@ -90,7 +90,7 @@ def misfit(engine: Fingerprint, machine: Machine) -> str | None:
 
 
 def lacks(machine: Machine) -> str | None:
-    """One line that says what no engine of a flavour can do without here; None where it is all there."""
+    """Return one line that says what no engine of a flavour can do without here; None where it is all there."""
     if machine.gpu is None:
         return "needs an NVIDIA GPU and its driver, and finds none"
     if not machine.version:
@@ -109,7 +109,7 @@ def _wrong_gpu(engine: Fingerprint, gpu: Gpu) -> str | None:
 
 
 def this_machine(flavour: str) -> Machine:
-    """This machine as an engine of a flavour meets it. Imports the flavour's module where there is a GPU."""
+    """Look at this machine as an engine of a flavour meets it; where there is a GPU, its module is imported."""
     gpu = find_gpu()
     version = ""
     if gpu and find_spec(MODULES[flavour]):
@@ -121,13 +121,13 @@ def this_machine(flavour: str) -> Machine:
 
 
 def system() -> str:
-    """Operating system and processor, as in linux-x86_64."""
+    """Return operating system and processor, as in linux-x86_64."""
     return f"{platform.system()}-{platform.machine()}".lower()
 
 
 @cache
 def find_gpu() -> Gpu | None:
-    """The first GPU that the driver shows; None without a driver or a GPU. Makes no CUDA context."""
+    """Return the first GPU that the driver shows; None without a driver or a GPU. Makes no CUDA context."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -136,7 +136,7 @@ def find_gpu() -> Gpu | None:
 
 
 def read_gpu(cuda: Any) -> Gpu | None:
-    """The first GPU that a loaded CUDA driver library shows."""
+    """Return the first GPU that a loaded CUDA driver library shows."""
     device, version = ctypes.c_int(), ctypes.c_int()
     major, minor, memory = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
     calls: tuple[Callable[[], int], ...] = (

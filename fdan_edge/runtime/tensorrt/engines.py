@@ -56,12 +56,12 @@ class Engine:
     batch: tuple[int, int, int] = BATCH
 
     def listed(self, artifact: str, target: str) -> EngineFile:
-        """As an entry of bundle.json."""
+        """Return its entry of bundle.json."""
         return EngineFile(self.path.name, artifact, target, self.fingerprint, self.batch)
 
 
 def find_tensorrt(flavour: str | None = None) -> Any:
-    """The TensorRT module that is installed, TensorRT for RTX first.
+    """Return the TensorRT module that is installed, TensorRT for RTX first.
 
     Raises:
         MissingDependencyError: neither flavour is installed (or not the one asked for).
@@ -76,13 +76,13 @@ def find_tensorrt(flavour: str | None = None) -> Any:
 
 
 def engine_name(artifact: str, flavour: str, compute_capability: str = PORTABLE) -> str:
-    """File name of an engine in a bundle: `model.fp16.rtx.engine`, `model.fp16.rtx-sm75.engine`."""
+    """Name the file of an engine in a bundle: `model.fp16.rtx.engine`, `model.fp16.rtx-sm75.engine`."""
     turing = "-sm75" if flavour == "rtx" and compute_capability == TURING else ""
     return f"{Path(artifact).stem}.{flavour}{turing}.engine"
 
 
 def build_for(target: Target, onnx_path: Path, precision: str) -> tuple[list[Engine], list[str]]:
-    """All engines of an artifact for a target that can be built on this machine, beside the artifact.
+    """Return all engines of an artifact for a target that can be built on this machine, beside the artifact.
 
     TensorRT for RTX builds without a GPU: one for Ampere and later, and one for Turing where that takes the graph.
     Classic TensorRT builds on the card that runs it, so on another machine there is nothing to build.
@@ -219,7 +219,7 @@ def _config(tensorrt: Any, builder: Any, graph_input: Any, fingerprint: Fingerpr
 
 
 def _timing_cache(config: Any, fingerprint: Fingerprint) -> Path | None:
-    """The file of the timing cache that a build reads and leaves; classic TensorRT only.
+    """Return the file of the timing cache that a build reads and leaves; classic TensorRT only.
 
     TensorRT for RTX measures nothing when it builds; with a timing cache it would look for a GPU (its release
     notes: that prevents builds without one, and has no effect on the engine).
@@ -247,7 +247,7 @@ def _or_refuse(make: Callable[[], Any], what: str, messages: list[str]) -> Any:
 
 
 def last_words(messages: list[str]) -> str:
-    """The reason in TensorRT's last message, without its codes and places in its source."""
+    """Return the reason in TensorRT's last message, without its codes and places in its source."""
     if not messages:
         return "no reason given"
     text = one_line(Exception(messages[-1]), 1000)
@@ -257,7 +257,7 @@ def last_words(messages: list[str]) -> str:
 
 @contextlib.contextmanager
 def nothing_collected() -> Iterator[None]:
-    """Python's cyclic garbage collector rests while TensorRT works.
+    """Let Python's cyclic garbage collector rest while TensorRT works.
 
     It may run in any of our functions that TensorRT calls (logger, progress), and an older builder that it freed
     there would wait for a lock that TensorRT holds meanwhile: for ever.
@@ -272,7 +272,7 @@ def nothing_collected() -> Iterator[None]:
 
 
 def make_logger(tensorrt: Any, messages: list[str]) -> Any:
-    """A logger that keeps errors for our own message instead of printing them."""
+    """Return a logger that keeps errors for our own message instead of printing them."""
 
     class Logger(tensorrt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -286,12 +286,12 @@ def make_logger(tensorrt: Any, messages: list[str]) -> Any:
 
 
 def folder() -> Path:
-    """Where engines that were built on this machine are kept: beside the features, or in $FDAN_EDGE_CACHE."""
+    """Name the folder where engines built on this machine are kept: in $FDAN_EDGE_CACHE, or beside the features."""
     return Path(os.environ.get("FDAN_EDGE_CACHE") or cache_home()) / "engines"
 
 
 def fingerprint_for(machine: Machine, precision: str, onnx_sha256: str) -> Fingerprint:
-    """What an engine that is built for a machine would be like."""
+    """Return what an engine that is built for a machine would be like."""
     capability = machine.gpu.compute_capability if machine.gpu else ""
     if machine.flavour == "rtx" and capability != TURING:
         capability = PORTABLE
@@ -302,12 +302,12 @@ def fingerprint_for(machine: Machine, precision: str, onnx_sha256: str) -> Finge
 
 
 def cached_path(fingerprint: Fingerprint) -> Path:
-    """File of a kept engine; what is beside it differs in its suffix."""
+    """Return file of a kept engine; what is beside it differs in its suffix."""
     return folder() / f"{fingerprint.onnx_sha256[:16]}-{fingerprint.digest()}.engine"
 
 
 def cached(fingerprint: Fingerprint) -> bytes | None:
-    """The engine that was built here for a fingerprint; None where there is none, or it is not what was built."""
+    """Read the engine that was built here for a fingerprint; None where there is none, or it was changed."""
     path = cached_path(fingerprint)
     try:
         entry = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
@@ -320,7 +320,7 @@ def cached(fingerprint: Fingerprint) -> bytes | None:
 
 
 def build_cached(onnx_path: Path, machine: Machine, precision: str) -> tuple[bytes, Engine]:
-    """The engine of an ONNX file for this machine: the one that is kept, else a new one, which is kept.
+    """Return the engine of an ONNX file for this machine: the one that is kept, else a new one, which is kept.
 
     Raises:
         ExportError: TensorRT does not take the graph.

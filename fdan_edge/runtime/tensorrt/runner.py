@@ -72,7 +72,7 @@ class TensorRtRunner:
             self._gpu.pop()
 
     def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
-        """Probabilities (n, C) of windows (n, spec.window).
+        """Return probabilities (n, C) of windows (n, spec.window).
 
         Raises:
             ValueError: the windows are of another shape.
@@ -141,7 +141,7 @@ class TensorRtRunner:
             self._shape = shape
 
     def _retain(self, stack: contextlib.ExitStack) -> Any:
-        """The GPU's primary context, current: the one that TensorRT uses, too."""
+        """Return the GPU's primary context, current: the one that TensorRT uses, too."""
         self._cuda.init()
         gpu = self._cuda.Device(0).retain_primary_context()
         stack.callback(gpu.detach)
@@ -164,7 +164,7 @@ class TensorRtRunner:
             raise FdanEdgeError(self._said("could not be started"))
 
     def _check_engine(self) -> int:
-        """Largest batch of an engine that takes and gives what its spec says."""
+        """Return largest batch of an engine that takes and gives what its spec says."""
         window, classes = self.spec.window, len(self.spec.labels)
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         if sorted(names) != sorted((INPUT, OUTPUT)):
@@ -199,7 +199,7 @@ class TensorRtRunner:
                 write_bytes(jit_cache, content)
 
     def _allocate(self, stack: contextlib.ExitStack) -> None:
-        """Buffers of the largest batch, which all batches use, and what measures their copies."""
+        """Make buffers of the largest batch, which all batches use, and what measures their copies."""
         cuda = self._cuda
         taken, given = (self._largest, self.spec.window), (self._largest, len(self.spec.labels))
         self._host_in, self._host_out = (self._pinned(stack, shape) for shape in (taken, given))
@@ -234,7 +234,7 @@ class TensorRtRunner:
 
     @contextlib.contextmanager
     def _current(self) -> Iterator[None]:
-        """With the GPU's context current on this thread, and what was current before afterwards."""
+        """Make the GPU's context current on this thread, and what was current before afterwards."""
         if self._gpu is None:
             raise ValueError(f"{self._path}: the runner is closed")
         self._gpu.push()
@@ -245,14 +245,14 @@ class TensorRtRunner:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Errors of CUDA as one line."""
+        """Raise errors of CUDA as one line."""
         try:
             yield
         except (self._cuda.Error, CudaGraphError) as error:
             raise FdanEdgeError(f"{self._path}: CUDA failed: {one_line(error)}") from error
 
     def _said(self, what: str) -> str:
-        """What failed, with TensorRT's last words."""
+        """Return what failed, with TensorRT's last words."""
         title = f"{TITLES[self._flavour]} {self._tensorrt.__version__}"
         return f"{self._path}: {what}: {title}: {last_words(self._messages)}"
 
@@ -275,7 +275,7 @@ class TensorRtRunner:
 
 
 def import_pycuda() -> Any:
-    """pycuda's driver module.
+    """Import pycuda's driver module.
 
     Raises:
         MissingDependencyError: it is not installed, or finds no CUDA driver.
