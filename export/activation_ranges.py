@@ -89,11 +89,11 @@ def _divergence(sizes: NDArray[np.int64], end: int) -> float:
     widths = np.diff(np.append(starts, end))
     filled = wanted > 0
     mean = np.add.reduceat(wanted, starts) / np.maximum(np.add.reduceat(filled, starts), 1)
-    made = np.repeat(mean, widths) * filled
+    quantised = np.repeat(mean, widths) * filled
     wanted[-1] += sizes[end:].sum()  # what is beyond is held as the largest
-    wanted, made = wanted / wanted.sum(), made / made.sum()
+    wanted, quantised = wanted / wanted.sum(), quantised / quantised.sum()
     both = wanted > 0
-    return float(np.sum(wanted[both] * np.log(wanted[both] / np.maximum(made[both], 1e-9))))
+    return float(np.sum(wanted[both] * np.log(wanted[both] / np.maximum(quantised[both], 1e-9))))
 
 
 def collect(model: onnx.ModelProto, tensors: Iterable[str], windows: Windows) -> dict[str, Histogram]:
@@ -106,27 +106,27 @@ def collect(model: onnx.ModelProto, tensors: Iterable[str], windows: Windows) ->
         raise ExportError("calibration needs windows of the training part, and there is none")
     names = sorted(set(tensors))
     session = watch(model, names)
-    found = {name: Histogram(np.zeros(_BINS, np.int64)) for name in names}
+    histograms = {name: Histogram(np.zeros(_BINS, np.int64)) for name in names}
     for start in range(0, len(windows), BATCH):
-        made = session.run(names, {"waveform": windows[start : start + BATCH]})
-        for name, values in zip(names, made, strict=True):
+        outputs = session.run(names, {"waveform": windows[start : start + BATCH]})
+        for name, values in zip(names, outputs, strict=True):
             try:
-                found[name].add(np.asarray(values, np.float32))
+                histograms[name].add(np.asarray(values, np.float32))
             except ValueError as error:
                 raise ExportError(f"calibration: tensor {name} holds {error}") from None
-    return found
+    return histograms
 
 
 def peaks(model: onnx.ModelProto, tensors: Iterable[str], windows: Windows) -> dict[str, float]:
     """Return the largest magnitude of tensors over windows (n, window)."""
     names = sorted(set(tensors))
-    found = dict.fromkeys(names, 0.0)
+    largest = dict.fromkeys(names, 0.0)
     session = watch(model, names)
     for start in range(0, len(windows), BATCH):
-        made = session.run(names, {"waveform": windows[start : start + BATCH]})
-        for name, values in zip(names, made, strict=True):
-            found[name] = float(np.maximum(found[name], np.abs(np.asarray(values, np.float32)).max()))
-    return found
+        outputs = session.run(names, {"waveform": windows[start : start + BATCH]})
+        for name, values in zip(names, outputs, strict=True):
+            largest[name] = float(np.maximum(largest[name], np.abs(np.asarray(values, np.float32)).max()))
+    return largest
 
 
 def watch(model: onnx.ModelProto, tensors: list[str]):  # type: ignore[no-untyped-def]  # ONNX Runtime has no types
@@ -153,6 +153,6 @@ def session(model: onnx.ModelProto, level=None):  # type: ignore[no-untyped-def]
 
 def probabilities(model: onnx.ModelProto, windows: Windows) -> NDArray[np.float32]:
     """Return what a graph gives for windows (n, window), (n, C)."""
-    made = session(model)
-    parts = [made.run(None, {"waveform": windows[i : i + BATCH]})[0] for i in range(0, len(windows), BATCH)]
+    running = session(model)
+    parts = [running.run(None, {"waveform": windows[i : i + BATCH]})[0] for i in range(0, len(windows), BATCH)]
     return np.concatenate(parts).astype(np.float32)

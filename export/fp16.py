@@ -33,20 +33,20 @@ def to_half(model: onnx.ModelProto, keep: frozenset[str] = frozenset()) -> onnx.
     Raises:
         ExportError: a weight is beyond what a half can hold.
     """
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    if any(node.op_type in _QUANTISING for node in made.graph.node):
-        _raise_opset(made)
-    graph = Graph(made)
+    half = onnx.ModelProto()
+    half.CopyFrom(model)
+    if any(node.op_type in _QUANTISING for node in half.graph.node):
+        _raise_opset(half)
+    graph = Graph(half)
     single = _single(graph)
     single |= {node.name for node in graph.nodes if in_network(node) and layer_of(node) in keep}
-    _Caster(made, graph, _floats(made), single).rewrite()
-    del made.graph.value_info[:]  # their types were those of before
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    _Caster(half, graph, _floats(half), single).rewrite()
+    del half.graph.value_info[:]  # their types were those of before
+    onnx.checker.check_model(half, full_check=True)
+    return half
 
 
-def largest_half(single: onnx.ModelProto, made: onnx.ModelProto, windows: Windows) -> float:
+def largest_half(single: onnx.ModelProto, half: onnx.ModelProto, windows: Windows) -> float:
     """Return the largest magnitude that a tensor in half precision would have to hold, as the fp32 graph has it.
 
     ONNX Runtime on the CPU computes halves in fp32 and rounds nothing between them, so running a file there does
@@ -54,14 +54,14 @@ def largest_half(single: onnx.ModelProto, made: onnx.ModelProto, windows: Window
 
     Args:
         single: the graph in fp32.
-        made: the same with halves.
+        half: the same with halves.
         windows: (n, window).
 
     Raises:
         ExportError: beyond what a half can hold; the tensor is named by the node that makes it.
     """
     known = {name for node in single.graph.node for name in node.output}
-    infos = onnx.shape_inference.infer_shapes(made).graph.value_info
+    infos = onnx.shape_inference.infer_shapes(half).graph.value_info
     halves = [i.name for i in infos if i.type.tensor_type.elem_type == TensorProto.FLOAT16 and i.name in known]
     largest = 0.0
     for name, value in peaks(single, halves, windows).items():
@@ -92,8 +92,8 @@ def _floats(model: onnx.ModelProto) -> set[str]:
     """Return names of the tensors of type float, constants too."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     values = [*inferred.value_info, *inferred.input, *inferred.output]
-    found = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-    return found | {t.name for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
+    names = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return names | {t.name for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
 
 
 class _Caster:
@@ -130,22 +130,22 @@ class _Caster:
             return name
         kind = TensorProto.FLOAT16 if wants_half else TensorProto.FLOAT
         if (name, kind) not in self.cast:
-            made = f"{name}_{'half' if wants_half else 'single'}"
-            self.nodes.append(helper.make_node("Cast", [name], [made], f"{made}/Cast", to=kind))
-            self.cast[name, kind] = made
+            converted = f"{name}_{'half' if wants_half else 'single'}"
+            self.nodes.append(helper.make_node("Cast", [name], [converted], f"{converted}/Cast", to=kind))
+            self.cast[name, kind] = converted
         return self.cast[name, kind]
 
     def _constant(self, name: str, node: onnx.NodeProto) -> str:
-        made = f"{name}_half"
-        if made not in self.added:
+        converted = f"{name}_half"
+        if converted not in self.added:
             value = self.graph.value(name)
             if np.abs(value).max(initial=0) > _LARGEST:
                 raise ExportError(
                     f"layer {layer_of(node)} has a constant of {np.abs(value).max():.3g}, and half precision ends "
                     f"at {_LARGEST:.0f}; valid: --precision fp32 or int8"
                 )
-            self.added[made] = numpy_helper.from_array(value.astype(np.float16), made)
-        return made
+            self.added[converted] = numpy_helper.from_array(value.astype(np.float16), converted)
+        return converted
 
     def _retype(self, node: onnx.NodeProto) -> None:
         if node.op_type == "Cast" and node.name not in self.single:

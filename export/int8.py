@@ -49,7 +49,7 @@ class Plan:
 
 
 def plan(model: onnx.ModelProto, form: str, kept: frozenset[str] = frozenset()) -> Plan:
-    """Plan what of an fp32 graph is quantised: layers with weights but the classifier, and what joins convolutions.
+    """Plan what of an fp32 graph is quantised: layers with weights but the classifier, and what joins them.
 
     Matrix products give floats: LayerNormalization, GELU and softmax follow. Products without weights, as in
     attention, stay as they are. So does, in u8s8, a convolution in front of a GELU: ONNX Runtime runs it in 8 bits
@@ -61,24 +61,24 @@ def plan(model: onnx.ModelProto, form: str, kept: frozenset[str] = frozenset()) 
     """
     graph = Graph(model)
     chosen: list[onnx.NodeProto] = []
-    made: set[str] = set()
+    outputs: set[str] = set()
     for node in graph.nodes:
         layer = layer_of(node)
         if not in_network(node) or layer in kept or layer == _CLASSIFIER:
             continue
         # A sum of two layers, one of which is kept higher, is in 8 bits still: or all after it were floats.
-        joins = node.op_type in _JOINING and any(name in made for name in graph.computed(node))
+        joins = node.op_type in _JOINING and any(name in outputs for name in graph.computed(node))
         if (graph.has_weights(node) and not (form == U8S8 and _feeds_floats(graph, node))) or joins:
             chosen.append(node)
             if joins or node.op_type == "Conv":
-                made.update(node.output)
+                outputs.update(node.output)
     read = {name for node in chosen for name in graph.computed(node)}
     folded = {node.input[0] for node in chosen if node.op_type in _BOUNDING}
-    made -= {name for name in folded if len(graph.readers[name]) == 1}
-    read -= folded - made
+    outputs -= {name for name in folded if len(graph.readers[name]) == 1}
+    read -= folded - outputs
     layers = dict.fromkeys(layer_of(node) for node in chosen if graph.has_weights(node))
     names = frozenset(node.name for node in chosen)
-    return Plan(names, frozenset(read | made), frozenset(made), tuple(layers))
+    return Plan(names, frozenset(read | outputs), frozenset(outputs), tuple(layers))
 
 
 def _feeds_floats(graph: Graph, node: onnx.NodeProto) -> bool:
@@ -96,15 +96,15 @@ def quantize(
         form: u8s8 or s8s8.
         half: whether s8s8 is fp16 where it is not 8 bits; CPUs run it faster without, for comparisons.
     """
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    quantised = onnx.ModelProto()
+    quantised.CopyFrom(model)
     writer = _Unsigned if form == U8S8 else _Signed
-    writer(made, wanted, ranges).rewrite()
-    del made.graph.value_info[:]
+    writer(quantised, wanted, ranges).rewrite()
+    del quantised.graph.value_info[:]
     if form == S8S8 and half:
-        made = to_half(made)
-    onnx.checker.check_model(made, full_check=True)
-    return made
+        quantised = to_half(quantised)
+    onnx.checker.check_model(quantised, full_check=True)
+    return quantised
 
 
 class _Writer:
@@ -148,10 +148,10 @@ class _Writer:
             scale, zero = self.scales[name]
             scope = self.graph.producer[name].name.rpartition("/")[0]
             parameters = [self.constant(f"{name}_scale", scale), self.constant(f"{name}_zero", zero)]
-            eight, made = f"{name}_quantized", f"{name}_dequantized"
+            eight, back = f"{name}_quantized", f"{name}_dequantized"
             self._add("QuantizeLinear", [name, *parameters], eight, scope)
-            self._add("DequantizeLinear", [eight, *parameters], made, scope)
-            self.dequantised[name] = made
+            self._add("DequantizeLinear", [eight, *parameters], back, scope)
+            self.dequantised[name] = back
         return self.dequantised[name]
 
     def _quantise_weights(self, node: onnx.NodeProto) -> None:

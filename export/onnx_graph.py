@@ -115,8 +115,8 @@ def splice(model: onnx.ModelProto, other: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ExportError: the network reads more than one tensor of the front end.
     """
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    spliced = onnx.ModelProto()
+    spliced.CopyFrom(model)
     inside = {name for node in model.graph.node if node.name.startswith(FRONTEND) for name in node.output}
     network = [node for node in model.graph.node if not node.name.startswith(FRONTEND)]
     read = {name for node in network for name in node.input if name in inside}
@@ -130,12 +130,12 @@ def splice(model: onnx.ModelProto, other: onnx.ModelProto) -> onnx.ModelProto:
     for node in front.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-    del made.graph.node[:], made.graph.value_info[:], made.graph.initializer[:]
-    made.graph.node.extend([*front.node, *network])
-    used = {name for node in made.graph.node for name in node.input}
+    del spliced.graph.node[:], spliced.graph.value_info[:], spliced.graph.initializer[:]
+    spliced.graph.node.extend([*front.node, *network])
+    used = {name for node in spliced.graph.node for name in node.input}
     tensors = (*front.initializer, *model.graph.initializer)
-    made.graph.initializer.extend(tensor for tensor in tensors if tensor.name in used)
+    spliced.graph.initializer.extend(tensor for tensor in tensors if tensor.name in used)
     infos = (*front.value_info, *(info for info in model.graph.value_info if info.name not in inside))
-    made.graph.value_info.extend(infos)
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    spliced.graph.value_info.extend(infos)
+    onnx.checker.check_model(spliced, full_check=True)
+    return spliced

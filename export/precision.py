@@ -102,9 +102,9 @@ def lower(
         if samples is None:
             raise ExportError("int8 is calibrated on recordings of the training part, and there are none")
         return _lower_to_int8(model, file, target, samples)
-    made = to_half(model) if precision == "fp16" else model
-    _write(made, file, target)
-    return Lowered(file, precision, None, _opset(made), None, ())
+    graph = to_half(model) if precision == "fp16" else model
+    _write(graph, file, target)
+    return Lowered(file, precision, None, _opset(graph), None, ())
 
 
 def _lower_to_int8(model: onnx.ModelProto, file: Path, target: Target, samples: CalibrationSet) -> Lowered:
@@ -113,11 +113,11 @@ def _lower_to_int8(model: onnx.ModelProto, file: Path, target: Target, samples: 
     order: list[str] = []
     kept: tuple[str, ...] = ()
     for attempt in range(_ROUNDS + 1):
-        made = quantize(model, plan(model, form, frozenset(kept)), ranges, form)
-        _write(made, file, target)
+        graph = quantize(model, plan(model, form, frozenset(kept)), ranges, form)
+        _write(graph, file, target)
         loss = samples.judge(file) if samples.judge else 0.0
         if loss <= samples.limit:  # so that NaN fails
-            return Lowered(file, "int8", form, _opset(made), record, kept)
+            return Lowered(file, "int8", form, _opset(graph), record, kept)
         if not order:
             order = list(sensitivity.costs(model, ranges, form, samples.validation))
         if len(kept) >= len(order) - 1 or attempt == _ROUNDS:
@@ -127,7 +127,7 @@ def _lower_to_int8(model: onnx.ModelProto, file: Path, target: Target, samples: 
             f"int8 loses {loss:.1f} points of UAR on clips {samples.source}; kept higher: {', '.join(kept)}"
         )
     file.unlink(missing_ok=True)
-    worst = "; ".join(map(str, sensitivity.noisiest_layers(model, made, samples.validation)))
+    worst = "; ".join(map(str, sensitivity.noisiest_layers(model, graph, samples.validation)))
     raise ExportError(
         f"int8 loses {loss:.1f} points of UAR on clips {samples.source} (allowed {samples.limit:g}) with "
         f"{len(kept)} of {len(order)} layers kept higher; most noise comes from {worst}; valid: --precision "
@@ -142,13 +142,13 @@ def _calibrate(model: onnx.ModelProto, form: str, samples: CalibrationSet) -> tu
     ranges, compared = {}, {}
     for method in activation_ranges.METHODS:
         ranges[method] = {name: histograms[name].range(method) for name in wanted.tensors}
-        made = quantize(model, wanted, ranges[method], form, half=False)
-        got = activation_ranges.probabilities(made, samples.compared)
-        difference = np.abs(got - expected)
+        graph = quantize(model, wanted, ranges[method], form, half=False)
+        probabilities = activation_ranges.probabilities(graph, samples.compared)
+        difference = np.abs(probabilities - expected)
         compared[method] = RangeComparison(
             mean_difference=_rounded(difference.mean()),
             max_difference=_rounded(difference.max()),
-            agreement=round(float((got.argmax(1) == expected.argmax(1)).mean()), 4),
+            agreement=round(float((probabilities.argmax(1) == expected.argmax(1)).mean()), 4),
         )
     nearest = min(compared, key=lambda name: _or_infinite(compared[name].mean_difference))
     record = Calibration(

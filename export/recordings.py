@@ -50,8 +50,8 @@ class RunRecordings:
     @functools.cached_property
     def held_out(self) -> HeldOut:
         """The run's test part, or the given speech where it holds none of that."""
-        if found := self._part("test"):
-            return HeldOut(pick(found, CLIPS), "of the test part", self.reference)
+        if items := self._part("test"):
+            return HeldOut(pick(items, CLIPS), "of the test part", self.reference)
         used = {recording_key(key) for part in ("train", "val", "target") for key in self._split[part]}
         others = [item for item in self._items if recording_key(item.key) not in used]
         if not others:
@@ -64,8 +64,8 @@ class RunRecordings:
     @functools.cached_property
     def validation(self) -> HeldOut:
         """The run's validation part; where it is not at hand, recordings of the training part."""
-        if found := self._part("val"):
-            return HeldOut(pick(found, VALIDATION), "of the validation part", self.reference)
+        if items := self._part("val"):
+            return HeldOut(pick(items, VALIDATION), "of the validation part", self.reference)
         calibrated = {item.key for item in pick(self._needed("train"), CALIBRATION)}
         others = [item for item in self._part("train") if item.key not in calibrated] or self._part("train")
         return HeldOut(pick(others, VALIDATION), "of the training part", self.reference)
@@ -92,8 +92,8 @@ class RunRecordings:
         return [item for item in self._items if recording_key(item.key) in keys]
 
     def _needed(self, name: str) -> list[Item]:
-        if found := self._part(name):
-            return found
+        if items := self._part(name):
+            return items
         raise ExportError(
             "int8 is calibrated on recordings of the training part, and none is in the given speech; "
             "name the corpora of the training with --speech"

@@ -62,17 +62,17 @@ def stream_graph(model: onnx.ModelProto, frontend: FrontEnd) -> onnx.ModelProto:
     shape: list[str | int | None] = ["batch", len(frontend.filters), frontend.frames]
     del whole.graph.value_info[:]  # the checker infers them again
     whole.graph.value_info.append(onnx.helper.make_tensor_value_info(POWER, onnx.TensorProto.FLOAT, shape))
-    made = onnx.utils.Extractor(whole).extract_model([POWER], [OUTPUT])
-    if any(INPUT in node.input for node in made.graph.node):
+    part = onnx.utils.Extractor(whole).extract_model([POWER], [OUTPUT])
+    if any(INPUT in node.input for node in part.graph.node):
         raise ExportError(f"no graph for live streams: what follows the mel power reads the {INPUT} too")
-    made.graph.name, made.producer_name = model.graph.name, model.producer_name
-    made.metadata_props.extend(model.metadata_props)
-    made.metadata_props.add(key=FRONT_END_KEY, value=write_front_end(frontend))
+    part.graph.name, part.producer_name = model.graph.name, model.producer_name
+    part.metadata_props.extend(model.metadata_props)
+    part.metadata_props.add(key=FRONT_END_KEY, value=write_front_end(frontend))
     try:
-        onnx.checker.check_model(made, full_check=True)
+        onnx.checker.check_model(part, full_check=True)
     except Exception as error:  # the checker and its shape inference raise their own kinds
         raise ExportError(f"no graph for live streams: {one_line(error)}") from None
-    return made
+    return part
 
 
 def check_stream(
@@ -87,17 +87,17 @@ def check_stream(
         ExportError: it differs by more than `DIFFERENCE`, or loses more than the artifact may.
     """
     with OnnxFrameRunner(file, providers) as runner:
-        got = held_out.probabilities(WholeWindowRunner(runner))
-    largest, check = float(np.abs(got - expected).max()), compare(held_out, got, precision)
+        probabilities = held_out.probabilities(WholeWindowRunner(runner))
+    largest, check = float(np.abs(probabilities - expected).max()), compare(held_out, probabilities, precision)
     if not (largest <= DIFFERENCE[precision] and check.passed):  # so that NaN fails
         raise ExportError(
             f"{file.name} ({precision}) does not give what its artifact gives: a probability differs by "
             f"{largest:.1e} (allowed {DIFFERENCE[precision]:g}); {check.line()}"
         )
     return StreamReport(
-        clips=len(got),
+        clips=len(probabilities),
         max_difference=round(largest, 8),
-        flips=int((got.argmax(1) != expected.argmax(1)).sum()),
+        flips=int((probabilities.argmax(1) != expected.argmax(1)).sum()),
         loss=round(check.loss, 4),
         onnx_sha256=sha256(file),
     )
@@ -115,5 +115,5 @@ def _power_of(model: onnx.ModelProto) -> str:
 
 def _rename(graph: onnx.GraphProto, name: str) -> None:
     for node in graph.node:
-        node.input[:] = [POWER if one == name else one for one in node.input]
-        node.output[:] = [POWER if one == name else one for one in node.output]
+        node.input[:] = [POWER if tensor == name else tensor for tensor in node.input]
+        node.output[:] = [POWER if tensor == name else tensor for tensor in node.output]

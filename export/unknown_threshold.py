@@ -31,32 +31,37 @@ def unknown_below(recordings: RunRecordings) -> dict[str, Any]:
     """
     if not recordings.has_validation:  # what the model was trained on says nothing of how sure it may be
         return _usual("no recording of the validation part is at hand")
-    held = recordings.validation
-    if held.truth != "the labels":
+    validation = recordings.validation
+    if validation.truth != "the labels":
         return _usual("the validation part has no labels of the model's classes")
     spec = recordings.reference.spec
     longest = spec.window / spec.sample_rate
-    whole = np.minimum(held.seconds, longest)
-    parts = [(held.expected, np.array(held.true), whole), *(_begun(held, recordings, s) for s in BEGINNINGS)]
+    whole = np.minimum(validation.seconds, longest)
+    parts = [
+        (validation.expected, np.array(validation.true), whole),
+        *(_begun(validation, recordings, s) for s in BEGINNINGS),
+    ]
     probabilities, labels, seconds = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return fit(probabilities, labels, seconds, len(held.true), longest)
+    return fit(probabilities, labels, seconds, len(validation.true), longest)
 
 
 def _begun(
-    held: HeldOut, recordings: RunRecordings, seconds: float
+    validation: HeldOut, recordings: RunRecordings, seconds: float
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return what the model says of the beginnings of longer recordings: probabilities, classes, seconds."""
     spec, runner = recordings.reference.spec, recordings.reference
-    heard, grid = round(seconds * spec.sample_rate), window_grid(spec)
-    longer = [number for number, waveform in enumerate(held.waveforms) if len(waveform) > heard]
-    if heard > spec.window // grid * grid:
+    length, grid = round(seconds * spec.sample_rate), window_grid(spec)
+    longer = [number for number, waveform in enumerate(validation.waveforms) if len(waveform) > length]
+    if length > spec.window // grid * grid:
         longer = []
-    made = [np.zeros((0, len(spec.labels)), np.float32)]
+    predicted = [np.zeros((0, len(spec.labels)), np.float32)]
     for first in range(0, len(longer), _BATCH):
-        begun = [held.waveforms[number][:heard] for number in longer[first : first + _BATCH]]
-        made.append(runner.predict(np.stack([center_window(waveform, spec.window, grid) for waveform in begun])))
-    labels = np.array(held.true, int)[longer]
-    return np.concatenate(made), labels, np.full(len(longer), seconds)
+        beginnings = [validation.waveforms[number][:length] for number in longer[first : first + _BATCH]]
+        predicted.append(
+            runner.predict(np.stack([center_window(waveform, spec.window, grid) for waveform in beginnings]))
+        )
+    labels = np.array(validation.true, int)[longer]
+    return np.concatenate(predicted), labels, np.full(len(longer), seconds)
 
 
 def fit(
@@ -66,7 +71,9 @@ def fit(
     recordings: int,
     longest: float,
 ) -> dict[str, Any]:
-    """Fit the confidence c at which P(right | c, s) is one half: logistic in ln(c / (1 - c)) and ln(s) (Platt 1999).
+    """Fit the confidence c at which P(right | c, s) is one half (Platt 1999).
+
+    P is logistic in ln(c / (1 - c)) and ln(s).
 
     Args:
         probabilities: of recordings and of their beginnings, (n, C).
@@ -92,7 +99,7 @@ def fit(
         return _usual("the sure answers are not more often right than the others")
     logit = [round(-float(fitted.intercept_[0]) / sureness, 4), round(-length / sureness, 4)]
     doubt = ThresholdCurve(logit[0], logit[1], 1 / probabilities.shape[1], longest)
-    limits = np.array([doubt(heard) for heard in seconds[:recordings]])
+    limits = np.array([doubt(spoken) for spoken in seconds[:recordings]])
     sure, right = confidence[:recordings] >= limits, right[:recordings]
     return {
         "confidence": round(doubt(longest), 4),

@@ -117,23 +117,28 @@ def chosen(
     Raises:
         BundleError: nothing is left.
     """
-    found = [one for one in variants(target) if one.runtime not in _ASKED_FOR or one.runtime in runtimes]
+    available = [
+        variant for variant in variants(target) if variant.runtime not in _ASKED_FOR or variant.runtime in runtimes
+    ]
     kept = [
-        one
-        for one in found
-        if (not runtimes or one.runtime in runtimes) and (not precisions or one.precision in precisions)
+        variant
+        for variant in available
+        if (not runtimes or variant.runtime in runtimes) and (not precisions or variant.precision in precisions)
     ]
     if not kept:
-        raise BundleError(_nothing(target, found, runtimes, precisions))
+        raise BundleError(_nothing(target, available, runtimes, precisions))
     if foreign or runtimes or precisions:
         return kept
     targets = _targets_of(target)
-    return [one for one in kept if _is_meant(one, targets)] or kept
+    return [variant for variant in kept if _is_meant(variant, targets)] or kept
 
 
-def _nothing(target: str, found: Sequence[Variant], runtimes: Sequence[str], precisions: Sequence[str]) -> str:
+def _nothing(target: str, available: Sequence[Variant], runtimes: Sequence[str], precisions: Sequence[str]) -> str:
     """Return one line that says what was wanted, what there is, and what helps."""
-    there = ", ".join(f"{one.precision or one.artifact} by {one.runtime}" for one in found) or "nothing"
+    there = (
+        ", ".join(f"{variant.precision or variant.artifact} by {variant.runtime}" for variant in available)
+        or "nothing"
+    )
     wish = " ".join([*precisions, *runtimes])
     line = f"{target}: nothing {f'of {wish} ' if wish else ''}runs on this machine; it has {there}"
     if {*runtimes} & {*_ASKED_FOR}:
@@ -232,7 +237,7 @@ def throughput(runner: Runner, batch: int) -> float:
 
 
 def energy_of_call(runner: Runner, windows: NDArray[np.float32]) -> float | None:
-    """Measure millijoules of the first GPU for a call, what it takes at rest included; None where NVML does not tell."""
+    """Measure the first GPU's millijoules for a call, those at rest included; None where NVML does not tell."""
     begin, start, calls = gpu.energy(), time.perf_counter(), 0
     if begin is None:
         return None
@@ -261,7 +266,7 @@ def _flat(blocks: Blocks) -> NDArray[np.float64]:
 def _latency(variant: Variant, runner: Runner, blocks: Blocks, ratio: Ratio | None, plan: Plan) -> Latency:
     milliseconds = 1000 * _flat(blocks)
     p50, p95, p99 = (float(v) for v in np.percentile(milliseconds, [50, 95, 99]))
-    heard = plan.batch * runner.spec.window / runner.spec.sample_rate
+    seconds = plan.batch * runner.spec.window / runner.spec.sample_rate
     windows = _noise(np.random.default_rng(0), plan.batch, runner.spec.window)
     on_gpu = variant.runtime not in ("torch", "onnxruntime-cpu")
     start = (variant.target, variant.wish or "", variant.runtime, plan.threads, plan.starts)
@@ -272,14 +277,14 @@ def _latency(variant: Variant, runner: Runner, blocks: Blocks, ratio: Ratio | No
         runtime=variant.runtime,
         runner=runner.name,
         batch=plan.batch,
-        seconds_of_audio=heard,
+        seconds_of_audio=seconds,
         runs=len(milliseconds),
         min=float(milliseconds.min()),
         p50=p50,
         p95=p95,
         p99=p99,
         max=float(milliseconds.max()),
-        real_time_factor=p50 / 1000 / heard,
+        real_time_factor=p50 / 1000 / seconds,
         ratio=ratio,
         parts=breakdown(variant, runner, windows, p50, plan.threads),
         start=cold_start(*start) if plan.starts else None,

@@ -61,15 +61,15 @@ def breakdown(
 
 def _of_runner(runner: Runner, windows: NDArray[np.float32]) -> Parts:
     """Take copies and computation from a runner that times them itself."""
-    told: list[dict[str, float]] = []
+    measured: list[dict[str, float]] = []
     for _ in range(_CALLS):
         runner.predict(windows)
-        told.append(dict(getattr(runner, "times", {})))
-    told = [times for times in told if times][_WARM_UP:]
-    if not told:
+        measured.append(dict(getattr(runner, "times", {})))
+    measured = [times for times in measured if times][_WARM_UP:]
+    if not measured:
         return {}
-    copies = [sum(ms for name, ms in times.items() if name.startswith("copy")) for times in told]
-    computing = [sum(ms for name, ms in times.items() if not name.startswith("copy")) for times in told]
+    copies = [sum(ms for name, ms in times.items() if name.startswith("copy")) for times in measured]
+    computing = [sum(ms for name, ms in times.items() if not name.startswith("copy")) for times in measured]
     return {"copy": float(np.median(copies)), "compute": float(np.median(computing))}
 
 
@@ -115,7 +115,7 @@ def _of_onnxruntime(variant: Variant, windows: NDArray[np.float32], threads: int
 
 
 def of_profile(events: Iterable[dict[str, Any]]) -> Parts:
-    """Add up front end and network by the events of ONNX Runtime's profiler; empty where nodes have no module's name."""
+    """Add up front end and network by ONNX Runtime's profile; empty where nodes have no module's name."""
     spans: dict[str, list[float]] = {}  # in the order of execution
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(_MARK):

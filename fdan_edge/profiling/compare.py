@@ -44,9 +44,9 @@ class Pair:
 
 
 def pairs(ones: Sequence[Timed], others: Sequence[Timed]) -> list[Pair]:
-    """Pair rows of the same runtime and precision; the first of each, which is the primary, where there are none."""
-    found = [(one, other) for one in ones for other in others if _alike(one.row, other.row)]
-    used = found or [(ones[0], others[0])]
+    """Pair rows of the same runtime and precision; the first of each, the primary, where there are none."""
+    alike = [(one, other) for one in ones for other in others if _alike(one.row, other.row)]
+    used = alike or [(ones[0], others[0])]
     return [Pair(one.row, other.row, ratio_of(one.blocks, other.blocks)) for one, other in used]
 
 

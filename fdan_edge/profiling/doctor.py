@@ -153,9 +153,9 @@ def _target(target: Target) -> str:
         return f"runs here: {_onnxruntime()}, {' or '.join(target.precisions)}"
     if target.runtime == "onnxruntime-cuda":
         return f"runs here: {_onnxruntime_cuda()}, {_gpu()}"
-    found = _tensorrt_rtx() if target.engine == "rtx" else _tensorrt()
+    tensorrt = _tensorrt_rtx() if target.engine == "rtx" else _tensorrt()
     try:
         _module("pycuda.driver")
-        return f"runs here: {found}, {_gpu()}"
+        return f"runs here: {tensorrt}, {_gpu()}"
     except Exception:  # as in `_try`
-        raise RuntimeError(f"{found} builds engines, runs none") from None
+        raise RuntimeError(f"{tensorrt} builds engines, runs none") from None

@@ -178,14 +178,14 @@ class _Graph:
     def _macs(self, node: onnx.NodeProto) -> int:
         if node.op_type not in _MULTIPLIES:
             return 0
-        one, two = (self._tensor(name) for name in node.input[:2])  # not behind the views: the shape counts
+        first, second = (self._tensor(name) for name in node.input[:2])  # not behind the views: the shape counts
         if node.op_type == "ConvTranspose":
-            return one.elements * math.prod(two.shape[1:])
+            return first.elements * math.prod(second.shape[1:])
         outputs = self._tensor(node.output[0]).elements
         if node.op_type == "Conv":  # of each output: its group's channels, and the kernel
-            return outputs * math.prod(two.shape[1:])
+            return outputs * math.prod(second.shape[1:])
         flipped = any(a.name == "transA" and a.i for a in node.attribute)
-        return outputs * one.shape[0 if flipped else -1]
+        return outputs * first.shape[0 if flipped else -1]
 
     def _pointwise(self, node: onnx.NodeProto) -> int:
         """Count operations of a node that does not multiply matrices; moving data takes none."""

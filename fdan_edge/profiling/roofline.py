@@ -162,8 +162,8 @@ def calibrate(threads: int = 0) -> Card:
         raise FdanEdgeError(
             f"this processor could not be measured: {(done.stderr.strip() or '?').splitlines()[-1]}"
         )
-    told = json.loads(done.stdout)
-    return Card("this-cpu", "this processor", {"fp32": told["flops"]}, told["bandwidth"], _NODE, fuses=False)
+    peaks = json.loads(done.stdout)
+    return Card("this-cpu", "this processor", {"fp32": peaks["flops"]}, peaks["bandwidth"], _NODE, fuses=False)
 
 
 def costs(target: Path) -> dict[str, GraphCost]:

@@ -105,8 +105,8 @@ class OnnxSession:
     def _new_buffers(self, values: NDArray[np.float32]) -> _Buffers:
         while len(self._buffers) >= _KEPT_SIZES:
             del self._buffers[next(iter(self._buffers))]
-        given = (len(values), len(self.spec.labels))
-        return _Buffers(self._session, self._taken, values.shape, given, self._device)
+        output_shape = (len(values), len(self.spec.labels))
+        return _Buffers(self._session, self._taken, values.shape, output_shape, self._device)
 
     def _check_names(self, path: Path) -> None:
         """Raise BundleError unless the graph is of this kind."""
@@ -122,11 +122,12 @@ class OnnxSession:
 
     def _check_shapes(self, path: Path, taken: list[int], words: str) -> None:
         """Raise BundleError unless the graph takes and gives what its metadata says."""
-        (given,) = (value.shape for value in self._session.get_outputs() if value.name == OUTPUT)
-        found, classes = self._session.get_inputs()[0].shape, len(self.spec.labels)
-        if found[1:] != taken or given[1:] != [classes]:
+        (output_shape,) = (value.shape for value in self._session.get_outputs() if value.name == OUTPUT)
+        input_shape, classes = self._session.get_inputs()[0].shape, len(self.spec.labels)
+        if input_shape[1:] != taken or output_shape[1:] != [classes]:
             raise BundleError(
-                f"{path}: its metadata ({words}, {classes} labels) does not fit its graph ({found} to {given})"
+                f"{path}: its metadata ({words}, {classes} labels) does not fit its graph "
+                f"({input_shape} to {output_shape})"
             )
 
     def __enter__(self) -> Self:

@@ -91,14 +91,14 @@ def _sparse(band: NDArray[np.float32]) -> list[Any]:
 def _dense(band: Any, bins: int) -> NDArray[np.float32]:
     first, weights = band
     with np.errstate(over="ignore"):  # inf is refused below
-        given = np.asarray(weights, np.float32)
-    made = np.zeros(bins, np.float32)
-    if type(first) is not int or given.ndim != 1 or not 0 <= first <= bins - len(given):
-        raise ValueError(f"a band of {given.size} weights from bin {first!r} on, of {bins} bins")
-    if not (np.isfinite(given) & (given >= 0)).all():
+        used = np.asarray(weights, np.float32)
+    band_weights = np.zeros(bins, np.float32)
+    if type(first) is not int or used.ndim != 1 or not 0 <= first <= bins - len(used):
+        raise ValueError(f"a band of {used.size} weights from bin {first!r} on, of {bins} bins")
+    if not (np.isfinite(used) & (used >= 0)).all():
         raise ValueError("a weight is not a positive number")
-    made[first : first + len(given)] = given
-    return made
+    band_weights[first : first + len(used)] = used
+    return band_weights
 
 
 def _whole(value: Any, name: str) -> int:

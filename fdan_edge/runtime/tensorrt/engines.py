@@ -286,7 +286,7 @@ def make_logger(tensorrt: Any, messages: list[str]) -> Any:
 
 
 def folder() -> Path:
-    """Name the folder where engines built on this machine are kept: in $FDAN_EDGE_CACHE, or beside the features."""
+    """Name the folder where engines built on this machine are kept: in $FDAN_EDGE_CACHE, or beside features."""
     return Path(os.environ.get("FDAN_EDGE_CACHE") or cache_home()) / "engines"
 
 
