@@ -56,8 +56,8 @@ def serve(
         open_stream_runner(bundle, threads, artifact=precision, runtime=runtime) as runner,
     ):
         hub = make_hub(bundle, runner, settings, allowed, Limits(clients=clients))
-        made_token = token is None and VARIABLE not in os.environ
-        for line in startup_lines(hub, address, listening.getsockname()[1], made_token=made_token):
+        new_token = token is None and VARIABLE not in os.environ
+        for line in startup_lines(hub, address, listening.getsockname()[1], new_token=new_token):
             typer.echo(line)
         make_server(hub, address).run([listening])
     typer.echo("ended")

@@ -1,9 +1,9 @@
-"""Who may connect: the token, the Host that was asked for, and the Origin of the page that asks.
+"""Check who may connect: the token, the Host that was asked for, and the Origin of the page that asks.
 
 A page of any site can open a WebSocket to 127.0.0.1, and a name that its owner points there (DNS rebinding) makes
-it look like the same site. So Origin must be the host that was asked for, and a server on the loopback is asked
-for by its loopback names only. Programs that are no browsers send no Origin: they are let in, because no page can
-leave it out, and the token stands before them where there is one.
+it look like the same site. So Origin must be the host that was asked for, and a server on the loopback answers to
+its loopback names only. Programs that are no browsers send no Origin. They are let in, because no page can omit
+it; where there is a token, they need it too.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Access:
-    """Of one server."""
+    """The token, hosts and origins that one server accepts."""
 
     token: str = ""  # empty: none is needed
-    hosts: frozenset[str] = frozenset()  # names it is asked for by; empty: any
-    origins: frozenset[str] = frozenset()  # of pages besides its own
+    hosts: frozenset[str] = frozenset()  # names that it answers to; empty: any
+    origins: frozenset[str] = frozenset()  # of other pages than its own
 
     def knows_host(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request asks for a name of this server."""
+        """Return whether a request asks for a name of this server."""
         return not self.hosts or _host(headers)[0] in self.hosts
 
     def knows_origin(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request comes from this server's page, from one that was named, or from no page."""
+        """Return whether a request comes from this server's page, from one of `origins`, or from no page."""
         origin = headers.get("origin")
         if origin is None or origin in self.origins:
             return True
@@ -49,26 +49,26 @@ class Access:
         return bool(name) and asking == (name, port or _PORTS[parts.scheme])
 
     def accepts(self, token: str) -> bool:
-        """Whether this is the token, or none is needed."""
+        """Return whether this is the token, or none is needed."""
         return not self.token or hmac.compare_digest(_bytes(token), _bytes(self.token))
 
     def accepts_bearer(self, headers: Mapping[str, str]) -> bool:
-        """The same of a request's `Authorization: Bearer TOKEN`."""
+        """Return whether a request has the token as `Authorization: Bearer TOKEN`, or none is needed."""
         kind, _, token = headers.get("authorization", "").partition(" ")
         return self.accepts(token.strip() if kind.lower() == "bearer" else "")
 
 
 def _bytes(token: str) -> bytes:
-    """Any text that JSON may hold."""
+    """Encode any text that JSON may hold."""
     return token.encode(errors="surrogatepass")
 
 
 def make_access(host: str, token: str | None, origins: list[str]) -> Access:
-    """Who may connect to a server on `host`.
+    """Say who may connect to a server on `host`.
 
     Args:
-        host: that it binds to.
-        token: as given; None: of the environment, else one is made where `host` is not the loopback.
+        host: the address that it binds to.
+        token: the token; None: of the environment, else a new one where `host` is not the loopback.
         origins: of other pages that may connect, as https://name[:port].
 
     Raises:
@@ -80,15 +80,15 @@ def make_access(host: str, token: str | None, origins: list[str]) -> Access:
     if is_loopback(host):
         own = {urlsplit(origin).hostname or "" for origin in origins}
         names = frozenset({"localhost", "127.0.0.1", "::1", host.strip("[]").lower(), *own})
-    given = token if token is not None else os.environ.get(VARIABLE)
-    if given is not None:
-        _check_token(given)
-    made = "" if is_loopback(host) else secrets.token_urlsafe(24)
-    return Access(given or made, names, frozenset(origins))
+    token = token if token is not None else os.environ.get(VARIABLE)
+    if token is not None:
+        _check_token(token)
+    new = "" if is_loopback(host) else secrets.token_urlsafe(24)
+    return Access(token or new, names, frozenset(origins))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
+    """Return whether only this machine reaches it."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -115,7 +115,7 @@ def _check_origin(origin: str) -> None:
 
 
 def _host(headers: Mapping[str, str]) -> tuple[str, int | None]:
-    """Name and port that a request asks for."""
+    """Return name and port that a request asks for."""
     try:
         parts = urlsplit("//" + headers.get("host", ""))
         return parts.hostname or "", parts.port

@@ -1,4 +1,4 @@
-"""One WebSocket's life; nothing that a client does reaches the others."""
+"""Serve one WebSocket, from handshake to close; nothing that a client does reaches the others."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from fdan_edge.server.protocol import (
     parse_start,
 )
 
-logger = logging.getLogger("fdan_edge.server")
+log = logging.getLogger(__name__)
 
 
 async def serve_client(websocket: WebSocket, hub: Hub) -> None:
-    """From the handshake to the close."""
+    """Serve a client from the handshake to the close."""
     end: Close | None = Close(GOING_AWAY, "the server ends")
     with hub.connection():
         await websocket.accept()
@@ -52,15 +52,15 @@ async def _serve_client(websocket: WebSocket, hub: Hub) -> Close | None:
         with hub.handshake():
             start = await _greet(websocket, hub)
         with hub.client_slot() as slot:
-            client = Connection(websocket, hub, await _listener(start, hub), start.rate)
-            slot.leave = client.leave
-            await client.run()
+            connection = Connection(websocket, hub, await _open_stream(start, hub), start.rate)
+            slot.leave = connection.leave
+            await connection.run()
     except Close as close:
         return close
     except WebSocketDisconnect:
         return None
     except Exception as error:
-        logger.error("a client's stream failed: %s: %s", type(error).__name__, printable(one_line(error)))
+        log.error("a client's stream failed: %s: %s", type(error).__name__, printable(one_line(error)))
         return Close(FAILED, "the stream failed; the server's log says why")
 
 
@@ -71,16 +71,16 @@ async def _greet(websocket: WebSocket, hub: Hub) -> Start:
     return start
 
 
-async def _listener(start: Start, hub: Hub) -> ClientStream:
+async def _open_stream(start: Start, hub: Hub) -> ClientStream:
     stream = await to_thread.run_sync(hub.stream, limiter=hub.threads)
     return ClientStream(stream, start.rate, hub.limits, hub.metrics)
 
 
 async def _receive(websocket: WebSocket, seconds: float) -> Mapping[str, Any]:
-    """The next message.
+    """Receive the next message.
 
     Raises:
-        Close: none came for so long.
+        Close: none came within `seconds`.
         WebSocketDisconnect: the client has gone.
     """
     try:
@@ -94,59 +94,63 @@ async def _receive(websocket: WebSocket, seconds: float) -> Mapping[str, Any]:
 
 
 class Connection:
-    """A client that is heard: one task receives its sound, one sends what it tells."""
+    """A client that streams: one task receives its sound, one sends the events."""
 
-    def __init__(self, websocket: WebSocket, hub: Hub, listener: ClientStream, rate: int) -> None:
-        self._websocket, self._hub, self._listener, self._rate = websocket, hub, listener, rate
-        self._came = anyio.Event()
+    def __init__(self, websocket: WebSocket, hub: Hub, stream: ClientStream, rate: int) -> None:
+        self._websocket, self._hub, self._stream, self._rate = websocket, hub, stream, rate
+        self._sound_came = anyio.Event()
         self._end: Exception | None = None
         self._scope = anyio.CancelScope()
 
     def leave(self) -> None:
-        """End, for want of speed."""
+        """End the stream because the machine is too slow."""
         self._end = self._end or Close(TRY_LATER, TOO_MANY)
         self._scope.cancel()
 
     async def run(self) -> NoReturn:
-        """Raises: Close or WebSocketDisconnect, or what the stream raised."""
+        """Stream until the end.
+
+        Raises:
+            Close, WebSocketDisconnect: the connection ends; or what the stream raised.
+        """
         await self._send(json.dumps({"type": "ready", **self._hub.about}))
         with self._scope:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._until_its_end, self._hear)
-                tasks.start_soon(self._until_its_end, self._tell)
+                tasks.start_soon(self._until_its_end, self._receive_sound)
+                tasks.start_soon(self._until_its_end, self._send_events)
         assert self._end is not None
         raise self._end
 
     async def _until_its_end(self, part: Callable[[], Awaitable[None]]) -> None:
-        """The first exception of either part ends both; a task group would wrap it."""
+        """Run one of the two tasks; its first exception ends both. A task group would wrap it."""
         try:
             await part()
         except Exception as error:
             self._end = self._end or error
             self._scope.cancel()
 
-    async def _hear(self) -> None:
+    async def _receive_sound(self) -> None:
         limits = self._hub.limits
         limiter = RateLimiter(limits.speed, limits.burst)
         while True:
             samples = parse_sound(await _receive(self._websocket, limits.idle), limits.message)
             if samples is None:
-                self._listener.stop("stopped")
-                self._came.set()
+                self._stream.stop("stopped")
+                self._sound_came.set()
                 return
             if not limiter.spend(len(samples) / self._rate):
                 raise Close(POLICY, f"sound comes faster than {limits.speed:g} times real time")
-            self._listener.add(samples)
-            self._came.set()
+            self._stream.add(samples)
+            self._sound_came.set()
 
-    async def _tell(self) -> None:
+    async def _send_events(self) -> None:
         while True:
-            await self._came.wait()
-            self._came = anyio.Event()
+            await self._sound_came.wait()
+            self._sound_came = anyio.Event()
             more = True
             while more:
                 asked = time.monotonic()
-                turn = await to_thread.run_sync(self._listener.turn, limiter=self._hub.threads)
+                turn = await to_thread.run_sync(self._stream.turn, limiter=self._hub.threads)
                 self._hub.waited(turn.begun - asked)
                 for message in turn.messages:
                     await self._send(message)

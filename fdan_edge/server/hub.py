@@ -22,19 +22,19 @@ TOO_MANY = "this machine is too slow for so many; try again later"
 
 @dataclass(eq=False)
 class ClientSlot:
-    """Of a client that is heard."""
+    """The place of a client that streams."""
 
-    leave: Callable[[], None] = lambda: None  # ends it for want of speed
+    leave: Callable[[], None] = lambda: None  # ends the stream because the machine is too slow
 
 
 @dataclass
 class Hub:
-    """Used on the event loop only."""
+    """The state of a server; used on the event loop only."""
 
-    stream: Callable[[], EventStream]  # a new one for each client
-    about: dict[str, Any]  # what `ready` tells
+    stream: Callable[[], EventStream]  # opens one for each client
+    about: dict[str, Any]  # the content of `ready`
     card: str  # the model's, Markdown
-    workers: int  # threads that hear
+    workers: int  # threads that infer
     access: Access = field(default_factory=Access)
     limits: Limits = field(default_factory=Limits)
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
@@ -43,25 +43,25 @@ class Hub:
     clock: Callable[[], float] = time.monotonic
     _slots: list[ClientSlot] = field(default_factory=list)  # the oldest first
     _late: float = 0.0  # s that sound waits, on average
-    _shed: float = -math.inf  # when clients last had to go
+    _last_shed: float = -math.inf  # when clients last had to go
     _connections: set[anyio.CancelScope] = field(default_factory=set)
     _threads: anyio.CapacityLimiter | None = None
 
     @property
     def client_count(self) -> int:
-        """Clients now."""
+        """Number of clients that stream."""
         return len(self._slots)
 
     @property
     def threads(self) -> anyio.CapacityLimiter:
-        """First come, first served; made where the event loop is."""
+        """The worker threads, first come, first served; created on the event loop."""
         if self._threads is None:
             self._threads = anyio.CapacityLimiter(self.workers)
         return self._threads
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[anyio.CancelScope]:
-        """A scope that `stop` cancels."""
+        """Yield a scope that `stop` cancels."""
         with anyio.CancelScope() as scope:
             self._connections.add(scope)
             try:
@@ -73,10 +73,10 @@ class Hub:
 
     @contextlib.contextmanager
     def handshake(self) -> Iterator[None]:
-        """For a connection until its first message.
+        """Count a connection until its first message.
 
         Raises:
-            Close: too many stand there.
+            Close: too many wait for theirs.
         """
         if self.waiting >= self.limits.waiting:
             raise Close(TRY_LATER, "too many connections wait here; try again later")
@@ -88,14 +88,14 @@ class Hub:
 
     @contextlib.contextmanager
     def client_slot(self) -> Iterator[ClientSlot]:
-        """For a client that is heard.
+        """Reserve a slot for a client while it streams.
 
         Raises:
-            Close: all are taken, or the machine was too slow for those who were there.
+            Close: all are taken, or the machine was too slow a moment ago.
         """
         if self.client_count >= self.limits.clients:
             raise Close(TRY_LATER, f"this server hears {self.limits.clients} at once, and all are there")
-        if self.clock() < self._shed + self.limits.busy:
+        if self.clock() < self._last_shed + self.limits.busy:
             raise Close(TRY_LATER, TOO_MANY)
         self._slots.append(slot := ClientSlot())
         self.metrics.client_started()
@@ -106,20 +106,20 @@ class Hub:
             self.metrics.clients.dec()
 
     def waited(self, seconds: float) -> None:
-        """A client's sound has waited so long for a thread: where that is usual, the youngest tenth must go.
+        """Note how long a client's sound has waited for a thread; where that is too long, end the youngest tenth.
 
-        Else all would lose sound, again and again, and none would be heard for long enough to be understood.
+        Else all would lose sound, again and again, and no stream would be whole for long enough to be of use.
         """
         self._late += (seconds - self._late) / (3 * max(1, self.client_count))  # over about three turns of each
         now = self.clock()
-        if self._late <= self.limits.late or now < self._shed + self.limits.respite or self.client_count < 2:
+        if self._late <= self.limits.late or now < self._last_shed + self.limits.respite or self.client_count < 2:
             return
-        self._shed = now
+        self._last_shed = now
         for slot in self._slots[-max(1, self.client_count // 10) :]:
             slot.leave()
 
     async def stop(self) -> None:
-        """Close every connection; returns when they are closed, or after some seconds."""
+        """Close every connection; return when they are closed, or after some seconds."""
         self.stopping = True
         for scope in list(self._connections):
             scope.cancel()

@@ -1,4 +1,4 @@
-"""What a client may ask for, so that one cannot take the machine from the others."""
+"""Limit what a client may use, so that one cannot take the machine from the others."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Of a server; times in seconds."""
+    """The limits of a server; times in seconds."""
 
-    clients: int = 16  # that are heard at once
-    waiting: int = 64  # connections that have not said their first message
+    clients: int = 16  # that stream at once
+    waiting: int = 64  # connections that have not sent their first message
     message: int = 65536  # bytes
     speed: float = 2.0  # seconds of sound per second, in the long run
     burst: float = 15.0  # seconds of sound at once: what a network holds back and then delivers
-    backlog: float = 5.0  # of sound that waits to be heard
+    backlog: float = 5.0  # of sound that waits to be processed
     late: float = 0.5  # that sound may wait for a thread, on average, before clients must go
     respite: float = 1.0  # between two times that some must
     busy: float = 10.0  # after which others may come again
@@ -26,14 +26,14 @@ class Limits:
 
 
 class RateLimiter:
-    """How much sound may still come: it refills with time, up to a burst.
+    """Limits the rate of sound with a bucket that refills with time, up to a burst.
 
     Args:
-        speed: seconds of sound that a second brings.
+        speed: seconds of sound that a second adds.
         burst: seconds of sound, at most and at first.
     """
 
-    #: Seconds; a message costs so much at least, or empty ones would be free.
+    #: Seconds that any message costs at least; else empty ones would be free.
     MIN_COST = 0.005
 
     def __init__(self, speed: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +41,7 @@ class RateLimiter:
         self._left, self._then = burst, clock()
 
     def spend(self, seconds: float) -> bool:
-        """Whether a message of so many seconds may come now."""
+        """Take so many seconds of sound from the bucket; return whether they were in it."""
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._then) * self._speed)
         self._then = now

@@ -1,4 +1,4 @@
-"""Counts for Prometheus."""
+"""Count clients, sound, results and latency for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # s
 
 
 class ServerMetrics:
-    """Of one server, in a registry of its own."""
+    """The counts of one server, in a registry of its own."""
 
-    #: Of what `text` gives.
+    #: Content type of `text`.
     CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self) -> None:
@@ -38,19 +38,19 @@ class ServerMetrics:
         )
 
     def client_started(self) -> None:
-        """A client is heard from now on."""
+        """Count a client that begins to stream."""
         self._started.inc()
         self.clients.inc()
 
     def client_closed(self, code: int) -> None:
-        """The server closed a client."""
+        """Count a connection that the server closed with `code`."""
         if code == TRY_LATER:
             self._refused.inc()
         elif code not in (NORMAL, GOING_AWAY):
             self._errors.labels(str(code)).inc()
 
     def record(self, seconds: float, events: Iterable[Event]) -> None:
-        """So much sound was heard, and this is what it told; from any thread."""
+        """Count processed sound and its events; for any thread."""
         self._heard.inc(seconds)
         for event in events:
             self._count(event)
@@ -69,5 +69,5 @@ class ServerMetrics:
                 assert_never(event)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """Return all counts, as Prometheus reads them."""
         return generate_latest(self._registry)

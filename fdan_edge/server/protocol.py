@@ -1,6 +1,6 @@
-"""What a client and the server say to each other over the WebSocket at /ws.
+"""Parse the messages of a client on the WebSocket at /ws.
 
-The client begins with JSON text, and the server answers with what it is:
+The client begins with JSON text, and the server answers with a description of its model:
 
     {"type": "start", "rate": 48000, "token": "..."}    rate of the sound in Hz; the token where one is needed
     {"type": "ready", "labels": [...], "rate": 16000, "window": 3.0, "hop": 0.25, "vad": "silero",
@@ -40,14 +40,14 @@ from fdan_edge.audio.resample import Samples
 NORMAL, GOING_AWAY, UNSUPPORTED, INVALID = 1000, 1001, 1003, 1007
 POLICY, TOO_LARGE, FAILED, TRY_LATER = 1008, 1009, 1011, 1013
 
-#: Hz; what sound cards and recordings have.
+#: Hz, of sound cards and recordings.
 RATES = (8000, 192_000)
 _LOUDEST = 64.0  # browsers go somewhat beyond 1; whole numbers of 16 bits go far beyond
 _REASON = 123  # bytes that a close frame has room for
 
 
 class Close(Exception):  # noqa: N818 (not every close is an error)
-    """The connection ends, with a code and one line of reason."""
+    """Raised to end the connection, with a code and one line of reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
@@ -64,7 +64,7 @@ class Start:
 
 
 def parse_start(message: Mapping[str, Any]) -> Start:
-    """The first message, as ASGI gives it.
+    """Parse the first message, as ASGI gives it.
 
     Raises:
         Close: it is not a start.
@@ -81,7 +81,7 @@ def parse_start(message: Mapping[str, Any]) -> Start:
 
 
 def parse_sound(message: Mapping[str, Any], largest: int) -> Samples | None:
-    """Samples (n,) of a later message, as ASGI gives it; None: the client stops.
+    """Parse a later message, as ASGI gives it, to samples (n,); None: the client stops.
 
     Args:
         message: of ASGI.

@@ -1,4 +1,4 @@
-"""Routes and headers."""
+"""Build the application: routes and headers."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _HEADERS = {
 
 
 def make_app(hub: Hub) -> ASGIApp:
-    """The application.
+    """Build the application.
 
     GET /           the page; /static its files
-    GET /card       what `ready` tells, and the model's card as `text`; with the token where one is needed
+    GET /card       the content of `ready`, and the model's card as `text`; with the token where one is needed
     GET /health     {"status": "ok" or "full", ...}, or 503 and "stopping"; full is no illness
     GET /metrics    for Prometheus; with the token where one is needed (Authorization: Bearer TOKEN)
     WS  /ws         as `fdan_edge.server.protocol` says
@@ -77,7 +77,7 @@ def _health(hub: Hub) -> Response:
 
 
 def _with_token(request: Request, hub: Hub) -> Response | None:
-    """The refusal of a request without the token; None where it may pass."""
+    """Refuse a request without the token; None where it may pass."""
     if hub.access.accepts_bearer(request.headers):
         return None
     headers = {"WWW-Authenticate": "Bearer"}
@@ -85,7 +85,7 @@ def _with_token(request: Request, hub: Hub) -> Response | None:
 
 
 class _Guard:
-    """Refuses other hosts and the pages of other origins; puts the headers on every answer."""
+    """Refuses other hosts and the pages of other origins; adds the headers to every answer."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access

@@ -1,4 +1,4 @@
-"""The server around the application: model, socket, certificate, uvicorn, and a clean end."""
+"""Run the application: model, socket, certificate, uvicorn, and a clean end."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from fdan_edge.server.routes import make_app
 from fdan_edge.streaming.session import Stream
 from fdan_edge.streaming.settings import StreamSettings
 
-SILENT = 10  # s at most that a connection may take until its first request is there
+FIRST_REQUEST_SECONDS = 10  # at most, from the connection to its first request
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens."""
+    """The address that a server listens on."""
 
     host: str = "127.0.0.1"
     port: int = 8765  # 0: any that is free
@@ -45,7 +45,7 @@ class Address:
     key: Path | None = None
 
     def url(self, port: int) -> str:
-        """What a browser opens."""
+        """Return the URL that a browser opens."""
         host = _address() if self.host in ("0.0.0.0", "::") else self.host
         name = f"[{host}]" if ":" in host else host
         return f"{'https' if self.certificate else 'http'}://{name}:{port}/"
@@ -54,7 +54,7 @@ class Address:
 def make_hub(
     target: Path, runner: Runner | FrameRunner, settings: StreamSettings, access: Access, limits: Limits
 ) -> Hub:
-    """All that clients share, for an open runner, which runs once, so that the first client need not wait."""
+    """Create what clients share; run the model once, so that the first client need not wait."""
     stream = Stream(runner, settings)
     _warm(runner, settings)
     spec = runner.spec
@@ -72,7 +72,7 @@ def make_hub(
 
 
 def make_server(hub: Hub, address: Address) -> Server:
-    """A server to run with a socket of `listen`, until SIGINT or SIGTERM."""
+    """Create a server; its `run([socket])` takes a socket of `open_socket`, until SIGINT or SIGTERM."""
     # Threads wait for each other in steps of this, 5 ms by default, and the model is short work: with 50 clients,
     # in two runs of 15 s after each other, a result took 174 ms (median), and 26 so.
     sys.setswitchinterval(1e-4)
@@ -97,30 +97,31 @@ def make_server(hub: Hub, address: Address) -> Server:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, but clients are told of the end, and to be told to stop is no error."""
+    """Runs uvicorn, but tells clients of the end, and ends without an error when a signal stops it."""
 
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self._hub = hub
-        self._silent: set[Any] = set()  # connections without a request
+        self._quiet: set[Any] = set()  # connections without a request
 
     async def on_tick(self, counter: int) -> bool:
-        """As uvicorn's, ten times a second; who has not asked for anything since the last look must go."""
-        if counter % (10 * SILENT // 2) == 0:
-            silent = {one for one in self.server_state.connections if getattr(one, "cycle", self) is None}
-            for connection in silent & self._silent:
+        """Do as uvicorn does, ten times a second, and close connections that have not sent a request yet."""
+        if counter % (10 * FIRST_REQUEST_SECONDS // 2) == 0:
+            open_ = self.server_state.connections
+            quiet = {connection for connection in open_ if getattr(connection, "cycle", self) is None}
+            for connection in quiet & self._quiet:
                 connection.transport.close()
-            self._silent = silent
+            self._quiet = quiet
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's."""
+        """Close all clients, then do as uvicorn does."""
         await self._hub.stop()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As uvicorn's, without raising the signals again afterwards."""
+        """Do as uvicorn does, without raising the signals again afterwards."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -133,7 +134,7 @@ class Server(uvicorn.Server):
 
 
 def _take_descriptors() -> None:
-    """As many connections as this user may have; the usual soft limit of 1024 is soon reached."""
+    """Raise the limit of open connections to the hard one; the usual soft limit of 1024 is soon reached."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Where even these are used up, asyncio would write a traceback for each attempt to take one more.
@@ -144,7 +145,7 @@ def _take_descriptors() -> None:
 
 
 def open_socket(address: Address) -> socket.socket:
-    """A socket that listens.
+    """Open a socket that listens.
 
     Raises:
         ConfigError: there is no such address here, its port is in use or not allowed, or certificate and key do
@@ -152,33 +153,33 @@ def open_socket(address: Address) -> socket.socket:
     """
     _check_certificate(address)
     try:
-        found = socket.getaddrinfo(
+        addresses = socket.getaddrinfo(
             address.host.strip("[]"), address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (OSError, UnicodeError):
         raise ConfigError(f"--host {address.host!r}: no such name or address") from None
-    family, kind, protocol, _, socket_address = found[0]
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    family, kind, protocol, _, socket_address = addresses[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind(socket_address)
-        made.listen(128)
+        listening.bind(socket_address)
+        listening.listen(128)
     except OSError as error:
-        made.close()
+        listening.close()
         if error.errno == errno.EADDRINUSE:
             raise ConfigError(
                 f"port {address.port} of {address.host} is in use; --port takes another, 0 any that is free"
             ) from None
         raise ConfigError(f"{address.host}, port {address.port}: {error.strerror}") from None
-    return made
+    return listening
 
 
-def startup_lines(hub: Hub, address: Address, port: int, *, made_token: bool) -> list[str]:
-    """Lines for who started it."""
+def startup_lines(hub: Hub, address: Address, port: int, *, new_token: bool) -> list[str]:
+    """Write the lines for the person who starts the server."""
     about = hub.about
     url = address.url(port)
     if hub.access.token:
-        url += f"#token={hub.access.token if made_token else 'YOUR-TOKEN'}"
+        url += f"#token={hub.access.token if new_token else 'YOUR-TOKEN'}"
     lines = [
         f"{about['model']}, {about['runtime']}: {', '.join(about['labels'])}",
         f"every {about['hop']:g} s, voice activity by {about['vad']}, at most {hub.limits.clients} clients",
@@ -209,7 +210,7 @@ def _check_certificate(address: Address) -> None:
 
 
 def _workers(runner: Runner | FrameRunner) -> int:
-    """Threads that may run it at once: any number on ONNX Runtime's CPU, others have one set of buffers."""
+    """Return how many threads may run the model at once; all but ONNX Runtime's CPU have one set of buffers."""
     return len(os.sched_getaffinity(0)) if getattr(runner, "provider", "") == CPU else 1
 
 
@@ -220,17 +221,17 @@ def _warm(runner: Runner | FrameRunner, settings: StreamSettings) -> None:
 
 
 def _card(target: Path, about: dict[str, Any]) -> str:
-    """README.md of a bundle; a few words of what has none, or another than it was made with."""
+    """Return README.md of a bundle; a few words where there is none, or one that was changed."""
     if target.is_dir():
         with contextlib.suppress(BundleError, OSError):
             return Bundle.open(target).read("README.md").decode(errors="replace")
     labels = ", ".join(about["labels"])
-    told = f"It tells {labels} from {about['window']:g} s of sound."
-    return f"# {about['model']}\n\nThis file carries no card. {told}\n"
+    text = f"It tells {labels} from {about['window']:g} s of sound."
+    return f"# {about['model']}\n\nThis file carries no card. {text}\n"
 
 
 def _address() -> str:
-    """This machine's address towards others, found without sending anything; else its name."""
+    """Return this machine's address towards others, found without sending anything; else its name."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # of a net that is nobody's

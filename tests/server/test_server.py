@@ -93,7 +93,7 @@ def test_what_is_printed(bundle_folder: Path, tmp_path: Path) -> None:
     def said(address: Address, token: str | None = None) -> str:
         with open_runner(bundle_folder, 1) as runner:
             hub = make_hub(bundle_folder, runner, StreamSettings(), make_access(address.host, token, []), Limits())
-        return "\n".join(startup_lines(hub, address, 8765, made_token=token is None))
+        return "\n".join(startup_lines(hub, address, 8765, new_token=token is None))
 
     own = said(Address())
     assert "open http://127.0.0.1:8765/\n" in own
