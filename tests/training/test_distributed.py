@@ -13,6 +13,7 @@ import torch
 from fdan_edge.errors import ConfigError
 from fdan_edge.runs import run_folder
 from fdan_edge.training import distributed
+from fdan_edge.utils import launcher
 from tests.helpers.training_parts import train_in_processes, trainer
 
 #: With moments near 0 AdamW makes whole steps of a last bit's difference; SGD's are as small as the difference.
@@ -100,7 +101,7 @@ def test_only_its_own_launch_takes_up_a_run(tmp_path: Path, monkeypatch: pytest.
     assert not run_folder.is_restarted(tmp_path)  # the first start
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert run_folder.is_restarted(tmp_path)
-    monkeypatch.setattr(distributed, "launcher", lambda: "another")
+    monkeypatch.setattr(launcher, "launcher_name", lambda: "another")
     assert not run_folder.is_restarted(tmp_path)
 
 
