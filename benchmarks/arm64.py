@@ -41,26 +41,46 @@ QEMU = "/usr/bin/qemu-aarch64-static"
 LIMITS = {"fp32": 1e-4, "int8": 0.05}
 #: Tests of what a device runs. What needs a package of training is skipped there, or stands in LEFT_OUT.
 TESTS = (
-    "errors", "emotions", "files", "spec", "bundle", "runners", "infer", "bench", "doctor", "slim", "audio",
-    "scan", "cli_scan", "manifest", "fingerprint", "runner_choice", "coldstart", "machine", "nvml", "roofline",
-    "versus",
-)  # fmt: skip
+    "tests/audio/test_decode.py",
+    "tests/cli/test_scan.py",
+    "tests/data/test_labels.py",
+    "tests/data/test_scan.py",
+    "tests/profiling/test_bench.py",
+    "tests/profiling/test_cold_start.py",
+    "tests/profiling/test_compare.py",
+    "tests/profiling/test_doctor.py",
+    "tests/profiling/test_roofline.py",
+    "tests/runtime/tensorrt/test_compatibility.py",
+    "tests/runtime/test_bundle.py",
+    "tests/runtime/test_manifest.py",
+    "tests/runtime/test_model_spec.py",
+    "tests/runtime/test_opening.py",
+    "tests/runtime/test_recognition.py",
+    "tests/runtime/test_runner_choice.py",
+    "tests/test_errors.py",
+    "tests/test_slim.py",
+    "tests/utils/test_files.py",
+    "tests/utils/test_gpu.py",
+    "tests/utils/test_machine.py",
+)
 LEFT_OUT = (
-    "test_runners.py::test_damaged_run",
-    "test_doctor.py::test_what_is_installed_works",
-    "test_doctor.py::test_the_compiled_lmmd_is_found",
-    "test_doctor.py::test_missing_package[torchvision",
-    "test_doctor.py::test_an_lmmd_that_is_not_compiled_works_and_says_why",
-    "test_doctor.py::test_an_lmmd_that_is_compiled_for_other_gpus",
+    "tests/runtime/test_opening.py::test_damaged_run",
+    "tests/profiling/test_doctor.py::test_what_is_installed_works",
+    "tests/profiling/test_doctor.py::test_the_compiled_lmmd_is_found",
+    "tests/profiling/test_doctor.py::test_missing_package[torchvision",
+    "tests/profiling/test_doctor.py::test_an_lmmd_that_is_not_compiled_works_and_says_why",
+    "tests/profiling/test_doctor.py::test_an_lmmd_that_is_compiled_for_other_gpus",
     # of the [video] extra
-    "test_scan.py::test_videos_are_opened",
-    "test_cli_scan.py::test_scan_names_duplicates_and_files_without_a_label",
+    "tests/data/test_scan.py::test_videos_are_opened",
+    "tests/cli/test_scan.py::test_scan_names_duplicates_and_files_without_a_label",
     # of real hardware: ONNX Runtime warns that it knows no such processor, the emulator's memory counts too,
     # and its speed is no processor's
-    "test_runners.py::test_opening_a_model_prints_nothing",
-    "test_coldstart.py::test_peak_memory_is_that_of_the_fresh_process",
-    "test_roofline.py::test_this_processor_is_measured",
+    "tests/runtime/test_opening.py::test_opening_a_model_prints_nothing",
+    "tests/profiling/test_cold_start.py::test_peak_memory_is_that_of_the_fresh_process",
+    "tests/profiling/test_roofline.py::test_this_processor_is_measured",
 )
+#: The test whose fixtures train the tests' tiny run and export it.
+MAKES_BUNDLE = "tests/runtime/test_recognition.py::test_bundle_and_run_name_the_same_emotions"
 #: Packages of the slim installation with compiled parts, whose versions are noted.
 PACKAGES = ("numpy", "onnxruntime", "soundfile", "soxr")
 #: What the tests themselves import, beside the slim installation, so that this one stays slim.
@@ -258,8 +278,7 @@ def tests_own(cache: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     say("training the tests' tiny run and exporting it")
     environment = {**os.environ, "FDAN_EDGE_TEST_FOLDER": str(folder)}
-    named = "tests/runtime/test_recognition.py::test_bundle_and_run_name_the_same_emotions"
-    run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", named, env=environment, cwd=ROOT)
+    run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", MAKES_BUNDLE, env=environment, cwd=ROOT)
     return folder
 
 
@@ -284,8 +303,7 @@ def run_tests(device: Device, made: Path) -> dict[str, Any]:
     device.take(ROOT / "tests", "work/tests")
     device.take(ROOT / "pyproject.toml", "work/pyproject.toml")
     device.take(made, "made")
-    files = [f"tests/test_{name}.py" for name in TESTS]
-    left_out = [f"--deselect=tests/{name}" for name in LEFT_OUT]
+    left_out = [f"--deselect={name}" for name in LEFT_OUT]
     environment = {"PYTHONPATH": "/overlay", "FDAN_EDGE_TEST_FOLDER": "/made"}
     command = [
         "python",
@@ -296,7 +314,7 @@ def run_tests(device: Device, made: Path) -> dict[str, Any]:
         "no:cacheprovider",
         "--junitxml=/work/tests.xml",
         *left_out,
-        *files,
+        *TESTS,
     ]
     device("sh", "-c", 'cd /work && exec "$@"', "sh", *command, env=environment)
     suite = xml.etree.ElementTree.parse(device.folder / "work/tests.xml").getroot()[0]

@@ -65,7 +65,11 @@ TESTS = (  # that need no conftest.py
     "tests/training/test_domain_alignment.py",
     "tests/runtime/tensorrt/test_runner_gpu.py",
 )
-LOOP_TESTS = ("tests/training/test_step.py", "tests/training/test_tally.py", "tests/runs/test_torch_runner.py")
+LOOP_TESTS = (
+    "tests/training/test_step.py",
+    "tests/training/test_history.py",
+    "tests/runs/test_torch_runner.py",
+)
 #: What steps import beyond what all need: a training step, the loop around it, and the export.
 TRAINING = ("torchvision", "librosa")
 LOOP = (*TRAINING, "PIL", "rich", "safetensors", "soundfile", "soxr", "tomli_w")

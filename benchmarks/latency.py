@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fdan_edge.cli import bench_rows
-from fdan_edge.cli.render import bench, tables
+from fdan_edge.cli.actions import bench
+from fdan_edge.cli.render import bench as show_bench
+from fdan_edge.cli.render.console import out
 from fdan_edge.profiling.bench import Plan
 from fdan_edge.utils.files import write_json
 
@@ -25,14 +26,14 @@ def main() -> None:
     parser.add_argument("--estimate", default="", help="cards, e.g. rtx4060,orin-nano")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    wanted = bench_rows.Wanted(options.targets, "", [], [])
+    selection = bench.Selection(options.targets, "", [], [])
     results: dict[str, object] = {}
     for threads, title in ((0, "all cores"), (1, "one thread")):
-        plan = Plan(options.runs, 1, bench_rows.sizes(options.batches), threads, options.starts)
-        report = bench_rows.measure(wanted, plan, bench_rows.cards(options.estimate))
-        tables.out.print(f"\n[bold]{title}[/]")
-        bench.show(report)
-        results[title.replace(" ", "_")] = bench_rows.to_dict(report)
+        plan = Plan(options.runs, 1, bench.sizes(options.batches), threads, options.starts)
+        report = bench.measure(selection, plan, bench.cards(options.estimate))
+        out.print(f"\n[bold]{title}[/]")
+        show_bench.show(report)
+        results[title.replace(" ", "_")] = bench.to_dict(report)
     if options.json:
         write_json(options.json, results)
 

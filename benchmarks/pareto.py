@@ -135,9 +135,7 @@ def export(one: Wanted, target: str) -> None:
 
 def score(one: Wanted) -> Evaluation:
     """What the bundle says of the run's test part."""
-    return evaluate(
-        one.folder, [parse_source(text) for text in load_run(one.run)[1].speech], "test", run=one.run
-    )
+    return evaluate(one.folder, [parse_source(text) for text in load_run(one.run)[1].speech], "test", run=one.run)
 
 
 def timed(bundles: Sequence[Path], calls: int, threads: int) -> list[Latency]:

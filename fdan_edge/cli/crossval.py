@@ -34,10 +34,10 @@ def crossval(
     """
     needs_one_process("crossval")
     needs_training()
-    from fdan_edge.cli.render import tables
+    from fdan_edge.cli.render import training as show_training
     from fdan_edge.config import Config
     from fdan_edge.experiments.crossval import crossval as run_folds
 
     settings = Config.load(config, set_, protocol="kfold")
-    done = run_folds(settings, parsed(speech, "--speech"), parsed(faces), out)
-    print_json(done.to_dict()) if as_json else tables.crossvalidated(done)
+    result = run_folds(settings, parsed(speech, "--speech"), parsed(faces), out)
+    print_json(result.to_dict()) if as_json else show_training.crossvalidated(result)

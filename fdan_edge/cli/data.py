@@ -20,12 +20,12 @@ def scan(
 
     Exit code 1 if any is broken.
     """
-    from fdan_edge.cli.render import tables
-    from fdan_edge.data.scan import scan as look
+    from fdan_edge.cli.render import data as show_data
+    from fdan_edge.data.scan import scan as scan_source
 
-    scans = [result for source in parsed(sources) for result in look(source)]
-    print_json([f.to_dict() for f in scans]) if as_json else tables.scans(scans)
-    raise typer.Exit(1 if any(f.broken for f in scans) else 0)
+    scans = [result for source in parsed(sources) for result in scan_source(source)]
+    print_json([result.to_dict() for result in scans]) if as_json else show_data.scanned(scans)
+    raise typer.Exit(1 if any(result.broken for result in scans) else 0)
 
 
 @data_app.command()
@@ -35,7 +35,7 @@ def cache(
 ) -> None:
     """Say where log-mels and faces of corpora are kept between trainings, and how much they take."""
     needs_training()
-    from fdan_edge.cli.render import tables
+    from fdan_edge.cli.render import data as show_data
     from fdan_edge.features import store
 
     size = store.size()
@@ -44,4 +44,4 @@ def cache(
     if as_json:
         print_json({"folder": str(store.folder()), "bytes": size, "cleared": clear})
     else:
-        tables.cache(store.folder(), size, cleared=clear)
+        show_data.cached(store.folder(), size, cleared=clear)

@@ -46,7 +46,7 @@ def evaluate(
 ) -> None:
     """Score a model on speech that it was not trained on. Exit code 1: some recordings were broken."""
     needs_training()
-    from fdan_edge.cli.render import tables
+    from fdan_edge.cli.render import evaluation as show_evaluation
     from fdan_edge.evaluation.score_model import Drawing
     from fdan_edge.evaluation.score_model import evaluate as score
 
@@ -55,5 +55,5 @@ def evaluate(
     sources = parsed(speech, "--speech")
     drawing = Drawing(pictures, tsne, parsed(faces) or None) if pictures else None
     evaluation = score(model, sources, part.value, run=run, drawing=drawing, threads=threads)
-    print_json(evaluation.to_dict()) if as_json else tables.evaluation(evaluation)
+    print_json(evaluation.to_dict()) if as_json else show_evaluation.evaluated(evaluation)
     raise typer.Exit(1 if evaluation.broken else 0)

@@ -30,17 +30,17 @@ def infer(
 ) -> None:
     """Name the emotion in sound files. Exit code 1: some files could not be used; 2: none could."""
     from fdan_edge.audio import decode
-    from fdan_edge.cli.render.tables import Recognitions
+    from fdan_edge.cli.render.recognitions import Recognitions
     from fdan_edge.cli.render.windows import Timelines
     from fdan_edge.runtime.opening import open_runner, open_stream_runner
 
     files = decode.find(paths)
-    opened = open_stream_runner if windows else open_runner
-    with opened(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner:
+    open_model = open_stream_runner if windows else open_runner
+    with open_model(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner:
         printer = (Timelines if windows else Recognitions)(as_json, files, runner.spec.labels)
         for path in files:
             try:
-                printer.hear(runner, path)
+                printer.recognize(runner, path)
             except AudioError as error:
                 printer.error(path, error)
             except MissingDependencyError as error:  # a video's; what else is there may be sound files

@@ -192,11 +192,11 @@ def _annotations(files: dict[str, Path | None], source: AudioSource, spec: Model
 def _printer(as_json: bool, title: str, heard: Stream, outputs: contextlib.ExitStack) -> Handle:
     """What writes on standard output."""
     from fdan_edge.cli.render import stream as show_stream
-    from fdan_edge.cli.render import tables
+    from fdan_edge.cli.render.console import out
 
     if as_json:
         return show_stream.JsonLines()
-    if not tables.out.is_terminal or tables.out.is_dumb_terminal:
+    if not out.is_terminal or out.is_dumb_terminal:
         return show_stream.Lines(heard.spec.labels)
     from rich.console import Console
 
@@ -240,9 +240,9 @@ def _stops() -> Iterator[threading.Event]:
 
 def _say_end(end: End, summary: Summary, as_json: bool) -> None:
     """What was heard, after the view is gone; what broke, on standard error."""
-    from fdan_edge.cli.render import tables
+    from fdan_edge.cli.render.console import errors, out
 
     if not as_json:
-        tables.out.print(str(summary), markup=False) if tables.out.is_terminal else log.info(str(summary))
+        out.print(str(summary), markup=False) if out.is_terminal else log.info(str(summary))
     if end.broken:
-        tables.errors.print(f"error: {printable(end.reason)}", markup=False)
+        errors.print(f"error: {printable(end.reason)}", markup=False)

@@ -41,7 +41,7 @@ def train(
 ) -> None:
     """Train on speech, guided by faces or towards another corpus; leaves a run folder with scores and pictures."""
     needs_training()
-    from fdan_edge.cli.render import tables
+    from fdan_edge.cli.render import training as show_training
     from fdan_edge.config import Config
     from fdan_edge.runs.run_folder import is_restarted, load_run
     from fdan_edge.training.distributed import broadcast, is_main, process_group
@@ -62,4 +62,4 @@ def train(
             settings, parsed(speech, "--speech"), out, faces=parsed(faces), target=parsed(target), resume=resume
         )
         if is_main():
-            print_json(result.metrics) if as_json else tables.fitted(result.folder, result.metrics)
+            print_json(result.metrics) if as_json else show_training.trained(result.folder, result.metrics)

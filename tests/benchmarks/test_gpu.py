@@ -140,8 +140,8 @@ def test_benchmarks_know_the_options_that_they_are_given(
 
 def test_every_test_that_needs_a_gpu_is_run(gpu: ModuleType) -> None:
     mark = re.compile(r"^(@|pytestmark = )pytest\.mark\.gpu$", re.MULTILINE)
-    marked = [path.name for path in (ROOT / "tests").glob("test_*.py") if mark.search(path.read_text())]
-    assert {f"tests/{name}" for name in marked} == {*gpu.TESTS, *gpu.LOOP_TESTS}
+    marked = [path for path in (ROOT / "tests").rglob("test_*.py") if mark.search(path.read_text())]
+    assert {path.relative_to(ROOT).as_posix() for path in marked} == {*gpu.TESTS, *gpu.LOOP_TESTS}
 
 
 @pytest.mark.slow

@@ -390,7 +390,7 @@ def test_doctor(run: Run) -> None:
 
 
 def test_what_export_and_train_print(capsys: pytest.CaptureFixture[str], run_folder: Path, tmp_path: Path) -> None:
-    from fdan_edge.cli.render import export, tables
+    from fdan_edge.cli.render import export, training
 
     target = tmp_path / "[b]"  # square brackets are rich's markup
     made: Any = SimpleNamespace(
@@ -413,7 +413,7 @@ def test_what_export_and_train_print(capsys: pytest.CaptureFixture[str], run_fol
         f"for Triton: {tmp_path / 'triton'}",
         f"next: fdan-edge infer {target} FILE.wav",
     ]
-    tables.fitted(target, json.loads((run_folder / "metrics.json").read_text()))
+    training.trained(target, json.loads((run_folder / "metrics.json").read_text()))
     lines = capsys.readouterr().out.splitlines()
     assert max(len(line.rstrip()) for line in lines[:-2]) <= 80
     assert any(line.startswith("95 % intervals: UAR ") for line in lines)
@@ -423,7 +423,7 @@ def test_what_export_and_train_print(capsys: pytest.CaptureFixture[str], run_fol
     assert lines[-2].startswith(f"run folder {target}: ")
     assert lines[-1] == f"next: fdan-edge export {target} --onnx --out bundles/[b]"
     values = json.loads((run_folder / "metrics.json").read_text())
-    tables.fitted(target, {**values, "target": {"n": 12, "information": 0.5}})
+    training.trained(target, {**values, "target": {"n": 12, "information": 0.5}})
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith(f"last epoch, {values['best_epoch']}: validation UAR ")
     assert lines[3] == "target: 12 recordings, labels not used; information 0.50 of at most 1.95 nats"

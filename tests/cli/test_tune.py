@@ -18,9 +18,7 @@ from tests.helpers.tune_fake import fake_train
 def command(ravdess_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str | Path, ...]:
     monkeypatch.setattr("fdan_edge.tuning.search.train", fake_train)
     monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr(
-        "fdan_edge.tuning.results.pictures.tuning", lambda *_: None
-    )  # slow; test_pictures draws it
+    monkeypatch.setattr("fdan_edge.tuning.results.plots.tuning", lambda *_: None)  # slow; test_pictures draws it
     speech = ("--speech", f"ravdess:{ravdess_tree}", "--faces", "synthetic:")
     return ("tune", "--out", tmp_path / "t", *speech, "--set", "epochs=3")
 

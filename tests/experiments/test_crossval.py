@@ -139,7 +139,7 @@ def test_the_command(
     run: Callable[..., tuple[int, str, str]], finished: Path, ravdess_tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("confusion_matrix", "reliability"):  # drawn already, and slow
-        monkeypatch.setattr(f"fdan_edge.experiments.crossval.pictures.{name}", lambda *_: None)
+        monkeypatch.setattr(f"fdan_edge.experiments.crossval.plots.{name}", lambda *_: None)
     words = [word for setting in WORDS for word in ("--set", setting)]
     command = ("crossval", "--out", finished, "--speech", f"ravdess:{ravdess_tree}", *words)
     code, out, err = run(*command)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from fdan_edge.cli.render import tables
+from fdan_edge.cli.render import console
 from fdan_edge.config import Config, config_to_dict
 from fdan_edge.errors import CheckpointError, ConfigError
 from fdan_edge.runs.index import RunRow, data_letters, differing, find_runs, read_run, sort_runs
@@ -203,7 +203,7 @@ def test_data_are_told_apart() -> None:
 
 
 def wide(run: Command, monkeypatch: pytest.MonkeyPatch, width: int, *arguments: str | Path) -> str:
-    monkeypatch.setattr(tables.out, "width", width)
+    monkeypatch.setattr(console.out, "width", width)
     code, out, err = run("runs", *arguments)
     assert (code, err) == (0, "")
     assert all(len(line.rstrip()) <= width for line in out.splitlines())

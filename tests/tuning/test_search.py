@@ -39,7 +39,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fdan_edge.tuning.results._importance", lambda *_: {})
     monkeypatch.setattr("os.fsync", lambda _: None)
     monkeypatch.setattr("fdan_edge.tuning.search.train", fake_train)
-    monkeypatch.setattr("fdan_edge.tuning.results.pictures.tuning", lambda *_: None)
+    monkeypatch.setattr("fdan_edge.tuning.results.plots.tuning", lambda *_: None)
 
 
 @pytest.fixture

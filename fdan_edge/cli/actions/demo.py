@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fdan_edge.cli.render import bench as show_bench
-from fdan_edge.cli.render import tables
+from fdan_edge.cli.render.console import out
+from fdan_edge.cli.render.scores import interval_line, score_line
 from fdan_edge.config import Config
 from fdan_edge.data.corpora import Source
 from fdan_edge.data.corpora.synthetic.corpus import cache_folder
@@ -91,13 +92,12 @@ def _recognize(bundle: Path) -> list[Recognition]:
 def _summary(
     result: TrainingResult, bundle: Bundle, heard: list[Recognition], rows: list[Latency], seconds: float
 ) -> None:
-    out = tables.out
     test = result.metrics["test"]
     chance = 100 / len(test["labels"])
     out.rule("fdan-edge demo")
     out.print(
         f"[bold]Scores[/] on voices of 2 speakers never heard in training (synthetic; chance is {chance:.0f} %)\n"
-        f"  {tables.scores(test)}\n  {tables.scores_interval(test)}\n  ({test['intervals']['note']})"
+        f"  {score_line(test)}\n  {interval_line(test)}\n  ({test['intervals']['note']})"
     )
     out.print("\n[bold]Heard[/] by the exported model")
     for recognition in heard:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from rich.text import Text
 
-from fdan_edge.cli.render.tables import out
+from fdan_edge.cli.render.console import out
 from fdan_edge.errors import printable
 from fdan_edge.profiling.bench import Latency, Ratio
 from fdan_edge.profiling.cards import CARDS, Card

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from fdan_edge.cli.render.tables import out
+from fdan_edge.cli.render.console import out
 from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.typed_json import to_json
 

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from fdan_edge.cli.render.tables import errors, out
+from fdan_edge.cli.render.console import errors, out
 from fdan_edge.errors import printable
 from fdan_edge.runs.index import DAMAGED, DIVERGED, TRAINING, UNFINISHED, RunRow, data_letters, differing
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from fdan_edge.cli.render.tables import out
+from fdan_edge.cli.render.console import out
 
 if TYPE_CHECKING:
     from fdan_edge.tuning.results import Tuned

@@ -1,0 +1,16 @@
+"""The terminal, or what stands in its place: results on standard output, errors beside them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+
+out = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def json_line(value: dict[str, Any]) -> None:
+    """Print a line of JSON for programs."""
+    out.out(json.dumps(value), highlight=False)

@@ -1,0 +1,79 @@
+"""What `fdan-edge infer` prints: the emotion in each file, as soon as it is known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len
+
+from fdan_edge.cli.render.console import errors, json_line, out
+from fdan_edge.errors import AudioError, printable
+
+if TYPE_CHECKING:
+    from fdan_edge.runtime.recognition import Recognition
+
+
+class Recognitions:
+    """Prints each result as soon as it is there: a row of a table, or a line of JSON."""
+
+    _HEAD: tuple[str, ...] = ("seconds",)  # of the columns after those that all tables have
+
+    def __init__(self, as_json: bool, paths: Sequence[Path], labels: Sequence[str]) -> None:
+        self.as_json = as_json
+        self.base = _common_folder(paths)
+        self.width = max([cell_len("file"), *(cell_len(self._short(path)) for path in paths)])
+        self.emotion = max(cell_len(label) for label in ("emotion", *labels))
+        self.count = 0
+
+    def recognize(self, runner: Any, path: Path) -> None:
+        """Recognise one file with a runner, and print the result."""
+        from fdan_edge.runtime.recognition import recognize_file
+
+        self.result(path, recognize_file(runner, path))
+
+    def result(self, path: Path, recognition: Recognition) -> None:
+        """Print the result of one file."""
+        self.count += 1
+        if self.as_json:
+            json_line(recognition.to_dict())
+            return
+        if self.count == 1:
+            self._head()
+        percent = f"{100 * recognition.confidence:.0f} %"
+        self._row(self._short(path), recognition.emotion, percent, f"{recognition.seconds:.2f}")
+
+    def error(self, path: Path, error: AudioError) -> None:
+        """Print why one file could not be used, among the results too if they are JSON."""
+        if self.as_json:
+            json_line({"path": str(path), "error": str(error)})
+        errors.print(f"error: {printable(str(error))}", markup=False)
+
+    def _head(self) -> None:
+        if self.base:
+            out.print(f"in {printable(str(self.base))}", markup=False)
+        self._row("file", "emotion", "confidence", *self._HEAD, style="bold")
+
+    def _row(self, file: str, emotion: str, confidence: str, *seconds: str, style: str | None = None) -> None:
+        cells = [_pad(file, self.width), _pad(emotion, self.emotion), f"{confidence:>10}"]
+        cells += [f"{value:>7}" for value in seconds]
+        out.out("  ".join(cells), highlight=False, style=style)
+
+    def _short(self, path: Path) -> str:
+        return printable(os.path.relpath(path, self.base) if self.base else str(path))
+
+
+def _common_folder(paths: Sequence[Path]) -> Path | None:
+    """Find the folder that all paths share, which is shown once; None where that would not help."""
+    folders = {path.parent for path in paths}
+    if len(paths) < 2 or len({folder.is_absolute() for folder in folders}) > 1:
+        return None
+    common = Path(os.path.commonpath(folders))
+    return common if len(common.parts) > common.is_absolute() else None
+
+
+def _pad(text: str, width: int) -> str:
+    """Append blanks up to `width` cells of a terminal, where some letters take two."""
+    return text + " " * (width - cell_len(text))

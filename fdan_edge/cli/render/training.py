@@ -1,0 +1,76 @@
+"""What `fdan-edge train` and `crossval` print: scores, and what to do next."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from fdan_edge.cli.render.console import out
+from fdan_edge.cli.render.scores import confusion_table, print_reliability, score_line
+
+if TYPE_CHECKING:
+    from fdan_edge.experiments.crossval import CrossValidated
+
+
+def trained(folder: Path, metrics: dict[str, Any]) -> None:
+    """Print the scores of a training, and what to do next.
+
+    Args:
+        folder: the run folder.
+        metrics: as in metrics.json.
+    """
+    test, val = metrics["test"], metrics["val"]
+    out.print(Text.assemble((metrics["method"], "bold"), f", {metrics['protocol']}"))
+    out.print(f"audit: {metrics['audit']['verdict']}")
+    epoch = "last epoch, " if "target" in metrics else "best epoch "
+    out.print(f"{epoch}{metrics['best_epoch']}: validation UAR {100 * val['uar']:.1f} % (n = {val['n']})")
+    if "target" in metrics:
+        out.print(_target_lines(metrics["target"], len(test["labels"])))
+    out.print(score_line(test))
+    print_reliability(test)
+    out.print(_temperature(metrics["calibration"]))
+    files = "checkpoint.safetensors, metrics.json, epochs.jsonl, *.png"
+    out.print(f"run folder {folder}: {files}", markup=False)
+    out.print(f"next: fdan-edge export {folder} --onnx --out bundles/{folder.name}", markup=False)
+
+
+def _target_lines(values: dict[str, Any], classes: int) -> str:
+    """Write what the target corpus says of a model without its labels."""
+    most = math.log(classes)
+    information = f"information {values['information']:.2f} of at most {most:.2f} nats"
+    line = f"target: {values['n']} recordings, labels not used; {information}"
+    return f"{line}\n(more is better; it compares settings)"
+
+
+def _temperature(values: dict[str, Any]) -> str:
+    """Write what calibration on validation did, from `Temperature.to_dict()`."""
+    ece = " to ".join(f"{100 * values[f'ece_{when}']:.1f}" for when in ("before", "after"))
+    nll = " to ".join(f"{values[f'nll_{when}']:.3f}" for when in ("before", "after"))
+    fitted_on = f"fitted on {values['n']} validation recordings"
+    return f"temperature {values['temperature']:.2f}, {fitted_on};\nthere ECE {ece} %, NLL {nll}"
+
+
+def crossvalidated(result: CrossValidated) -> None:
+    """Print each fold's scores, those of all folds together, and how far the folds are apart."""
+    values = result.to_dict()
+    out.print(Text.assemble((values["method"], "bold"), f", {values['protocol']}"))
+    for fold in values["folds"]:
+        out.print(f"{fold['run']}: {score_line(fold['test'])}", markup=False)
+    for name in ("pooled", "merged"):
+        if pooled := values[name]:
+            out.print("calm counted as neutral" if name == "merged" else "all folds", style="bold")
+            out.print(f"{score_line(pooled)}\n{_over_folds(pooled)}")
+            print_reliability(pooled)
+            out.print(confusion_table(pooled["labels"], pooled["confusion"]))
+    out.print(f"audit: {values['audit']}")
+    out.print(f"folder {result.folder}: crossval.json, fold-*, *.png", markup=False)
+
+
+def _over_folds(values: dict[str, Any]) -> str:
+    """Write mean and standard deviation over the folds, from `Pooled.to_dict()`."""
+    named = {"UAR": "uar", "WAR": "war", "w-F1": "wf1"}
+    each = [f"{name} {100 * values['mean'][k]:.1f} ± {100 * values['sd'][k]:.1f} %" for name, k in named.items()]
+    return f"mean and sd over folds: {', '.join(each)}"
