@@ -87,7 +87,7 @@ def scores(said: Predictions, information: float) -> dict[str, Any]:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
     monkeypatch.setattr(
-        "fdan_edge.experiments.paper_tables.machine", lambda: {"processor": "x"}
+        "fdan_edge.experiments.paper_tables.machine_info", lambda: {"processor": "x"}
     )  # a real one's load changes
     made = FakeTraining()
     monkeypatch.setattr(paper_tables, "train", made)
