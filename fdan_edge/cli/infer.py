@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from fdan_edge.cli.options import Precision, Rebuild, Runtime, Threads
+from fdan_edge.cli.options import Model, Precision, Rebuild, Runtime, Threads
 from fdan_edge.errors import AudioError, MissingDependencyError
 
 
 def infer(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, an .onnx file or a run folder.")],
+    bundle: Model,
     paths: Annotated[
         list[Path], typer.Argument(metavar="FILE", help="Sound files or videos, or folders of sound files.")
     ],

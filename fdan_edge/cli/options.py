@@ -1,9 +1,10 @@
-"""Options that several verbs have, and what all of them need."""
+"""Say once the options that several verbs have, and check what verbs need."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -13,6 +14,11 @@ from fdan_edge.errors import INSTALL_TRAINING, ConfigError, DataError, MissingDe
 
 if TYPE_CHECKING:
     from fdan_edge.data.corpora import Source
+
+_TRAINING = (
+    *("torch", "torchvision", "librosa", "sklearn", "safetensors", "matplotlib"),
+    *("onnx", "onnxruntime", "onnxscript", "PIL", "tomli_w"),
+)
 
 SPEECH_HELP = "Speech as corpus:path, e.g. ravdess:/data/ravdess; repeat for more."
 FACES_HELP = "Faces as corpus:path, e.g. fer2013:/data/fer2013; repeat for more. None: the plain backbone."
@@ -29,6 +35,7 @@ ConfigFile = Annotated[
 ]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for programs.")]
+Model = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, an .onnx file or a run folder.")]
 Runtime = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(metavar="NAME", help="The runtime to use.", show_default="the fastest that fits"),
@@ -53,7 +60,7 @@ Threads = Annotated[int, typer.Option(metavar="N", min=0, max=1024, help="Thread
 
 
 def parsed(words: list[str], required: str = "") -> list[Source]:
-    """The sources that `corpus:path` words name.
+    """Parse `corpus:path` words into sources.
 
     Raises:
         DataError: there are none, though the option `required` asks for some; or one cannot be understood.
@@ -66,32 +73,31 @@ def parsed(words: list[str], required: str = "") -> list[Source]:
 
 
 def needs_one_process(verb: str) -> None:
-    """ConfigError where torchrun started several: what trains many runs would train each of them many times."""
+    """Raise ConfigError where torchrun started several processes: each would train all runs of this verb."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(f"{verb} does not share its trainings between torchrun's processes; valid: train")
 
 
 def needs_training() -> None:
-    """Fail with the pip command where only the runtime is installed."""
+    """Raise MissingDependencyError, with the pip command, where only the runtime is installed."""
+    needs_packages(_TRAINING, "this command", INSTALL_TRAINING)
+
+
+def needs_packages(packages: Sequence[str], what: str, command: str) -> None:
+    """Raise MissingDependencyError for the first package that is not installed; nothing is imported.
+
+    Args:
+        packages: names to import.
+        what: needs them, for the message.
+        command: installs them.
+    """
     from importlib.util import find_spec
 
-    for package in (
-        "torch",
-        "torchvision",
-        "librosa",
-        "sklearn",
-        "safetensors",
-        "matplotlib",
-        "onnx",
-        "onnxruntime",
-        "onnxscript",
-        "PIL",
-        "tomli_w",
-    ):
+    for package in packages:
         if find_spec(package) is None:
-            raise MissingDependencyError(package, "this command", INSTALL_TRAINING)
+            raise MissingDependencyError(package, what, command)
 
 
 def print_json(value: Any) -> None:
-    """Results for programs, on standard output."""
+    """Print results for programs, on standard output."""
     typer.echo(json.dumps(value, indent=2))

@@ -23,5 +23,5 @@ def runs(
     from fdan_edge.cli.render import runs as show_runs
     from fdan_edge.runs.index import find_runs, sort_runs
 
-    found = sort_runs(find_runs(folders or [Path("runs")]), sort)
-    print_json([run.to_dict() for run in found]) if as_json else show_runs.compare(found)
+    rows = sort_runs(find_runs(folders or [Path("runs")]), sort)
+    print_json([run.to_dict() for run in rows]) if as_json else show_runs.compare(rows)

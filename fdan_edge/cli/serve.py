@@ -8,12 +8,12 @@ from typing import Annotated, Optional
 
 import typer
 
-from fdan_edge.cli.options import Hop, Precision, Runtime, Threads, Unknown, VoiceActivity
-from fdan_edge.errors import INSTALL_SERVE, MissingDependencyError
+from fdan_edge.cli.options import Hop, Model, Precision, Runtime, Threads, Unknown, VoiceActivity, needs_packages
+from fdan_edge.errors import INSTALL_SERVE
 
 
 def serve(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, an .onnx file or a run folder.")],
+    bundle: Model,
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where to listen; what others reach needs a token.")
     ] = "127.0.0.1",
@@ -42,7 +42,7 @@ def serve(
 
     Sound stays on the machines that you connect: the page loads nothing from elsewhere, and nothing is kept.
     """
-    _needs_server()
+    needs_packages(("starlette", "uvicorn", "websockets", "prometheus_client"), "serve", INSTALL_SERVE)
     from fdan_edge.runtime.opening import open_stream_runner
     from fdan_edge.server.access import VARIABLE, make_access
     from fdan_edge.server.limits import Limits
@@ -61,12 +61,3 @@ def serve(
             typer.echo(line)
         make_server(hub, address).run([listening])
     typer.echo("ended")
-
-
-def _needs_server() -> None:
-    """Fail with the pip command where the server's packages are not installed."""
-    from importlib.util import find_spec
-
-    for package in ("starlette", "uvicorn", "websockets", "prometheus_client"):
-        if find_spec(package) is None:
-            raise MissingDependencyError(package, "serve", INSTALL_SERVE)

@@ -1,4 +1,4 @@
-"""`fdan-edge stream`: emotions of what is heard now, or of a recording as if it were."""
+"""The verb that follows live sound, or a recording as if it were live: stream."""
 
 from __future__ import annotations
 
@@ -102,29 +102,31 @@ def stream(
     from fdan_edge.streaming.settings import StreamSettings
 
     settings = StreamSettings(hop=hop, unknown_below=unknown, vad=vad)
-    wanted = _Wanted(source, mic or device is not None, device or "", realtime, rate, channels, format_)
+    source_options = _SourceOptions(
+        source, mic or device is not None, device or "", realtime, rate, channels, format_
+    )
     files = {"--rttm": rttm, "--csv": csv, "--audacity": audacity}
     if seconds is not None and not math.isfinite(seconds):
         raise ConfigError(f"--seconds {seconds}: not a length; without it the stream goes on")
     _check_files(files, source)
-    sound = wanted.open()
+    sound = source_options.open()
     with (
         open_stream_runner(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner,
         contextlib.ExitStack() as outputs,
     ):
-        heard = Stream(runner, settings)
+        session = Stream(runner, settings)
         summary = show_stream.Summary()
-        sinks: list[Handle] = [*map(outputs.enter_context, _annotations(files, sound, heard.spec)), summary]
-        sinks.append(_printer(as_json, f"{bundle.resolve().name}, {sound.name}", heard, outputs))
-        with _stops() as stop:
-            end = run_stream(sound, heard, lambda events: _each(sinks, events), stop, seconds=seconds)
+        sinks: list[Handle] = [*map(outputs.enter_context, _annotations(files, sound, session.spec)), summary]
+        sinks.append(_printer(as_json, f"{bundle.resolve().name}, {sound.name}", session, outputs))
+        with _stop_on_signals() as stop:
+            end = run_stream(sound, session, lambda events: _send(sinks, events), stop, seconds=seconds)
     _say_end(end, summary, as_json)
     raise typer.Exit(1 if end.broken else 0)
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """Where the sound should come from."""
+class _SourceOptions:
+    """What the options say about where the sound comes from."""
 
     source: str | None
     mic: bool
@@ -135,7 +137,7 @@ class _Wanted:
     format: str | None
 
     def open(self) -> AudioSource:
-        """The source.
+        """Open the source.
 
         Raises:
             ConfigError: none is named, or two, or an option is another one's.
@@ -145,21 +147,21 @@ class _Wanted:
             what = "a source and the microphone are too much; choose" if self.mic else "nothing to hear; name"
             raise ConfigError(f"{what} {_WAYS}")
         raw = {"rate": self.rate, "channels": self.channels, "sample": self.format}
-        given: dict[str, Any] = {name: value for name, value in raw.items() if value is not None}
-        if given and self.source != "-":
+        pcm_format: dict[str, Any] = {name: value for name, value in raw.items() if value is not None}
+        if pcm_format and self.source != "-":
             raise ConfigError("--rate, --channels and --format say what raw PCM is; they belong to the source -")
         if self.realtime and (self.mic or self.source == "-"):
             raise ConfigError("--realtime is for files; what is live already is heard as it comes")
-        return self._opened(given)
+        return self._open_source(pcm_format)
 
-    def _opened(self, given: dict[str, Any]) -> AudioSource:
+    def _open_source(self, pcm_format: dict[str, Any]) -> AudioSource:
         from fdan_edge.streaming.microphone import Microphone
         from fdan_edge.streaming.sources import FileSource, PcmFormat, PcmPipe
 
         if self.source is None:
             return Microphone(self.device)
         if self.source == "-":
-            return PcmPipe(PcmFormat(**given))
+            return PcmPipe(PcmFormat(**pcm_format))
         return FileSource(Path(self.source), realtime=self.realtime)
 
 
@@ -171,14 +173,14 @@ def _check_files(files: dict[str, Path | None], source: str | None) -> None:
     for option, path in files.items():
         if path is None:
             continue
-        for one in (path.resolve(), part_path(path.resolve())):
-            if one in taken:
-                raise ConfigError(f"{option} {path}: is {taken[one]} too; name another file")
-            taken[one] = option
+        for written in (path.resolve(), part_path(path.resolve())):
+            if written in taken:
+                raise ConfigError(f"{option} {path}: is {taken[written]} too; name another file")
+            taken[written] = option
 
 
 def _annotations(files: dict[str, Path | None], source: AudioSource, spec: ModelSpec) -> Iterator[AnnotationFile]:
-    """The files that are asked for, opened."""
+    """Open the annotation files that are asked for."""
     from fdan_edge.streaming import annotations as annotate
 
     if path := files["--rttm"]:
@@ -189,32 +191,32 @@ def _annotations(files: dict[str, Path | None], source: AudioSource, spec: Model
         yield annotate.audacity(path)
 
 
-def _printer(as_json: bool, title: str, heard: Stream, outputs: contextlib.ExitStack) -> Handle:
-    """What writes on standard output."""
+def _printer(as_json: bool, title: str, session: Stream, outputs: contextlib.ExitStack) -> Handle:
+    """Make what writes on standard output: JSON, plain lines or the live view."""
     from fdan_edge.cli.render import stream as show_stream
     from fdan_edge.cli.render.console import out
 
     if as_json:
         return show_stream.JsonLines()
     if not out.is_terminal or out.is_dumb_terminal:
-        return show_stream.Lines(heard.spec.labels)
+        return show_stream.Lines(session.spec.labels)
     from rich.console import Console
 
     from fdan_edge.cli.render.live_view import View
 
     return outputs.enter_context(
-        View(printable(title), heard.spec.labels, lambda: heard.time, Console(highlight=False))
+        View(printable(title), session.spec.labels, lambda: session.time, Console(highlight=False))
     )
 
 
-def _each(sinks: Sequence[Handle], events: list[Event]) -> None:
+def _send(sinks: Sequence[Handle], events: list[Event]) -> None:
     for sink in sinks:
         sink(events)
 
 
 @contextlib.contextmanager
-def _stops() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, `kill` and a terminal that closes set; a second one of these is as ever."""
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C, `kill` or a closing terminal sets; a second signal ends the process as usual."""
     stop = threading.Event()
     terminals = [number for number in (1, 2) if os.isatty(number)]
 
@@ -239,7 +241,7 @@ def _stops() -> Iterator[threading.Event]:
 
 
 def _say_end(end: End, summary: Summary, as_json: bool) -> None:
-    """What was heard, after the view is gone; what broke, on standard error."""
+    """Print the summary after the view is gone, and on standard error what broke off."""
     from fdan_edge.cli.render.console import errors, out
 
     if not as_json:

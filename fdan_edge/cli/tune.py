@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from fdan_edge.cli.options import AsJson, ConfigFile, Faces, Set, Speech, needs_training, parsed, print_json
-from fdan_edge.errors import INSTALL_TUNE, MissingDependencyError
+from fdan_edge.cli.options import (
+    AsJson,
+    ConfigFile,
+    Faces,
+    Set,
+    Speech,
+    needs_packages,
+    needs_training,
+    parsed,
+    print_json,
+)
+from fdan_edge.errors import INSTALL_TUNE
 
 SPACE_HELP = "What to search: NAME=LOW..HIGH (with :log or :linear, if wanted) or NAME=A,B,C; repeat for more."
 
@@ -44,21 +54,13 @@ def tune(
     The same command again goes on where it was stopped; in a second terminal, it works on the same trials.
     """
     needs_training()
-    _needs_optuna()
+    needs_packages(("optuna",), "tune", INSTALL_TUNE)
     from fdan_edge.cli.render import tune as show_tune
     from fdan_edge.config import Config
     from fdan_edge.tuning.search import Search
-    from fdan_edge.tuning.search import tune as search
+    from fdan_edge.tuning.search import tune as run_search
 
     settings = Config.load(config, set_)
-    wanted = Search(tuple(space), trials, folds, sampler, pruner)
-    done = search(settings, parsed(speech, "--speech"), parsed(faces), out, wanted)
-    print_json(done.to_dict()) if as_json else show_tune.tuned(done)
-
-
-def _needs_optuna() -> None:
-    """Fail with the pip command where it is not installed."""
-    from importlib.util import find_spec
-
-    if find_spec("optuna") is None:
-        raise MissingDependencyError("optuna", "tune", INSTALL_TUNE)
+    search = Search(tuple(space), trials, folds, sampler, pruner)
+    result = run_search(settings, parsed(speech, "--speech"), parsed(faces), out, search)
+    print_json(result.to_dict()) if as_json else show_tune.tuned(result)

@@ -119,16 +119,16 @@ class TaskRequest:
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """The names of the corpora that speak."""
+        """Give the names of the corpora of speech, sorted."""
         return tuple(sorted(source.corpus for source in self.speech))
 
     @property
     def tasks(self) -> list[Task]:
-        """Every ordered pair of corpora, each followed by its reverse."""
+        """List every ordered pair of corpora, each followed by its reverse."""
         return [task for a, b in combinations(self.speech, 2) for task in (Task(a, b), Task(b, a))]
 
     def recipe(self) -> Config:
-        """The settings that all rows share.
+        """Make the settings that all rows share.
 
         Raises:
             ConfigError: an unknown setting, a wrong value, or one in which rows differ.
@@ -151,23 +151,23 @@ class Trial:
 
     @property
     def seed(self) -> int:
-        """Of the training."""
+        """Give the training's seed."""
         return self.run.config.seed
 
     @property
     def metrics(self) -> dict[str, Any] | None:
-        """Its scores, as in metrics.json."""
+        """Give its scores, as in metrics.json; None: there are none yet."""
         return self.outcome.metrics if self.outcome else None
 
     @property
     def information(self) -> float | None:
-        """How much the model tells about the target, in nats; its labels are not needed for it."""
+        """Give how much the model tells about the target, in nats; no labels are needed for it."""
         return float(self.metrics["target"]["information"]) if self.metrics else None
 
 
 @dataclass(frozen=True)
-class Line:
-    """A row of one task: all trainings that it may be made of."""
+class TableLine:
+    """A line of one task's table: a row, and all trainings that it may be made of."""
 
     task: Task
     name: str
@@ -176,12 +176,12 @@ class Line:
 
     @property
     def grid(self) -> list[Trial]:
-        """Those with the first seed: all weights."""
+        """List the trainings with the first seed: all weights."""
         return [trial for trial in self.trials if trial.seed == self.trials[0].seed]
 
     @property
     def choice(self) -> Trial | None:
-        """Of the first seed the training with the weight that is taken; None: not known yet, or all failed.
+        """Choose a weight: give its training with the first seed; None: not known yet, or all failed.
 
         It is the one with the highest mutual information between the target's recordings and the classes that
         are recognised, H(mean p) - mean H(p) (Bridle, Heading, MacKay, NIPS 1991); of equal ones the smallest
@@ -197,18 +197,18 @@ class Line:
 
     @property
     def chosen(self) -> list[Trial]:
-        """The trainings whose scores the table shows, one for each seed; empty while there is no choice."""
+        """List the trainings whose scores the table shows, one for each seed; none while there is no choice."""
         choice = self.choice
         return [trial for trial in self.trials if trial.weight == choice.weight] if choice else []
 
     @property
     def wanted(self) -> list[Trial]:
-        """The trainings that are to be run, as far as this is known."""
+        """List the trainings to run, as far as this is known."""
         return [*self.grid, *self.chosen[1:]]
 
 
 def row_names(request: TaskRequest) -> list[str]:
-    """The rows of a request, in the table's order; without a choice those of faces only where there are any.
+    """Name the rows of a request, in the table's order; without a choice those of faces only where there are any.
 
     Raises:
         ConfigError: an unknown row.
@@ -221,8 +221,8 @@ def row_names(request: TaskRequest) -> list[str]:
     return [name for name, row in ROWS.items() if request.faces or not row.faces]
 
 
-def plan(request: TaskRequest) -> list[Line]:
-    """Task by task the rows, each with every training that the choice of its weight may call for.
+def plan(request: TaskRequest) -> list[TableLine]:
+    """List the lines of all tasks, each with every training that the choice of its weight may need.
 
     Raises:
         ConfigError: less than two corpora, one twice or without labels, an unknown row or setting, or a value that
@@ -230,32 +230,32 @@ def plan(request: TaskRequest) -> list[Line]:
         DataError: a path that is not there.
         CheckpointError: a folder holds a run of other settings or corpora.
     """
-    given = ", ".join(map(str, request.speech)) or "none"
+    corpora = ", ".join(map(str, request.speech)) or "none"
     if len(request.speech) < 2:
         raise ConfigError(
-            f"{CROSS_CORPUS} needs two corpora of speech; given: {given}; repeat --speech corpus:path"
+            f"{CROSS_CORPUS} needs two corpora of speech; given: {corpora}; repeat --speech corpus:path"
         )
     if len(set(request.corpora)) < len(request.speech):
-        raise ConfigError(f"{CROSS_CORPUS} takes every corpus once; given: {given}")
+        raise ConfigError(f"{CROSS_CORPUS} takes every corpus once; given: {corpora}")
     if "unlabelled" in request.corpora:
-        raise ConfigError(f"{CROSS_CORPUS} scores every corpus, for which it needs labels; given: {given}")
+        raise ConfigError(f"{CROSS_CORPUS} scores every corpus, for which it needs labels; given: {corpora}")
     for source in (*request.speech, *request.faces):
         check_path(source)
-    lines = [_line(request, task, name) for task in request.tasks for name in row_names(request)]
+    lines = [_plan_line(request, task, name) for task in request.tasks for name in row_names(request)]
     for line in lines:
         for trial in line.trials:
             check_same(trial.run)
     return lines
 
 
-def _line(request: TaskRequest, task: Task, name: str) -> Line:
+def _plan_line(request: TaskRequest, task: Task, name: str) -> TableLine:
     row = ROWS[name]
     values: Sequence[float | None] = sorted(set(request.lambdas or row.weight.values)) if row.weight else [None]
-    trials = [_trial(request, task, name, weight, seed) for seed in request.seeds for weight in values]
-    return Line(task, name, row, trials)
+    trials = [_plan_trial(request, task, name, weight, seed) for seed in request.seeds for weight in values]
+    return TableLine(task, name, row, trials)
 
 
-def _trial(request: TaskRequest, task: Task, name: str, weight: float | None, seed: int) -> Trial:
+def _plan_trial(request: TaskRequest, task: Task, name: str, weight: float | None, seed: int) -> Trial:
     row, config = ROWS[name], replace(request.recipe(), seed=seed)
     settings = dict(row.settings)
     if row.weight:
@@ -269,10 +269,10 @@ def _trial(request: TaskRequest, task: Task, name: str, weight: float | None, se
     return Trial(task, weight, run)
 
 
-def carry_out(lines: list[Line], after: Callable[[list[Line]], None]) -> list[Line]:
+def carry_out(lines: list[TableLine], after: Callable[[list[TableLine]], None]) -> list[TableLine]:
     """Train seed by seed, so that a table of one is complete first; finished runs are read.
 
-    What fails is not tried again before the next call, and stops no other.
+    A training that fails stops no other; it is tried again at the next call.
 
     Args:
         lines: from `plan`.
@@ -284,17 +284,17 @@ def carry_out(lines: list[Line], after: Callable[[list[Line]], None]) -> list[Li
 
     def keep(runs: list[Run], outcomes: Outcomes) -> None:
         known.update({run.folder: outcome for run, outcome in zip(runs, outcomes, strict=True) if outcome})
-        after(_filled(lines, known))
+        after(_with_outcomes(lines, known))
 
     # With the first seed all weights are trained, and with that it is known what is trained with the others.
     for seed in dict.fromkeys(trial.seed for line in lines for trial in line.trials):
-        wanted = [t.run for line in _filled(lines, known) for t in line.wanted if t.seed == seed]
+        wanted = [t.run for line in _with_outcomes(lines, known) for t in line.wanted if t.seed == seed]
         runs = [run for run in wanted if run.folder not in known]
         paper_tables.carry_out(runs, partial(keep, runs))
-    return _filled(lines, known)
+    return _with_outcomes(lines, known)
 
 
-def _filled(lines: list[Line], known: dict[Path, Outcome]) -> list[Line]:
+def _with_outcomes(lines: list[TableLine], known: dict[Path, Outcome]) -> list[TableLine]:
     return [
         replace(line, trials=[replace(trial, outcome=known.get(trial.run.folder)) for trial in line.trials])
         for line in lines

@@ -1,4 +1,4 @@
-"""The Markdown and the JSON of `fdan-edge reproduce didan`: cross-corpus tasks, and how their scores were made."""
+"""Write the Markdown and the JSON of `fdan-edge reproduce didan`: scores of tasks, and how they were made."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from fdan_edge.errors import CheckpointError
 from fdan_edge.evaluation.confidence_intervals import Interval
-from fdan_edge.experiments.cross_corpus import Line, Task, TaskRequest, Trial
-from fdan_edge.experiments.cross_corpus_scores import Difference, Result, result
+from fdan_edge.experiments.cross_corpus import TableLine, Task, TaskRequest, Trial
+from fdan_edge.experiments.cross_corpus_scores import Difference, RowScores, row_scores
 from fdan_edge.experiments.paper_report import Notes, aligned, changes, entry, made_with, settings_line
 from fdan_edge.runs.run_folder import load_split
 from fdan_edge.utils.machine import machine_info
@@ -46,11 +46,11 @@ speakers and the same seeds, "minus joint" that to hearing the target in the sam
 batch norm then takes its statistics of both corpora. * says that an interval excludes 0. Of many such intervals at
 95 % one in twenty does so by chance. No published column: only the abstract of the DIDAN paper is at hand."""
 
-_Rows: TypeAlias = list[tuple[Line, "Result | None"]]
+_Rows: TypeAlias = list[tuple[TableLine, "RowScores | None"]]
 
 
-def markdown(request: TaskRequest, lines: list[Line], command: str) -> str:
-    """An overview, a table for each task, and beneath them what they were made of, by and on."""
+def markdown(request: TaskRequest, lines: list[TableLine], command: str) -> str:
+    """Write an overview, a table for each task, and beneath them data, versions and machines."""
     tables = _tables(lines)
     parts = [f"# Cross-corpus tasks: {', '.join(source.corpus for source in request.speech)}", ""]
     parts += [_PROTOCOL, "", _CHOICE, "", _READING, "", *_overview(request, tables)]
@@ -59,8 +59,8 @@ def markdown(request: TaskRequest, lines: list[Line], command: str) -> str:
     return "\n".join([*parts, "## How it was made", "", *_origin(request, lines), "", "```", command, "```", ""])
 
 
-def to_dict(request: TaskRequest, lines: list[Line], command: str) -> dict[str, Any]:
-    """The same for programs, and every training with its scores, also those whose weight was not chosen."""
+def to_dict(request: TaskRequest, lines: list[TableLine], command: str) -> dict[str, Any]:
+    """Give the same for programs, and every training with its scores, also those whose weight was not chosen."""
     return {
         "table": request.table,
         "speech": [str(source) for source in request.speech],
@@ -73,22 +73,24 @@ def to_dict(request: TaskRequest, lines: list[Line], command: str) -> dict[str, 
     }
 
 
-def _tables(lines: list[Line]) -> dict[Task, _Rows]:
-    """The rows of each task and their scores."""
+def _tables(lines: list[TableLine]) -> dict[Task, _Rows]:
+    """Group the rows by task, and score them."""
     source, joint = ({line.task: line for line in lines if line.name == name} for name in ("source", "joint"))
     tables: dict[Task, _Rows] = {}
     for line in lines:
-        tables.setdefault(line.task, []).append((line, result(line, source.get(line.task), joint.get(line.task))))
+        tables.setdefault(line.task, []).append(
+            (line, row_scores(line, source.get(line.task), joint.get(line.task)))
+        )
     return tables
 
 
 def _overview(request: TaskRequest, tables: dict[Task, _Rows]) -> list[str]:
-    head = ["UAR %", *map(_short, tables), "mean"]
+    head = ["UAR %", *map(_abbreviated, tables), "mean"]
     rows = [head]
     for own in zip(*tables.values(), strict=True):
-        values = [found.mean_uar for _, found in own if found]
+        values = [scores.mean_uar for _, scores in own if scores]
         mean = f"{100 * statistics.mean(values):.1f}" if len(values) == len(own) else "-"
-        rows.append([own[0][0].row.title, *(_marked(line, found) for line, found in own), mean])
+        rows.append([own[0][0].row.title, *(_overview_cell(line, scores) for line, scores in own), mean])
     letters = ", ".join(f"{_letter(source.corpus)} {source.corpus}" for source in request.speech)
     legend = [f"{letters}; source before target.  ", "(+), (-): better or worse than source only; * in its table."]
     return ["## All tasks", "", *aligned(rows), "", *legend, ""]
@@ -98,43 +100,43 @@ def _letter(corpus: str) -> str:
     return LETTERS.get(corpus, corpus)
 
 
-def _short(task: Task) -> str:
+def _abbreviated(task: Task) -> str:
     return f"{_letter(task.source.corpus)}-{_letter(task.target.corpus)}"
 
 
-def _marked(line: Line, found: Result | None) -> str:
-    if found is None:
+def _overview_cell(line: TableLine, scores: RowScores | None) -> str:
+    if scores is None:
         return _state(line)
     mark = ""
-    if found.difference and found.difference.clear:
-        mark = " (+)" if found.difference.uar > 0 else " (-)"
-    return f"{100 * found.mean_uar:.1f}{mark}"
+    if scores.difference and scores.difference.clear:
+        mark = " (+)" if scores.difference.uar > 0 else " (-)"
+    return f"{100 * scores.mean_uar:.1f}{mark}"
 
 
-def _state(line: Line) -> str:
-    """Why a row has no scores, in a cell."""
+def _state(line: TableLine) -> str:
+    """Say in a cell why a row has no scores."""
     return "not run yet" if any(trial.outcome is None for trial in line.wanted) else "not run"
 
 
 def _section(task: Task, rows: _Rows) -> list[str]:
     notes = Notes()
     table = [["method", "lambda", "UAR %", "95 % interval", "minus source", "minus joint", "WAR %"]]
-    for line, found in rows:
-        cells = _cells(line, found) if found else ["-", _state(line), "-", "-", "-", "-"]
-        table.append([line.row.title + notes.marks(_remarks(line, found)), *cells])
-    lines = [f"## {task} ({_short(task)})", "", *aligned(table), ""]
+    for line, scores in rows:
+        cells = _scored_cells(line, scores) if scores else ["-", _state(line), "-", "-", "-", "-"]
+        table.append([line.row.title + notes.marks(_remarks(line, scores)), *cells])
+    lines = [f"## {task} ({_abbreviated(task)})", "", *aligned(table), ""]
     lines += [*notes.lines(), ""] if notes.texts else []
-    described = [*_described(rows), *_tried(rows)]
+    described = [*_data_lines(rows), *_weights_tried(rows)]
     return [*lines, *described, ""] if described else lines
 
 
-def _cells(line: Line, found: Result) -> list[str]:
-    interval = _span(found.interval, ".1f") if found.interval else "-"
-    differences = [_less(found.difference), _less(found.of_term, short=True)]
-    return [_weight(line), _scores(found.uar), interval, *differences, f"{100 * found.mean_war:.1f}"]
+def _scored_cells(line: TableLine, scores: RowScores) -> list[str]:
+    interval = _span(scores.interval, ".1f") if scores.interval else "-"
+    differences = [_difference(scores.difference), _difference(scores.of_term, short=True)]
+    return [_weight(line), _seed_scores(scores.uar), interval, *differences, f"{100 * scores.mean_war:.1f}"]
 
 
-def _less(difference: Difference | None, *, short: bool = False) -> str:
+def _difference(difference: Difference | None, *, short: bool = False) -> str:
     if difference is None:
         return "-"
     star = " *" if difference.clear else ""
@@ -148,27 +150,27 @@ def _span(interval: Interval, form: str) -> str:
 
 
 def _percent(share: float) -> float:
-    """To one place; of nearly nothing 0, not -0."""
+    """Round to one decimal place, without a minus before 0."""
     return round(100 * share, 1) + 0.0
 
 
-def _weight(line: Line) -> str:
+def _weight(line: TableLine) -> str:
     if line.row.weight is None or line.choice is None:
         return "-"
     name = "alpha " if line.row.weight.setting == "alpha" else ""
     return f"{name}{line.choice.weight:g}{_edge(line)}"
 
 
-def _edge(line: Line) -> str:
-    """Whether the choice is the least or the most that was tried: another one might have been taken."""
+def _edge(line: TableLine) -> str:
+    """Mark a choice at the edge of what was tried: a weight beyond it might be better."""
     weights = [trial.weight for trial in line.grid]
     if len(weights) == 1 or line.choice is None:
         return ""
     return {weights[0]: " ↓", weights[-1]: " ↑"}.get(line.choice.weight, "")
 
 
-def _scores(values: list[float]) -> str:
-    """The mean, and in brackets each seed's or, of many, their range."""
+def _seed_scores(values: list[float]) -> str:
+    """Write the mean, and in brackets each seed's score or, of many, their range."""
     mean = f"{100 * statistics.mean(values):.1f}"
     if len(values) == 1:
         return mean
@@ -177,30 +179,30 @@ def _scores(values: list[float]) -> str:
     return f"{mean} ({' / '.join(f'{100 * value:.1f}' for value in values)})"
 
 
-def _remarks(line: Line, found: Result | None) -> list[str]:
-    """Why a row has no scores, or what is the matter with some of its trainings."""
+def _remarks(line: TableLine, scores: RowScores | None) -> list[str]:
+    """Say why a row has no scores, or what went wrong in some of its trainings."""
     texts = [(trial, trial.outcome.problem if trial.outcome else "not run yet") for trial in line.wanted]
     distinct = {text for _, text in texts}
     if len(distinct) == 1:
         return list(distinct - {"", "not run yet"})
     # While nothing is to be seen of a row, its cell says that it is not run yet.
-    told = [(trial, text) for trial, text in texts if text and (found or trial.outcome)]
-    return [f"{_name(line, trial)}: {text}" for trial, text in told]
+    remarks = [(trial, text) for trial, text in texts if text and (scores or trial.outcome)]
+    return [f"{_name(line, trial)}: {text}" for trial, text in remarks]
 
 
-def _name(line: Line, trial: Trial) -> str:
+def _name(line: TableLine, trial: Trial) -> str:
     weighed = len(line.grid) > 1 and trial in line.grid
     return f"lambda {trial.weight:g}, seed {trial.seed}" if weighed else f"seed {trial.seed}"
 
 
-def _described(rows: _Rows) -> list[str]:
-    """Classes and counts; they are the same for every row, unless files came or went."""
-    done = [trial for line, _ in rows for trial in line.chosen if trial.metrics]
+def _data_lines(rows: _Rows) -> list[str]:
+    """Write classes and counts; they are the same for every row, unless files came or went."""
+    trials = [trial for line, _ in rows for trial in line.chosen if trial.metrics]
     labels = dict.fromkeys(
-        tuple(t.outcome.predictions.labels) for t in done if t.outcome and t.outcome.predictions
+        tuple(t.outcome.predictions.labels) for t in trials if t.outcome and t.outcome.predictions
     )
-    counts = dict.fromkeys(_counts(trial) for trial in done)
-    notes = dict.fromkeys(t.metrics["test"]["intervals"]["note"] for t in done if t.metrics)
+    counts = dict.fromkeys(_counts(trial) for trial in trials)
+    notes = dict.fromkeys(t.metrics["test"]["intervals"]["note"] for t in trials if t.metrics)
     return [
         *(f"- Classes: {', '.join(names)}; a guess has a UAR of {100 / len(names):.1f} %." for names in labels),
         *(f"- Recordings: {text}." for text in counts),
@@ -219,10 +221,10 @@ def _counts(trial: Trial) -> str:
     return f"{train} of the source to train, {val} to calibrate the probabilities; {target}"
 
 
-def _tried(rows: _Rows) -> list[str]:
-    """What each weight tells about the target."""
+def _weights_tried(rows: _Rows) -> list[str]:
+    """Write how much the model tells about the target, for each weight that was tried."""
     lines = [line for line, _ in rows if len(line.grid) > 1 and line.choice]
-    texts = [f"  - {line.row.title}: {', '.join(map(_told, line.grid))}" for line in lines]
+    texts = [f"  - {line.row.title}: {', '.join(map(_information, line.grid))}" for line in lines]
     classes = next((len(t.metrics["test"]["recall"]) for line in lines for t in line.chosen if t.metrics), 1)
     head = (
         f"- Information about the target in nats, at most {math.log(classes):.2f}, with each lambda (FDAN: alpha):"
@@ -230,13 +232,13 @@ def _tried(rows: _Rows) -> list[str]:
     return [head, *texts] if texts else []
 
 
-def _told(trial: Trial) -> str:
+def _information(trial: Trial) -> str:
     return f"{trial.weight:g}: {'-' if trial.information is None else f'{trial.information:.3f}'}"
 
 
-def _origin(request: TaskRequest, lines: list[Line]) -> list[str]:
+def _origin(request: TaskRequest, lines: list[TableLine]) -> list[str]:
     recipe = request.recipe()
-    speech, faces = (", ".join(f"`{source}`" for source in given) for given in (request.speech, request.faces))
+    speech, faces = (", ".join(f"`{source}`" for source in sources) for sources in (request.speech, request.faces))
     seeds = ", ".join(map(str, request.seeds))
     return [
         f"- Speech: {speech}. Faces: {faces or 'none'}. Backbone: {recipe.backbone}.",
@@ -252,11 +254,11 @@ def _task(task: Task, rows: _Rows) -> dict[str, Any]:
         "task": str(task),
         "source": task.source.corpus,
         "target": task.target.corpus,
-        "rows": [_row(line, found) for line, found in rows],
+        "rows": [_row(line, scores) for line, scores in rows],
     }
 
 
-def _row(line: Line, found: Result | None) -> dict[str, Any]:
+def _row(line: TableLine, scores: RowScores | None) -> dict[str, Any]:
     values: dict[str, Any] = {"row": line.name, "title": line.row.title}
     if line.row.weight:
         values["weight"] = {
@@ -264,13 +266,13 @@ def _row(line: Line, found: Result | None) -> dict[str, Any]:
             "chosen": line.choice.weight if line.choice else None,
             "information": {f"{trial.weight:g}": trial.information for trial in line.grid},
         }
-    if found is None:
+    if scores is None:
         return values | {"state": _state(line)}
-    differences = {"less_source": _plain(found.difference), "less_joint": _plain(found.of_term)}
-    scores = {"seeds": found.seeds, "uar": found.uar, "war": found.war}
-    means = {"mean_uar": found.mean_uar, "mean_war": found.mean_war}
-    interval = found.interval and list(found.interval)
-    return values | scores | means | {"interval": interval} | differences
+    differences = {"less_source": _plain(scores.difference), "less_joint": _plain(scores.of_term)}
+    by_seed = {"seeds": scores.seeds, "uar": scores.uar, "war": scores.war}
+    means = {"mean_uar": scores.mean_uar, "mean_war": scores.mean_war}
+    interval = scores.interval and list(scores.interval)
+    return values | by_seed | means | {"interval": interval} | differences
 
 
 def _plain(difference: Difference | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What the seeds of a row say together, how sure that is, and by how much it is better than `source`."""
+"""Score a row over its seeds: means, intervals, and the differences to training on the source alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fdan_edge.evaluation.confidence_intervals import Interval, percentiles, uar_draws
 from fdan_edge.evaluation.predictions import Predictions
-from fdan_edge.experiments.cross_corpus import Line, Trial
+from fdan_edge.experiments.cross_corpus import TableLine, Trial
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval excludes 0."""
+        """Tell whether the interval excludes 0."""
         low, high = self.interval
         return low > 0 or high < 0
 
 
 @dataclass(frozen=True)
-class Result:
+class RowScores:
     """The scores of a row of a task; shares of 1."""
 
     seeds: list[int]
@@ -40,38 +40,38 @@ class Result:
 
     @property
     def mean_uar(self) -> float:
-        """Over the seeds."""
+        """Average UAR over the seeds."""
         return statistics.mean(self.uar)
 
     @property
     def mean_war(self) -> float:
-        """Over the seeds."""
+        """Average WAR over the seeds."""
         return statistics.mean(self.war)
 
 
-def result(line: Line, source: Line | None, joint: Line | None = None) -> Result | None:
-    """The scores of a row, beside those of `source` and `joint` of the same task; None: there are none yet."""
-    done = _scored(line)
-    if not done:
+def row_scores(line: TableLine, source: TableLine | None, joint: TableLine | None = None) -> RowScores | None:
+    """Score a row, beside `source` and `joint` of the same task; None: there are none yet."""
+    scored = _scored(line)
+    if not scored:
         return None
-    draws = _mean_draws(done) if _same_recordings(done) else None
-    return Result(
-        seeds=[trial.seed for trial in done],
-        uar=[_test(trial, "uar") for trial in done],
-        war=[_test(trial, "war") for trial in done],
+    draws = _mean_draws(scored) if _same_recordings(scored) else None
+    return RowScores(
+        seeds=[trial.seed for trial in scored],
+        uar=[_test(trial, "uar") for trial in scored],
+        war=[_test(trial, "war") for trial in scored],
         interval=None if draws is None else percentiles(draws),
-        difference=_compared(line, done, source),
-        of_term=None if line.name == "source" else _compared(line, done, joint),
+        difference=_compared(line, scored, source),
+        of_term=None if line.name == "source" else _compared(line, scored, joint),
     )
 
 
-def _compared(line: Line, done: list[Trial], other: Line | None) -> Difference | None:
-    return None if other is None or other.name == line.name else _difference(done, _scored(other))
+def _compared(line: TableLine, scored: list[Trial], other: TableLine | None) -> Difference | None:
+    return None if other is None or other.name == line.name else _difference(scored, _scored(other))
 
 
-def _difference(done: list[Trial], source: list[Trial]) -> Difference | None:
-    both = {trial.seed for trial in done} & {trial.seed for trial in source}
-    ours, theirs = ([trial for trial in trials if trial.seed in both] for trials in (done, source))
+def _difference(scored: list[Trial], source: list[Trial]) -> Difference | None:
+    both = {trial.seed for trial in scored} & {trial.seed for trial in source}
+    ours, theirs = ([trial for trial in trials if trial.seed in both] for trials in (scored, source))
     if not both or not _same_recordings([*ours, *theirs]):
         return None
     uar = statistics.mean(_test(t, "uar") for t in ours) - statistics.mean(_test(t, "uar") for t in theirs)
@@ -79,7 +79,7 @@ def _difference(done: list[Trial], source: list[Trial]) -> Difference | None:
     return Difference(uar, percentiles(np.round(_mean_draws(ours) - _mean_draws(theirs), 12)))
 
 
-def _scored(line: Line) -> list[Trial]:
+def _scored(line: TableLine) -> list[Trial]:
     return [trial for trial in line.chosen if trial.metrics]
 
 
@@ -88,23 +88,25 @@ def _test(trial: Trial, name: str) -> float:
     return float(trial.metrics["test"][name])
 
 
-def _said(trial: Trial) -> Predictions:
-    """What was recognised, sorted, so that the draws of all trainings are of the same speakers."""
+def _predictions(trial: Trial) -> Predictions:
+    """Give its predictions, sorted, so that the draws of all trainings are of the same speakers."""
     assert trial.outcome is not None
     assert trial.outcome.predictions is not None
-    said = trial.outcome.predictions
-    return Predictions(said.labels, sorted(said.recordings, key=lambda one: one.key))
+    predictions = trial.outcome.predictions
+    return Predictions(predictions.labels, sorted(predictions.recordings, key=lambda recording: recording.key))
 
 
 def _same_recordings(trials: list[Trial]) -> bool:
-    """A file that came or went between two trainings would change what is drawn."""
-    return len({tuple((one.key, one.emotion) for one in _said(trial).recordings) for trial in trials}) == 1
+    """Tell whether all tested the same recordings: a file that came or went would change what is drawn."""
+    recordings = [_predictions(trial).recordings for trial in trials]
+    return len({tuple((item.key, item.emotion) for item in of_trial) for of_trial in recordings}) == 1
 
 
 def _mean_draws(trials: list[Trial]) -> NDArray[np.float64]:
-    """The UAR of each draw of speakers, the mean over trainings, (resamples,)."""
-    return np.asarray(np.mean([_draws(_said(trial)) for trial in trials], axis=0))
+    """Compute the UAR of each draw of speakers, the mean over trainings, (resamples,)."""
+    return np.asarray(np.mean([_draws(_predictions(trial)) for trial in trials], axis=0))
 
 
-def _draws(said: Predictions) -> NDArray[np.float64]:
-    return uar_draws(said.true, said.recognized, said.labels, [one.speaker for one in said.recordings])
+def _draws(predictions: Predictions) -> NDArray[np.float64]:
+    speakers = [recording.speaker for recording in predictions.recordings]
+    return uar_draws(predictions.true, predictions.recognized, predictions.labels, speakers)

@@ -1,4 +1,4 @@
-"""Every fold of a protocol, trained one after another, and the scores of their test predictions together."""
+"""Train every fold of a protocol, one after another, and score their test predictions together."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Fold:
     predictions: Predictions  # of its test part
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Give plain values for JSON."""
         names = ("protocol", "best_epoch", "val", "calibration")
         chosen = {name: self.metrics[name] for name in names}
         verdict, test = self.metrics["audit"]["verdict"], self.predictions.scores().to_dict()
@@ -53,7 +53,7 @@ class Pooled:
     folds: list[Scores]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: pooled scores, and mean and standard deviation (n - 1) over the folds."""
+        """Give plain values for JSON: pooled scores, and mean and standard deviation (n - 1) over the folds."""
         each = {name: [getattr(scores, name) for scores in self.folds] for name in ("uar", "war", "wf1")}
         return {
             **self.predictions.scores().to_dict(),
@@ -65,7 +65,7 @@ class Pooled:
 
 
 @dataclass(frozen=True)
-class CrossValidated:
+class CrossValidation:
     """A finished cross-validation."""
 
     folder: Path
@@ -75,16 +75,16 @@ class CrossValidated:
 
     @property
     def audit(self) -> str:
-        """The folds' verdicts; where they differ each, with its folds."""
-        found: dict[str, list[str]] = defaultdict(list)
+        """Give the verdict of the folds' leak audits; where they differ, each with its folds."""
+        by_verdict: dict[str, list[str]] = defaultdict(list)
         for number, fold in enumerate(self.folds, 1):
-            found[fold.metrics["audit"]["verdict"]].append(str(number))
-        if len(found) == 1:
-            return next(iter(found))
-        return " | ".join(f"fold {', '.join(numbers)}: {verdict}" for verdict, numbers in found.items())
+            by_verdict[fold.metrics["audit"]["verdict"]].append(str(number))
+        if len(by_verdict) == 1:
+            return next(iter(by_verdict))
+        return " | ".join(f"fold {', '.join(numbers)}: {verdict}" for verdict, numbers in by_verdict.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Give plain values for JSON."""
         return {
             "method": self.folds[0].metrics["method"],
             "protocol": f"{len(self.folds)} folds without a speaker in two of them, each recording tested once",
@@ -95,7 +95,7 @@ class CrossValidated:
         }
 
 
-def crossval(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> CrossValidated:
+def crossval(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> CrossValidation:
     """Train every fold of `config.protocol` (kfold or loso) as `folder`/fold-1 and so on, and pool the tests.
 
     Called again with the same settings it reads the finished folds and resumes the unfinished one. Leaves
@@ -120,22 +120,23 @@ def crossval(config: Config, speech: list[Source], faces: list[Source], folder: 
         )
     items = read_labelled_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     numbers = range(1, fold_count(items, config) + 1)
-    runs = {folder / f"fold-{number}": _of_fold(config, number) for number in numbers}
+    runs = {folder / f"fold-{number}": fold_config(config, number) for number in numbers}
     for run, wanted in runs.items():
         _check_same(run, wanted, speech, faces)
         _check_recordings(run, items, wanted)
-    done = _together(folder, [_fold(run, wanted, speech, faces) for run, wanted in runs.items()])
-    _write(done)
-    return done
+    result = _pool_folds(folder, [_trained_fold(run, wanted, speech, faces) for run, wanted in runs.items()])
+    _write(result)
+    return result
 
 
-def _of_fold(config: Config, number: int) -> Config:
+def fold_config(config: Config, number: int) -> Config:
+    """Make the settings of one fold, from 1. A teacher is the same fold of its own cross-validation."""
     teacher = str(Path(config.teacher) / f"fold-{number}") if config.teacher else ""
     return replace(config, fold=number, teacher=teacher)
 
 
-def _fold(folder: Path, config: Config, speech: list[Source], faces: list[Source]) -> Fold:
-    """A fold, trained where it is not yet."""
+def _trained_fold(folder: Path, config: Config, speech: list[Source], faces: list[Source]) -> Fold:
+    """Train a fold unless it is finished, and read what it left."""
     if not _finished(folder, config):
         log.info(f"fold {config.fold}, in {folder}")
         try:
@@ -145,18 +146,18 @@ def _fold(folder: Path, config: Config, speech: list[Source], faces: list[Source
             raise
     try:
         metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        made = Fold(folder, metrics, load_predictions(folder / FILE))
-        made.to_dict()
+        fold = Fold(folder, metrics, load_predictions(folder / FILE))
+        fold.to_dict()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{folder / 'metrics.json'}: missing or damaged ({one_line(error)}); without the folder the same "
             "command trains the fold anew"
         ) from None
-    return made
+    return fold
 
 
 def _finished(folder: Path, config: Config) -> bool:
-    """A training that diverged has scores too, but not all epochs."""
+    """Tell whether a fold is finished. One that diverged has scores too, but not all epochs."""
     if not all((folder / name).is_file() for name in ("metrics.json", FILE, "epochs.jsonl")):
         return False
     return len((folder / "epochs.jsonl").read_text(encoding="utf-8").splitlines()) == config.epochs
@@ -195,9 +196,9 @@ def _check_recordings(folder: Path, items: list[Item], config: Config) -> None:
             )
 
 
-def _together(folder: Path, folds: list[Fold]) -> CrossValidated:
+def _pool_folds(folder: Path, folds: list[Fold]) -> CrossValidation:
     each = [fold.predictions for fold in folds]
-    labels, keys = each[0].labels, [one.key for predictions in each for one in predictions.recordings]
+    labels, keys = each[0].labels, [recording.key for predictions in each for recording in predictions.recordings]
     if any(predictions.labels != labels for predictions in each) or len(set(keys)) < len(keys):
         raise DataError(
             f"{folder}: its folds know different classes, or test a recording twice: the corpora changed between "
@@ -205,19 +206,19 @@ def _together(folder: Path, folds: list[Fold]) -> CrossValidated:
         )
     both = {"calm", "neutral"} <= set(labels)
     merged = _pooled([predictions.merged("calm", "neutral") for predictions in each]) if both else None
-    return CrossValidated(folder, folds, _pooled(each), merged)
+    return CrossValidation(folder, folds, _pooled(each), merged)
 
 
 def _pooled(each: list[Predictions]) -> Pooled:
-    every = [one for predictions in each for one in predictions.recordings]
+    every = [recording for predictions in each for recording in predictions.recordings]
     return Pooled(Predictions(each[0].labels, every), [predictions.scores() for predictions in each])
 
 
-def _write(done: CrossValidated) -> None:
-    write_json(done.folder / RESULT, done.to_dict())
-    title = f"{done.folds[0].metrics['method']}, {len(done.folds)} folds pooled"
-    for name, pooled in (("", done.pooled), ("-merged", done.merged)):
+def _write(result: CrossValidation) -> None:
+    write_json(result.folder / RESULT, result.to_dict())
+    title = f"{result.folds[0].metrics['method']}, {len(result.folds)} folds pooled"
+    for name, pooled in (("", result.pooled), ("-merged", result.merged)):
         if pooled:
-            made = pooled.predictions
-            plots.confusion_matrix(made.scores(), title, done.folder / f"confusion{name}")
-            plots.reliability(made.calibration(), title, done.folder / f"reliability{name}")
+            predictions = pooled.predictions
+            plots.confusion_matrix(predictions.scores(), title, result.folder / f"confusion{name}")
+            plots.reliability(predictions.calibration(), title, result.folder / f"reliability{name}")

@@ -1,4 +1,4 @@
-"""The Markdown and the JSON of `fdan-edge reproduce`: our scores beside the paper's, and how they were made."""
+"""Write the Markdown and the JSON of `fdan-edge reproduce`: our scores beside the paper's, and their origin."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _VALIDATION = (
 
 
 @dataclass(frozen=True)
-class Tried:
+class RunOutcome:
     """A run and its outcome; None: not run yet."""
 
     run: Run
@@ -35,7 +35,7 @@ class Tried:
 
     @property
     def metrics(self) -> dict[str, Any] | None:
-        """Its scores, as in metrics.json."""
+        """Give its scores, as in metrics.json; None: there are none yet."""
         return self.outcome.metrics if self.outcome else None
 
 
@@ -46,21 +46,21 @@ class Notes:
         self.texts: list[str] = []
 
     def marks(self, texts: Sequence[str]) -> str:
-        """What stands behind the words that the texts belong to."""
+        """Add notes; give the marks that stand behind the words that they belong to."""
         self.texts += [text for text in texts if text not in self.texts]
         numbers = sorted({self.texts.index(text) + 1 for text in texts})
         return " " + " ".join(f"({number})" for number in numbers) if numbers else ""
 
     def lines(self) -> list[str]:
-        """The notes, to stand beneath the table."""
+        """Write the notes, a line each, for beneath the table."""
         # Two blanks end a line in Markdown; what stands in angle brackets would be taken for HTML.
         texts = (text.replace("<", "\\<") for text in self.texts)
         return [f"({number}) {text}  " for number, text in enumerate(texts, 1)]
 
 
 def markdown(request: Request, runs: list[Run], outcomes: Outcomes, command: str) -> str:
-    """One table for each protocol, and beneath them what they were made of, by and on."""
-    tried = [Tried(run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+    """Write a table for each protocol, and beneath them data, versions and machines."""
+    results = [RunOutcome(run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
     number = request.table.removeprefix("table")
     lines = [
         f"# The rows of the FDAN paper's table {number}, on {_named(request.corpora)}",
@@ -69,13 +69,13 @@ def markdown(request: Request, runs: list[Run], outcomes: Outcomes, command: str
         "",
     ]
     for protocol in dict.fromkeys(request.protocols):
-        lines += _section(request, protocol, [t for t in tried if t.run.config.protocol == protocol])
-    lines += ["## How it was made", "", *_origin(request, tried), "", "```", command, "```", ""]
+        lines += _section(request, protocol, [t for t in results if t.run.config.protocol == protocol])
+    lines += ["## How it was made", "", *_origin(request, results), "", "```", command, "```", ""]
     return "\n".join(lines)
 
 
 def to_dict(request: Request, runs: list[Run], outcomes: Outcomes, command: str) -> dict[str, Any]:
-    """The same for programs; our scores are shares of 1, the paper's percent as printed."""
+    """Give the same for programs; our scores are shares of 1, the paper's percent as printed."""
     return {
         "table": request.table,
         "speech": [str(source) for source in request.speech],
@@ -89,7 +89,7 @@ def to_dict(request: Request, runs: list[Run], outcomes: Outcomes, command: str)
 
 
 def entry(run: Run, outcome: Outcome | None) -> dict[str, Any]:
-    """One run for programs: what it was, and its scores or why it has none."""
+    """Give one run for programs: its settings, and its scores or why it has none."""
     values: dict[str, Any] = {
         "row": run.name,
         "title": run.row.title,
@@ -111,7 +111,7 @@ def entry(run: Run, outcome: Outcome | None) -> dict[str, Any]:
 
 
 def _introduction(request: Request) -> str:
-    speech, faces = (", ".join(f"`{source}`" for source in given) for given in (request.speech, request.faces))
+    speech, faces = (", ".join(f"`{source}`" for source in sources) for sources in (request.speech, request.faces))
     text = f"Speech: {speech}. Faces: {faces or 'none'}. Backbone of FDAN: {request.backbone}"
     text += "" if request.backbone == paper_scores.BACKBONE else f" (the paper's: {paper_scores.BACKBONE})"
     if paper_scores.rows(request.table, request.corpora):
@@ -120,27 +120,29 @@ def _introduction(request: Request) -> str:
     return f"{text}. No published column: the paper's table is of {known}."
 
 
-def _section(request: Request, protocol: str, tried: list[Tried]) -> list[str]:
+def _section(request: Request, protocol: str, results: list[RunOutcome]) -> list[str]:
     paper = paper_scores.rows(request.table, request.corpora)
     notes = Notes()
     head = ["model", "WAR %", "UAR %", "w-F1 %", "UAR: 95 % interval"]
     head += ["published WAR / UAR / w-F1 %"] if paper else []
     rows = [[*head, "n test"]]
-    for name, title in _order(request, paper, tried):
-        own = [t for t in tried if t.run.name == name] if name else []
+    for name, title in _rows_in_order(request, paper, results):
+        own = [t for t in results if t.run.name == name] if name else []
         figures = next((row for row in paper if (row.row == name if name else row.title == title)), None)
-        cells = _cells(own) if own else ["-"] * 5
+        cells = _score_cells(own) if own else ["-"] * 5
         mark = notes.marks([*_remarks(own), *(_unlike_the_paper(request, own[0].run) if own and figures else [])])
         beside = [_figures(figures)] if paper else []
         rows.append([title + mark, *cells[:4], *beside, cells[4]])
     lines = [f"## Protocol: {protocol}", "", *aligned(rows), ""]
     lines += [*notes.lines(), ""] if notes.texts else []
-    return lines + _described(tried)
+    return lines + _data_lines(results)
 
 
-def _order(request: Request, paper: tuple[Published, ...], tried: list[Tried]) -> list[tuple[str | None, str]]:
-    """(our row or None, title) of every line: plain backbones, other people's methods, FDAN."""
-    own = {t.run.name: t.run for t in tried}
+def _rows_in_order(
+    request: Request, paper: tuple[Published, ...], results: list[RunOutcome]
+) -> list[tuple[str | None, str]]:
+    """List (our row or None, title) of every line: plain backbones, other people's methods, FDAN."""
+    own = {t.run.name: t.run for t in results}
     titles = {row.row: row.title for row in paper if row.row == "multi"}
     plain = [(name, _title(run)) for name, run in own.items() if not run.row.faces]
     faced = [(name, titles.get(name, _title(run))) for name, run in own.items() if run.row.faces]
@@ -154,18 +156,18 @@ def _title(run: Run) -> str:
     return run.row.title if same else f"{run.row.title}, {run.config.backbone}"
 
 
-def _cells(tried: list[Tried]) -> list[str]:
-    """WAR, UAR, w-F1, interval and n of one row, over its seeds."""
-    done = [(t.run.config.seed, t.metrics["test"]) for t in tried if t.metrics]
-    if not done:
-        waiting = any(t.outcome is None for t in tried)
+def _score_cells(results: list[RunOutcome]) -> list[str]:
+    """Write WAR, UAR, w-F1, interval and n of one row, over its seeds."""
+    scored = [(t.run.config.seed, t.metrics["test"]) for t in results if t.metrics]
+    if not scored:
+        waiting = any(t.outcome is None for t in results)
         return ["not run yet" if waiting else "not run", "-", "-", "-", "-"]
-    values = {name: [100 * float(test[name]) for _, test in done] for name in _SCORES}
-    low, high = (100 * float(edge) for edge in done[0][1]["intervals"]["uar"])
+    values = {name: [100 * float(test[name]) for _, test in scored] for name in _SCORES}
+    low, high = (100 * float(edge) for edge in scored[0][1]["intervals"]["uar"])
     interval = f"{low:.1f} to {high:.1f}"
-    if len(done) > 1:
-        interval += f" (seed {done[0][0]}); seeds {min(values['uar']):.1f} to {max(values['uar']):.1f}"
-    counts = dict.fromkeys(str(test["n"]) for _, test in done)
+    if len(scored) > 1:
+        interval += f" (seed {scored[0][0]}); seeds {min(values['uar']):.1f} to {max(values['uar']):.1f}"
+    counts = dict.fromkeys(str(test["n"]) for _, test in scored)
     return [*(_mean(values[name]) for name in _SCORES), interval, " / ".join(counts)]
 
 
@@ -180,16 +182,16 @@ def _figures(row: Published | None) -> str:
     return " / ".join("-" if value is None else f"{value:.1f}" for value in (row.war, row.uar, row.wf1))
 
 
-def _remarks(tried: list[Tried]) -> list[str]:
-    """Why a row has no scores, or not those of every seed."""
-    texts = {t.run.config.seed: t.outcome.problem if t.outcome else "not run yet" for t in tried}
+def _remarks(results: list[RunOutcome]) -> list[str]:
+    """Say why a row has no scores, or lacks those of some seeds."""
+    texts = {t.run.config.seed: t.outcome.problem if t.outcome else "not run yet" for t in results}
     if len(set(texts.values())) == 1:
         return [text for text in set(texts.values()) if text not in ("", "not run yet")]
     return [f"seed {seed}: {text}" for seed, text in texts.items() if text]
 
 
 def _unlike_the_paper(request: Request, run: Run) -> list[str]:
-    """In what a row of FDAN differs from the one whose figures stand beside it, as far as the corpora go."""
+    """Say with which other faces the paper's row was trained, whose figures stand beside ours."""
     if not run.row.faces or not run.faces:
         return []
     theirs = paper_scores.FACES[request.table] or request.corpora
@@ -199,15 +201,15 @@ def _unlike_the_paper(request: Request, run: Run) -> list[str]:
     return [f"the paper's row saw the faces of {_named(theirs)}, this one those of {_named(ours)}"]
 
 
-def _described(tried: list[Tried]) -> list[str]:
-    done = [t.metrics for t in tried if t.metrics]
-    folds = " of each fold" if tried and tried[0].run.config.protocol in FOLDED else ""
+def _data_lines(results: list[RunOutcome]) -> list[str]:
+    scored = [t.metrics for t in results if t.metrics]
+    folds = " of each fold" if results and results[0].run.config.protocol in FOLDED else ""
     splits = dict.fromkeys(
         f"{m['protocol']}; {_size(m['val'])} recordings{folds} to choose the epoch, {m['test']['n']} to test"
-        for m in done
+        for m in scored
     )
-    notes = dict.fromkeys(m["test"]["intervals"]["note"] for m in done)
-    verdicts = dict.fromkeys(m["audit"]["verdict"] for m in done if "audit" in m)
+    notes = dict.fromkeys(m["test"]["intervals"]["note"] for m in scored)
+    verdicts = dict.fromkeys(m["audit"]["verdict"] for m in scored if "audit" in m)
     lines = [f"- Split: {text}." for text in splits]
     lines += [f"- Leak audit: {text}." for text in verdicts]
     lines += [f"- Intervals: bootstrap, {text}." for text in notes]
@@ -215,12 +217,12 @@ def _described(tried: list[Tried]) -> list[str]:
 
 
 def _size(val: dict[str, Any]) -> str:
-    """Of a validation part; folds may have several sizes."""
+    """Write the size of a validation part; folds may have several sizes."""
     most = val.get("most", val["n"])
     return str(val["n"]) if most == val["n"] else f"{val['n']} to {most}"
 
 
-def _origin(request: Request, tried: list[Tried]) -> list[str]:
+def _origin(request: Request, results: list[RunOutcome]) -> list[str]:
     recipe = request.recipe()
     seeds = ", ".join(map(str, request.seeds))
     several = "; mean over them, each in brackets" if len(request.seeds) > 1 else ""
@@ -233,30 +235,30 @@ def _origin(request: Request, tried: list[Tried]) -> list[str]:
         lines.append(
             "- `--paper-recipe`: what the paper says of its training; what it does not say is the default."
         )
-    lines += made_with([t.outcome for t in tried])
+    lines += made_with([t.outcome for t in results])
     if paper_scores.rows(request.table, request.corpora):
         lines.append(f"- {_LEAK}")
     return lines
 
 
 def settings_line(recipe: Config) -> str:
-    """In what the settings that all rows share differ from the defaults."""
+    """Write which settings that all rows share differ from the defaults."""
     changed = ", ".join(f"{name} = {value}" for name, value in changes(recipe).items()) or "none"
     return f"- Settings that differ from the defaults: {changed}. Every run folder holds its config.toml."
 
 
 def made_with(outcomes: Outcomes) -> list[str]:
-    """The versions and machines of some runs, a line of Markdown each."""
+    """Write the versions and machines of some runs, a line of Markdown each."""
     versions = _versions([outcome.versions for outcome in outcomes if outcome])
     machines = dict.fromkeys(_machine(outcome.machine) for outcome in outcomes if outcome and outcome.machine)
     return [*([f"- Versions: {versions}."] if versions else []), *(f"- Machine: {words}." for words in machines)]
 
 
 def _versions(of_runs: list[dict[str, str]]) -> str:
-    """Every package with all versions with which a run was made."""
+    """Write every package with all versions that runs were made with."""
     names = dict.fromkeys(name for versions in of_runs for name in versions)
-    found = {name: dict.fromkeys(v[name] for v in of_runs if name in v) for name in names}
-    return "; ".join(f"{name} {' and '.join(values)}" for name, values in found.items())
+    used = {name: dict.fromkeys(v[name] for v in of_runs if name in v) for name in names}
+    return "; ".join(f"{name} {' and '.join(values)}" for name, values in used.items())
 
 
 def _machine(values: dict[str, Any]) -> str:
@@ -265,18 +267,18 @@ def _machine(values: dict[str, Any]) -> str:
 
 
 def changes(recipe: Config) -> dict[str, Any]:
-    """The settings that all rows share and that are not the defaults."""
+    """Give the settings that all rows share and that are not the defaults."""
     default = config_to_dict(Config())
     return {name: value for name, value in config_to_dict(recipe).items() if value != default[name]}
 
 
 def _named(corpora: Sequence[str]) -> str:
-    """Corpora as the paper writes them; the others as on the command line."""
+    """Write corpora as the paper does; others as on the command line."""
     return " and ".join({"savee": "SAVEE", "meld": "MELD"}.get(name, name) for name in corpora)
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-    """A Markdown table whose columns are as wide as their widest cell, for readers at a terminal."""
+    """Lay out a Markdown table whose columns are as wide as their widest cell, for readers at a terminal."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]

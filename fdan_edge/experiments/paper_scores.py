@@ -81,5 +81,5 @@ FACES: dict[str, tuple[str, ...] | None] = {
 
 
 def rows(table: str, speech: tuple[str, ...]) -> tuple[Published, ...]:
-    """The paper's rows of a table for the corpora of the speech; none where the paper has not used them."""
+    """Give the paper's rows of a table for the corpora of the speech; none where the paper has not used them."""
     return TABLES[table].get(speech[0], ()) if len(speech) == 1 else ()

@@ -1,4 +1,4 @@
-"""The rows of the FDAN paper's tables, trained on corpora at hand: a run folder for each row, protocol and seed.
+"""Train the rows of the FDAN paper's tables on corpora at hand: a run folder for each row, protocol and seed.
 
 It is OUT/CORPORA-PROTOCOL-KIND-BACKBONE-sSEED, e.g. runs/reproduce/savee-speaker-fdan-resnet34-s0. No table is in
 its name, so a row that is in two tables is trained once.
@@ -103,11 +103,11 @@ class Request:
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """The names of the corpora that speak."""
+        """Give the names of the corpora of speech, sorted."""
         return _names(self.speech)
 
     def recipe(self, backbone: str = "") -> Config:
-        """The settings that all rows share, and what the backbone (FDAN's, unless another is named) brings.
+        """Make the settings that all rows share, and what the backbone (FDAN's, unless another is named) brings.
 
         Raises:
             ConfigError: an unknown setting, a wrong value, or one that makes the rows.
@@ -135,17 +135,17 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the folder holds its scores."""
+        """Tell whether the folder holds its scores."""
         return (self.folder / self.result).exists()
 
     @property
     def result(self) -> str:
-        """The file that holds its scores: those of one training, or of all folds together."""
+        """Name the file that holds its scores: those of one training, or of all folds together."""
         return RESULT if self.config.protocol in FOLDED else "metrics.json"
 
     @property
     def trainings(self) -> list[Path]:
-        """The run folders that are there: one, or one for each fold."""
+        """List the run folders that are there: one, or one for each fold."""
         return sorted(self.folder.glob("fold-*")) if self.config.protocol in FOLDED else [self.folder]
 
 
@@ -166,7 +166,7 @@ Outcomes: TypeAlias = list[Outcome | None]
 
 
 def row_names(request: Request) -> list[str]:
-    """The rows of a request in the paper's order; `plain` gives way to the same backbone's row of the paper.
+    """Name the rows of a request in the paper's order; `plain` gives way to the same backbone's row of the paper.
 
     Without a choice they are the paper's, and before its FDAN the plain backbone that FDAN has here.
 
@@ -187,7 +187,7 @@ def row_names(request: Request) -> list[str]:
 
 
 def plan(request: Request) -> list[Run]:
-    """The trainings of a table: seed by seed, so that a table of one seed is complete first.
+    """List the trainings of a table: seed by seed, so that a table of one seed is complete first.
 
     Raises:
         ConfigError: an unknown table, row or setting, or a value that cannot work.
@@ -196,12 +196,12 @@ def plan(request: Request) -> list[Run]:
     """
     names = row_names(request)
     if request.table == "table3" and len(_names(request.faces)) < 2:
-        given = ", ".join(map(str, request.faces)) or "none"
-        raise ConfigError(f"table3 is FDAN with faces of two corpora; given: {given}; repeat --faces corpus:path")
+        faces = ", ".join(map(str, request.faces)) or "none"
+        raise ConfigError(f"table3 is FDAN with faces of two corpora; given: {faces}; repeat --faces corpus:path")
     for source in (*request.speech, *request.faces):
         check_path(source)
     runs = [
-        _run(request, name, protocol, seed)
+        _plan_run(request, name, protocol, seed)
         for seed in request.seeds
         for protocol in request.protocols
         for name in names
@@ -219,7 +219,7 @@ def check_settings(settings: Sequence[str], options: dict[str, str]) -> None:
             raise ConfigError(f"--set {word}: rows differ in it; use {options[name]}")
 
 
-def _run(request: Request, name: str, protocol: str, seed: int) -> Run:
+def _plan_run(request: Request, name: str, protocol: str, seed: int) -> Run:
     row = ROWS[name]
     recipe = request.recipe(row.backbone or request.backbone)
     config = replace(recipe, protocol=protocol, seed=seed, **row.settings)
@@ -233,7 +233,7 @@ def _names(sources: Sequence[Source]) -> tuple[str, ...]:
 
 
 def check_same(run: Run) -> None:
-    """A run that was made otherwise must not be taken for this one.
+    """Check that what is in the folder was trained with these settings and corpora.
 
     Raises:
         CheckpointError: the folder holds a run of other settings or corpora.
@@ -244,14 +244,14 @@ def check_same(run: Run) -> None:
         config, info = load_run(folder)
         if run.config.protocol in FOLDED:  # each has a number of its own
             config = replace(config, fold=run.config.fold)
-        for what, found, asked in _differences(run, config, info):
+        for what, there, asked in _differences(run, config, info):
             raise CheckpointError(
-                f"{folder}: holds a run with {what} = {found}, not {asked}; --out NAME keeps others apart"
+                f"{folder}: holds a run with {what} = {there}, not {asked}; --out NAME keeps others apart"
             )
 
 
 def _differences(run: Run, config: Config, info: RunInfo) -> Iterator[tuple[str, str, str]]:
-    """(name, there, asked for) of all in which a run that is there differs."""
+    """List (name, value there, value asked for) of all in which the run in the folder differs."""
     for name in DECISIVE:
         there, asked = getattr(config, name), getattr(run.config, name)
         if there != asked:
@@ -271,9 +271,9 @@ def carry_out(runs: list[Run], after: Callable[[Outcomes], None]) -> Outcomes:
     """
     outcomes: Outcomes = [run_row(run) if run.finished else None for run in runs]
     after(outcomes)
-    done = sum(outcome is not None for outcome in outcomes)
-    if done:
-        log.info(f"{done} of {len(runs)} runs are finished already")
+    finished = sum(outcome is not None for outcome in outcomes)
+    if finished:
+        log.info(f"{finished} of {len(runs)} runs are finished already")
     for index, run in enumerate(runs):
         if outcomes[index] is None:
             log.info(f"run {index + 1} of {len(runs)}: {run.folder.name}{_time_left(outcomes)}")
@@ -287,7 +287,7 @@ def run_row(run: Run) -> Outcome:
     try:
         if not run.finished:
             _train(run)
-        return _read(run)
+        return _read_outcome(run)
     except (FdanEdgeError, torch.OutOfMemoryError) as error:
         if run.finished and isinstance(error, TrainingError):  # it diverged, and an earlier epoch was scored
             return run_row(run)
@@ -296,7 +296,7 @@ def run_row(run: Run) -> Outcome:
 
 
 def _train(run: Run) -> None:
-    """The one place that knows how a protocol is trained: one training for each run, or one for each fold."""
+    """Train a run as its protocol asks: one training, or one for each fold."""
     if run.row.faces and not run.faces:
         raise DataError("FDAN needs faces: --faces corpus:path")
     if run.config.protocol in FOLDED:
@@ -308,22 +308,22 @@ def _train(run: Run) -> None:
     write_json(run.folder / "machine.json", {**machine_info(), **gpu})
 
 
-def _read(run: Run) -> Outcome:
-    """What a finished run left.
+def _read_outcome(run: Run) -> Outcome:
+    """Read what a finished run left.
 
     Raises:
         CheckpointError: its scores are damaged.
     """
     try:
         metrics = json.loads((run.folder / run.result).read_text())
-        metrics = _of_folds(metrics) if run.config.protocol in FOLDED else metrics
+        metrics = _as_one_training(metrics) if run.config.protocol in FOLDED else metrics
         _check_scores(metrics, run)
         lines = [(folder / "epochs.jsonl").read_text().splitlines() for folder in run.trainings]
         if not lines:
             raise ValueError("its folds are not there any more")
         seconds = sum(float(json.loads(line)["seconds"]) for epochs in lines for line in epochs)
         file = run.folder / "machine.json"
-        where = json.loads(file.read_text()) if file.exists() else {}
+        machine = json.loads(file.read_text()) if file.exists() else {}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{run.folder}: {run.result}, epochs.jsonl or machine.json is damaged ({one_line(error)}); "
@@ -336,12 +336,12 @@ def _read(run: Run) -> Outcome:
             f"the training diverged after {shortest} of {run.config.epochs} epochs; "
             f"scores of epoch {metrics['best_epoch']}"
         )
-    said = load_predictions(run.folder / FILE) if run.target else None
-    return Outcome(metrics, problem, seconds, load_run(run.trainings[0])[1].versions, where, said)
+    predictions = load_predictions(run.folder / FILE) if run.target else None
+    return Outcome(metrics, problem, seconds, load_run(run.trainings[0])[1].versions, machine, predictions)
 
 
-def _of_folds(values: dict[str, Any]) -> dict[str, Any]:
-    """A cross-validation's scores under the names that one training has for them."""
+def _as_one_training(values: dict[str, Any]) -> dict[str, Any]:
+    """Put a cross-validation's scores under the names that metrics.json of one training has for them."""
     folds = values["folds"]
     sizes = [fold["val"]["n"] for fold in folds]
     return {

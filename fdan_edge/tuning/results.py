@@ -1,4 +1,4 @@
-"""What a tuning came to: tables for people and programs, a picture, and the best settings as a CONFIG.toml."""
+"""Write what a tuning came to: tables, a picture, and the best settings as a CONFIG.toml."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fdan_edge.config import config_to_dict
 from fdan_edge.evaluation import plots
 from fdan_edge.runs.provenance import versions
 from fdan_edge.tuning.search_space import Range
-from fdan_edge.tuning.study import Study, Terms, Tried
+from fdan_edge.tuning.study import Study, StudySetup, TrialRecord
 from fdan_edge.utils.files import write_json, write_text
 
 NOTE = (
@@ -27,140 +27,145 @@ _FOR_IMPORTANCE = 10  # finished trials, below which it is a guess
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """A study as it stands."""
+class TuningResult:
+    """A study so far: its trials, and how much each setting matters."""
 
     folder: Path
-    terms: Terms
-    trials: list[Tried]  # in the order of their beginning
+    setup: StudySetup
+    trials: list[TrialRecord]  # in the order of their beginning
     importance: dict[str, float]  # of each setting for the UAR, in sum 1; {} where too little is known
 
     @property
-    def best(self) -> Tried | None:
-        """The finished trial of the highest UAR."""
+    def best(self) -> TrialRecord | None:
+        """Find the finished trial of the highest UAR."""
         return best_of(self.trials)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Give plain values for JSON."""
         return {
             "note": NOTE,
-            **{name.removeprefix("--"): value for name, value in self.terms.options().items()},
-            "epochs": self.terms.config.epochs,
+            **{name.removeprefix("--"): value for name, value in self.setup.options().items()},
+            "epochs": self.setup.config.epochs,
             "best": asdict(self.best) if self.best else None,
             "importance": self.importance,
-            "trials": [asdict(one) for one in self.trials],
+            "trials": [asdict(trial) for trial in self.trials],
             "versions": {**versions(), "optuna": optuna.__version__},
         }
 
 
-def best_of(trials: list[Tried]) -> Tried | None:
-    """The finished trial of the highest UAR, the first of equal ones."""
-    finished = [one for one in trials if one.state == "complete" and one.uar is not None]
-    return max(finished, key=lambda one: one.uar or 0.0, default=None)
+def best_of(trials: list[TrialRecord]) -> TrialRecord | None:
+    """Find the finished trial of the highest UAR, the first of equal ones."""
+    finished = [trial for trial in trials if trial.state == "complete" and trial.uar is not None]
+    return max(finished, key=lambda trial: trial.uar or 0.0, default=None)
 
 
-def ranked(trials: list[Tried]) -> list[Tried]:
-    """Finished trials, best first, then pruned ones by how far they came, then others."""
+def ranked(trials: list[TrialRecord]) -> list[TrialRecord]:
+    """Sort trials: finished ones, best first, then pruned ones by how far they came, then others."""
     states = ("complete", "pruned", "running", "failed")
     return sorted(
-        trials, key=lambda one: (states.index(one.state), -one.step * (one.state == "pruned"), -(one.uar or 0.0))
+        trials,
+        key=lambda trial: (
+            states.index(trial.state),
+            -trial.step * (trial.state == "pruned"),
+            -(trial.uar or 0.0),
+        ),
     )
 
 
-def shown(value: Any) -> str:
-    """A setting's value, short."""
+def short_value(value: Any) -> str:
+    """Write a setting's value, short."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def write(study: Study) -> Tuned:
+def write(study: Study) -> TuningResult:
     """Write best.toml, tuning.json, tuning.md and the pictures, and remove weights that nobody needs any more.
 
-    To be called while no other process does.
+    Call it within `study.locked()`: another process may write the same files.
     """
-    trials = study.tried()
-    done = Tuned(study.folder, study.terms, trials, _importance(study, trials))
-    write_json(study.folder / "tuning.json", done.to_dict())
-    write_text(study.folder / "tuning.md", markdown(done))
-    if done.best:
-        write_text(study.folder / "best.toml", _best_toml(done, done.best))
-    if any(one.uar is not None for one in trials):
-        plots.tuning(_drawn(done), _title(done), study.folder / "tuning")
-    _tidy(done)
-    return done
+    trials = study.trials()
+    result = TuningResult(study.folder, study.setup, trials, importance(study, trials))
+    write_json(study.folder / "tuning.json", result.to_dict())
+    write_text(study.folder / "tuning.md", markdown(result))
+    if result.best:
+        write_text(study.folder / "best.toml", _best_toml(result, result.best))
+    if any(trial.uar is not None for trial in trials):
+        plots.tuning(_plotted(result), _title(result), study.folder / "tuning")
+    _remove_weights(result)
+    return result
 
 
-def markdown(done: Tuned) -> str:
-    """All trials as a table, best first."""
-    names = [one.name for one in done.terms.space]
+def markdown(result: TuningResult) -> str:
+    """Write all trials as a Markdown table, best first."""
+    names = [dimension.name for dimension in result.setup.space]
     rows = [["trial", "UAR %", "each fold", *names, "state"]]
     rows.append(["---:", "---:", "---", *["---:"] * len(names), "---"])
-    for one in ranked(done.trials):
-        folds = " ".join(f"{100 * uar:.1f}" for uar in one.folds)
-        values = [shown(one.settings[name]) if name in one.settings else "" for name in names]
-        ended = state(one, done.terms).replace("|", "\\|")
-        rows.append([str(one.number), percent(one.uar), folds, *values, ended])
+    for trial in ranked(result.trials):
+        folds = " ".join(f"{100 * uar:.1f}" for uar in trial.folds)
+        values = [short_value(trial.settings[name]) if name in trial.settings else "" for name in names]
+        ended = outcome(trial, result.setup).replace("|", "\\|")
+        rows.append([str(trial.number), percent(trial.uar), folds, *values, ended])
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    searched = f"Sampler {done.terms.sampler}, pruner {done.terms.pruner}; space: "
-    space = ", ".join(f"`{one}`" for one in done.terms.space)
-    return "\n".join([f"# {_title(done)}", "", NOTE, "", f"{searched}{space}.", "", *lines, ""])
+    searched = f"Sampler {result.setup.sampler}, pruner {result.setup.pruner}; space: "
+    space = ", ".join(f"`{dimension}`" for dimension in result.setup.space)
+    return "\n".join([f"# {_title(result)}", "", NOTE, "", f"{searched}{space}.", "", *lines, ""])
 
 
 def percent(uar: float | None) -> str:
-    """A UAR in percent, without the sign."""
+    """Write a UAR in percent, without the sign."""
     return "" if uar is None else f"{100 * uar:.1f}"
 
 
-def state(one: Tried, terms: Terms) -> str:
-    """How a trial ended, for people."""
-    if one.state in ("pruned", "running"):
-        return f"{one.state} at epoch {one.step} of {terms.steps}"
-    return f"failed: {one.reason}" if one.state == "failed" else "finished"
+def outcome(trial: TrialRecord, setup: StudySetup) -> str:
+    """Say how a trial ended."""
+    if trial.state in ("pruned", "running"):
+        return f"{trial.state} at epoch {trial.step} of {setup.steps}"
+    return f"failed: {trial.reason}" if trial.state == "failed" else "finished"
 
 
-def _title(done: Tuned) -> str:
-    folds = "the validation part" if done.terms.folds == 1 else f"{done.terms.folds} validation folds"
-    count = len(done.trials)
-    return f"{count} trial{'s' if count > 1 else ''} of {done.terms.config.backbone} on {folds}"
+def _title(result: TuningResult) -> str:
+    folds = "the validation part" if result.setup.folds == 1 else f"{result.setup.folds} validation folds"
+    count = len(result.trials)
+    return f"{count} trial{'s' if count > 1 else ''} of {result.setup.config.backbone} on {folds}"
 
 
-def _best_toml(done: Tuned, best: Tried) -> str:
-    config = replace(done.terms.config, **best.settings)
-    head = f"# fdan-edge tune, trial {best.number} of {len(done.trials)}: validation UAR {percent(best.uar)} %\n"
+def _best_toml(result: TuningResult, best: TrialRecord) -> str:
+    config = replace(result.setup.config, **best.settings)
+    head = f"# fdan-edge tune, trial {best.number} of {len(result.trials)}: validation UAR {percent(best.uar)} %\n"
     return head + tomli_w.dumps(config_to_dict(config))
 
 
-def _importance(study: Study, trials: list[Tried]) -> dict[str, float]:
-    """Each setting's share of the variance of the UAR, by fANOVA over finished trials."""
-    if sum(one.state == "complete" for one in trials) < _FOR_IMPORTANCE:
+def importance(study: Study, trials: list[TrialRecord]) -> dict[str, float]:
+    """Compute each setting's share of the variance of the UAR, by fANOVA over finished trials."""
+    if sum(trial.state == "complete" for trial in trials) < _FOR_IMPORTANCE:
         return {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            found = get_param_importances(study.optuna, evaluator=FanovaImportanceEvaluator(seed=0))
+            shares = get_param_importances(study.optuna, evaluator=FanovaImportanceEvaluator(seed=0))
     except RuntimeError:  # all values are equal
         return {}
-    return {name: round(float(value), 3) for name, value in found.items()}
+    return {name: round(float(value), 3) for name, value in shares.items()}
 
 
-def _drawn(done: Tuned) -> plots.Tuning:
-    ended = [one for one in done.trials if one.state != "running"]
-    points = [plots.Point(one.number, one.uar, one.state, one.settings) for one in ended]
+def _plotted(result: TuningResult) -> plots.Tuning:
+    ended = [trial for trial in result.trials if trial.state != "running"]
+    points = [plots.Point(trial.number, trial.uar, trial.state, trial.settings) for trial in ended]
     settings = []
-    for one in done.terms.space:
-        ends = (one.low, one.high) if isinstance(one, Range) else None
-        logarithmic = isinstance(one, Range) and one.log
-        settings.append(plots.Setting(one.name, ends, logarithmic, done.importance.get(one.name)))
-    return plots.Tuning(points, done.best.number if done.best else 0, settings)
+    for dimension in result.setup.space:
+        ends = (dimension.low, dimension.high) if isinstance(dimension, Range) else None
+        logarithmic = isinstance(dimension, Range) and dimension.log
+        settings.append(plots.Setting(dimension.name, ends, logarithmic, result.importance.get(dimension.name)))
+    return plots.Tuning(points, result.best.number if result.best else 0, settings)
 
 
-def _tidy(done: Tuned) -> None:
-    """Of finished trials only the best keeps weights; of it those of the kept epochs."""
-    for one in done.trials:
-        if one.state == "running":
+def _remove_weights(result: TuningResult) -> None:
+    """Remove the weights of ended trials; of the best one those of the chosen epoch stay."""
+    for trial in result.trials:
+        if trial.state == "running":
             continue
-        kept = ("checkpoint.safetensors",) if one == done.best else ()
-        for path in (done.folder / "trials" / one.name).glob("fold-*/*.safetensors"):
+        kept = ("checkpoint.safetensors",) if trial == result.best else ()
+        for path in (result.folder / "trials" / trial.name).glob("fold-*/*.safetensors"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)

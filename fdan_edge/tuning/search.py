@@ -1,4 +1,4 @@
-"""A search over settings, with Optuna: which train best, judged on validation folds alone.
+"""Search for the settings that train best, with Optuna, judged on validation folds alone.
 
 A trial is a training with some settings, and its value the mean over validation folds of the UAR of the epoch
 that is kept. The test part is never looked at, so it stays fit to say what the best settings are worth; the value
@@ -40,9 +40,9 @@ from fdan_edge.errors import (
 from fdan_edge.training.history import EpochMetrics
 from fdan_edge.training.run import train
 from fdan_edge.training.run_records import absolute
-from fdan_edge.tuning.results import Tuned, best_of, shown, write
+from fdan_edge.tuning.results import TuningResult, best_of, short_value, write
 from fdan_edge.tuning.search_space import parse, with_values
-from fdan_edge.tuning.study import PRUNERS, SAMPLERS, Study, Terms, TrialGivenUpError, Tried, count
+from fdan_edge.tuning.study import PRUNERS, SAMPLERS, Study, StudySetup, TrialGivenUpError, TrialRecord, count
 from fdan_edge.utils.progress import nested
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Search:
     pruner: str = "median"
 
 
-def tune(config: Config, speech: list[Source], faces: list[Source], folder: Path, search: Search) -> Tuned:
+def tune(config: Config, speech: list[Source], faces: list[Source], folder: Path, search: Search) -> TuningResult:
     """Work on the study in `folder` until it has all its trials, and leave tables and pictures there.
 
     Called again, or by another process meanwhile, it works on the same study. A trial whose process was killed is
@@ -70,27 +70,27 @@ def tune(config: Config, speech: list[Source], faces: list[Source], folder: Path
         DataError: the corpora or the folds cannot be used.
         CheckpointError: the study was begun with something else, or `folder` is a run folder.
     """
-    terms, items = _terms(config, speech, faces, folder, search)
-    job = _Job(fold_configs(config, items, search.folds), speech, faces, int(min(search.trials, count(terms))))
-    study = Study(folder, terms)
-    _greet(study, job.trials)
+    setup, items = _set_up(config, speech, faces, folder, search)
+    job = _Job(fold_configs(config, items, search.folds), speech, faces, int(min(search.trials, count(setup))))
+    study = Study(folder, setup)
+    _log_start(study, job.trials)
     try:
-        while _one_trial(study, job):
-            with study.alone():
+        while _work_on_trial(study, job):
+            with study.locked():
                 write(study)
     except (KeyboardInterrupt, OSError):
         log.info("the study is kept: the same tune command goes on from here")
         raise
-    with study.alone():
-        done = write(study)
-    others = sum(one.state == "running" for one in done.trials)
+    with study.locked():
+        result = write(study)
+    others = sum(trial.state == "running" for trial in result.trials)
     if others:
         log.info(f"of other processes, {others} still train; this is what is known till now")
-    return done
+    return result
 
 
 def fold_configs(config: Config, items: list[Item], folds: int) -> list[Config]:
-    """The settings of each fold: the speakers that are not tested, dealt in sorted order, validate in turn.
+    """Make the settings of each fold: the speakers that are not tested, dealt in sorted order, validate in turn.
 
     Raises:
         ConfigError: the protocol holds no speakers out, or names those that validate.
@@ -121,10 +121,10 @@ def fold_configs(config: Config, items: list[Item], folds: int) -> list[Config]:
     return [replace(base, val_speakers=tuple(group)) for group in groups]
 
 
-def _terms(
+def _set_up(
     config: Config, speech: list[Source], faces: list[Source], folder: Path, search: Search
-) -> tuple[Terms, list[Item]]:
-    """What the study stands for, and its recordings; raises where that cannot be."""
+) -> tuple[StudySetup, list[Item]]:
+    """Check settings, space and corpora; give what the study is begun with, and its recordings."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
             "tune shares trials between processes by itself: start it in several terminals, not by torchrun"
@@ -136,21 +136,23 @@ def _terms(
             raise ConfigError(unknown_choice(what, value, valid))
     space = parse(search.space, config, faces=bool(faces))
     check_target(config, [], faces)
-    for one in space:
-        for value in one.ends:
-            check_target(with_values(config, {one.name: value}), [], faces)
+    for dimension in space:
+        for value in dimension.ends:
+            check_target(with_values(config, {dimension.name: value}), [], faces)
     items = read_labelled_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
     names = "\n".join(sorted(item.key for item in items))
     recordings = f"{len(items)} ({hashlib.sha256(names.encode()).hexdigest()[:12]})"
-    voices, images = (tuple(absolute(source) for source in given) for given in (speech, faces))
-    terms = Terms(config, tuple(space), search.folds, search.sampler, search.pruner, voices, images, recordings)
-    count(terms)  # a grid of ranges has no count
-    return terms, items
+    voices, images = (tuple(absolute(source) for source in sources) for sources in (speech, faces))
+    setup = StudySetup(
+        config, tuple(space), search.folds, search.sampler, search.pruner, voices, images, recordings
+    )
+    count(setup)  # a grid of ranges has no count
+    return setup, items
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What every trial is given."""
+    """What all trials share."""
 
     folds: list[Config]  # before a trial's own settings
     speech: list[Source]
@@ -158,29 +160,29 @@ class _Job:
     trials: int  # in all
 
     def configs(self, trial: Trial) -> list[Config]:
-        """The settings of each fold of a trial."""
+        """Give the settings of each fold of a trial."""
         try:
-            return [with_values(one, trial.params) for one in self.folds]
+            return [with_values(config, trial.params) for config in self.folds]
         except ConfigError as error:
             raise TrialGivenUpError(str(error)) from None
 
 
-def _greet(study: Study, trials: int) -> None:
-    known = len(study.tried())
-    space = "  ".join(map(str, study.terms.space))
+def _log_start(study: Study, trials: int) -> None:
+    known = len(study.trials())
+    space = "  ".join(map(str, study.setup.space))
     began = f", {known} of them begun" if known else ""
-    folds = "the validation part" if study.terms.folds == 1 else f"{study.terms.folds} validation folds"
+    folds = "the validation part" if study.setup.folds == 1 else f"{study.setup.folds} validation folds"
     log.info(f"{trials} trial{'s' if trials > 1 else ''} on {folds}{began}: {space}")
 
 
-def _one_trial(study: Study, job: _Job) -> bool:
+def _work_on_trial(study: Study, job: _Job) -> bool:
     """Train a trial, from its start or from where it was left; False: none is left."""
     with study.next_trial(job.trials) as trial:
         if trial is None:
             return False
         try:
             study.start(trial)
-            uar = _Training(study, trial, job).run()
+            uar = _Folds(study, trial, job).run()
         except optuna.TrialPruned:
             study.optuna.tell(trial, state=TrialState.PRUNED)
         except (KeyboardInterrupt, OSError):
@@ -191,7 +193,7 @@ def _one_trial(study: Study, job: _Job) -> bool:
             _fail(study, trial, error)
         else:
             study.optuna.tell(trial, uar)
-        _say_trial(study.tried(), trial.number + 1, job.trials, study.terms)
+        _log_trial(study.trials(), trial.number + 1, job.trials, study.setup)
     return True
 
 
@@ -207,18 +209,18 @@ def _fail(study: Study, trial: Trial, error: Exception) -> None:
         torch.cuda.empty_cache()
 
 
-class _Training:
-    """The folds of one trial; tells Optuna each epoch."""
+class _Folds:
+    """Trains the folds of one trial, and reports each epoch to Optuna."""
 
     def __init__(self, study: Study, trial: Trial, job: _Job) -> None:
         self.study, self.trial, self.job = study, trial, job
-        self.epochs = study.terms.config.epochs
+        self.epochs = study.setup.config.epochs
         self.reported = study.reported(trial)
         self.uars: list[float] = []  # of finished folds
         self.seen: dict[int, tuple[float, float]] = {}  # epoch of this fold -> its validation's loss and UAR
 
     def run(self) -> float:
-        """Mean UAR of the folds.
+        """Train the folds that are not finished; give the mean UAR of all.
 
         Raises:
             optuna.TrialPruned: the trial is poor.
@@ -240,37 +242,37 @@ class _Training:
     def _train(self, config: Config, folder: Path) -> float:
         self.seen = {}
         for epoch in _epochs(folder):
-            self.hear(epoch)
+            self.report(epoch)
         resume = (folder / "run.toml").exists()
         speech, faces = self.job.speech, self.job.faces
         try:
-            result = train(config, speech, folder, faces=faces, resume=resume, score=False, on_epoch=self.hear)
+            result = train(config, speech, folder, faces=faces, resume=resume, score=False, on_epoch=self.report)
         except CheckpointError as error:
             raise CheckpointError(f"{error}; if damaged, remove {folder}: the fold is trained anew") from None
         return float(result.metrics["val"]["uar"])
 
-    def hear(self, epoch: EpochMetrics) -> None:
+    def report(self, epoch: EpochMetrics) -> None:
         """Report the UAR that the trial would have if it ended now; raise TrialPruned where that is poor."""
         self.seen[epoch.epoch] = epoch.val_loss, epoch.val_uar
-        kept = min(self.seen.values(), key=lambda one: one[0])[1]
+        kept = min(self.seen.values(), key=lambda validation: validation[0])[1]
         step = len(self.uars) * self.epochs + epoch.epoch
         if step in self.reported:
             return
         self.trial.report(statistics.mean([*self.uars, kept]), step)
-        last = step == self.study.terms.steps
+        last = step == self.study.setup.steps
         if not last and self.trial.should_prune():
             raise optuna.TrialPruned
 
 
 def _epochs(folder: Path) -> list[EpochMetrics]:
-    """What a fold that was left came to."""
+    """Read the epochs that a fold was trained already."""
     path = folder / "epochs.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [EpochMetrics(**json.loads(line)) for line in lines]
 
 
 def _finished(folder: Path, epochs: int) -> float | None:
-    """The UAR of a fold that is finished. One that diverged has metrics too, but not all epochs."""
+    """Read the UAR of a finished fold, else None. One that diverged has metrics too, but not all epochs."""
     try:
         if len(_epochs(folder)) < epochs:
             return None
@@ -280,13 +282,13 @@ def _finished(folder: Path, epochs: int) -> float | None:
     return float(uar) if math.isfinite(uar) else None
 
 
-def _say_trial(tried: list[Tried], number: int, trials: int, terms: Terms) -> None:
-    one, best = tried[number - 1], best_of(tried)
-    if one.state == "complete" and best:
-        result = f"UAR {100 * (one.uar or 0):.1f} % (best {100 * (best.uar or 0):.1f}, trial {best.number})"
-    elif one.state == "pruned":
-        result = f"pruned after {one.step} of {terms.steps} epochs at UAR {100 * (one.uar or 0):.1f} %"
+def _log_trial(trials: list[TrialRecord], number: int, planned: int, setup: StudySetup) -> None:
+    last, best = trials[number - 1], best_of(trials)
+    if last.state == "complete" and best:
+        result = f"UAR {100 * (last.uar or 0):.1f} % (best {100 * (best.uar or 0):.1f}, trial {best.number})"
+    elif last.state == "pruned":
+        result = f"pruned after {last.step} of {setup.steps} epochs at UAR {100 * (last.uar or 0):.1f} %"
     else:
-        result = f"failed: {one.reason}"
-    settings = "  ".join(f"{name} {shown(value)}" for name, value in one.settings.items())
-    log.info(f"trial {number}/{max(trials, len(tried))}  {result}  {settings}")
+        result = f"failed: {last.reason}"
+    settings = "  ".join(f"{name} {short_value(value)}" for name, value in last.settings.items())
+    log.info(f"trial {number}/{max(planned, len(trials))}  {result}  {settings}")

@@ -1,4 +1,4 @@
-"""What `fdan-edge tune` varies: words such as `alpha=1e-4..1`, checked before anything is trained."""
+"""Read what `fdan-edge tune` varies: words such as `alpha=1e-4..1`, checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ class Range:
     log: bool
 
     def suggest(self, trial: Trial) -> Any:
-        """Optuna's choice for a trial, which stays what it is when asked for again."""
+        """Let Optuna choose a value for a trial; asked again for the same trial, it gives the same."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             return trial.suggest_int(self.name, self.low, self.high, log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def holds(self, value: Any) -> bool:
-        """Whether a trial could have this value."""
+        """Tell whether a trial could have this value."""
         return bool(self.low <= value <= self.high)
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The values that Config must not refuse."""
+        """Give the values to check against Config: where it accepts these, it accepts the others."""
         return self.low, self.high
 
     def __str__(self) -> str:
@@ -77,16 +77,16 @@ class Choice:
     values: tuple[Any, ...]
 
     def suggest(self, trial: Trial) -> Any:
-        """Optuna's choice for a trial, which stays what it is when asked for again."""
+        """Let Optuna choose a value for a trial; asked again for the same trial, it gives the same."""
         return trial.suggest_categorical(self.name, self.values)
 
     def holds(self, value: Any) -> bool:
-        """Whether a trial could have this value."""
+        """Tell whether a trial could have this value."""
         return value in self.values
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The values that Config must not refuse."""
+        """Give the values to check against Config: where it accepts these, it accepts the others."""
         return self.values
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ Dimension: TypeAlias = Range | Choice
 
 
 def parse(words: Sequence[str], config: Config, *, faces: bool) -> list[Dimension]:
-    """The space of `NAME=LOW..HIGH`, `NAME=LOW..HIGH:log` (or `:linear`) and `NAME=A,B,C` words.
+    """Parse the space of `NAME=LOW..HIGH`, `NAME=LOW..HIGH:log` (or `:linear`) and `NAME=A,B,C` words.
 
     Without a scale, a range whose ends are positive and a factor of 100 or more apart is searched by its
     logarithm. Without words it is `DEFAULT`, of which settings that mean nothing without faces are left out.
@@ -111,20 +111,20 @@ def parse(words: Sequence[str], config: Config, *, faces: bool) -> list[Dimensio
         ConfigError: a word cannot be understood, or Config refuses one of its ends.
     """
     usual = [word for word in DEFAULT if faces or word.partition("=")[0] not in OF_FACES]
-    found = [_dimension(word) for word in words or usual]
-    names = [one.name for one in found]
-    for one in found:
-        if names.count(one.name) > 1:
-            raise ConfigError(f"--space names {one.name} twice; give all its values in one word")
-        if one.name in OF_FACES and not faces:
-            raise ConfigError(f"--space {one}: {one.name} means nothing without --faces")
-        for value in one.ends:
-            with_values(config, {one.name: value}, str(one))
-    return found
+    space = [_dimension(word) for word in words or usual]
+    names = [dimension.name for dimension in space]
+    for dimension in space:
+        if names.count(dimension.name) > 1:
+            raise ConfigError(f"--space names {dimension.name} twice; give all its values in one word")
+        if dimension.name in OF_FACES and not faces:
+            raise ConfigError(f"--space {dimension}: {dimension.name} means nothing without --faces")
+        for value in dimension.ends:
+            with_values(config, {dimension.name: value}, str(dimension))
+    return space
 
 
 def with_values(config: Config, values: dict[str, Any], word: str = "") -> Config:
-    """The settings with a trial's values in them.
+    """Put a trial's values into the settings.
 
     Raises:
         ConfigError: they do not go together; the message begins with `word`.
@@ -136,26 +136,31 @@ def with_values(config: Config, values: dict[str, Any], word: str = "") -> Confi
 
 
 def own_values(space: Sequence[Dimension], config: Config) -> dict[str, Any]:
-    """The settings' own values, where the space holds them all: a trial to compare others with. Else {}."""
-    values = {one.name: getattr(config, one.name) for one in space}
-    return values if all(one.holds(values[one.name]) for one in space) else {}
+    """Give the settings' own values, a trial to compare others with; {} where the space lacks one."""
+    values = {dimension.name: getattr(config, dimension.name) for dimension in space}
+    return values if all(dimension.holds(values[dimension.name]) for dimension in space) else {}
 
 
 def grid(space: Sequence[Dimension]) -> list[dict[str, Any]]:
-    """Every combination, the last setting changing fastest.
+    """List every combination, the last setting changing fastest.
 
     Raises:
         ConfigError: a range of numbers that are not whole has no end of values.
     """
     values = []
-    for one in space:
-        if isinstance(one, Choice):
-            values.append(one.values)
-        elif isinstance(one.low, int) and isinstance(one.high, int):
-            values.append(tuple(range(one.low, one.high + 1)))
+    for dimension in space:
+        if isinstance(dimension, Choice):
+            values.append(dimension.values)
+        elif isinstance(dimension.low, int) and isinstance(dimension.high, int):
+            values.append(tuple(range(dimension.low, dimension.high + 1)))
         else:
-            raise ConfigError(f"--sampler grid needs values of {one.name}, not a range: --space {one.name}=A,B,C")
-    return [dict(zip([one.name for one in space], chosen, strict=True)) for chosen in itertools.product(*values)]
+            raise ConfigError(
+                f"--sampler grid needs values of {dimension.name}, not a range: --space {dimension.name}=A,B,C"
+            )
+    return [
+        dict(zip([dimension.name for dimension in space], chosen, strict=True))
+        for chosen in itertools.product(*values)
+    ]
 
 
 def _dimension(word: str) -> Dimension:

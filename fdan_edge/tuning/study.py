@@ -44,8 +44,8 @@ _TRIES = 3  # a trial whose process ended so often before the next epoch is give
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What a study is begun with and gone on with."""
+class StudySetup:
+    """What a study is begun with; to go on with it takes the same."""
 
     config: Config  # of the first trial, and of what is not tuned
     space: tuple[Dimension, ...]
@@ -58,15 +58,15 @@ class Terms:
 
     @property
     def steps(self) -> int:
-        """Epochs of a whole trial, over all folds."""
+        """Count the epochs of a whole trial, over all folds."""
         return self.folds * self.config.epochs
 
     def options(self) -> dict[str, Any]:
-        """All but the settings, as study.toml and messages name it."""
+        """Give all but the settings, under the names that study.toml and messages use."""
         return {
             "--speech": list(self.speech),
             "--faces": list(self.faces),
-            "--space": [str(one) for one in self.space],
+            "--space": [str(dimension) for dimension in self.space],
             "--folds": self.folds,
             "--sampler": self.sampler,
             "--pruner": self.pruner,
@@ -75,8 +75,8 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A trial as it stands."""
+class TrialRecord:
+    """What is known of a trial so far."""
 
     number: int  # from 1
     state: str  # complete, pruned, failed or running
@@ -88,58 +88,58 @@ class Tried:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name its folder."""
         return f"{self.number:04}"
 
 
 class Study:
     """Optuna's study in a folder, shared by any number of processes."""
 
-    def __init__(self, folder: Path, terms: Terms) -> None:
-        self.folder, self.terms = folder, terms
+    def __init__(self, folder: Path, setup: StudySetup) -> None:
+        self.folder, self.setup = folder, setup
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         folder.mkdir(parents=True, exist_ok=True)
         journal = str(folder / "journal.log")
-        with self.alone():
-            _keep_terms(folder / "study.toml", terms)
-            self.optuna = _opened(journal, _pruner(terms))
+        with self.locked():
+            _save_or_check(folder / "study.toml", setup)
+            self.optuna = _open_study(journal, _pruner(setup))
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """No other process takes a trial up, or writes results, meanwhile. The lock goes with the process."""
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from taking up trials and writing results. The lock ends with the process."""
         with (self.folder / ".lock").open("a") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     @contextlib.contextmanager
     def next_trial(self, trials: int) -> Iterator[Trial | None]:
-        """A trial that is this process's own: one that a process left behind, or a new one. None: none is left.
+        """Take a trial for this process alone: one that a process left behind, or a new one. None: none is left.
 
         A process that works on a trial holds the lock of the trial's folder, so who finds it free finds its
         process dead. The lock comes before the look at the state: the process may have finished in between.
         """
-        with contextlib.ExitStack() as held:
-            with self.alone():
-                trial = self._abandoned(held) or self._new(trials, held)
+        with contextlib.ExitStack() as stack:
+            with self.locked():
+                trial = self._abandoned(stack) or self._new(trials, stack)
             yield trial
 
-    def tried(self) -> list[Tried]:
-        """All trials that were begun."""
-        return [_tried(one) for one in self.optuna.get_trials(deepcopy=False) if one.state in _STATES]
+    def trials(self) -> list[TrialRecord]:
+        """List all trials that were begun."""
+        return [_record(frozen) for frozen in self.optuna.get_trials(deepcopy=False) if frozen.state in _STATES]
 
     def reported(self, trial: Trial) -> set[int]:
-        """The epochs, counted over the folds, that Optuna knows of."""
+        """Give the epochs, counted over the folds, that Optuna knows of."""
         return set(self._frozen(trial).intermediate_values)
 
     def run_folder(self, trial: Trial, fold: int) -> Path:
-        """Where a fold, from 1, of a trial is trained."""
+        """Name the folder where a fold of a trial is trained; folds count from 1."""
         return self._folder(trial.number) / f"fold-{fold}"
 
     def start(self, trial: Trial) -> None:
-        """Count how often a trial was begun at the epoch where it stands.
+        """Count that a trial is begun, at the epoch where it stands.
 
         Raises:
-            TrialGivenUp: each time its process ended before the next epoch, most likely for want of memory.
+            TrialGivenUpError: its process ended there each time, most likely for want of memory.
         """
         step = len(self.reported(trial))
         starts = [*trial.user_attrs.get("starts", []), step]
@@ -153,47 +153,47 @@ class Study:
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return self.optuna.get_trials(deepcopy=False)[trial.number]
 
-    def _abandoned(self, held: contextlib.ExitStack) -> Trial | None:
-        for one in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    def _abandoned(self, stack: contextlib.ExitStack) -> Trial | None:
+        for frozen in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             try:
                 lock = contextlib.ExitStack()
-                lock.enter_context(sole_writer(self._folder(one.number)))
+                lock.enter_context(sole_writer(self._folder(frozen.number)))
             except CheckpointError:
                 continue
-            if self.optuna.get_trials(deepcopy=False)[one.number].state == TrialState.RUNNING:
-                held.enter_context(lock)
-                return self._filled(Trial(self.optuna, one._trial_id))
+            if self.optuna.get_trials(deepcopy=False)[frozen.number].state == TrialState.RUNNING:
+                stack.enter_context(lock)
+                return self._with_values(Trial(self.optuna, frozen._trial_id))
             lock.close()
         return None
 
-    def _new(self, trials: int, held: contextlib.ExitStack) -> Trial | None:
+    def _new(self, trials: int, stack: contextlib.ExitStack) -> Trial | None:
         known = self.optuna.get_trials(deepcopy=False)
-        waiting = [one for one in known if one.state == TrialState.WAITING]
+        waiting = [frozen for frozen in known if frozen.state == TrialState.WAITING]
         number = len(known) - len(waiting)
-        if number >= min(trials, count(self.terms)):
+        if number >= min(trials, count(self.setup)):
             return None
-        seed = self.terms.config.seed
-        self.optuna.sampler = _sampler(self.terms.sampler, seed, number)
-        if not waiting and (values := _prescribed(self.terms, number)):
+        seed = self.setup.config.seed
+        self.optuna.sampler = _sampler(self.setup.sampler, seed, number)
+        if not waiting and (values := _fixed_values(self.setup, number)):
             self.optuna.enqueue_trial(values)
         trial = self.optuna.ask()
-        held.enter_context(sole_writer(self._folder(trial.number)))
-        return self._filled(trial)
+        stack.enter_context(sole_writer(self._folder(trial.number)))
+        return self._with_values(trial)
 
-    def _filled(self, trial: Trial) -> Trial:
-        """Have Optuna choose what it has not chosen for this trial yet."""
+    def _with_values(self, trial: Trial) -> Trial:
+        """Have Optuna choose the values that it has not chosen for this trial yet."""
         with _quiet():
-            for one in self.terms.space:
-                one.suggest(trial)
+            for dimension in self.setup.space:
+                dimension.suggest(trial)
         return trial
 
 
 class TrialGivenUpError(Exception):
-    """A trial ends its process again and again."""
+    """A trial counts as failed: its settings do not go together, or it ends its process each time."""
 
 
 class _Lock(JournalFileOpenLock):
-    """The journal's lock by flock, which a killed process cannot leave behind: Optuna's own is waited for.
+    """The journal's lock by flock, which ends with a killed process; Optuna's own would be waited for.
 
     What a killed process or a full disk left of a line is cut off before the next is written: the two together
     would be a line that nobody can read.
@@ -206,14 +206,14 @@ class _Lock(JournalFileOpenLock):
     def acquire(self) -> bool:
         self._handle = os.open(self._journal, os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(self._handle, fcntl.LOCK_EX)
-        _cut_off_rest(self._handle)
+        _drop_partial_line(self._handle)
         return True
 
     def release(self) -> None:
         os.close(self._handle)
 
 
-def _opened(journal: str, pruner: BasePruner) -> optuna.Study:
+def _open_study(journal: str, pruner: BasePruner) -> optuna.Study:
     try:
         with _quiet():
             storage = JournalStorage(JournalFileBackend(journal, lock_obj=_Lock(journal)))
@@ -228,7 +228,7 @@ def _opened(journal: str, pruner: BasePruner) -> optuna.Study:
         raise CheckpointError(f"{journal}: damaged: {one_line(error)}; name another --out") from None
 
 
-def _cut_off_rest(handle: int) -> None:
+def _drop_partial_line(handle: int) -> None:
     """Shorten a file to its last whole line."""
     end = size = os.lseek(handle, 0, os.SEEK_END)
     while end and os.pread(handle, 1, end - 1) != b"\n":
@@ -237,23 +237,23 @@ def _cut_off_rest(handle: int) -> None:
         os.ftruncate(handle, end)
 
 
-def count(terms: Terms) -> float:
-    """How many trials there can be."""
-    return len(grid(terms.space)) if terms.sampler == "grid" else float("inf")
+def count(setup: StudySetup) -> float:
+    """Count how many trials there can be: infinitely many, but for a grid."""
+    return len(grid(setup.space)) if setup.sampler == "grid" else float("inf")
 
 
-def _prescribed(terms: Terms, number: int) -> dict[str, Any]:
-    """Values of a trial that the sampler does not choose: the grid's, or the settings' own for the first."""
-    if terms.sampler == "grid":
-        return grid(terms.space)[number]
-    return own_values(terms.space, terms.config) if number == 0 else {}
+def _fixed_values(setup: StudySetup, number: int) -> dict[str, Any]:
+    """Give the values that the sampler does not choose: the grid's, or the settings' own for the first trial."""
+    if setup.sampler == "grid":
+        return grid(setup.space)[number]
+    return own_values(setup.space, setup.config) if number == 0 else {}
 
 
 def _sampler(name: str, seed: int, number: int) -> BaseSampler:
-    """A sampler for one trial, from 0.
+    """Make the sampler of one trial, counted from 0.
 
-    Its chance comes from (seed, number): one that is made again when a study goes on, or by a second process,
-    would else choose again what it chose at first. Sobol's points are numbered in the storage.
+    Its random numbers come from (seed, number): a sampler that is made again when a study goes on, or by a
+    second process, would else choose again what it chose at first. Sobol's points are numbered in the storage.
     """
     own = (seed * 1_000_003 + number) % 2**32
     with _quiet():
@@ -271,29 +271,29 @@ def _sampler(name: str, seed: int, number: int) -> BaseSampler:
         return RandomSampler(seed=own)
 
 
-def _pruner(terms: Terms) -> BasePruner:
-    """None is pruned in the first third of its first fold, where the learning rate has only begun to work."""
-    first = max(1, terms.config.epochs // 3)
-    if terms.pruner == "median":
+def _pruner(setup: StudySetup) -> BasePruner:
+    """Make the pruner. It spares the first third of the first fold: the learning rate only begins to work."""
+    first = max(1, setup.config.epochs // 3)
+    if setup.pruner == "median":
         return MedianPruner(n_startup_trials=5, n_warmup_steps=first)
-    if terms.pruner == "hyperband":
-        return HyperbandPruner(min_resource=first, max_resource=max(terms.steps, first + 1))
+    if setup.pruner == "hyperband":
+        return HyperbandPruner(min_resource=first, max_resource=max(setup.steps, first + 1))
     return NopPruner()
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Which parts of Optuna are experimental differs by version, and is of no use to who tunes."""
+    """Silence Optuna's warnings of experimental parts: which they are differs by version, and helps nobody."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield
 
 
-def _keep_terms(path: Path, terms: Terms) -> None:
-    """Write study.toml, or raise CheckpointError where it names other terms."""
+def _save_or_check(path: Path, setup: StudySetup) -> None:
+    """Write study.toml; raise CheckpointError where it is there and names another setup."""
     if not path.exists():
-        table = {name.removeprefix("--"): value for name, value in terms.options().items()}
-        values = {"format": FORMAT, **table, "config": config_to_dict(terms.config)}
+        table = {name.removeprefix("--"): value for name, value in setup.options().items()}
+        values = {"format": FORMAT, **table, "config": config_to_dict(setup.config)}
         write_text(path, tomli_w.dumps(values))
         return
     begun = read_toml(path)
@@ -301,8 +301,8 @@ def _keep_terms(path: Path, terms: Terms) -> None:
         raise CheckpointError(f"{path}: not of the format {FORMAT!r}")
     try:
         before = config_from_dict(begun["config"])
-        pairs = {name: (getattr(before, name), getattr(terms.config, name)) for name in DECISIVE}
-        pairs |= {name: (begun[name.removeprefix("--")], now) for name, now in terms.options().items()}
+        pairs = {name: (getattr(before, name), getattr(setup.config, name)) for name in DECISIVE}
+        pairs |= {name: (begun[name.removeprefix("--")], now) for name, now in setup.options().items()}
     except (ConfigError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged: {one_line(error)}") from None
     for name, (old, new) in pairs.items():
@@ -313,17 +313,17 @@ def _keep_terms(path: Path, terms: Terms) -> None:
             )
 
 
-def _tried(one: FrozenTrial) -> Tried:
-    steps = one.intermediate_values
-    running = one.state == TrialState.RUNNING
-    uar = steps[max(steps)] if running and steps else one.value
-    attributes = one.user_attrs
-    return Tried(
-        number=one.number + 1,
-        state=_STATES[one.state],
+def _record(frozen: FrozenTrial) -> TrialRecord:
+    steps = frozen.intermediate_values
+    running = frozen.state == TrialState.RUNNING
+    uar = steps[max(steps)] if running and steps else frozen.value
+    attributes = frozen.user_attrs
+    return TrialRecord(
+        number=frozen.number + 1,
+        state=_STATES[frozen.state],
         uar=uar,
         step=max(steps, default=0),
         folds=list(attributes.get("folds", [])),
-        settings=dict(one.params),
+        settings=dict(frozen.params),
         reason=attributes.get("reason", ""),
     )

@@ -15,11 +15,11 @@ Run = Callable[..., tuple[int, str, str]]
 def shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache with one shard of 2 MB, and a file of the user's beside it."""
     monkeypatch.setenv("FDAN_EDGE_CACHE", str(tmp_path))
-    made = tmp_path / f"faces-{16 * '0'}" / f"{16 * '1'}"
-    made.mkdir(parents=True)
-    (made / "rows.npy").write_bytes(bytes(2_000_000))
+    folder = tmp_path / f"faces-{16 * '0'}" / f"{16 * '1'}"
+    folder.mkdir(parents=True)
+    (folder / "rows.npy").write_bytes(bytes(2_000_000))
     (tmp_path / "mine.txt").touch()
-    return made
+    return folder
 
 
 @pytest.mark.usefixtures("shard")

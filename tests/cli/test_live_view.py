@@ -38,7 +38,7 @@ class Screen:
         return [line.rstrip() for line in captured.get().rstrip("\n").split("\n")]
 
 
-def told(screen: Screen, now: float, *events: Any) -> list[str]:
+def draw(screen: Screen, now: float, *events: Any) -> list[str]:
     screen.now = now
     screen.view(events)
     return screen.lines()
@@ -51,9 +51,9 @@ def test_every_label_has_its_letter() -> None:
 
 def test_somebody_speaks() -> None:
     screen = Screen()
-    assert "silent" in told(screen, 1.0)[3]
-    assert "listening" in told(screen, 2.0, Speech(1.5))[3]
-    lines = told(screen, 2.5, result(2.5))
+    assert "silent" in draw(screen, 1.0)[3]
+    assert "listening" in draw(screen, 2.0, Speech(1.5))[3]
+    lines = draw(screen, 2.5, result(2.5))
     assert lines[0].endswith("0:02")
     assert lines[3].strip() == "HAPPY  70 %"
     (happy,) = [line for line in lines if line.startswith("H happy")]
@@ -61,26 +61,26 @@ def test_somebody_speaks() -> None:
     assert happy.endswith(" 70 %")
     assert happy.count("█") > 10 * sad.count("█") > 0
     assert lines[-1] == "speaking  latency 12 ms  lost 0.0 s  Ctrl-C ends"
-    lines = told(screen, 4.0, Silence(3.0), Lost(3.2, 0.5, "why"))
+    lines = draw(screen, 4.0, Silence(3.0), Lost(3.2, 0.5, "why"))
     assert lines[3].strip() == "silent"
     assert lines[-1].startswith("silent  latency 12 ms  lost 0.5 s")
 
 
 def test_unknown_and_no_latency() -> None:
     screen = Screen()
-    lines = told(screen, 2.5, Speech(1.0), result(2.5, "unknown", None))
+    lines = draw(screen, 2.5, Speech(1.0), result(2.5, "unknown", None))
     assert lines[3].strip() == "UNKNOWN  70 %"
     assert "latency" not in lines[-1]
 
 
 def test_the_timeline_reads_without_colours() -> None:
     screen = Screen()
-    told(screen, 2.0, Speech(1.0))
-    lines = told(screen, 3.0, result(2.0), result(3.0, "unknown"))
+    draw(screen, 2.0, Speech(1.0))
+    lines = draw(screen, 3.0, result(2.0), result(3.0, "unknown"))
     row = next(line for line in lines if line.startswith("   0:00 "))
     assert row == "   0:00 ..--HH?"
     events = [Segment(1.0, 2.5, "happy", 0.7, {}), Silence(3.0), Lost(4.0, 1.0, "why")]
-    lines = told(screen, 6.4, *events)
+    lines = draw(screen, 6.4, *events)
     row = next(line for line in lines if line.startswith("   0:00 "))
     assert row == "   0:00 ..HHHH..!!..."
     assert any("? unknown  . silent  - wait  ! lost" in line for line in lines)
@@ -92,9 +92,9 @@ def test_the_timeline_reads_without_colours() -> None:
 def test_it_fits(width: int, height: int, labels: tuple[str, ...]) -> None:
     screen = Screen(width, height, labels)
     label = labels[0]
-    heard = Result(3700.0, 3699.0, label, 1.0, dict.fromkeys(labels, 1.0), {}, latency=12.3456)
+    event = Result(3700.0, 3699.0, label, 1.0, dict.fromkeys(labels, 1.0), {}, latency=12.3456)
     screen.view([Segment(3640.0, 3700.0, label, 1.0, {}), Speech(3700.0)])
-    lines = told(screen, 3700.0, heard)
+    lines = draw(screen, 3700.0, event)
     assert len(lines) <= height
     assert max(map(cell_len, lines)) <= width
     assert lines[0].endswith("1:01:40")
@@ -116,7 +116,7 @@ def test_the_timeline_shows_the_last_minute_and_is_bounded() -> None:
 def test_without_unicode_bars_are_hashes() -> None:
     screen = Screen()
     screen.console.file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    lines = told(screen, 2.5, Speech(1.0), result(2.5))
+    lines = draw(screen, 2.5, Speech(1.0), result(2.5))
     assert all(line.isascii() for line in lines)
     assert any("####" in line for line in lines)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fdan_edge.errors import INSTALL_TRAINING, DataError
+from fdan_edge.errors import INSTALL_TRAINING
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -186,32 +185,6 @@ def test_training_verbs_check_every_package(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find_spec(name))
     line = fails("export", tmp_path, "--out", tmp_path / "o")
     assert line == f"this command needs {package}, which is not installed: {INSTALL_TRAINING}"
-
-
-def test_demo_keeps_a_training_that_is_not_its_own(
-    fails: Callable[..., str], tmp_path: Path, run_folder: Path
-) -> None:
-    shutil.copytree(run_folder, tmp_path / "run")
-    before = sorted((tmp_path / "run").iterdir())
-    assert fails("demo", "--out", tmp_path) == (
-        f"{tmp_path / 'run'}: holds a training on speech that is not the demo's; name another --out"
-    )
-    assert sorted((tmp_path / "run").iterdir()) == before
-
-
-def test_demo_makes_room_for_its_own_run_only(tmp_path: Path, run_folder: Path) -> None:
-    from fdan_edge.cli.actions.demo import _remove_earlier
-
-    _remove_earlier(tmp_path / "none")
-    (tmp_path / "other").mkdir()
-    with pytest.raises(DataError, match="exists and is not a run"):
-        _remove_earlier(tmp_path / "other")
-    shutil.copytree(run_folder, tmp_path / "run")
-    text = (tmp_path / "run" / "run.toml").read_text()
-    changed = re.sub(r"speech = \[.*?\]", 'speech = ["synthetic:"]', text, flags=re.DOTALL)
-    (tmp_path / "run" / "run.toml").write_text(changed)
-    _remove_earlier(tmp_path / "run")
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("verb", ["crossval", "reproduce", "demo"])

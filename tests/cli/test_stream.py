@@ -74,11 +74,11 @@ def test_files_for_annotators(run: Run, bundle_folder: Path, talk: Path, tmp_pat
     segments = [event for event in map(json.loads, out.splitlines()) if event["type"] == "segment"]
     with files[1].open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["label"] for row in rows] == [one["label"] for one in segments]
-    assert [float(row["start"]) for row in rows] == [one["start"] for one in segments]
+    assert [row["label"] for row in rows] == [event["label"] for event in segments]
+    assert [float(row["start"]) for row in rows] == [event["start"] for event in segments]
     lines = files[0].read_text().splitlines()
     assert [line.split()[:4] for line in lines] == [
-        ["SPEAKER", "a_talk", "1", f"{one['start']:.3f}"] for one in segments
+        ["SPEAKER", "a_talk", "1", f"{event['start']:.3f}"] for event in segments
     ]
     assert len(files[2].read_text().splitlines()) == len(segments)
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["x.csv", "x.rttm", "x.txt"]
@@ -134,10 +134,10 @@ def test_a_pipe_gives_what_the_file_gives(run: Run, bundle_folder: Path, tmp_pat
     out, err = program(bundle_folder, "-", "--json").communicate(data, timeout=60)
     assert err == b""
     got = [json.loads(line) for line in out.splitlines()]
-    assert [(one["type"], one.get("label")) for one in got] == [
-        (one["type"], one.get("label")) for one in map(json.loads, expected.splitlines())
+    assert [(event["type"], event.get("label")) for event in got] == [
+        (event["type"], event.get("label")) for event in map(json.loads, expected.splitlines())
     ]
-    assert all(one["latency"] >= 0 for one in got if one["type"] == "result" and not one["final"])
+    assert all(event["latency"] >= 0 for event in got if event["type"] == "result" and not event["final"])
 
 
 def test_events_come_while_the_pipe_is_open_and_ctrl_c_ends_it(bundle_folder: Path, tmp_path: Path) -> None:

@@ -36,11 +36,11 @@ def test_the_command(
         f"next: fdan-edge train {tmp_path / 't' / 'best.toml'} --out runs/best --speech ravdess:"
     )
     assert max(map(len, lines[:-3])) <= 80
-    said = err.splitlines()
-    assert said[0] == "13 trials on 3 validation folds: alpha=1e-05..1  lr=0.001,0.01"
-    assert said[1].startswith("trial 1/13  UAR ")
-    assert said[1].endswith("trial 1)  alpha 0.001  lr 0.001")
-    assert len(said) == 14  # a line each, nothing of the trainings
+    lines_said = err.splitlines()
+    assert lines_said[0] == "13 trials on 3 validation folds: alpha=1e-05..1  lr=0.001,0.01"
+    assert lines_said[1].startswith("trial 1/13  UAR ")
+    assert lines_said[1].endswith("trial 1)  alpha 0.001  lr 0.001")
+    assert len(lines_said) == 14  # a line each, nothing of the trainings
     code, out, _ = run(*command, "--trials", "13", "--space", "alpha=1e-5..1", "--space", "lr=1e-3,1e-2", "--json")
     values = json.loads(out)
     assert code == 0

@@ -16,7 +16,7 @@ from fdan_edge.data.corpora import Source
 from fdan_edge.errors import CheckpointError, ConfigError, DataError
 from fdan_edge.evaluation.predictions import Prediction, Predictions
 from fdan_edge.experiments import paper_tables
-from fdan_edge.experiments.cross_corpus import ROWS, Line, TaskRequest, carry_out, plan, row_names
+from fdan_edge.experiments.cross_corpus import ROWS, TableLine, TaskRequest, carry_out, plan, row_names
 from fdan_edge.runs.run_folder import RunInfo, save_run
 from fdan_edge.training.run_records import absolute
 from fdan_edge.utils.files import write_json, write_text
@@ -50,37 +50,44 @@ class FakeTraining:
         error = next((error for part, error in self.errors.items() if part in folder.name), None)
         if error and not isinstance(error, KeyboardInterrupt):
             raise error
-        voices, images, unlabelled = ([absolute(one) for one in given] for given in (speech, faces, target))
+        voices, images, unlabelled = (
+            [absolute(source) for source in sources] for sources in (speech, faces, target)
+        )
         info = RunInfo(CLASSES, voices, images, "all of the target", {"torch": "2.14"}, target=unlabelled)
         save_run(folder, config, info)
         if error:
             raise error
         epochs = 1 if any(part in folder.name for part in self.short) else config.epochs
         write_text(folder / "epochs.jsonl", "\n".join([json.dumps({"seconds": 60})] * epochs))
-        said = heard(self.right(config), target[0].corpus)
-        said.save(folder / "predictions.json")
+        predictions = predicted(self.right(config), target[0].corpus)
+        predictions.save(folder / "predictions.json")
         write_json(folder / "split.json", {"train": ["a"] * 30, "val": ["b"] * 6, "test": []})
-        write_json(folder / "metrics.json", scores(said, self.information(config)))
+        write_json(folder / "metrics.json", scores(predictions, self.information(config)))
 
 
-def heard(right: int, corpus: str = "emodb") -> Predictions:
+def predicted(right: int, corpus: str = "emodb") -> Predictions:
     """What a model says of which `right` of each speaker's EACH recordings are recognised."""
-    made = []
+    recordings = []
     for number in range(SPEAKERS * EACH):
         speaker, index = divmod(number, EACH)
         true = index % 2
         # Of some speakers one more is right, so that draws of speakers differ.
-        said = true if index < right + speaker % 2 else 1 - true
-        made.append(
-            Prediction(f"{corpus}:{number:03}", CLASSES[true], f"{corpus}:{speaker}", [1.0 - said, float(said)])
+        recognized = true if index < right + speaker % 2 else 1 - true
+        recordings.append(
+            Prediction(
+                f"{corpus}:{number:03}",
+                CLASSES[true],
+                f"{corpus}:{speaker}",
+                [1.0 - recognized, float(recognized)],
+            )
         )
-    return Predictions(CLASSES, made)
+    return Predictions(CLASSES, recordings)
 
 
-def scores(said: Predictions, information: float) -> dict[str, Any]:
+def scores(predictions: Predictions, information: float) -> dict[str, Any]:
     """What metrics.json holds of one run."""
-    test = {**said.scores().to_dict(), "intervals": said.intervals().to_dict()}
-    target = {"information": information, "n": len(said.recordings)}
+    test = {**predictions.scores().to_dict(), "intervals": predictions.intervals().to_dict()}
+    target = {"information": information, "n": len(predictions.recordings)}
     return {"protocol": "all of the target", "best_epoch": 1, "val": {"n": 6}, "target": target, "test": test}
 
 
@@ -89,9 +96,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
     monkeypatch.setattr(
         "fdan_edge.experiments.paper_tables.machine_info", lambda: {"processor": "x"}
     )  # a real one's load changes
-    made = FakeTraining()
-    monkeypatch.setattr(paper_tables, "train", made)
-    return made
+    fake_training = FakeTraining()
+    monkeypatch.setattr(paper_tables, "train", fake_training)
+    return fake_training
 
 
 @pytest.fixture
@@ -103,15 +110,15 @@ def wanted(tmp_path: Path) -> TaskRequest:
     return TaskRequest(speech, [], tmp_path / "out")
 
 
-def nothing(_: list[Line]) -> None:
+def nothing(_: list[TableLine]) -> None:
     """No one looks at what there is after each run."""
 
 
-def line_of(lines: list[Line], name: str, task: str = "emodb to ravdess") -> Line:
+def line_of(lines: list[TableLine], name: str, task: str = "emodb to ravdess") -> TableLine:
     return next(line for line in lines if (line.name, str(line.task)) == (name, task))
 
 
-def weight(lines: list[Line], name: str, task: str = "emodb to ravdess") -> float | None:
+def weight(lines: list[TableLine], name: str, task: str = "emodb to ravdess") -> float | None:
     choice = line_of(lines, name, task).choice
     return choice.weight if choice else None
 
@@ -211,7 +218,7 @@ def test_of_equal_information_the_smaller_weight(wanted: TaskRequest, fake: Fake
 def test_no_choice_before_all_weights_are_trained(wanted: TaskRequest, fake: FakeTraining) -> None:
     asked = replace(wanted, rows=["didan"], seeds=[0, 1])
     fake.errors = {"emodb-to-ravdess-didan-resnet34-l10": KeyboardInterrupt()}
-    seen: list[list[Line]] = []
+    seen: list[list[TableLine]] = []
     with pytest.raises(KeyboardInterrupt):
         carry_out(plan(asked), seen.append)
     line = line_of(seen[-1], "didan")
@@ -244,7 +251,7 @@ def test_finished_runs_are_read_and_the_others_taken_up(wanted: TaskRequest, fak
     whole = carry_out(plan(asked), nothing)
     count = len(fake.calls)
     assert count == 2 * (1 + 3 + 1 + 1)
-    seen: list[list[Line]] = []
+    seen: list[list[TableLine]] = []
     assert carry_out(plan(asked), seen.append) == whole == seen[0]
     assert len(fake.calls) == count
     (line_of(whole, "didan").chosen[1].run.folder / "metrics.json").unlink()
@@ -278,7 +285,7 @@ def test_damaged_scores(wanted: TaskRequest, damage: str) -> None:
     if damage == "predictions":
         (folder / "predictions.json").unlink()
     else:
-        write_json(folder / "metrics.json", scores(heard(4), math.nan))
+        write_json(folder / "metrics.json", scores(predicted(4), math.nan))
     outcome = line_of(carry_out(plan(asked), nothing), "source").trials[0].outcome
     assert outcome is not None
     assert outcome.metrics is None

@@ -20,22 +20,22 @@ from fdan_edge.errors import DataError
 from fdan_edge.evaluation.confidence_intervals import percentiles, uar_draws
 from fdan_edge.evaluation.predictions import Predictions
 from fdan_edge.experiments import paper_tables
-from fdan_edge.experiments.cross_corpus import Line, TaskRequest, carry_out, plan
+from fdan_edge.experiments.cross_corpus import TableLine, TaskRequest, carry_out, plan
 from fdan_edge.experiments.cross_corpus_report import markdown, to_dict
-from fdan_edge.experiments.cross_corpus_scores import result
+from fdan_edge.experiments.cross_corpus_scores import row_scores
 from fdan_edge.runs.run_folder import load_run
 from fdan_edge.utils.files import write_json
 from tests.conftest import TINY
-from tests.experiments.test_cross_corpus import CLASSES, FakeTraining, heard, line_of, nothing, scores
+from tests.experiments.test_cross_corpus import CLASSES, FakeTraining, line_of, nothing, predicted, scores
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
-    made = FakeTraining()
-    monkeypatch.setattr(paper_tables, "train", made)
-    return made
+    fake_training = FakeTraining()
+    monkeypatch.setattr(paper_tables, "train", fake_training)
+    return fake_training
 
 
 @pytest.fixture
@@ -47,12 +47,12 @@ def wanted(tmp_path: Path) -> TaskRequest:
     return TaskRequest(speech, [], tmp_path / "out", rows=["source", "didan"], lambdas=[1.0])
 
 
-def made(request: TaskRequest) -> list[Line]:
+def trained(request: TaskRequest) -> list[TableLine]:
     return carry_out(plan(request), nothing)
 
 
 def text_of(request: TaskRequest) -> str:
-    return markdown(request, made(request), "fdan-edge reproduce didan")
+    return markdown(request, trained(request), "fdan-edge reproduce didan")
 
 
 def cells(text: str, row: str, section: str = "emodb to ravdess") -> list[str]:
@@ -63,8 +63,8 @@ def cells(text: str, row: str, section: str = "emodb to ravdess") -> list[str]:
 
 
 def uar(right: int) -> float:
-    """In percent, of what `heard` makes."""
-    return 100 * heard(right).scores().uar
+    """In percent, of what `predicted` makes."""
+    return 100 * predicted(right).scores().uar
 
 
 # --- numbers ---
@@ -78,12 +78,12 @@ def test_scores_beside_those_of_the_source_alone(wanted: TaskRequest, fake: Fake
     source, didan = cells(text, "source only"), cells(text, "DIDAN")
     assert source[:3] == ["source only", "-", f"{uar(4):.1f}"]
     assert source[4] == "-"
-    low, high = heard(4).intervals().uar
+    low, high = predicted(4).intervals().uar
     assert source[3] == f"{100 * low:.1f} to {100 * high:.1f}"
     assert didan[:3] == ["DIDAN", "1", f"{uar(6):.1f}"]
     assert didan[4] == "+25.0 (+25.0 to +25.0) *"  # of every speaker two more of eight are right
     assert didan[5] == "-"  # that row was not asked for
-    assert didan[6] == f"{100 * heard(6).scores().war:.1f}"
+    assert didan[6] == f"{100 * predicted(6).scores().war:.1f}"
 
 
 def test_what_the_term_does_beside_what_hearing_the_target_does(wanted: TaskRequest, fake: FakeTraining) -> None:
@@ -118,36 +118,36 @@ def test_the_interval_is_of_the_mean_over_seeds_on_the_same_speakers(
     wanted: TaskRequest, fake: FakeTraining
 ) -> None:
     fake.right = lambda config: (1, 4, 7)[config.seed]
-    lines = made(replace(wanted, rows=["source"], seeds=[2, 0, 1]))
-    found = result(line_of(lines, "source"), None)
-    assert found is not None
-    assert found.uar == [uar(right) / 100 for right in (7, 1, 4)]
+    lines = trained(replace(wanted, rows=["source"], seeds=[2, 0, 1]))
+    scores_of_row = row_scores(line_of(lines, "source"), None)
+    assert scores_of_row is not None
+    assert scores_of_row.uar == [uar(right) / 100 for right in (7, 1, 4)]
     draws = []
     for right in (1, 4, 7):
-        said = heard(right)
-        speakers = [one.speaker for one in said.recordings]
-        draws.append(uar_draws(said.true, said.recognized, said.labels, speakers))
-    assert found.interval == pytest.approx(percentiles(np.mean(draws, axis=0)))
+        predictions = predicted(right)
+        speakers = [recording.speaker for recording in predictions.recordings]
+        draws.append(uar_draws(predictions.true, predictions.recognized, predictions.labels, speakers))
+    assert scores_of_row.interval == pytest.approx(percentiles(np.mean(draws, axis=0)))
 
 
 def test_pairing_is_by_recording_whatever_the_order_of_the_files(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.right = lambda config: 6 if config.method == "didan" else 4
-    lines = made(wanted)
+    lines = trained(wanted)
     trial = line_of(lines, "didan").trials[0]
-    said = heard(6, "ravdess")
-    Predictions(said.labels, said.recordings[::-1]).save(trial.run.folder / "predictions.json")
+    predictions = predicted(6, "ravdess")
+    Predictions(predictions.labels, predictions.recordings[::-1]).save(trial.run.folder / "predictions.json")
     assert cells(text_of(wanted), "DIDAN")[4] == "+25.0 (+25.0 to +25.0) *"
 
 
 def test_no_difference_where_other_recordings_were_tested(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.right = lambda config: 6 if config.method == "didan" else 4
-    trial = line_of(made(wanted), "didan").trials[0]
-    said = Predictions(CLASSES, heard(6, "ravdess").recordings[1:])
-    said.save(trial.run.folder / "predictions.json")
-    write_json(trial.run.folder / "metrics.json", scores(said, 1.0))
+    trial = line_of(trained(wanted), "didan").trials[0]
+    predictions = Predictions(CLASSES, predicted(6, "ravdess").recordings[1:])
+    predictions.save(trial.run.folder / "predictions.json")
+    write_json(trial.run.folder / "metrics.json", scores(predictions, 1.0))
     row = cells(text_of(wanted), "DIDAN")
     assert row[4] == "-"
-    assert row[2] == f"{100 * said.scores().uar:.1f}"
+    assert row[2] == f"{100 * predictions.scores().uar:.1f}"
 
 
 def test_seeds(wanted: TaskRequest, fake: FakeTraining) -> None:
@@ -209,7 +209,7 @@ def test_what_is_not_there_yet(wanted: TaskRequest, fake: FakeTraining) -> None:
     empty = markdown(asked, plan(asked), "command")
     assert cells(empty, "DIDAN")[:3] == ["DIDAN", "-", "not run yet"]
     fake.errors = {"emodb-to-ravdess-didan-resnet34-l10-s1": KeyboardInterrupt()}
-    seen: list[list[Line]] = []
+    seen: list[list[TableLine]] = []
     with pytest.raises(KeyboardInterrupt):
         carry_out(plan(asked), seen.append)
     text = markdown(asked, seen[-1], "command")
@@ -243,7 +243,7 @@ def test_lines_fit_a_terminal(wanted: TaskRequest, fake: FakeTraining) -> None:
 def test_json(wanted: TaskRequest, fake: FakeTraining) -> None:
     fake.right = lambda config: 6 if config.method == "didan" else 4
     asked = replace(wanted, lambdas=[1.0, 10.0])
-    values = json.loads(json.dumps(to_dict(asked, made(asked), "the command")))
+    values = json.loads(json.dumps(to_dict(asked, trained(asked), "the command")))
     source, didan = values["tasks"][0]["rows"]
     assert (values["tasks"][0]["source"], values["tasks"][0]["target"]) == ("emodb", "ravdess")
     assert source["less_source"] is None
@@ -254,7 +254,7 @@ def test_json(wanted: TaskRequest, fake: FakeTraining) -> None:
     }
     assert didan["less_source"]["uar"] == pytest.approx(0.25)
     assert didan["less_source"]["excludes_0"] is True
-    assert didan["mean_uar"] == heard(6).scores().uar
+    assert didan["mean_uar"] == predicted(6).scores().uar
     runs = [(run["task"], run["row"], run["weight"], run["state"]) for run in values["runs"]]
     assert runs[:3] == [
         ("emodb to ravdess", "source", None, "finished"),

@@ -16,7 +16,7 @@ from fdan_edge.data.corpora import Source
 from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.errors import CheckpointError, ConfigError, DataError
 from fdan_edge.evaluation.predictions import load_predictions
-from fdan_edge.experiments.crossval import _of_fold, crossval
+from fdan_edge.experiments.crossval import crossval, fold_config
 from fdan_edge.runs.run_folder import load_split
 from fdan_edge.training.run import train
 from tests.conftest import TINY
@@ -44,17 +44,17 @@ def test_each_recording_is_tested_once(finished: Path, ravdess_tree: Path) -> No
     tested = Counter(key for n in (1, 2) for key in load_split(finished / f"fold-{n}")["test"])
     every = read_labelled_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=False)
     assert tested == Counter(item.key for item in every)
-    for n, held in ((1, {"01", "02"}), (2, {"03", "04"})):
+    for n, speakers in ((1, {"01", "02"}), (2, {"03", "04"})):
         rows = load_predictions(finished / f"fold-{n}" / "predictions.json").recordings
         assert {row.key for row in rows} == set(load_split(finished / f"fold-{n}")["test"])
-        assert {row.speaker for row in rows} == {f"ravdess:{name}" for name in held}
+        assert {row.speaker for row in rows} == {f"ravdess:{name}" for name in speakers}
         assert np.allclose([sum(row.probabilities) for row in rows], 1)
 
 
 def test_pooled_scores_are_of_all_folds(finished: Path) -> None:
-    made = json.loads((finished / "crossval.json").read_text())
+    result = json.loads((finished / "crossval.json").read_text())
     folds = [json.loads((finished / f"fold-{n}" / "metrics.json").read_text()) for n in (1, 2)]
-    pooled = made["pooled"]
+    pooled = result["pooled"]
     sums = np.sum([fold["test"]["confusion"] for fold in folds], axis=0)
     assert pooled["confusion"] == sums.tolist()
     assert (pooled["n"], len(pooled["labels"])) == (32, 8)
@@ -62,18 +62,18 @@ def test_pooled_scores_are_of_all_folds(finished: Path) -> None:
     uars = [fold["test"]["uar"] for fold in folds]
     assert pooled["mean"]["uar"] == pytest.approx(np.mean(uars))
     assert pooled["sd"]["uar"] == pytest.approx(np.std(uars, ddof=1))
-    assert [fold["test"]["uar"] for fold in made["folds"]] == uars
-    assert made["audit"] == folds[0]["audit"]["verdict"]
-    assert "clean for speakers" in made["audit"]
-    assert [fold["protocol"] for fold in made["folds"]] == [
+    assert [fold["test"]["uar"] for fold in result["folds"]] == uars
+    assert result["audit"] == folds[0]["audit"]["verdict"]
+    assert "clean for speakers" in result["audit"]
+    assert [fold["protocol"] for fold in result["folds"]] == [
         "speaker-disjoint fold 1 of 2, speakers 01, 02 held out",
         "speaker-disjoint fold 2 of 2, speakers 03, 04 held out",
     ]
 
 
 def test_calm_counts_as_neutral_in_the_same_predictions(finished: Path) -> None:
-    made = json.loads((finished / "crossval.json").read_text())
-    merged, pooled = made["merged"], made["pooled"]
+    result = json.loads((finished / "crossval.json").read_text())
+    merged, pooled = result["merged"], result["pooled"]
     assert sorted([*merged["labels"], "calm"]) == pooled["labels"]
     assert merged["n"] == pooled["n"]
     neutral = merged["labels"].index("neutral")
@@ -166,9 +166,9 @@ def test_recordings_that_came_or_went_are_not_pooled_with_the_others(
         run.write_text(run.read_text().replace(f"ravdess:{ravdess_tree}", f"ravdess:{tree}"))
     speech = [Source("ravdess", tree)]
     crossval(settings("cache=false"), speech, [], folder)  # where features are kept makes no other scores
-    one = tree / "Actor_01" / "03-01-01-01-01-01-01.wav"
+    path = tree / "Actor_01" / "03-01-01-01-01-01-01.wav"
     shutil.copy(tree / "Actor_01" / "03-01-02-01-01-01-01.wav", tree / "Actor_01" / "03-01-02-01-02-01-01.wav")
-    one.unlink()
+    path.unlink()
     match = r"fold-1: was begun with other recordings: its test part would have 1 new ones, and 1 are gone; "
     with pytest.raises(CheckpointError, match=match):
         crossval(settings(), speech, [], folder)
@@ -195,6 +195,6 @@ def test_a_damaged_fold_is_one_line(finished: Path, ravdess_tree: Path, tmp_path
 def test_each_fold_learns_from_the_same_fold_of_the_teacher() -> None:
     """Another fold's teacher has trained on this one's test."""
     settings = Config.load(None, ["protocol=kfold", "teacher=runs/whisper"])
-    made = _of_fold(settings, 3)
-    assert (made.fold, made.teacher) == (3, str(Path("runs/whisper") / "fold-3"))
-    assert _of_fold(Config.load(None, ["protocol=kfold"]), 3).teacher == ""
+    result = fold_config(settings, 3)
+    assert (result.fold, result.teacher) == (3, str(Path("runs/whisper") / "fold-3"))
+    assert fold_config(Config.load(None, ["protocol=kfold"]), 3).teacher == ""

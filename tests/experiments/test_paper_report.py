@@ -11,7 +11,7 @@ import pytest
 from fdan_edge.data.corpora import Source
 from fdan_edge.experiments.paper_report import markdown, to_dict
 from fdan_edge.experiments.paper_tables import Outcome, Request, plan
-from tests.experiments.test_paper_tables import scores
+from tests.helpers.reproduce_fake import scores
 
 MACHINE = {"cores": 2, "processor": "a processor", "system": "Linux"}
 

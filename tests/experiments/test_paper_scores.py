@@ -19,9 +19,9 @@ def test_the_baselines_on_savee_are_shares_of_96_recordings() -> None:
 
 @pytest.mark.parametrize(("corpus", "table"), [("savee", "table1"), ("meld", "table2")])
 def test_fdan_is_the_same_in_two_tables(corpus: str, table: str) -> None:
-    one, other = (paper_scores.rows(name, (corpus,))[-1] for name in (table, "table4"))
-    assert one.row == other.row == "fdan"
-    assert (one.war, one.uar) == (other.war, other.uar)
+    row, other = (paper_scores.rows(name, (corpus,))[-1] for name in (table, "table4"))
+    assert row.row == other.row == "fdan"
+    assert (row.war, row.uar) == (other.war, other.uar)
 
 
 def test_every_row_is_one_of_ours_or_of_another_method() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,81 +15,19 @@ from fdan_edge.config import Config
 from fdan_edge.data.corpora import Source
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, TrainingError
 from fdan_edge.experiments import paper_report, paper_tables
-from fdan_edge.experiments.paper_tables import Outcomes, Request, carry_out, plan, row_names
-from fdan_edge.runs.run_folder import RunInfo, load_run, save_run
-from fdan_edge.utils.files import write_json, write_text
-from tests.conftest import TINY
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-class FakeTrain:
-    """In place of `train`: leaves a run folder with made-up scores at once, or fails as it is told to."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, bool]] = []
-        self.errors: dict[str, BaseException] = {}  # part of a folder's name -> what happens there
-        self.epochs: int | None = None  # lines of epochs.jsonl; None: all
-
-    def __call__(
-        self,
-        config: Config,
-        speech: list[Source],
-        folder: Path,
-        faces: list[Source] = [],  # noqa: B006
-        *,
-        target: Sequence[Source] = (),
-        resume: bool = False,
-    ) -> None:
-        assert not target
-        assert resume == (folder / "run.toml").exists()
-        self.calls.append((folder.name, resume))
-        error = next((error for part, error in self.errors.items() if part in folder.name), None)
-        if error and not isinstance(error, (KeyboardInterrupt, TrainingError)):
-            raise error
-        voices, images = ([str(Source(s.corpus, s.path and s.path.resolve())) for s in g] for g in (speech, faces))
-        info = RunInfo(["angry", "sad"], voices, images, "some split", {"fdan_edge": "0.1"})
-        save_run(folder, config, info)
-        if isinstance(error, KeyboardInterrupt):
-            raise error
-        lines = [json.dumps({"epoch": n + 1, "seconds": 60}) for n in range(self.epochs or config.epochs)]
-        write_text(folder / "epochs.jsonl", "\n".join(lines))
-        write_json(folder / "metrics.json", scores(0.5 + config.seed / 10))
-        if error:
-            raise error
-
-
-def scores(uar: float) -> dict[str, Any]:
-    """What metrics.json holds of one run."""
-    made = {"uar": [uar - 0.1, uar + 0.1], "note": "2000 resamples of 4 speakers; few: likely too narrow"}
-    test = {"war": uar + 0.01, "uar": uar, "wf1": uar - 0.01, "n": 96, "recall": {}, "intervals": made}
-    return {"protocol": "some split", "best_epoch": 1, "val": {"n": 38}, "test": test}
+from fdan_edge.experiments.paper_tables import Request, carry_out, plan, row_names
+from fdan_edge.utils.files import write_json
+from tests.helpers.reproduce_fake import FakeCrossval, FakeTrain, install, nothing, savee_request, scores
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTrain:
-    made = FakeTrain()
-    monkeypatch.setattr(paper_tables, "train", made)
-    return made
+    return install(monkeypatch)
 
 
 @pytest.fixture
-def savee(tmp_path: Path) -> Path:
-    (tmp_path / "SAVEE").mkdir()
-    return tmp_path / "SAVEE"
-
-
-@pytest.fixture
-def request_(tmp_path: Path, savee: Path) -> Request:
-    """Table 1 on SAVEE."""
-    return Request("table1", [Source("savee", savee)], [Source("savee", savee)], tmp_path / "out")
-
-
-def nothing(_: Outcomes) -> None:
-    """No one looks at what there is after each run."""
-
-
-# --- which trainings ---
+def request_(tmp_path: Path) -> Request:
+    return savee_request(tmp_path)
 
 
 def test_the_papers_rows_in_its_order(request_: Request) -> None:
@@ -107,9 +44,9 @@ def test_seeds_come_one_after_another_so_that_one_is_complete_first(request_: Re
 
 
 def test_a_row_of_two_tables_is_one_run(request_: Request) -> None:
-    (one,) = plan(replace(request_, rows=["fdan"], protocols=["speaker"]))
+    (row,) = plan(replace(request_, rows=["fdan"], protocols=["speaker"]))
     *_, other = plan(replace(request_, table="table4", protocols=["speaker"]))
-    assert one == other
+    assert row == other
 
 
 @pytest.mark.parametrize(
@@ -171,7 +108,10 @@ def test_a_path_that_is_not_there(request_: Request) -> None:
         plan(replace(request_, faces=[Source("fer2013", Path("/nowhere"))]))
 
 
-# --- finished, unfinished and failed runs ---
+def test_a_backbone_brings_its_settings_to_its_own_rows_only(request_: Request) -> None:
+    runs = {run.name: run.config for run in plan(replace(request_, backbone="whisper_tiny"))}
+    assert (runs["fdan"].hop, runs["plain"].n_mels) == (160, 80)
+    assert (runs["resnet18"].hop, runs["resnet18"].n_mels) == (256, 128)
 
 
 def test_finished_runs_are_read_and_the_unfinished_one_is_resumed(request_: Request, fake: FakeTrain) -> None:
@@ -259,124 +199,6 @@ def test_the_time_that_is_left(request_: Request, fake: FakeTrain, capfd: pytest
     assert "run 4 of 6: savee-speaker-plain-resnet34-s0; about 60 min left" in lines[3]  # 3 of 20 epochs of 60 s
 
 
-# --- the command ---
-
-
-def command(request: Request, *words: str) -> list[str]:
-    """`reproduce` with the corpora and the folder of a request."""
-    corpora = [word for source in request.speech for word in ("--speech", str(source))]
-    corpora += [word for source in request.faces for word in ("--faces", str(source))]
-    return ["reproduce", request.table, *corpora, "--out", str(request.out), *words]
-
-
-def test_the_command_prints_what_it_writes(run: Run, request_: Request, fake: FakeTrain, tmp_path: Path) -> None:
-    code, out, err = run(*command(request_, "--seeds", "0,1", "--markdown", str(tmp_path / "t.md")))
-    assert code == 0
-    assert len(fake.calls) == 2 * 2 * 6
-    written = (request_.out / "table1-savee.md").read_text()
-    assert out == written + "\n"
-    assert (tmp_path / "t.md").read_text() == written
-    assert err.splitlines()[-1] == f"written: {request_.out}/table1-savee.md and .json"
-    code, out, _ = run(*command(request_, "--seeds", "0,1", "--json"))
-    assert code == 0
-    assert json.loads(out) == json.loads((request_.out / "table1-savee.json").read_text())
-    assert len(fake.calls) == 24
-
-
-def test_the_command_in_the_table_makes_the_table(run: Run, request_: Request, fake: FakeTrain) -> None:
-    import shlex
-
-    words = ["--protocol", "speaker", "--rows", "plain,fdan", "--backbone", "vgg19", "--set", "epochs=3"]
-    run(*command(request_, *words, "--paper-recipe"))
-    made = json.loads((request_.out / "table1-savee.json").read_text())
-    again = shlex.split(made["command"])
-    assert again[0] == "fdan-edge"
-    assert run(*again[1:])[0] == 0
-    assert json.loads((request_.out / "table1-savee.json").read_text()) == made
-    assert len(fake.calls) == 2
-
-
-def test_exit_code_1_where_a_row_cannot_be_run(run: Run, request_: Request, fake: FakeTrain) -> None:
-    fake.errors = {"vgg": ConfigError("no such weights")}
-    code, out, _ = run(*command(request_, "--protocol", "random"))
-    assert code == 1
-    assert "(1) no such weights" in out
-
-
-def test_after_an_interruption_the_table_holds_what_there_is(run: Run, request_: Request, fake: FakeTrain) -> None:
-    fake.errors = {"resnet18": KeyboardInterrupt()}
-    code, out, err = run(*command(request_))
-    assert (code, out) == (130, "")
-    assert "table1-savee.md holds what there is; the same command goes on" in " ".join(err.split())
-    rows = [line for line in (request_.out / "table1-savee.md").read_text().splitlines() if "| VGG" in line]
-    assert "51.0" in rows[0]
-    states = [row["state"] for row in json.loads((request_.out / "table1-savee.json").read_text())["rows"]]
-    assert states == ["finished"] * 2 + ["not run yet"] * 10
-
-
-def test_mistakes_are_one_line(fails: Callable[..., str], request_: Request, fake: FakeTrain) -> None:
-    assert fails(*command(request_, "--seeds", "0,x")) == (
-        "--seeds '0,x' is not whole numbers separated by commas, e.g. 0,1,2"
-    )
-    assert fails("reproduce", "table1").startswith("no speech given; write --speech corpus:path")
-    assert fails(*command(replace(request_, table="tabel1"))).startswith("unknown table 'tabel1' (did you mean")
-    assert not fake.calls
-    assert not request_.out.exists()
-
-
-# --- a real training ---
-
-
-def test_rows_on_a_tree_in_savees_layout(run: Run, tmp_path: Path, fer_tree: Path) -> None:
-    """Readers, split, training, scores, and the paper's column beside them."""
-    import soundfile
-
-    from fdan_edge.data.corpora.savee import CORPUS, SPEAKERS
-    from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
-
-    for index, speaker in enumerate(SPEAKERS):
-        (tmp_path / "AudioData" / speaker).mkdir(parents=True)
-        for letters, emotion in CORPUS.emotions.items():
-            path = tmp_path / "AudioData" / speaker / f"{letters}01.wav"
-            soundfile.write(path, voice(emotion, index, 1), SAMPLE_RATE)
-    settings = [word for value in (*TINY[1:], "epochs=1") for word in ("--set", value)]
-    sources = ("--speech", f"savee:{tmp_path}", "--faces", f"fer2013:{fer_tree}", "--out", str(tmp_path / "out"))
-    code, out, _ = run(
-        *("reproduce", "table1", *sources, "--backbone", "mobilenet_v2", "--rows", "plain,fdan"),
-        *("--protocol", "speaker", *settings),
-    )
-    assert code == 0
-    rows = {line.split("|")[1].strip(): line for line in out.splitlines() if line.startswith("|")}
-    assert "86.7 / 86.2 / 87.0" in rows["FDAN, mobilenet_v2 (1)"]
-    assert rows["plain backbone, mobilenet_v2"].replace(" ", "").endswith("|-|7|")
-    assert "(1) the paper's row saw the faces of SAVEE, this one those of fer2013" in out
-    assert "speaker-independent, speakers KL held out; 7 recordings to choose the epoch, 7 to test" in out
-    config, info = load_run(tmp_path / "out" / "savee-speaker-fdan-mobilenet_v2-s0")
-    assert config == Config.load(None, [*TINY, "epochs=1"])
-    assert info.faces == [f"fer2013:{fer_tree}"]
-
-
-# --- protocols of several trainings ---
-
-
-class FakeCrossval:
-    """In place of `crossval`: two folds and their scores together, unless the second fold fails."""
-
-    def __init__(self, train: FakeTrain) -> None:
-        self.train, self.error = train, False
-
-    def __call__(self, config: Config, speech: list[Source], faces: list[Source], folder: Path) -> None:
-        for number in (1, 2):
-            if number == 2 and self.error:
-                raise DataError("the second fold failed")
-            fold = folder / f"fold-{number}"
-            self.train(replace(config, fold=number), speech, fold, faces, resume=(fold / "run.toml").exists())
-        one = scores(0.7)
-        folds = [{"best_epoch": 5 - number, "val": one["val"]} for number in (1, 2)]
-        values = {"protocol": "2 folds", "audit": "clean for speakers", "pooled": one["test"], "folds": folds}
-        write_json(folder / "crossval.json", values)
-
-
 def test_folds_are_one_row(request_: Request, fake: FakeTrain, monkeypatch: pytest.MonkeyPatch) -> None:
     crossval = FakeCrossval(fake)
     monkeypatch.setattr(paper_tables, "crossval", crossval)
@@ -397,12 +219,6 @@ def test_folds_are_one_row(request_: Request, fake: FakeTrain, monkeypatch: pyte
     assert len(fake.calls) == calls
     with pytest.raises(CheckpointError, match=r"fold-1: holds a run with epochs = 3, not 4"):
         plan(replace(wanted, settings=["folds=2", "epochs=4"]))
-
-
-def test_a_backbone_brings_its_settings_to_its_own_rows_only(request_: Request) -> None:
-    runs = {run.name: run.config for run in plan(replace(request_, backbone="whisper_tiny"))}
-    assert (runs["fdan"].hop, runs["plain"].n_mels) == (160, 80)
-    assert (runs["resnet18"].hop, runs["resnet18"].n_mels) == (256, 128)
 
 
 def test_scores_whose_folds_were_removed_are_no_traceback(

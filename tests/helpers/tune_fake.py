@@ -26,6 +26,7 @@ from fdan_edge.training.run import TrainingResult
 from fdan_edge.training.trainer import OnEpoch
 
 EPOCHS = 3
+FACES = [Source("synthetic", None)]
 DIVERGES = 0.5  # alpha from which on the loss is nan
 
 
@@ -35,7 +36,7 @@ def uar(config: Config, epoch: int = EPOCHS) -> float:
     return (0.8 - 0.1 * abs(math.log10(config.alpha) + 3) - fold) * epoch / config.epochs
 
 
-def read(folder: Path, name: str) -> list[dict[str, Any]]:
+def read(folder: Path, name: str) -> list[Any]:
     """The lines of a file of JSON lines, or of none."""
     path = folder / name
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -61,15 +62,26 @@ def fake_train(
         for epoch in range(len(read(folder, "epochs.jsonl")) + 1, config.epochs + 1):
             if config.alpha >= DIVERGES:
                 raise TrainingError(f"epoch {epoch}: the loss is nan")
-            made = EpochMetrics(epoch, 1, 1, 1, 1, 0.5, uar(config, epoch), 0.5, 1 / epoch, 1e-3, 0.1)
+            record = EpochMetrics(epoch, 1, 1, 1, 1, 0.5, uar(config, epoch), 0.5, 1 / epoch, 1e-3, 0.1)
             with (folder / "epochs.jsonl").open("a") as file:
-                file.write(json.dumps(asdict(made)) + "\n")
+                file.write(json.dumps(asdict(record)) + "\n")
             with (folder / "calls.jsonl").open("a") as file:
                 file.write(f"{epoch}\n")
-            on_epoch(made)
+            on_epoch(record)
     metrics = {"val": {"uar": uar(config)}}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return TrainingResult(folder, metrics)
+
+
+def calls(folder: Path) -> dict[str, list[int]]:
+    """List every epoch that was trained, by trial and fold."""
+    runs = sorted(folder.glob("trials/*/fold-*"))
+    return {f"{run.parent.name}/{run.name}": read(run, "calls.jsonl") for run in runs}
+
+
+def values(result: Any) -> list[tuple[str, float | None, dict[str, Any]]]:
+    """Give what a search found, trial by trial, without times."""
+    return [(trial.state, trial.uar, trial.settings) for trial in result.trials]
 
 
 def main() -> None:
@@ -102,7 +114,7 @@ def main() -> None:
     (out.parent / f"here-{os.getpid()}").touch()
     while not kill and len(list(out.parent.glob("here-*"))) < 3:  # the one that was killed was here too
         time.sleep(0.01)
-    speech, faces = [Source("ravdess", tree)], [Source("synthetic", None)]
+    speech, faces = [Source("ravdess", tree)], FACES
     search.tune(Config.load(None, [f"epochs={EPOCHS}"]), speech, faces, out, Search(("alpha=1e-5..0.1",), trials))
 
 

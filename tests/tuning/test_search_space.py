@@ -13,7 +13,7 @@ from fdan_edge.errors import ConfigError
 from fdan_edge.tuning.search_space import DEFAULT, TUNABLE, Choice, Range, grid, own_values, parse, with_values
 
 
-def one(word: str, *, faces: bool = True) -> Range | Choice:
+def parse_one(word: str, *, faces: bool = True) -> Range | Choice:
     return parse([word], Config(), faces=faces)[0]
 
 
@@ -34,13 +34,13 @@ def one(word: str, *, faces: bool = True) -> Range | Choice:
     ],
 )
 def test_what_a_word_means(word: str, meant: Range | Choice) -> None:
-    found = one(word)
-    assert found == meant
-    assert one(str(found)) == found  # as study.toml keeps it
-    value = found.ends[0]
-    assert found.suggest(FixedTrial({found.name: value})) == value  # type: ignore[arg-type]
-    if isinstance(found, Range):
-        assert type(found.low) is type(getattr(Config(), found.name))
+    dimension = parse_one(word)
+    assert dimension == meant
+    assert parse_one(str(dimension)) == dimension  # as study.toml keeps it
+    value = dimension.ends[0]
+    assert dimension.suggest(FixedTrial({dimension.name: value})) == value  # type: ignore[arg-type]
+    if isinstance(dimension, Range):
+        assert type(dimension.low) is type(getattr(Config(), dimension.name))
 
 
 @pytest.mark.parametrize(
@@ -67,21 +67,21 @@ def test_what_a_word_means(word: str, meant: Range | Choice) -> None:
 )
 def test_mistakes(word: str, line: str) -> None:
     with pytest.raises(ConfigError, match=line):
-        one(word)
+        parse_one(word)
 
 
 def test_the_default_is_what_the_issue_names() -> None:
-    names = [found.name for found in parse([], Config(), faces=True)]
+    names = [dimension.name for dimension in parse([], Config(), faces=True)]
     assert names == ["alpha", "weight_decay", "attention_layers", "lr"]
-    assert [str(found) for found in parse([], Config(), faces=True)] == [
+    assert [str(dimension) for dimension in parse([], Config(), faces=True)] == [
         word.replace("1e-5", "1e-05").replace("1e-4", "0.0001").replace("1e-2", "0.01") for word in DEFAULT
     ]
 
 
 def test_without_faces_their_settings_mean_nothing() -> None:
-    assert [found.name for found in parse([], Config(), faces=False)] == ["weight_decay", "lr"]
+    assert [dimension.name for dimension in parse([], Config(), faces=False)] == ["weight_decay", "lr"]
     with pytest.raises(ConfigError, match="alpha means nothing without --faces"):
-        one("alpha=0..1", faces=False)
+        parse_one("alpha=0..1", faces=False)
 
 
 def test_a_setting_has_one_word() -> None:
@@ -103,8 +103,8 @@ def test_the_settings_own_values_where_the_space_holds_them() -> None:
 
 def test_a_grid_is_every_combination() -> None:
     space = parse(["lr=1e-3,1e-2", "attention_layers=0..2"], Config(), faces=True)
-    made = [(values["lr"], values["attention_layers"]) for values in grid(space)]
-    assert made == [(1e-3, 0), (1e-3, 1), (1e-3, 2), (1e-2, 0), (1e-2, 1), (1e-2, 2)]
+    values_in_order = [(values["lr"], values["attention_layers"]) for values in grid(space)]
+    assert values_in_order == [(1e-3, 0), (1e-3, 1), (1e-3, 2), (1e-2, 0), (1e-2, 1), (1e-2, 2)]
     with pytest.raises(ConfigError, match=r"grid needs values of lr, not a range: --space lr=A,B,C"):
         grid(parse(["lr=1e-4..1e-2"], Config(), faces=True))
 

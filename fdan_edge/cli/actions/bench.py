@@ -1,4 +1,4 @@
-"""What `fdan-edge bench` does: open all that is selected, time it, compare, estimate."""
+"""Carry out `fdan-edge bench`: open all that is selected, time it, compare, estimate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,28 +48,29 @@ def measure(selection: Selection, plan: Plan, cards: list[Card]) -> Report:
         BundleError: nothing of a target runs here, or its costs cannot be read.
     """
     _check(selection)
-    estimated = _estimated(selection.targets) if cards else []
+    with_costs = _with_costs(selection.targets) if cards else []
     here, warning = machine_info(), busy_warning()  # before our own load
     targets = list(dict.fromkeys([*selection.targets, *([selection.vs] if selection.vs else [])]))
     with ExitStack() as stack:
         variants = [v for target in targets for v in _chosen(target, selection)]
         contenders = [(v, stack.enter_context(v.open(plan.threads))) for v in variants]
-        counted = {str(path): costs(path) for path in estimated}  # what it cannot read fails before the timing
+        counted = {str(path): costs(path) for path in with_costs}  # what it cannot read fails before the timing
         if warning:
             log.warning(warning)
         timed = bench(contenders, plan)
-    report = Report([one.row for one in timed], here)
+    report = Report([entry.row for entry in timed], here)
     if selection.vs:
-        report = replace(report, pairs=pairs(_of(timed, selection.targets[0]), _of(timed, selection.vs)))
+        ours, theirs = _of_target(timed, selection.targets[0]), _of_target(timed, selection.vs)
+        report = replace(report, pairs=pairs(ours, theirs))
     return _with_estimates(report, counted, plan, cards) if cards else report
 
 
 def _check(selection: Selection) -> None:
-    for what, given, valid in (
+    for what, names, valid in (
         ("runtime", selection.runtimes, RUNTIMES),
         ("precision", selection.precisions, PRECISIONS),
     ):
-        for name in given:
+        for name in names:
             if name not in valid:
                 raise ConfigError(unknown_choice(what, name, valid))
     if selection.vs and (len(selection.targets) > 1 or selection.vs in selection.targets):
@@ -81,12 +83,16 @@ def _chosen(target: str, selection: Selection) -> list[Variant]:
     return chosen(target, selection.runtimes, selection.precisions, foreign=selection.foreign)
 
 
-def _of(timed: list[Timed], target: str) -> list[Timed]:
-    return [one for one in timed if one.row.target == target]
+def _of_target(timed: list[Timed], target: str) -> list[Timed]:
+    return [entry for entry in timed if entry.row.target == target]
 
 
-def _estimated(targets: list[str]) -> list[Path]:
-    """The targets that have costs."""
+def _with_costs(targets: list[str]) -> list[Path]:
+    """Choose the targets that have costs.
+
+    Raises:
+        ConfigError: all are run folders.
+    """
     paths = [Path(target) for target in targets if not (Path(target) / "run.toml").is_file()]
     if not paths:
         raise ConfigError("--estimate reads the costs of a bundle or an .onnx file; a run folder has none")
@@ -96,7 +102,7 @@ def _estimated(targets: list[str]) -> list[Path]:
 def _with_estimates(
     report: Report, counted: dict[str, dict[str, GraphCost]], plan: Plan, cards: list[Card]
 ) -> Report:
-    """The report with estimates for the cards, and for this processor beside what was measured.
+    """Add estimates for the cards, and for this processor beside what was measured.
 
     Args:
         report: what was measured.
@@ -104,60 +110,62 @@ def _with_estimates(
         plan: by which it was measured.
         cards: to estimate for.
     """
-    found = [one for of_files in counted.values() for one in estimates(of_files, cards, plan.batch)]
+    by_target = [estimates(of_files, cards, plan.batch) for of_files in counted.values()]
     here = calibrate(plan.threads)
     checks: list[tuple[Latency, Estimate]] = []
     for row in report.rows:
         cost = counted.get(row.target, {}).get(row.artifact)
         if cost and row.runtime == "onnxruntime-cpu" and is_fp32(cost):
             checks.append((row, estimate(cost, here, artifact=row.artifact, batch=plan.batch)))
-    return replace(report, estimates=found, checks=checks, here=here)
+    return replace(report, estimates=list(chain.from_iterable(by_target)), checks=checks, here=here)
 
 
 def to_dict(report: Report) -> dict[str, Any]:
-    """Plain values for JSON."""
+    """Give plain values for JSON."""
     values: dict[str, Any] = {"machine": report.machine, "latency": [row.to_dict() for row in report.rows]}
     if report.pairs:
         values["versus"] = [pair.to_dict() for pair in report.pairs]
     if report.here:
-        values["estimates"] = [rounded({**asdict(one), "bound": one.bound}) for one in report.estimates]
+        values["estimates"] = [
+            rounded({**asdict(estimated), "bound": estimated.bound}) for estimated in report.estimates
+        ]
         values["estimates_checked_here"] = {
             "gflops": round(report.here.peaks["fp32"] / 1e9, 1),
             "gigabytes_per_second": round(report.here.bandwidth / 1e9, 2),
-            "rows": [_checked(row, one) for row, one in report.checks],
+            "rows": [_checked(row, estimated) for row, estimated in report.checks],
         }
     return values
 
 
-def _checked(row: Latency, one: Estimate) -> dict[str, Any]:
+def _checked(row: Latency, estimated: Estimate) -> dict[str, Any]:
     names = ("target", "artifact", "precision", "runtime")
     times = {
-        "estimate": one.total,
+        "estimate": estimated.total,
         "fastest": row.min,
         "p50": row.p50,
-        "estimate_over_fastest": one.total / row.min,
+        "estimate_over_fastest": estimated.total / row.min,
     }
     return {**{name: getattr(row, name) for name in names}, **rounded(times)}
 
 
 def cards(words: str) -> list[Card]:
-    """The cards of a list with commas."""
+    """Parse a list of cards with commas."""
     return find_cards([word.strip() for word in words.split(",") if word.strip()])
 
 
 def sizes(words: str) -> tuple[int, ...]:
-    """The batch sizes of a list with commas.
+    """Parse a list of batch sizes with commas.
 
     Raises:
         ConfigError: one is no size.
     """
-    found = [word.strip() for word in words.split(",") if word.strip()]
-    for word in found:
+    numbers = [word.strip() for word in words.split(",") if word.strip()]
+    for word in numbers:
         if not word.isdecimal() or not 1 <= int(word) <= _MAX_BATCH:
             raise ConfigError(f"--batches {word!r} is not a batch size; valid: 1 to {_MAX_BATCH}, as in 1,4,16")
-    return tuple(dict.fromkeys(int(word) for word in found))
+    return tuple(dict.fromkeys(int(word) for word in numbers))
 
 
 def command() -> str:
-    """The command line that was given."""
+    """Give the command line of this process."""
     return shlex.join(["fdan-edge", *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""`fdan-edge demo`: the whole job on the synthetic corpus."""
+"""Carry out `fdan-edge demo`: the whole job on the synthetic corpus."""
 
 from __future__ import annotations
 
@@ -38,23 +38,27 @@ def run_demo(folder: Path) -> None:
     """Train, score, export, run and time; ends with a summary."""
     start = time.perf_counter()
     run = folder / "run"
-    _remove_earlier(run)
+    remove_earlier_run(run)
     synthetic = [Source("synthetic", None)]
     log.info("1/4  training FDAN on synthetic voices and faces")
     result = train(_with_weights(DEMO), synthetic, run, faces=synthetic)
     log.info("2/4  exporting the acoustic path, and checking it against PyTorch")
     bundle = export_bundle(run, folder / "bundle", targets=["cpu", *_installed_target()], precisions=["fp32"])
     log.info("3/4  naming the emotion in voices of speakers that were held out")
-    heard = _recognize(bundle.path)
+    recognitions = _recognize(bundle.path)
     log.info("4/4  timing it")
     onnx, eager = chosen(str(bundle.path), ["onnxruntime-cpu"])[0], chosen(str(run))[0]
     with onnx.open() as first, eager.open() as second:
         rows = [timed.row for timed in bench([(onnx, first), (eager, second)], Plan(runs=30, starts=1))]
-    _summary(result, bundle, heard, rows, time.perf_counter() - start)
+    _summary(result, bundle, recognitions, rows, time.perf_counter() - start)
 
 
-def _remove_earlier(run: Path) -> None:
-    """Make room for the demo's run, and for no other."""
+def remove_earlier_run(run: Path) -> None:
+    """Remove the run of an earlier demo.
+
+    Raises:
+        DataError: something else is there.
+    """
     if not run.exists():
         return
     if not (run / "run.toml").is_file():
@@ -65,7 +69,7 @@ def _remove_earlier(run: Path) -> None:
 
 
 def _with_weights(config: Config) -> Config:
-    """ImageNet weights where they are at hand or can be downloaded; random ones learn more slowly."""
+    """Take ImageNet weights where they are at hand or can be downloaded; random ones learn more slowly."""
     try:
         load_weights(config.backbone, config.weights)
     except ConfigError as error:
@@ -83,14 +87,14 @@ def _installed_target() -> list[str]:
 
 
 def _recognize(bundle: Path) -> list[Recognition]:
-    """One recording of each class by the last speaker, whom the split holds out."""
+    """Recognise one recording of each class by the last speaker, whom the split holds out."""
     speaker = sorted(path for path in (cache_folder() / "speech").iterdir() if path.is_dir())[-1]
     with open_runner(bundle) as runner:
         return [recognize_file(runner, path) for path in sorted(speaker.glob("*-00.flac"))]
 
 
 def _summary(
-    result: TrainingResult, bundle: Bundle, heard: list[Recognition], rows: list[Latency], seconds: float
+    result: TrainingResult, bundle: Bundle, recognitions: list[Recognition], rows: list[Latency], seconds: float
 ) -> None:
     test = result.metrics["test"]
     chance = 100 / len(test["labels"])
@@ -100,7 +104,7 @@ def _summary(
         f"  {score_line(test)}\n  {interval_line(test)}\n  ({test['intervals']['note']})"
     )
     out.print("\n[bold]Heard[/] by the exported model")
-    for recognition in heard:
+    for recognition in recognitions:
         assert recognition.path
         true = recognition.path.name.partition("-")[0]
         mark = "right" if true == recognition.emotion else "wrong"
@@ -116,6 +120,6 @@ def _summary(
     for path in sorted(bundle.path.iterdir()):
         out.print(f"  {path}  {path.stat().st_size / 1e6:.2f} MB", markup=False)
     out.print(f"  {result.folder / 'metrics.json'}, {result.folder / 'confusion.png'}", markup=False)
-    example = heard[0].path
+    example = recognitions[0].path
     out.print(f"\nDone in {seconds:.0f} s. Next, with the voice of your choice:")
     out.print(f"  {sys.argv[0]} infer {bundle.path} {example}", markup=False)

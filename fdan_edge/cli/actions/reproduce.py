@@ -1,4 +1,4 @@
-"""`fdan-edge reproduce`: from the words on the command line to a table on the disk and on the screen."""
+"""Carry out `fdan-edge reproduce`: from the words on the command line to a table on disk and on the screen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 from fdan_edge.data.corpora import Source
 from fdan_edge.errors import ConfigError
 from fdan_edge.experiments import cross_corpus, cross_corpus_report, paper_report
-from fdan_edge.experiments.cross_corpus import Line, TaskRequest
+from fdan_edge.experiments.cross_corpus import TableLine, TaskRequest
 from fdan_edge.experiments.paper_tables import CROSS_CORPUS, TABLES, Outcomes, Request, carry_out, plan
 from fdan_edge.utils.files import write_json, write_text
 
@@ -46,7 +46,7 @@ class Options:
 
 
 def run(table: str, speech: list[Source], faces: list[Source], out: Path, options: Options, output: Output) -> int:
-    """Make a table; the exit code.
+    """Make a table; give the exit code.
 
     Raises:
         ConfigError: a wrong option, or one of another table.
@@ -64,7 +64,7 @@ def run(table: str, speech: list[Source], faces: list[Source], out: Path, option
 
 
 def numbers(text: str) -> list[int]:
-    """The seeds in a text such as `0,1,2`."""
+    """Parse seeds, such as `0,1,2`."""
     try:
         return list(dict.fromkeys(int(word) for word in text.split(",")))
     except ValueError:
@@ -72,19 +72,19 @@ def numbers(text: str) -> list[int]:
 
 
 def names(text: str) -> list[str]:
-    """The words in a text such as `fdan,resnet34`."""
+    """Parse names with commas, such as `fdan,resnet34`."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def weights(text: str) -> list[float]:
-    """The values in a text such as `0.1,1,10`; none in an empty one."""
+    """Parse weights, such as `0.1,1,10`; an empty text holds none."""
     try:
-        found = [float(word) for word in text.split(",")] if text else []
+        values = [float(word) for word in text.split(",")] if text else []
     except ValueError:
         raise ConfigError(f"--lambdas {text!r} is not numbers separated by commas, e.g. 0.1,1,10") from None
-    if any(not value > 0 for value in found):
+    if any(not value > 0 for value in values):
         raise ConfigError(f"--lambdas {text}: a weight is above 0; at 0 a row would be `joint`")
-    return found
+    return values
 
 
 def run_table(request: Request, output: Output) -> int:
@@ -99,29 +99,29 @@ def run_table(request: Request, output: Output) -> int:
             paper_report.to_dict(request, runs, outcomes, command),
         )
 
-    outcomes = table.made(lambda: carry_out(runs, save))
+    outcomes = table.run(lambda: carry_out(runs, save))
     return 1 if any(outcome and outcome.problem for outcome in outcomes) else 0
 
 
 def run_tasks(request: TaskRequest, output: Output) -> int:
-    """The same for the cross-corpus tasks."""
+    """Train and write the table of the cross-corpus tasks; give the exit code."""
     lines = cross_corpus.plan(request)
     command = tasks_command_line(request)
     table = _Table(_stem(request), output)
 
-    def save(lines: list[Line]) -> None:
+    def save(lines: list[TableLine]) -> None:
         table.save(
             cross_corpus_report.markdown(request, lines, command),
             cross_corpus_report.to_dict(request, lines, command),
         )
 
-    lines = table.made(lambda: cross_corpus.carry_out(lines, save))
+    lines = table.run(lambda: cross_corpus.carry_out(lines, save))
     outcomes = [trial.outcome for line in lines for trial in line.wanted]
     return 1 if any(outcome and outcome.problem for outcome in outcomes) else 0
 
 
 def _stem(request: Request | TaskRequest) -> Path:
-    """The table's files without their suffixes."""
+    """Name the table's files without their suffixes."""
     return request.out / f"{request.table}-{'+'.join(request.corpora)}"
 
 
@@ -140,8 +140,8 @@ class _Table:
         for path in (self._stem.with_name(f"{self._stem.name}.md"), *further):
             write_text(path, text)
 
-    def made(self, train: Callable[[], T]) -> T:
-        """What the trainings give, after the table of it is printed."""
+    def run(self, train: Callable[[], T]) -> T:
+        """Train, print the table, and give the outcomes."""
         try:
             outcomes = train()
         except KeyboardInterrupt:
@@ -153,7 +153,7 @@ class _Table:
 
 
 def command_line(request: Request) -> str:
-    """The command that makes this table."""
+    """Write the command that makes this table."""
     words = _start(request)
     for protocol in request.protocols:
         words += ["--protocol", protocol]
@@ -162,7 +162,7 @@ def command_line(request: Request) -> str:
 
 
 def tasks_command_line(request: TaskRequest) -> str:
-    """The same for the cross-corpus tasks."""
+    """Write the command that makes the table of the cross-corpus tasks."""
     words = ",".join(f"{value:g}" for value in request.lambdas)
     return shlex.join([*_start(request), *(["--lambdas", words] if words else []), *_end(request)])
 

@@ -1,4 +1,4 @@
-"""What `fdan-edge bench` prints, for people at a terminal and as Markdown."""
+"""What `fdan-edge bench` prints, at a terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def text(self) -> Text:
-        """For a terminal."""
+        """Lay the table out for a terminal."""
         cells = [self.head, *self.rows]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.head))]
         lines = [
@@ -54,7 +54,7 @@ class Table:
         return Text("\n").join([body, *(Text(note, style="dim") for note in self.notes)])
 
     def markdown(self) -> list[str]:
-        """The lines of a Markdown table, columns as wide as their widest cell."""
+        """Lay the table out as lines of Markdown, columns as wide as their widest cell."""
         widths = [max(len(row[i]) for row in [self.head, *self.rows]) for i in range(len(self.head))]
         lines = [
             "| "
@@ -79,7 +79,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one call of `bench` found."""
+    """Everything that one call of `bench` measured."""
 
     rows: list[Latency]
     machine: dict[str, Any]
@@ -89,20 +89,20 @@ class Report:
     here: Card | None = None
 
     def tables(self) -> list[Table]:
-        """All tables that have something to show."""
-        made = [_latency(self.rows), _parts(self.rows), _starts(self.rows), _throughput(self.rows)]
-        made += [_estimates(self.estimates)] if self.estimates else []
-        return [table for table in made if table.rows]
+        """List all tables that have something to show."""
+        tables = [_latency(self.rows), _parts(self.rows), _starts(self.rows), _throughput(self.rows)]
+        tables += [_estimates(self.estimates)] if self.estimates else []
+        return [table for table in tables if table.rows]
 
     def lines(self) -> list[str]:
-        """What is said in sentences: pairs, and how far the estimates are off here."""
+        """Write the sentences: pairs, and how far the estimates are off here."""
         names = _names(self.rows)
         lines = [line for pair in self.pairs for line in _pair(pair, names)]
         return lines + _checks(self.checks, self.here, names)
 
 
 def show(report: Report) -> None:
-    """Print all of it."""
+    """Print a report."""
     out.print(Text(machine_line(report.machine), style="dim"))
     for line in _legend(report.rows):
         out.print(Text(line))
@@ -116,7 +116,7 @@ def show(report: Report) -> None:
 
 
 def markdown(report: Report, command: str) -> str:
-    """The same as a Markdown file."""
+    """Write a report as a Markdown file."""
     lines = ["# Latency", "", machine_line(report.machine), ""]
     lines += [*(f"{line}  " for line in _legend(report.rows)), ""]
     for table in report.tables():
@@ -126,7 +126,7 @@ def markdown(report: Report, command: str) -> str:
 
 
 def latency_table(rows: Sequence[Latency]) -> Text:
-    """The table of latencies alone."""
+    """Lay out the table of latencies alone."""
     return _latency(rows).text()
 
 
@@ -136,13 +136,13 @@ def _legend(rows: Sequence[Latency]) -> list[str]:
 
 
 def _letters(rows: Sequence[Latency]) -> dict[str, str]:
-    """A letter for each target, none for one alone."""
+    """Choose a letter for each target, none for one alone."""
     targets = list(dict.fromkeys(row.target for row in rows))
     return {target: chr(ord("A") + i) if len(targets) > 1 else "" for i, target in enumerate(targets)}
 
 
 def _names(rows: Sequence[Latency]) -> dict[_Key, str]:
-    """What each row is called: its target's letter, precision and runtime."""
+    """Name each row: its target's letter, precision and runtime."""
     letters = _letters(rows)
     return {_key(row): f"{letters[row.target]} {_kind(row)} {row.runtime}".strip() for row in rows}
 
@@ -152,7 +152,7 @@ def _key(row: Latency) -> _Key:
 
 
 def _kind(row: Latency) -> str:
-    """The precision, with its int8 format where the file's name says it."""
+    """Write the precision, with its int8 format where the file's name says it."""
     stem = row.artifact.removesuffix(".onnx").removeprefix("model").removeprefix(".")
     return stem if row.precision and stem.startswith(row.precision) else row.precision or stem
 
@@ -205,29 +205,32 @@ def _throughput(rows: Sequence[Latency]) -> Table:
 def _of_columns(
     title: str, rows: Sequence[Latency], columns: dict[str, list[float | None]], notes: list[str]
 ) -> Table:
-    """A table without the columns that no row can fill; no rows where that is all."""
-    told = {name: values for name, values in columns.items() if any(value is not None for value in values)}
+    """Make a table without the columns that no row can fill; it has no rows where that is all."""
+    filled = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     names = _names(rows)
-    cells = [[names[_key(row)], *(_ms(values[i]) for values in told.values())] for i, row in enumerate(rows)]
-    return Table(title, ["", *told], cells if told else [], notes)
+    cells = [[names[_key(row)], *(_ms(values[i]) for values in filled.values())] for i, row in enumerate(rows)]
+    return Table(title, ["", *filled], cells if filled else [], notes)
 
 
-def _estimates(found: Sequence[Estimate]) -> Table:
-    several = len({one.artifact for one in found}) > 1
+def _estimates(estimates: Sequence[Estimate]) -> Table:
+    several = len({estimate.artifact for estimate in estimates}) > 1
     head = ["card", "artifact", "precision", "ms", "compute", "memory", "launch", "front end"]
     rows = [
-        [one.card, one.artifact, one.precision + ("" if one.as_exported else "*")]
-        + [f"{ms:.2f}" for ms in (one.total, one.compute, one.memory, one.launch, one.front_end)]
-        for one in found
+        [estimate.card, estimate.artifact, estimate.precision + ("" if estimate.as_exported else "*")]
+        + [
+            f"{ms:.2f}"
+            for ms in (estimate.total, estimate.compute, estimate.memory, estimate.launch, estimate.front_end)
+        ]
+        for estimate in estimates
     ]
     head, rows = head[:1] + head[2:], [[" ".join(row[: 2 if several else 1]), *row[2:]] for row in rows]
-    launches = {CARDS[one.card].launch for one in found}
+    launches = {CARDS[estimate.card].launch for estimate in estimates}
     notes = [
-        f"batch {found[0].batch}; kernels only, no copies, no host; front end: its share of ms",
+        f"batch {estimates[0].batch}; kernels only, no copies, no host; front end: its share of ms",
         f"assumed: {' or '.join(f'{1e6 * s:g}' for s in sorted(launches))} us from kernel to kernel",
     ]
-    notes += ["* as if exported so"] if not all(one.as_exported for one in found) else []
-    if sum(one.bound != "compute" for one in found) > len(found) / 2:
+    notes += ["* as if exported so"] if not all(estimate.as_exported for estimate in estimates) else []
+    if sum(estimate.bound != "compute" for estimate in estimates) > len(estimates) / 2:
         notes.append("mostly memory and launches bound it, not arithmetic: the network is small")
     return Table(f"{NOTE}: rooflines", head, rows, notes)
 
@@ -245,14 +248,16 @@ def _pair(pair: Pair, names: dict[_Key, str]) -> list[str]:
 
 
 def _checks(checks: Sequence[tuple[Latency, Estimate]], here: Card | None, names: dict[_Key, str]) -> list[str]:
-    """How the same model does where there is a clock."""
+    """Write how the estimate for this processor compares with what was measured here."""
     if here is None or not checks:
         return []
     peak, bandwidth = here.peaks["fp32"] / 1e9, here.bandwidth / 1e9
     lines = [f"the same model on this processor ({peak:.0f} GFLOP/s and {bandwidth:.1f} GB/s by numpy):"]
-    for row, one in checks:
-        share = one.total / row.min
-        lines.append(f"  {names[_key(row)]}: {one.total:.1f} ms, fastest call {row.min:.1f} ms: {share:.2f} of it")
+    for row, estimate in checks:
+        share = estimate.total / row.min
+        lines.append(
+            f"  {names[_key(row)]}: {estimate.total:.1f} ms, fastest call {row.min:.1f} ms: {share:.2f} of it"
+        )
     return lines
 
 

@@ -43,16 +43,17 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def letters(labels: Sequence[str]) -> dict[str, str]:
-    """A letter for each label: its first that no other has; digits where all are taken."""
+    """Choose a letter for each label: its first that no other has; digits where all are taken."""
     taken: dict[str, str] = {}
     for label in labels:
-        wanted = [one.upper() for one in label if one.isascii() and one.isalnum()] + list("0123456789*")
-        taken[label] = next(one for one in wanted if one not in taken.values() or one == "*")
+        own = [letter.upper() for letter in label if letter.isascii() and letter.isalnum()]
+        candidates = [*own, *"0123456789*"]
+        taken[label] = next(letter for letter in candidates if letter not in taken.values() or letter == "*")
     return taken
 
 
 class Timeline:
-    """What was heard, a letter for each half second."""
+    """The sound so far, a letter for each half second."""
 
     def __init__(self, marks: dict[str, str]) -> None:
         self._marks = {**marks, UNKNOWN: UNSURE}
@@ -87,7 +88,7 @@ class Timeline:
             self._count += more
 
     def rows(self, width: int, most: int) -> list[tuple[float, str]]:
-        """Start and cells of the latest rows, that end where a clock's would."""
+        """Give start and cells of the latest rows; each begins at a round time."""
         seconds = next((s for s in _ROW_SECONDS if s / CELL <= width), _ROW_SECONDS[-1])
         size = int(seconds / CELL)
         gone = self._count - len(self._cells)
@@ -98,7 +99,7 @@ class Timeline:
         return [(start * CELL, text[start - gone : start - gone + size]) for start in starts]
 
     def _from(self, start: float, mark: str) -> None:
-        """This mark from `start` on."""
+        """Set this mark from `start` on."""
         self.grow(start)
         self._set(start, self._count * CELL, mark)
         self._mark = mark
@@ -111,7 +112,7 @@ class Timeline:
 
 
 class View:
-    """A context manager; call it with events, with none from time to time.
+    """Draws events in place on a terminal: a context manager to call with events, and with none now and then.
 
     Args:
         title: what runs.
@@ -151,7 +152,7 @@ class View:
             self._drawn = time.monotonic()
 
     def picture(self) -> Group:
-        """All lines, as many as the terminal has at most."""
+        """Draw all lines, at most as many as the terminal has."""
         width, height = self._console.size
         width = max(width, 20)
         parts = [[self._head(width)], self._label(width, 3), self._bars(width), self._foot(width)]
@@ -162,7 +163,7 @@ class View:
         blanks = len(parts) if free >= 6 else 0
         parts.insert(3, self._rows(width, max(1, free - blanks)))
         blank = [Text()] if blanks else []
-        lines = [one for part in parts for one in (*part, *blank)]
+        lines = [line for part in parts for line in (*part, *blank)]
         return Group(*lines[:height])
 
     def _note(self, event: Event) -> None:
@@ -183,11 +184,11 @@ class View:
                 assert_never(event)
 
     def _head(self, width: int) -> Text:
-        told = clock(self._now())
-        return Text.assemble((set_cell_size(self._title, width - len(told) - 1), "dim"), " ", (told, "bold"))
+        now = clock(self._now())
+        return Text.assemble((set_cell_size(self._title, width - len(now) - 1), "dim"), " ", (now, "bold"))
 
     def _label(self, width: int, height: int) -> list[Text]:
-        """A band with the label."""
+        """Draw a band with the label."""
         result = self._result
         if not self._speaking:
             text, style = "silent", "dim"
@@ -201,7 +202,7 @@ class View:
         return [middle] if height == 1 else [Text(" " * width, style), middle, Text(" " * width, style)]
 
     def _bars(self, width: int) -> list[Text]:
-        """A line for each label."""
+        """Draw a bar for each label."""
         names = min(max(cell_len(name) for name in self._letters), max(5, width // 3))
         room = max(1, width - names - 10)
         return [self._bar(name, names, room) for name in self._letters]
@@ -229,23 +230,23 @@ class View:
         return [*lines, Text(_fitting(_MEANINGS, width), "dim")]
 
     def _foot(self, width: int) -> list[Text]:
-        said = ["speaking" if self._speaking else "silent"]
+        phrases = ["speaking" if self._speaking else "silent"]
         if self._result and self._result.latency is not None:
-            said.append(f"latency {1000 * self._result.latency:.0f} ms")
-        said.append(f"lost {self._lost:.1f} s")
-        said.append("Ctrl-C ends")
-        return [Text(_fitting(said, width))]
+            phrases.append(f"latency {1000 * self._result.latency:.0f} ms")
+        phrases.append(f"lost {self._lost:.1f} s")
+        phrases.append("Ctrl-C ends")
+        return [Text(_fitting(phrases, width))]
 
 
 def _fitting(phrases: Sequence[str], width: int) -> str:
-    """As many of the first phrases as there is room for."""
+    """Join as many of the first phrases as there is room for."""
     while phrases and cell_len("  ".join(phrases)) > width:
         phrases = phrases[:-1]
     return "  ".join(phrases)
 
 
 def _blocks(p: float, room: int, *, ascii_only: bool) -> str:
-    """A bar of `room` columns."""
+    """Draw a bar of `room` columns."""
     if ascii_only:
         return ("#" * round(p * room)).ljust(room)
     eighths = round(p * room * 8)

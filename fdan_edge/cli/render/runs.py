@@ -1,4 +1,4 @@
-"""How `fdan-edge runs` shows what it found, in as many columns as the terminal holds."""
+"""What `fdan-edge runs` prints, in as many columns as the terminal holds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Column:
 
 
 def compare(rows: Sequence[RunRow]) -> None:
-    """A table of some runs, what all have in common, and in what they differ."""
+    """Print a table of runs, what all have in common, and in what they differ."""
     if not rows:
         errors.print("no run folders there; `fdan-edge train --out runs/NAME` makes one", markup=False)
         return
@@ -89,7 +89,7 @@ def _columns(rows: Sequence[RunRow]) -> list[_Column]:
 
 
 def _fitting(columns: Sequence[_Column], width: int) -> list[_Column]:
-    """Those of rank 0, and of the others, the most important first, each that there is room for."""
+    """Choose columns: those of rank 0, and of the others, by rank, each that there is room for."""
     room = width + _GAP
     kept = []
     for column in sorted(columns, key=lambda c: c.rank):
@@ -117,25 +117,25 @@ def _table(columns: Sequence[_Column], rows: Sequence[RunRow]) -> Table:
 
 
 def _settings(rows: Sequence[RunRow], shown: set[str], width: int) -> None:
-    """The settings that differ: a column for each where they fit, else each run's own beneath the usual ones."""
-    told = {name: [_value(v) for v in values] for name, values in differing(rows).items() if name not in shown}
-    if not told:
+    """Print the settings that differ: as columns where they fit, else each run's own beneath the usual ones."""
+    cells_of = {name: [_value(v) for v in values] for name, values in differing(rows).items() if name not in shown}
+    if not cells_of:
         return
     out.print()
     names = [printable(row.name) for row in rows]
-    columns = [_Column(name, cells, 0, right=False) for name, cells in told.items()]
+    columns = [_Column(name, cells, 0, right=False) for name, cells in cells_of.items()]
     columns.insert(0, _Column("settings that differ", names, 0, right=False))
     if sum(c.width + _GAP for c in columns) - _GAP <= width:
         out.print(_table(columns, rows), soft_wrap=False, width=width)
         return
-    usual = {name: Counter(filter(None, cells)).most_common(1)[0][0] for name, cells in told.items()}
+    usual = {name: Counter(filter(None, cells)).most_common(1)[0][0] for name, cells in cells_of.items()}
     line = f"settings that differ; most often: {_words(usual)}; otherwise:"
     out.print(line, markup=False, soft_wrap=False, width=width)
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=False)
     table.add_column(overflow="fold", max_width=width // 2)
     table.add_column(overflow="fold")
     for number, name in enumerate(names):
-        own = {setting: cells[number] for setting, cells in told.items() if cells[number] != usual[setting]}
+        own = {setting: cells[number] for setting, cells in cells_of.items() if cells[number] != usual[setting]}
         if own:
             table.add_row(Text(name), Text(_words(own)))
     out.print(table, soft_wrap=False, width=width)
@@ -146,7 +146,7 @@ def _words(settings: Mapping[str, str]) -> str:
 
 
 def _remarks(rows: Sequence[RunRow], width: int) -> None:
-    """What the table alone does not say."""
+    """Print what the table does not say: damage, and data that cannot be compared."""
     lines = [f"{printable(row.name)}: {printable(row.problem)}" for row in rows if row.problem]
     if len(set(data_letters(rows)) - {""}) > 1:
         lines.append(

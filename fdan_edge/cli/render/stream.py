@@ -27,7 +27,7 @@ from fdan_edge.streaming.events import (
 
 
 class JsonLines:
-    """Every event as a line of JSON on standard output, at once."""
+    """Prints every event as a line of JSON, at once."""
 
     def __call__(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -35,7 +35,7 @@ class JsonLines:
 
 
 class Lines:
-    """A plain line for each segment."""
+    """Prints a plain line for each segment."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._width = max(cell_len(name) for name in (UNKNOWN, *labels))
@@ -48,7 +48,7 @@ class Lines:
 
 
 def line(text: str) -> None:
-    """A line on standard output, for who reads along.
+    """Print a line on standard output at once, so that a reader follows.
 
     Raises:
         BrokenPipeError: nobody reads any more; Python's own flush at the end will not fail on it again.
@@ -65,7 +65,7 @@ def line(text: str) -> None:
 
 
 def clock(seconds: float, digits: int = 0) -> str:
-    """1:02:03, or 2:03 in the first hour."""
+    """Write a time as 1:02:03, or 2:03 in the first hour."""
     ticks = round(seconds * 10**digits)
     whole, part = divmod(ticks, 10**digits)
     minutes, rest = divmod(whole, 60)
@@ -73,16 +73,16 @@ def clock(seconds: float, digits: int = 0) -> str:
     return f"{text}.{part:0{digits}}" if digits else text
 
 
-def devices(found: Sequence[tuple[int, str, bool]]) -> None:
-    """Microphones with their numbers."""
-    for number, name, default in found:
+def devices(microphones: Sequence[tuple[int, str, bool]]) -> None:
+    """Print microphones with their numbers."""
+    for number, name, default in microphones:
         line(f"{number:>3}  {printable(name)}{'  (the default)' if default else ''}")
-    if not found:
+    if not microphones:
         line("no microphone on this machine")
 
 
 class Summary:
-    """What was heard, in a line at the end."""
+    """Counts what was recognised, for a line at the end."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -112,8 +112,8 @@ class Summary:
     def __str__(self) -> str:
         if not self._end:
             return ""
-        most_first = sorted(self._seconds.items(), key=lambda one: -one[1])
-        said = [f"{label} {seconds:.1f} s" for label, seconds in most_first]
+        most_first = sorted(self._seconds.items(), key=lambda label_seconds: -label_seconds[1])
+        phrases = [f"{label} {seconds:.1f} s" for label, seconds in most_first]
         lost = f"; lost {self._lost:.1f} s ({', '.join(self._reasons)})" if self._reasons else ""
-        heard = f"heard {clock(self._end.time)}: {', '.join(said) or 'no speech'}{lost}"
-        return printable(f"{heard}; {self._end.reason}")
+        summary = f"heard {clock(self._end.time)}: {', '.join(phrases) or 'no speech'}{lost}"
+        return printable(f"{summary}; {self._end.reason}")

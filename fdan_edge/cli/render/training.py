@@ -12,7 +12,7 @@ from fdan_edge.cli.render.console import out
 from fdan_edge.cli.render.scores import confusion_table, print_reliability, score_line
 
 if TYPE_CHECKING:
-    from fdan_edge.experiments.crossval import CrossValidated
+    from fdan_edge.experiments.crossval import CrossValidation
 
 
 def trained(folder: Path, metrics: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ def _temperature(values: dict[str, Any]) -> str:
     return f"temperature {values['temperature']:.2f}, {fitted_on};\nthere ECE {ece} %, NLL {nll}"
 
 
-def crossvalidated(result: CrossValidated) -> None:
+def crossvalidated(result: CrossValidation) -> None:
     """Print each fold's scores, those of all folds together, and how far the folds are apart."""
     values = result.to_dict()
     out.print(Text.assemble((values["method"], "bold"), f", {values['protocol']}"))
