@@ -197,7 +197,7 @@ def time_voices(items: list[Item], config: Config, name: str, workers: int) -> d
         with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (config,)) as pool:
             made = sum(1 for _ in pool.map(_one, items, chunksize=8))
     else:
-        work = partial(extract._heard, cut=extract._training_windows, frontend=build_frontend(config))
+        work = partial(extract.voice_features, cut=extract.training_windows, frontend=build_frontend(config))
         made = sum(1 for _ in in_parallel(partial(work, config=config), items, "log-mels"))
     assert made == len(items)
     return {"seconds": time.perf_counter() - start, "cpu_seconds": cpu_seconds() - cpu}
@@ -212,7 +212,7 @@ def cpu_seconds() -> float:
 def _begin(config: Config) -> None:
     torch.set_num_threads(1)
     globals()["_work"] = partial(
-        extract._heard, cut=extract._training_windows, frontend=build_frontend(config), config=config
+        extract.voice_features, cut=extract.training_windows, frontend=build_frontend(config), config=config
     )
 
 

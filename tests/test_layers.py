@@ -1,8 +1,8 @@
 """The shape of the house: few floors, few arrows between its rooms, none upwards, no circle.
 
-import-linter holds the order of the layers (`make lint`, pyproject.toml); this counts. A room is a package or a module
-directly below `fdan_edge`, or the folder `benchmarks`. An arrow is an import from one room into another, at any depth
-of the code; imports for type checkers only do not count. `python tests/test_layers.py` prints the floors.
+import-linter holds the order of the layers (`make lint`, pyproject.toml); this counts. A room is a package or a
+module directly below `fdan_edge`, or the folder `benchmarks`. An arrow is an import from one room into another, at
+any depth of the code; imports for type checkers only do not count. `python tests/test_layers.py` prints all.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def training_voices(
         DataError: no recording is usable.
     """
     encoding = _Encoding.of(encoder, match, match_key)
-    parts, kept = _recordings("training", _training_windows, items, labels, config, what, encoding)
+    parts, kept = _recordings("training", training_windows, items, labels, config, what, encoding)
     decibel = concatenate(parts).grouped(parts[0].count)
     return Voices(decibel, torch.tensor(kept), torch.arange(len(kept)), None if encoding else match)
 
@@ -230,7 +230,7 @@ def _recordings(
     """Collect log-mels or encodings of the recordings that are usable, and their labels."""
 
     def prepare() -> Extractor:  # the front end takes a second to build, and is not needed for what is cached
-        return partial(_voice_features, cut=cut, frontend=build_frontend(config), config=config, encoding=encoding)
+        return partial(voice_features, cut=cut, frontend=build_frontend(config), config=config, encoding=encoding)
 
     store = feature_store(kind, config, encoding.key if encoding else None)
     parts, kept = _usable(collect(items, prepare, store, what), labels)
@@ -239,7 +239,7 @@ def _recordings(
     return parts, kept
 
 
-def _voice_features(
+def voice_features(
     item: Item, cut: _Cut, frontend: LogMel, config: Config, encoding: _Encoding | None = None
 ) -> Features:
     """Compute log-mels or encodings of the windows that `cut` takes from a recording, as `Voices` has them."""
@@ -251,7 +251,8 @@ def _voice_features(
         return Features((values if values.ndim == 2 else values.half()).numpy())
 
 
-def _training_windows(waveform: decode.Waveform, item: Item, config: Config) -> decode.Waveform:
+def training_windows(waveform: decode.Waveform, item: Item, config: Config) -> decode.Waveform:
+    """Draw a window of a recording at each of the training's speeds, (speeds, samples); seeded by its name."""
     s = config.speed_perturbation
     speeds = (1.0, 1 - s, 1 + s) if s else (1.0,)
     key = int.from_bytes(hashlib.sha256(os.fsencode(item.key)).digest()[:8], "little")

@@ -18,6 +18,7 @@ from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.opening import Variant, variants
 from fdan_edge.runtime.runtime_choice import why_not
+from fdan_edge.runtime.source import Source
 from fdan_edge.runtime.tensorrt import compatibility
 from tests.helpers.bundles import graph_cost, layer_cost
 
@@ -78,7 +79,7 @@ def test_files_of_a_gpu(tmp_path: Path) -> None:
     assert len(answers) == 4
     for answer in answers[1:]:
         np.testing.assert_allclose(answer, answers[0], atol=0.1)
-    assert "finds none" in str(why_not(tmp_path / "bundle", "onnxruntime-cuda"))
+    assert "finds none" in str(why_not(Source.open(tmp_path / "bundle"), "onnxruntime-cuda"))
 
 
 @pytest.fixture(scope="module")

@@ -164,7 +164,7 @@ def test_our_steps_are_counted(tmp_path: Path) -> None:
     """More steps than an epoch has: several epochs, the last one short."""
     made = trainer(tmp_path, with_faces=False, epochs=9)
     timing.our_step(made, 2 * made.steps + 1)
-    assert made.tally.exact().steps == 2 * made.steps + 1 == 5
+    assert made.running.exact().steps == 2 * made.steps + 1 == 5
     assert made.done == 0
 
 

@@ -153,7 +153,7 @@ def test_the_teacher_hears_the_student_s_crops_through_its_own_front_end(
     with TorchRunner(run_folder) as runner:
         for i, item in enumerate(items[:5]):
             waveform = decode.load_speech(item.path, settings.sample_rate, settings.trim_db)
-            expected = runner.predict(extract._training_windows(waveform, item, settings))
+            expected = runner.predict(extract.training_windows(waveform, item, settings))
             said = (computed[:, i] / runner.path.temperature).softmax(1).numpy()
             assert abs(said - expected).max() < 2e-3  # the cache keeps float16
 
