@@ -30,6 +30,7 @@ from typing import Any
 from fdan_edge.utils.files import cache_home, sha256, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
+PIP = (sys.executable, "-m", "pip")
 #: Python 3.11: between that of JetPack 6 (3.10) and of JetPack 7 (3.12), for which pip's resolver is asked.
 SUITE, PYTHON = "bookworm", "3.11"
 JETPACKS = {"3.10": 35, "3.12": 39}  # Python -> newest manylinux of its Ubuntu, by glibc's minor version
@@ -90,7 +91,7 @@ BINFMT = Path("/proc/sys/fs/binfmt_misc")
 # 64-bit little-endian ELF for machine 183; O: the file is opened by the kernel, F: QEMU is found outside a chroot.
 _MAGIC = r"\x7fELF\x02\x01\x01" + r"\x00" * 9 + r"\x02\x00\xb7\x00"
 _MASK = r"\xff" * 7 + r"\x00" + r"\xff" * 8 + r"\xfe\xff\xff\xff"
-_RULE = f":fdan-edge-aarch64:M::{_MAGIC}:{_MASK}:{QEMU}:OCF"
+RULE = f":fdan-edge-aarch64:M::{_MAGIC}:{_MASK}:{QEMU}:OCF"
 
 
 def say(text: str) -> None:
@@ -133,7 +134,7 @@ def emulation() -> Iterator[None]:
         if not (BINFMT / "register").exists():
             subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)], check=True)
             mounted = True
-        (BINFMT / "register").write_text(_RULE)
+        (BINFMT / "register").write_text(RULE)
     except (OSError, subprocess.CalledProcessError):
         stop("this kernel does not let QEMU be registered for arm64 programs: apt-get install binfmt-support")
     try:
@@ -185,7 +186,7 @@ def debian(cache: Path) -> Device:
         Device(partial)("python3", "-m", "venv", "--without-pip", "/venv")
         # Pure Python, so that this machine can put it there: ensurepip takes minutes under emulation.
         packages = partial / "venv" / "lib" / f"python{PYTHON}" / "site-packages"
-        run(sys.executable, "-m", "pip", "install", "-q", "--no-compile", "--target", packages, "pip")
+        run(*PIP, "install", "-q", "--no-compile", "--target", packages, "pip")
         partial.rename(folder)
     return Device(folder)
 
@@ -195,19 +196,7 @@ def build_wheel(folder: Path) -> Path:
     pure = {k: v for k, v in os.environ.items() if not k.startswith("FDAN_EDGE_")} | {"FDAN_EDGE_NATIVE": "0"}
     run(sys.executable, "setup.py", "-q", "sdist", "-d", folder, env=pure, cwd=ROOT)
     (source,) = folder.glob("*.tar.gz")
-    run(
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        folder,
-        source,
-        env=pure,
-    )
+    run(*PIP, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source, env=pure)
     (wheel,) = folder.glob("*.whl")
     if not wheel.name.endswith("-py3-none-any.whl"):
         stop(f"{wheel.name} is not pure Python")
@@ -225,7 +214,7 @@ def resolve(wheel: Path, python: str, glibc: int) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         run(
-            sys.executable, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed", "--target", folder,
+            *PIP, "install", "-q", "--dry-run", "--ignore-installed", "--target", folder,
             *platform_options(python, glibc), "--report", report, f"{wheel}[cpu]",
         )  # fmt: skip
         made = json.loads(report.read_text())["install"]
@@ -237,31 +226,13 @@ def install(device: Device, wheel: Path, cache: Path) -> None:
     """The wheel with its [cpu] extra, and beside it what the tests import; from files, without a network."""
     wheels = cache / "wheels"
     same = ["-c", str(ROOT / "constraints.txt")]  # versions as here
-    common = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "-d",
-        str(wheels),
-        *platform_options(PYTHON, 36),
-        *same,
-    ]
+    common = [*PIP, "download", "-q", "-d", str(wheels), *platform_options(PYTHON, 36), *same]
     run(*common, f"{wheel}[cpu]")
     run(*common, "--no-deps", *TEST_PACKAGES)
     shutil.copy(wheel, wheels)  # pip leaves one of the same name, which an earlier run made of other code
     device.take(wheels, "wheels")
-    offline = (
-        "/venv/bin/python",
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-compile",
-        "--no-index",
-        "--find-links=/wheels",
-    )
+    pip = ("/venv/bin/python", "-m", "pip", "install", "-q", "--no-compile")
+    offline = (*pip, "--no-index", "--find-links=/wheels")
     device(*offline, "fdan-edge[cpu]")
     device(*offline, "--no-deps", "--force-reinstall", f"/wheels/{wheel.name}")
     kept = device.folder / "overlay.sha256"
@@ -305,17 +276,8 @@ def run_tests(device: Device, made: Path) -> dict[str, Any]:
     device.take(made, "made")
     left_out = [f"--deselect={name}" for name in LEFT_OUT]
     environment = {"PYTHONPATH": "/overlay", "FDAN_EDGE_TEST_FOLDER": "/made"}
-    command = [
-        "python",
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--junitxml=/work/tests.xml",
-        *left_out,
-        *TESTS,
-    ]
+    pytest = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=/work/tests.xml")
+    command = (*pytest, *left_out, *TESTS)
     device("sh", "-c", 'cd /work && exec "$@"', "sh", *command, env=environment)
     suite = xml.etree.ElementTree.parse(device.folder / "work/tests.xml").getroot()[0]
     counts = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}

@@ -72,7 +72,7 @@ class Model:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _parser()
+    parser = build_parser()
     arguments = parser.parse_args(argv)
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA GPU that this PyTorch can use; --device cpu times the processor")
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print("\n".join(table(model.name, result["models"][model.name])), flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--device", choices=("cuda", "cpu"), default="cuda")

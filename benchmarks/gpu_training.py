@@ -57,7 +57,7 @@ TRAININGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train what is not trained yet; gives the exit code, 1 where something failed."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     deadline = time.monotonic() + 60 * arguments.minutes
     gpu = gpu_name()
     if gpu is None and not arguments.cpu:
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(any(what.startswith("failed") for what in told.values()))
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--speech", type=absolute_source, required=True, help="corpus:path")

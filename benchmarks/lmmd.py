@@ -85,7 +85,7 @@ class Row:
 
 def main(argv: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
+    parser = build_parser()
     arguments = parser.parse_args(words)
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA GPU that this PyTorch can use")
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_json(arguments.out, report(rows, arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add, everyone = parser.add_argument, [*NAMES, MATMUL]
     add("--sizes", nargs="+", type=_size, default=list(SIZES), metavar="FACES+VOICES")
@@ -178,7 +178,7 @@ def prepare(
         return matmul_step(problem)
     step = lmmd_step(contender(row.contender, arguments.compile_mode), problem)
     if arguments.device == "cpu" and not arguments.no_memory:
-        row.extra_mb = _peak_in_a_child(row, words)
+        row.extra_mb = peak_in_a_child(row, words)
     loss, gradients = step()
     difference = torch.cat(list(gradients)).double() - answer[1]
     row.value_error = abs(float(loss) - answer[0]) / max(abs(answer[0]), 1e-300)
@@ -198,7 +198,7 @@ def free_bytes(device: str) -> float:
     return min(_CPU_LIMIT, 0.8 * 1024 * int(lines["MemAvailable"].split()[0]))
 
 
-def _peak_in_a_child(row: Row, words: list[str]) -> float:
+def peak_in_a_child(row: Row, words: list[str]) -> float:
     """MB that one call needs, in a fresh process that may not have more than `free_bytes`."""
     extra = ["--sizes", f"{row.faces}+{row.voices}", "--peak-of", row.contender]
     command = [sys.executable, __file__, *words, *extra]

@@ -126,7 +126,7 @@ def steps(
         rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in measures}
         for turn in range(arguments.rounds):
             for name, measure in measures.items():
-                got = _in_a_process(measure)
+                got = in_a_process(measure)
                 rounds[name].append(got)
                 told = got.get("error") or f"{got['ms']:.0f} ms, {got['samples_per_second']:.1f} samples/s"
                 say(f"{backbone}, {name}, round {turn + 1} of {arguments.rounds}: {told}")
@@ -146,7 +146,7 @@ def variants(ways: Sequence[str], device: str) -> list[tuple[str, str, list[str]
     return found
 
 
-def _in_a_process(measure: Measure) -> dict[str, Any]:
+def in_a_process(measure: Measure) -> dict[str, Any]:
     """What it measured, or {"error": why it failed}."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(asdict(measure), file)

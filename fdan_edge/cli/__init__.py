@@ -1,4 +1,7 @@
-"""The command line: a file for each verb, what they print in `render`. Heavy imports stay inside the verbs."""
+"""The command line: a file for each verb; `render` holds what they print, `actions` what the larger ones do.
+
+Heavy imports stay inside the verbs, so that --help is quick.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ def _interrupted() -> NoReturn:
 
 
 def _system_error(error: OSError | MemoryError) -> str:
-    """Disk full, no permission, out of memory: the system's words and the file's name."""
+    """Say in the system's words what failed, disk full or no permission, and name the file."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{type(error).__name__}: {one_line(error)}"

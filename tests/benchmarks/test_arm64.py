@@ -70,7 +70,7 @@ def test_wheels_that_the_devices_libraries_can_load() -> None:
 
 def test_the_rule_knows_arm64_programs_and_no_others() -> None:
     """The first bytes of an ELF file: 64 bits, little-endian, of type 2 or 3, for machine 183."""
-    name, kind, offset, magic, mask, interpreter, flags = arm64._RULE.split(":")[1:]
+    name, kind, offset, magic, mask, interpreter, flags = arm64.RULE.split(":")[1:]
     assert (name, kind, offset, interpreter) == ("fdan-edge-aarch64", "M", "", arm64.QEMU)
     assert set(flags) == set("OCF")
     want, cover = (text.encode().decode("unicode_escape").encode("latin-1") for text in (magic, mask))
@@ -93,7 +93,7 @@ def test_the_kernel_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
 
     def cut_off() -> None:
         with arm64.emulation():
-            assert (tmp_path / "register").read_text() == arm64._RULE
+            assert (tmp_path / "register").read_text() == arm64.RULE
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

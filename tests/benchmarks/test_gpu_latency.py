@@ -101,7 +101,9 @@ def measured_without(model: script.Model, kind: str, why: str, patch: pytest.Mon
         return time_block(runner, heard, calls)
 
     patch.setattr(script, "time_block", fails)
-    arguments = script._parser().parse_args(words("--runs", "5", "--batches", "1", "--runtimes", *script.ON_CPU))
+    arguments = script.build_parser().parse_args(
+        words("--runs", "5", "--batches", "1", "--runtimes", *script.ON_CPU)
+    )
     kept: list[dict[str, Any]] = []
     script.measured(model, arguments, None, kept.append)
     (made,) = kept
@@ -129,7 +131,7 @@ def test_what_is_compiled_comes_last(model: script.Model, monkeypatch: pytest.Mo
     with TorchRunner(model.run) as runner:
         ways = [(eager, runner), (compiled, runner)]
         monkeypatch.setattr(script, "opened", lambda *_: ways)
-        arguments = script._parser().parse_args(words("--runs", "5", "--batches", "1", "2"))
+        arguments = script.build_parser().parse_args(words("--runs", "5", "--batches", "1", "2"))
         kept: list[dict[str, Any]] = []
         script.measured(model, arguments, None, kept.append)
     rows = [(row["runtime"], row["batch"]) for row in kept[-1]["rows"]]

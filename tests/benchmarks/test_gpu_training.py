@@ -31,7 +31,7 @@ def arguments(tmp_path: Path, *more: str) -> Any:
 
 
 def test_every_training_is_of_settings_that_there_are(tmp_path: Path) -> None:
-    parsed = script._parser().parse_args(arguments(tmp_path, "--epochs", "9", "--set", "seed=4"))
+    parsed = script.build_parser().parse_args(arguments(tmp_path, "--epochs", "9", "--set", "seed=4"))
     names = [training.name for training in script.TRAININGS]
     for training in script.TRAININGS:
         made = script.command(training, parsed)
@@ -89,7 +89,7 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_time_stops_it_and_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed = script._parser().parse_args(arguments(tmp_path))
+    parsed = script.build_parser().parse_args(arguments(tmp_path))
     fold = tmp_path / "runs/plain/fold-1"
     fold.mkdir(parents=True)
     (fold / "epochs.jsonl").write_text("{}\n{}\n")

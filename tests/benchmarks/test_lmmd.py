@@ -82,7 +82,7 @@ def test_useful_flops() -> None:
 def rows(*words: str, before: list[script.Row] | None = None) -> dict[str, script.Row]:
     """Rows of one tiny size, without child processes."""
     tiny = ["--dim", "4", "--budget-seconds", "0.001", "--repeats", "2", "--no-memory", *words]
-    arguments = script._parser().parse_args(tiny)
+    arguments = script.build_parser().parse_args(tiny)
     return {row.contender: row for row in script.rows_of_size((8, 8), arguments, tiny, before or [])}
 
 
@@ -109,7 +109,7 @@ def test_the_child_says_why_there_is_no_figure() -> None:
     """A matrix of 6 TB, asked for without the estimate that would have refused it."""
     row = script.Row("by_hand", 600_000, 600_000)
     with pytest.raises(contenders.UnavailableError, match=r"^out of memory: .*allocate"):
-        script._peak_in_a_child(row, ["--dim", "2"])
+        script.peak_in_a_child(row, ["--dim", "2"])
 
 
 def test_what_would_take_too_long_is_a_row() -> None:
@@ -143,4 +143,4 @@ def test_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_memory_is_measured_in_a_child() -> None:
     """600 rows: three N x N matrices of 1.44 MB and little else."""
     words = ["--dim", "8", "--threads", "1"]
-    assert 4 < script._peak_in_a_child(script.Row("by_hand", 300, 300), words) < 10
+    assert 4 < script.peak_in_a_child(script.Row("by_hand", 300, 300), words) < 10

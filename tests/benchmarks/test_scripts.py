@@ -24,6 +24,16 @@ def test_importing_a_script_runs_nothing(script: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    "script", [s for s in SCRIPTS if "ArgumentParser(" in s.read_text()], ids=lambda s: s.stem
+)
+def test_help(script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", [script.name, "--help"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        importlib.import_module(script.stem).main()
+    assert capsys.readouterr().out.startswith(f"usage: {script.name} ")
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_the_tests_that_a_script_names_are_there(script: Path) -> None:
     for file, test in NAMED.findall(script.read_text()):

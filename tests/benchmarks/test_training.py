@@ -240,4 +240,4 @@ def test_a_failed_process_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "Traceback\nMemoryError: out\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     measure = timing.Measure("ours", "vgg8", "synthetic:", "synthetic:", 1, 1)
-    assert script._in_a_process(measure) == {"error": "MemoryError: out"}
+    assert script.in_a_process(measure) == {"error": "MemoryError: out"}

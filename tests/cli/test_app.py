@@ -20,6 +20,24 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_the_command_line_loads_few_of_our_modules() -> None:
+    """Each costs --help some milliseconds."""
+    code = "import sys, fdan_edge.cli.app; print(*(name for name in sys.modules if name.startswith('fdan_edge.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {name for name in loaded if not name.startswith("fdan_edge.cli")} == {
+        "fdan_edge._version",
+        "fdan_edge.errors",
+        "fdan_edge.profiling",
+        "fdan_edge.profiling.cards",
+        "fdan_edge.runtime",
+        "fdan_edge.runtime.deploy_targets",
+        "fdan_edge.utils",
+        "fdan_edge.utils.messages",
+    }
+    assert not {"fdan_edge.cli.actions", "fdan_edge.cli.render"} & loaded
+
+
 def test_help_names_every_verb(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0

@@ -110,7 +110,7 @@ def test_the_timeline_shows_the_last_minute_and_is_bounded() -> None:
     assert [(start, len(cells)) for start, cells in line.rows(72, 9)] == [(3540.0, 60), (3570.0, 60), (3600.0, 21)]
     assert [start for start, _ in line.rows(72, 1)] == [3600.0]
     line.grow(1e6)
-    assert len(line._cells) == 1200
+    assert len(line.cells) == 1200
 
 
 def test_without_unicode_bars_are_hashes() -> None:

@@ -103,8 +103,8 @@ def test_a_killed_process_loses_nothing_and_two_share_the_rest(
         assert all(epochs == list(range(1, len(epochs) + 1)) for epochs in own)
     workers: dict[str, set[str]] = {}
     for line in (folder / "who.txt").read_text().splitlines():
-        pid, trial = line.split()
-        workers.setdefault(trial, set()).add(pid)
+        pid, name = line.split()
+        workers.setdefault(name, set()).add(pid)
     assert {len(pids) for trial, pids in workers.items() if trial != "0002"} == {1}
     assert len(workers["0002"]) == 2  # who was killed, and who went on
     assert len(set.union(*workers.values())) == 3

@@ -57,7 +57,7 @@ class Timeline:
 
     def __init__(self, marks: dict[str, str]) -> None:
         self._marks = {**marks, UNKNOWN: UNSURE}
-        self._cells: deque[str] = deque(maxlen=_KEPT)
+        self.cells: deque[str] = deque(maxlen=_KEPT)  # the latest
         self._count = 0  # cells since the start
         self._mark = SILENT
 
@@ -84,15 +84,15 @@ class Timeline:
         """Go on as it is until `now`."""
         more = int(now / CELL) + 1 - self._count
         if more > 0:
-            self._cells.extend(self._mark for _ in range(min(more, _KEPT)))
+            self.cells.extend(self._mark for _ in range(min(more, _KEPT)))
             self._count += more
 
     def rows(self, width: int, most: int) -> list[tuple[float, str]]:
         """Give start and cells of the latest rows; each begins at a round time."""
         seconds = next((s for s in _ROW_SECONDS if s / CELL <= width), _ROW_SECONDS[-1])
         size = int(seconds / CELL)
-        gone = self._count - len(self._cells)
-        text = "".join(self._cells)
+        gone = self._count - len(self.cells)
+        text = "".join(self.cells)
         last = max(0, self._count - 1) // size
         first = max(0, last - most + 1, -(-gone // size), last - math.ceil(_SHOWN / seconds))
         starts = [row * size for row in range(first, last + 1)]
@@ -106,9 +106,9 @@ class Timeline:
 
     def _set(self, start: float, end: float, mark: str) -> None:
         self.grow(end - CELL)
-        gone = self._count - len(self._cells)
+        gone = self._count - len(self.cells)
         for at in range(max(gone, int(start / CELL)), min(self._count, max(1, math.ceil(end / CELL)))):
-            self._cells[at - gone] = mark
+            self.cells[at - gone] = mark
 
 
 class View:
