@@ -92,7 +92,7 @@ def test_a_killed_process_loses_nothing_and_two_share_the_rest(
     with (folder / "journal.log").open("a") as journal:
         journal.write('{"op_code": 4, "wor')
     both = [process(folder, ravdess_tree, 8) for _ in range(2)]
-    assert [trial.wait(120) for trial in both] == [0, 0]
+    assert [running.wait(120) for running in both] == [0, 0]
     result = search(pruner="median", trials=8)
     assert len(result.trials) == 8
     assert {trial.state for trial in result.trials} <= {"complete", "pruned"}
