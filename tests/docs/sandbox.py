@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -11,15 +12,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import fdan_edge
 from fdan_edge import cli
+from fdan_edge.config import Config
 from tests.docs.corpora import Corpora, write_voice
 from tests.docs.pages import Block
-from tests.docs.parsing import programs
+from tests.docs.parsing import check, programs
 
 #: Programs that a page may run. Others need a comment that says why they are not run.
 ALLOWED = ("fdan-edge", "python", "cat", "cp", "head", "ls", "mkdir", "mv", "rm", "tail")
@@ -35,21 +37,41 @@ _SHORT = {
 }
 #: Settings that a training gets where the page does not set them.
 _SMALL = {"feature_size": "16", "speed_perturbation": "0"}
-_SMALL_IMAGES = {"backbone": "mobilenet_v2", "weights": "none", "n_mels": "32", "hop": "512"}
+_SMALL_IMAGES = {"weights": "none", "n_mels": "32", "hop": "512"}
+#: The network of all trainings but those of `whisper_tiny` and of frozen stages: others take longer to export.
+_BACKBONE = "vgg8"
 _TRAINS = ("train", "crossval", "tune", "reproduce")
 _AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 _WRITES = ("--out", "--triton", "--pictures", "--rttm", "--csv", "--audacity", "--markdown")
 
 
-class Results:
+class Models:
     """What trainings and exports left: pages that give the same command share them.
 
     Args:
         folder: where they are kept.
+        corpora: what a run is trained on that a page takes for granted.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._kept = folder, dict[str, Path]()
+    def __init__(self, folder: Path, corpora: Corpora) -> None:
+        self._folder, self._corpora, self._kept = folder, corpora, dict[str, Path]()
+
+    def run(self, folder: Path) -> str:
+        """Copy a run that a page takes for granted; gives the key that it is kept under."""
+        if "run" not in self._kept:
+            speech = self._corpora.translate("ravdess:/data/ravdess")
+            fdan_edge.train(Config(), speech=[speech], out=self._folder / "run")
+            self._kept["run"] = self._folder / "run"
+        self.copy("run", folder)
+        return "run"
+
+    def bundle(self, folder: Path) -> None:
+        """Copy the bundle of that run."""
+        if "bundle" not in self._kept:
+            self.run(self._folder / "copy")
+            fdan_edge.export_bundle(self._folder / "run", self._folder / "bundle")
+            self._kept["bundle"] = self._folder / "bundle"
+        self.copy("bundle", folder)
 
     def keep(self, key: str, folder: Path) -> None:
         """Keep a copy of a folder."""
@@ -70,8 +92,7 @@ class Sandbox:
 
     folder: Path  # the current folder
     corpora: Corpora
-    models: Callable[[str], Path]  # `run` or `bundle` to a folder that is copied where a page has none yet
-    results: Results
+    models: Models
     origins: dict[str, str] = field(default_factory=dict)  # of a run or bundle: what it was made by
     namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
 
@@ -95,6 +116,7 @@ class Sandbox:
 
     def command(self, command: str, where: str) -> None:
         """Run one command line; it must end with exit code 0."""
+        check(command)
         command = self.corpora.translate(command)
         parts = list(programs(command))
         for words in parts:
@@ -113,12 +135,12 @@ class Sandbox:
             return _serve(words)
         words = self._short(words)
         key, out = self._origin(words), words[words.index("--out") + 1] if "--out" in words else ""
-        if key and self.results.copy(key, self.folder / out):
+        if key and self.models.copy(key, self.folder / out):
             code = 0
         else:
             code = _main(words)
             if key and not code:
-                self.results.keep(key, self.folder / out)
+                self.models.keep(key, self.folder / out)
         if out:
             self.origins[out] = key
         return code
@@ -146,11 +168,16 @@ class Sandbox:
         for word in words:
             if word.endswith(".toml"):
                 told += (self.folder / word).read_text(encoding="utf-8").replace(" = ", "=")
+        settings = dict(_SHORT)
         small = _SMALL if "whisper_tiny" in told else {**_SMALL, **_SMALL_IMAGES}
-        if "--backbone" in words:
-            small = {name: value for name, value in small.items() if name != "backbone"}
-        settings = {**{name: value for name, value in small.items() if f"{name}=" not in told}, **_SHORT}
-        more = ["--folds", "1", "--trials", "1"] if words[0] == "tune" else []
+        settings |= {name: value for name, value in small.items() if f"{name}=" not in told}
+        more = []
+        if not any(word in told for word in ("whisper_tiny", "frozen_", "vgg8")):
+            more += ["--backbone", _BACKBONE] if words[0] == "reproduce" else ["--set", f"backbone={_BACKBONE}"]
+        if words[0] == "crossval" and "loso" not in told:
+            settings["folds"] = "3"
+        if words[0] == "tune":
+            more += ["--folds", "1", "--trials", "1"]
         return [*words, *more, *(part for item in settings.items() for part in ("--set", "=".join(item)))]
 
     def _shell(self, command: str) -> int:
@@ -170,10 +197,18 @@ class Sandbox:
                 for index, emotion in enumerate(("happy", "sad")):
                     write_voice(path / f"{index}.wav", emotion)
             elif word.startswith("runs/") and path.parent == self.folder / "runs":
-                shutil.copytree(self.models("run"), path)
-                self.origins[word] = "run"
+                self.origins[word] = self.models.run(path)
             elif word == "bundle" or word.startswith("bundles/"):
-                shutil.copytree(self.models("bundle"), path)
+                self.models.bundle(path)
+
+
+def short(config: Config) -> Config:
+    """The settings with those that make a training short."""
+    images = {} if config.backbone == "whisper_tiny" else {**_SMALL_IMAGES, "backbone": _BACKBONE}
+    words = [f"{name}={value}" for name, value in {**_SMALL, **images, **_SHORT}.items()]
+    names = [word.partition("=")[0] for word in words]
+    given = Config.load(None, words)
+    return dataclasses.replace(config, **{name: getattr(given, name) for name in names})
 
 
 def _main(words: list[str]) -> int:

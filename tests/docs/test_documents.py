@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 
+import fdan_edge
 from fdan_edge.export import gate
 from tests.docs.checkout import Checkout
 from tests.docs.corpora import Corpora
 from tests.docs.pages import DOCS, PAGES, RESULTS, ROOT, Block, blocks
 from tests.docs.parsing import check
-from tests.docs.sandbox import Results, Sandbox
+from tests.docs.sandbox import Models, Sandbox, short
 
 _RUN = ("console", "python", "diff")
 #: Pages that change the source tree.
@@ -33,25 +35,25 @@ def corpora(tmp_path_factory: pytest.TempPathFactory, ravdess_tree: Path, fer_tr
 
 
 @pytest.fixture(scope="session")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return Results(tmp_path_factory.mktemp("results"))
+def models(tmp_path_factory: pytest.TempPathFactory, corpora: Corpora) -> Models:
+    return Models(tmp_path_factory.mktemp("models"), corpora)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", _TUTORIALS, ids=_name)
 def test_a_page_runs_from_top_to_bottom(
-    page: Path,
-    corpora: Corpora,
-    results: Results,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
+    page: Path, corpora: Corpora, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     # The tests' networks have hardly been trained: int8 may change what they say of eight recordings, and is not
     # always faster. That the gate refuses such files is tested elsewhere.
     monkeypatch.setitem(gate.LOSS, "int8", 100.0)
-    sandbox = Sandbox(tmp_path, corpora, lambda kind: request.getfixturevalue(f"{kind}_folder"), results)
+    monkeypatch.setattr(fdan_edge, "export_bundle", functools.partial(fdan_edge.export_bundle, force=True))
+    train = fdan_edge.train
+    monkeypatch.setattr(fdan_edge, "train", lambda config, *rest, **more: train(short(config), *rest, **more))
+    # Drawing is tested elsewhere, and takes most of the time of a short training.
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: Path(path).touch())
+    sandbox = Sandbox(tmp_path, corpora, models)
     for block in _runnable(page):
         sandbox.run(block)
 

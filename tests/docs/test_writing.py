@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +19,11 @@ from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.tensorrt.compatibility import Fingerprint
 from fdan_edge.streaming.events import Event
 from tests.docs.pages import DOCS, PAGES, RESULTS, ROOT, links, prose
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 WIDEST, WIDEST_TABLE = 120, 200  # characters
 LONGEST_README = 150  # lines
@@ -86,6 +92,16 @@ def test_the_events_page_has_every_event(kind: type) -> None:
     text = (DOCS / "formats" / "events.md").read_text(encoding="utf-8")
     missing = [field.name for field in fields(kind) if f"`{field.name}`" not in text]
     assert not missing, f"docs/formats/events.md lacks {missing} of {kind.__name__}"
+
+
+def test_the_contributors_page_has_the_layers() -> None:
+    """The table shows what import-linter holds, in the same order."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = settings["tool"]["importlinter"]["contracts"][0]
+    text = (DOCS / "contributing" / "index.md").read_text(encoding="utf-8")
+    table = text.partition("| layer | packages |")[2].partition("\n\n")[0]
+    rows = [set(re.findall(r"`(\w+)`", row.split("|")[2])) for row in table.splitlines()[2:]]
+    assert rows == [set(layer.split(" | ")) for layer in contract["layers"]]
 
 
 @pytest.mark.parametrize("page", [*PAGES, RESULTS, ROOT / "CONTRIBUTING.md"], ids=_name)
