@@ -63,7 +63,7 @@ class Target:
     runtime: str  # that is preferred there: onnxruntime-cpu, onnxruntime-cuda, tensorrt-rtx or tensorrt
     also: tuple[str, ...] = ()  # further runtimes that its files are meant for
     precisions: tuple[str, ...]  # that it runs, of PRECISIONS; the first is the default
-    int8: str  # format of its 8-bit files: U8S8 or S8S8
+    int8: str = ""  # format of its 8-bit files: U8S8 or S8S8; "": it runs none
     opsets: tuple[int, int]  # lowest and highest that is read
     ops: frozenset[str] | None = None  # of ONNX's own domain; None: all
     types: frozenset[str] | None = None  # of tensors, as in onnx.TensorProto; None: all

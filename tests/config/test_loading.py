@@ -147,5 +147,5 @@ def test_every_number_has_a_range() -> None:
 def test_every_backbone_is_a_choice() -> None:
     names = ["resnet34", "resnet18", "resnet50", "vgg16", "vgg19", "vgg8", "mobilenet_v2"]
     names += ["mobilenet_v2_small", "mobilenet_v2_tiny", "whisper_tiny"]
-    assert list(BACKBONES)[: len(names)] == names
+    assert set(names) <= set(BACKBONES)
     assert [Config.load(None, [f"backbone={name}"]).backbone for name in names] == names

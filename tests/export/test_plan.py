@@ -72,10 +72,10 @@ def test_an_entry_of_the_table(name: str) -> None:
     assert target.precisions
     assert set(target.precisions) <= set(PRECISIONS)
     assert check_precision(target, "") == target.precisions[0]
-    assert target.int8 in FORMATS
+    assert target.int8 in FORMATS if "int8" in target.precisions else not target.int8
     assert target.opsets[0] <= 18 <= target.opsets[1]  # what the exporter writes
     assert target.engine in (None, *FLAVOURS.values())
-    assert (target.engine is None) == (target.runtime == "onnxruntime-cpu")
+    assert target.engine or target.runtime.startswith("onnxruntime")
     assert bool(target.architectures) == bool(target.engine)
     assert target.title
     assert target.install
