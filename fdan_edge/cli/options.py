@@ -23,7 +23,7 @@ _TRAINING = (
 SPEECH_HELP = "Speech as corpus:path, e.g. ravdess:/data/ravdess; repeat for more."
 FACES_HELP = "Faces as corpus:path, e.g. fer2013:/data/fer2013; repeat for more. None: the plain backbone."
 ADAPT_HELP = "Speech to adapt to, heard without its labels: corpus:path, or unlabelled:path; repeat for more."
-METHOD_HELP = "How to adapt to --adapt-to: didan, mmd, lmmd, coral, dann, fdan (faces as a bridge), source (not)."
+METHOD_HELP = "How to adapt: didan, mmd, lmmd, coral, dann, fdan (faces as a bridge), source (not)."
 
 Speech = Annotated[
     list[str], typer.Option("--speech", metavar="CORPUS:PATH", help=SPEECH_HELP, show_default=False)

@@ -33,7 +33,7 @@ def train(
     ] = [],  # noqa: B006
     method: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="NAME", help=METHOD_HELP, show_default="didan with --target, else fdan"),
+        typer.Option(metavar="NAME", help=METHOD_HELP, show_default="didan with --adapt-to, else fdan"),
     ] = None,
     set_: Set = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", metavar="", help="Continue the training in --out.")] = False,

@@ -30,7 +30,7 @@ def read_labelled_speech(sources: list[Source], *, calm_as_neutral: bool, boredo
     """
     for source in sources:
         if not get_corpus(source.corpus).labelled:
-            raise DataError(f"{source}: unlabelled speech cannot be learnt from; give it as --target")
+            raise DataError(f"{source}: unlabelled speech cannot be learnt from; give it as --adapt-to")
     speech = [item for source in sources for item in read(source, "speech")]
     kept = [i for i in speech if boredom or i.emotion != "boredom" or get_corpus(i.corpus).user_classes]
     if len(kept) < len(speech):

@@ -119,14 +119,14 @@ def check_target(config: Config, target: list[Source], faces: list[Source]) -> N
         ConfigError: the method needs a target or faces, and there are none.
     """
     if config.method != "fdan" and not target:
-        raise ConfigError(f"method {config.method} needs --target corpus:path, speech without labels")
+        raise ConfigError(f"method {config.method} needs --adapt-to corpus:path, speech without labels")
     if target and config.method == "fdan" and not faces:
         raise ConfigError(
             "method fdan needs --faces as the bridge to a target; without faces: --method didan, mmd, lmmd, "
             "coral, dann or source"
         )
     if config.channel == "match" and not target:
-        raise ConfigError("channel = match needs --target, whose mean spectrum is matched")
+        raise ConfigError("channel = match needs --adapt-to, whose mean spectrum is matched")
 
 
 def _check_apart(speech: list[Item], target: list[Item]) -> None:

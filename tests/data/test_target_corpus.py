@@ -264,9 +264,9 @@ def test_what_is_gone_of_a_target_is_said_or_refused(
 @pytest.mark.parametrize(
     ("words", "given", "message"),
     [
-        ({"method": "didan"}, "", "method didan needs --target"),
+        ({"method": "didan"}, "", "method didan needs --adapt-to"),
         ({"method": "fdan"}, "target", "method fdan needs --faces as the bridge"),
-        ({"method": "fdan", "channel": "match"}, "", "channel = match needs --target"),
+        ({"method": "fdan", "channel": "match"}, "", "channel = match needs --adapt-to"),
     ],
 )
 def test_what_does_not_go_together_is_refused(words: dict[str, str], given: str, message: str) -> None:

@@ -61,7 +61,7 @@ def test_what_cannot_be_tuned(
         search(sampler="cma")
     with pytest.raises(ConfigError, match="unknown pruner"):
         search(pruner="often")
-    with pytest.raises(ConfigError, match="channel = match needs --target"):
+    with pytest.raises(ConfigError, match="channel = match needs --adapt-to"):
         search(space=("channel=none,match",))
     with pytest.raises(ConfigError, match="grid needs values of alpha"):
         search(sampler="grid")

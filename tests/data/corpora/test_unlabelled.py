@@ -47,7 +47,7 @@ def test_it_is_a_target_and_nothing_else(tmp_path: Path) -> None:
     source = Source("unlabelled", tmp_path)
     with pytest.raises(DataError) as caught:
         read_labelled_speech([source], calm_as_neutral=True)
-    expected = f"unlabelled:{tmp_path}: unlabelled speech cannot be learnt from; give it as --target"
+    expected = f"unlabelled:{tmp_path}: unlabelled speech cannot be learnt from; give it as --adapt-to"
     assert str(caught.value) == expected
     with pytest.raises(DataError, match="corpus unlabelled has no faces"):
         read_visual(source, 3)
