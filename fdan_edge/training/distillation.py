@@ -146,7 +146,8 @@ def _check_parts(teacher: Teacher, parts: Split, target: list[Item]) -> None:
             f"{name} holds out no {parts.promise}, and the student's protocol does; train one that does"
         )
     if known := (test & keys["target"]) - {recording_key(item.key) for item in target}:
-        raise DataError(f"{name} heard {len(known)} recordings of the student's test; give both the same --adapt-to")
+        known_recordings = f"{len(known)} recordings of the student's test"
+        raise DataError(f"{name} heard {known_recordings}; give both the same --adapt-to")
 
 
 def teacher_targets(
