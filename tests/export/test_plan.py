@@ -89,7 +89,11 @@ def test_jetpack_6_has_no_stft() -> None:
 
 
 def test_default_precisions_are_told_in_a_few_words() -> None:
-    assert default_precisions() == "cpu: fp32, others: fp16"
+    told = dict(part.split(": ") for part in default_precisions().split(", "))
+    others = told.pop("others")
+    assert (told["cpu"], others) == ("fp32", "fp16")
+    assert all(target.precisions[0] == told.get(name, others) for name, target in TARGETS.items())
+    assert others not in told.values()
 
 
 @pytest.mark.parametrize(
