@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 import fdan_edge
-from fdan_edge.export import gate
+from fdan_edge.export import artifact, gate
 from tests.docs.checkout import Checkout
 from tests.docs.corpora import Corpora
 from tests.docs.pages import DOCS, PAGES, RESULTS, ROOT, Block, blocks
@@ -51,6 +51,7 @@ def test_a_page_runs_from_top_to_bottom(
     monkeypatch.setattr(fdan_edge, "export_bundle", functools.partial(fdan_edge.export_bundle, force=True))
     train = fdan_edge.train
     monkeypatch.setattr(fdan_edge, "train", lambda config, *rest, **more: train(short(config), *rest, **more))
+    monkeypatch.setattr(artifact, "export_graph", models.graph)
     # Drawing is tested elsewhere, and takes most of the time of a short training.
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: Path(path).touch())
     sandbox = Sandbox(tmp_path, corpora, models)
