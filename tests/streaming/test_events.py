@@ -83,7 +83,9 @@ def exhaustive_matches(module: ModuleType) -> list[set[str]]:
 
 
 @pytest.mark.parametrize(
-    ("module", "count"), [(lambda: stream, 1), (lambda: live_view, 2), (prometheus, 1)], ids=str
+    ("module", "count"),
+    [(lambda: stream, 1), (lambda: live_view, 2), (prometheus, 1)],
+    ids=["stream", "live_view", "prometheus"],  # the same in every process of pytest-xdist
 )
 def test_every_consumer_matches_on_every_event(module: Callable[[], ModuleType], count: int) -> None:
     """`assert_never` makes a forgotten event an error of mypy; this holds that it stays there."""
