@@ -16,7 +16,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "README.md"
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<info>[^`]*)$")
 _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+?) *-->")
 _TITLE = re.compile(r'title="(?P<name>[^"]+)"')
-_LINK = re.compile(r"\]\((?P<target>[^)\s]+)")
+_LINK = re.compile(r"""(?:\]\(|\b(?:src|href)=")(?P<target>[^)\s"]+)""")
 
 
 @dataclass(frozen=True)
