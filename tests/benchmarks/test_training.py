@@ -199,7 +199,7 @@ def test_what_a_stopped_run_has_measured_stays(tmp_path: Path, monkeypatch: pyte
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    monkeypatch.setattr(script, "_in_a_process", until_stopped)
+    monkeypatch.setattr(script, "in_a_process", until_stopped)
     out = tmp_path / "training.json"
     out.write_text(json.dumps({"steps": "of before"}))
     with pytest.raises(KeyboardInterrupt):
@@ -209,7 +209,7 @@ def test_what_a_stopped_run_has_measured_stays(tmp_path: Path, monkeypatch: pyte
     made = written["unfinished steps"]["backbones"]["mobilenet_v2"]
     assert made["ratios"] == {"ours": {"times_recipe": 4.0}}
     assert made["ways"]["ceiling"] == {"error": "not run"}
-    monkeypatch.setattr(script, "_in_a_process", lambda _: row(100))
+    monkeypatch.setattr(script, "in_a_process", lambda _: row(100))
     script.main(["--only", "steps", "--ways", "ours", "--out", str(out)])
     written = json.loads(out.read_text())
     assert written.keys() == {"steps"}
@@ -223,7 +223,7 @@ def test_what_is_published_is_not_mixed_with_what_may_be_stopped(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(script, "HERE", tmp_path)
-    monkeypatch.setattr(script, "_in_a_process", stopped)
+    monkeypatch.setattr(script, "in_a_process", stopped)
     (tmp_path / "results").mkdir()
     with pytest.raises(KeyboardInterrupt):
         script.main(["--only", "steps"])
