@@ -26,6 +26,7 @@ TINY = (
     "face_size=32",
     "feature_size=16",
     "speed_perturbation=0",
+    "threads=1",  # whatever number an earlier test has left
 )
 
 

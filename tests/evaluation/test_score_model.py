@@ -19,7 +19,7 @@ DRAWN = {f"{name}.{ending}" for name in ("confusion", "reliability") for ending 
 
 def test_a_run_repeats_its_own_test_scores(run_folder: Path, ravdess_tree: Path, tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
-    done = evaluate(run_folder, [Source("ravdess", ravdess_tree)], "test", drawing=drawing)
+    done = evaluate(run_folder, [Source("ravdess", ravdess_tree)], "test", drawing=drawing, threads=1)
     metrics = json.loads((run_folder / "metrics.json").read_text())["test"]
     assert done.to_dict() == metrics
     assert done.part == "the run's test part"
