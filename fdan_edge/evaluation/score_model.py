@@ -59,7 +59,8 @@ def evaluate(
     with open_runner(path, threads) as runner:
         if drawing and drawing.tsne and not isinstance(runner, TorchRunner):
             raise CheckpointError(f"{path}: not a run folder; only one holds the features that --tsne draws")
-        split, folder = _split_of(path, run, part), run_folder(path, run)
+        folder = run_folder(path, run)
+        split = _split_of(path, folder, part)
         labels = runner.spec.labels
         items = read_labelled_speech(
             parse_sources(speech), calm_as_neutral="calm" not in labels, boredom="boredom" in labels
@@ -77,9 +78,8 @@ def evaluate(
     return evaluation
 
 
-def _split_of(model: Path, run: Path | None, part: str) -> dict[str, list[str]]:
-    """Load the split that the model was trained by; {} where it is not known, which `all` allows only."""
-    folder = run_folder(model, run)
+def _split_of(model: Path, folder: Path | None, part: str) -> dict[str, list[str]]:
+    """Load the split of the model's run folder; {} where that is not known, which `all` allows only."""
     if folder is None:
         if part != "all":
             raise CheckpointError(
