@@ -27,10 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):  # never fail on what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        from fdan_edge.cli.app import app
-
-        with messages.shown():
-            app(arguments, prog_name="fdan-edge")
+        sys.exit(_run(arguments))
     except FdanEdgeError as error:
         _fail(str(error))
     except (OSError, MemoryError) as error:
@@ -41,10 +38,26 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{one_line(error)}; smaller batches need less: --set batch_size=... when training")
     except KeyboardInterrupt:
         _interrupted()
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # Typer turns KeyboardInterrupt into this, without a word
-            _interrupted()
-        raise
+
+
+def _run(arguments: list[str] | None) -> int:
+    """Run a command; gives its exit code."""
+    from typer import TyperException
+
+    from fdan_edge.cli.app import app
+    from fdan_edge.cli.usage import usage_message
+
+    try:
+        with messages.shown():
+            code: int | None = app(arguments, prog_name="fdan-edge", standalone_mode=False)
+    except TyperException as error:
+        message = usage_message(error)
+        if not message:  # no verb was given, and the help is printed
+            return USER_ERROR
+        _fail(message)
+    if code == INTERRUPTED:  # Typer turns KeyboardInterrupt into this, without a word
+        _interrupted()
+    return code or 0
 
 
 def _fail(message: str) -> NoReturn:

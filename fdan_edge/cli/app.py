@@ -1,53 +1,66 @@
-"""The root of the command line: every verb is a file of its own beside this one."""
+"""The root of the command line: every verb is a file of its own beside this one, imported when it is called."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from fdan_edge._version import __version__
-from fdan_edge.cli.bench import bench
-from fdan_edge.cli.crossval import crossval
-from fdan_edge.cli.data import data_app
-from fdan_edge.cli.demo import demo
-from fdan_edge.cli.doctor import doctor
-from fdan_edge.cli.evaluate import evaluate
-from fdan_edge.cli.export import export
-from fdan_edge.cli.infer import infer
-from fdan_edge.cli.reproduce import reproduce
-from fdan_edge.cli.runs import runs
-from fdan_edge.cli.serve import serve
-from fdan_edge.cli.stream import stream
-from fdan_edge.cli.train import train
-from fdan_edge.cli.tune import tune
+
+#: What the help says of each verb, in its order. The file of that name holds a function of that name, or `app`.
+VERBS = {
+    "train": "Train a model from speech.",
+    "crossval": "Train every fold, and score their tests together.",
+    "tune": "Search for the settings that train best.",
+    "evaluate": "Score a model on speech that it was not trained on.",
+    "runs": "Compare trainings: progress, scores, settings.",
+    "export": "Turn a trained run into a bundle for where it will run.",
+    "infer": "Name the emotion in sound files.",
+    "bench": "Time a bundle: latency, throughput, start, memory.",
+    "stream": "Name the emotion of who speaks, as they speak.",
+    "serve": "Show emotions live in a browser, with its microphone.",
+    "reproduce": "Train the rows of one of the paper's tables.",
+    "demo": "Train, export, run and time a model on synthetic speech.",
+    "doctor": "Say what works on this machine, and how to get the rest.",
+    "data": "Look at corpora before training.",
+}
+
+
+class VerbGroup(TyperGroup):
+    """A group that imports a verb's file when that verb is called: --help needs none of them."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=text) for name, text in VERBS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Find the verb that `args` begin with, and load it."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_verb(name) if name else None, rest
+
+
+def load_verb(name: str) -> Any:
+    """Import the file of a verb and build its command, a TyperCommand or a TyperGroup."""
+    module = import_module(f"fdan_edge.cli.{name}")
+    verb = getattr(module, "app", None)
+    if verb is None:
+        verb = typer.Typer(add_completion=False)
+        verb.command(name)(getattr(module, name))
+    return typer.main.get_command(verb)
+
 
 app = typer.Typer(
     name="fdan-edge",
+    cls=VerbGroup,
     help="Speech emotion recognition for the edge: train with faces, run with the voice alone.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(data_app, name="data")
-#: In the order of the help.
-for verb in (
-    train,
-    crossval,
-    tune,
-    evaluate,
-    runs,
-    export,
-    infer,
-    bench,
-    stream,
-    serve,
-    reproduce,
-    demo,
-    doctor,
-):
-    app.command()(verb)
 
 
 def _version(wanted: bool) -> None:

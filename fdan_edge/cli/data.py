@@ -8,10 +8,10 @@ import typer
 
 from fdan_edge.cli.options import AsJson, needs_training, parsed, print_json
 
-data_app = typer.Typer(help="Look at corpora before training.", no_args_is_help=True)
+app = typer.Typer(name="data", help="Look at corpora before training.", no_args_is_help=True, add_completion=False)
 
 
-@data_app.command()
+@app.command()
 def scan(
     sources: Annotated[list[str], typer.Argument(metavar="CORPUS:PATH...", help="What to look at.")],
     as_json: AsJson = False,
@@ -28,7 +28,7 @@ def scan(
     raise typer.Exit(1 if any(result.broken for result in scans) else 0)
 
 
-@data_app.command()
+@app.command()
 def cache(
     clear: Annotated[bool, typer.Option("--clear", metavar="", help="Remove the log-mels and faces.")] = False,
     as_json: AsJson = False,
