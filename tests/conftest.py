@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from fdan_edge.utils import messages
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TINY = (
-    "backbone=mobilenet_v2",
+    "backbone=vgg8",  # the quickest to export
     "weights=none",
     "epochs=2",
     "batch_size=8",
@@ -71,21 +72,46 @@ def messages_on_stderr() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where trees, run and bundle lie. FDAN_EDGE_TEST_FOLDER names one to keep: what it holds is not made again.
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where trees, run and bundle lie, for all processes of the tests together.
 
-    So a machine that cannot train tests the bundle that another one made.
+    FDAN_EDGE_TEST_FOLDER names one to keep, whose contents are used as they are: so a machine that cannot train
+    tests the bundle that another one made.
     """
-    kept = os.environ.get("FDAN_EDGE_TEST_FOLDER")
-    return Path(kept) if kept else tmp_path_factory.mktemp("made")
+    if kept := os.environ.get("FDAN_EDGE_TEST_FOLDER"):
+        return Path(kept)
+    folder = tmp_path_factory.getbasetemp()
+    return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "shared"
+
+
+def make_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Let the first process that asks make a folder; the others wait for it.
+
+    Args:
+        folder: is there in the end, complete.
+        make: writes it, at the path that it is given.
+    """
+    if folder.exists():
+        return folder
+    from filelock import FileLock
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            unfinished = folder.with_name(f"{folder.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def ravdess_tree(made: Path) -> Path:
+def ravdess_tree(shared_folder: Path) -> Path:
     """4 actors x 8 emotions of synthetic voices under RAVDESS's names."""
-    root = made / "ravdess"
-    if root.exists():
-        return root
+    return make_once(shared_folder / "ravdess", _write_ravdess)
+
+
+def _write_ravdess(root: Path) -> None:
     import soundfile
 
     from fdan_edge.data.corpora import get_corpus
@@ -97,15 +123,15 @@ def ravdess_tree(made: Path) -> Path:
             path = root / f"Actor_{actor:02}" / f"03-01-{code}-01-01-01-{actor:02}.wav"
             waveform = voice("neutral" if emotion == "calm" else emotion, actor, int(code))
             soundfile.write(path, waveform, SAMPLE_RATE)
-    return root
 
 
 @pytest.fixture(scope="session")
-def fer_tree(made: Path) -> Path:
+def fer_tree(shared_folder: Path) -> Path:
     """7 emotions x 5 drawn faces under FER2013's layout."""
-    root = made / "fer2013"
-    if root.exists():
-        return root
+    return make_once(shared_folder / "fer2013", _write_fer2013)
+
+
+def _write_fer2013(root: Path) -> None:
     from fdan_edge.data.corpora.synthetic.corpus import CLASSES
     from fdan_edge.data.corpora.synthetic.faces import face
 
@@ -113,35 +139,35 @@ def fer_tree(made: Path) -> Path:
         (root / "train" / emotion).mkdir(parents=True)
         for index in range(5):
             face(emotion, index).save(root / "train" / emotion / f"{index}.png")
-    return root
 
 
 @pytest.fixture(scope="session")
-def run_folder(made: Path, ravdess_tree: Path, fer_tree: Path) -> Path:
+def run_folder(shared_folder: Path, ravdess_tree: Path, fer_tree: Path) -> Path:
     """A finished tiny FDAN run: 2 epochs on `ravdess_tree` and `fer_tree`. Read only; needs PyTorch."""
     pytest.importorskip("torch")
-    folder = made / "run"
-    if folder.exists():
-        return folder
-    from fdan_edge.config import Config
-    from fdan_edge.data.corpora import Source
-    from fdan_edge.training.run import train
 
-    config = Config.load(None, list(TINY))
-    train(config, [Source("ravdess", ravdess_tree)], folder, faces=[Source("fer2013", fer_tree)])
-    return folder
+    def write(folder: Path) -> None:
+        from fdan_edge.config import Config
+        from fdan_edge.data.corpora import Source
+        from fdan_edge.training.run import train
+
+        config = Config.load(None, list(TINY))
+        train(config, [Source("ravdess", ravdess_tree)], folder, faces=[Source("fer2013", fer_tree)])
+
+    return make_once(shared_folder / "run", write)
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(made: Path, request: pytest.FixtureRequest) -> Path:
+def bundle_folder(shared_folder: Path, request: pytest.FixtureRequest) -> Path:
     """The bundle of `run_folder`, without an engine. Read only."""
-    folder = made / "bundle"
-    if not folder.exists():
+
+    def write(folder: Path) -> None:
         run = request.getfixturevalue("run_folder")
         from fdan_edge.export.pipeline import export_bundle
 
         export_bundle(run, folder)
-    return folder
+
+    return make_once(shared_folder / "bundle", write)
 
 
 @pytest.fixture

@@ -98,7 +98,8 @@ def test_the_sdist_holds_all_that_is_compiled(unpacked: Path) -> None:
 @pytest.mark.slow
 def test_the_wheel_holds_every_module_and_the_compiled_ops(unpacked: Path, tmp_path: Path) -> None:
     """Built from the source distribution; works with the PyTorch that is here."""
-    made = wheel(unpacked, tmp_path, FDAN_EDGE_REQUIRE_NATIVE="1")
+    # That the ops compute what they should is tested elsewhere; without optimisation they compile in a third.
+    made = wheel(unpacked, tmp_path, FDAN_EDGE_REQUIRE_NATIVE="1", CXXFLAGS="-O0")
     assert re.fullmatch(r"fdan_edge-.*-cp310-abi3-linux_\w+\.whl", made.name)
     holds_every_module(made, {"fdan_edge/_C.abi3.so"})
     zipfile.ZipFile(made).extractall(tmp_path / "installed")

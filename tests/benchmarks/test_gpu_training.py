@@ -19,7 +19,7 @@ import gpu_training as script
 
 #: Small enough for a test: three folds, one epoch.
 QUICK = (
-    *("backbone=mobilenet_v2_tiny", "weights=none", "epochs=1", "folds=3", "n_mels=32", "hop=512"),
+    *("backbone=vgg8", "weights=none", "epochs=1", "folds=3", "n_mels=32", "hop=512"),
     *("window_seconds=1.0", "window_hop_seconds=0.5", "speed_perturbation=0", "feature_size=16", "threads=1"),
 )
 
@@ -45,7 +45,10 @@ def test_every_training_is_of_settings_that_there_are(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_training_is_done_once_and_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_is_done_once_and_is_a_row(
+    tmp_path: Path, ravdess_tree: Path, fer_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ["--speech", f"ravdess:{ravdess_tree}", "--faces", f"fer2013:{fer_tree}"]
     trainings = (
         script.Training("plain", QUICK),
         script.Training("student", QUICK, teacher="teacher"),
@@ -53,23 +56,23 @@ def test_a_training_is_done_once_and_is_a_row(tmp_path: Path, monkeypatch: pytes
     )
     monkeypatch.setattr(script, "TRAININGS", trainings)
     monkeypatch.setattr(script, "gpu_name", lambda: "NVIDIA X")
-    assert script.main(arguments(tmp_path, "--set", "protocol=kfold")) == 1
+    assert script.main(arguments(tmp_path, *small, "--set", "protocol=kfold")) == 1
     made = json.loads((tmp_path / "results/folds-nvidia-x.json").read_text())
     assert made["outcomes"]["plain"] == "done"
     assert made["outcomes"]["student"] == "not begun: its teacher teacher is not done"
     assert made["outcomes"]["wrong"].startswith("failed: unknown backbone 'none'")
     (row,) = made["rows"]
     assert row["name"] == "plain"
-    assert row["pooled"]["n"] == 504  # every recording, once
+    assert row["pooled"]["n"] == 32  # every recording, once
     text = (tmp_path / "results/folds-nvidia-x.md").read_text()
     assert "| plain: " in text
     assert "- wrong: failed" in text
     assert "error: unknown backbone 'none'" in (tmp_path / "runs/wrong.log").read_text()
     monkeypatch.setattr(subprocess, "Popen", None)  # would be an error
     monkeypatch.setattr(script, "TRAININGS", trainings[:1])
-    assert script.main(arguments(tmp_path)) == 0
+    assert script.main(arguments(tmp_path, *small)) == 0
     monkeypatch.setattr(script, "TRAININGS", (*trainings[:1], script.Training("later", QUICK)))
-    assert script.main(arguments(tmp_path, "--only", "plain")) == 0  # the other one is told, and nothing is lost
+    assert script.main(arguments(tmp_path, *small, "--only", "plain")) == 0  # the other one is told, and nothing is lost
     made = json.loads((tmp_path / "results/folds-nvidia-x.json").read_text())
     assert made["outcomes"] == {"plain": "done", "later": "not asked for (0 folds begun, 0 epochs in all)"}
     assert [row["name"] for row in made["rows"]] == ["plain"]

@@ -116,5 +116,5 @@ def test_rows_on_a_tree_in_savees_layout(run: Run, tmp_path: Path, fer_tree: Pat
     assert "(1) the paper's row saw the faces of SAVEE, this one those of fer2013" in out
     assert "speaker-independent, speakers KL held out; 7 recordings to choose the epoch, 7 to test" in out
     config, info = load_run(tmp_path / "out" / "savee-speaker-fdan-mobilenet_v2-s0")
-    assert config == Config.load(None, [*TINY, "epochs=1"])
+    assert config == Config.load(None, [*TINY, "backbone=mobilenet_v2", "epochs=1"])
     assert info.faces == [f"fer2013:{fer_tree}"]

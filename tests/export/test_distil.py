@@ -35,7 +35,7 @@ def test_a_student_is_a_run_of_its_teacher_s_speech_and_split(student: Path, run
     weights = [
         sum(p.numel() for p in load_teacher(run).model.acoustic.parameters()) for run in (student, run_folder)
     ]
-    assert weights[0] < 0.2 * weights[1]
+    assert weights[0] < 0.25 * weights[1]
 
 
 def test_the_same_call_goes_on_and_trains_nothing_twice(

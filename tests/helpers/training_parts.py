@@ -55,14 +55,22 @@ def trainer(folder: Path, *, with_faces: bool = True, with_target: bool = False,
     )
 
 
-def train_in_processes(count: int, folder: Path, **changes: object) -> None:
-    """The same training in several processes; each may write below `folder`, in a folder by its rank."""
-    folder.mkdir()
-    spawn(_process, (count, folder, changes), count)  # type: ignore[no-untyped-call]
+def train_in_processes(count: int, trainings: dict[Path, dict[str, object]]) -> None:
+    """Train in several processes, one training after another: starting the processes takes most of the time.
+
+    Args:
+        count: of processes.
+        trainings: a folder, below which each process may write in one by its rank -> what `trainer` gets.
+    """
+    for folder in trainings:
+        folder.mkdir(parents=True)
+    spawn(_process, (count, trainings), count)  # type: ignore[no-untyped-call]
 
 
-def _process(rank: int, count: int, folder: Path, changes: dict[str, object]) -> None:
+def _process(rank: int, count: int, trainings: dict[Path, dict[str, object]]) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder / 'meeting'}", rank=rank, world_size=count)
-    trainer(folder / str(rank), **changes).run()  # type: ignore[arg-type]
+    meeting = next(iter(trainings)) / "meeting"
+    dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=count)
+    for folder, changes in trainings.items():
+        trainer(folder / str(rank), **changes).run()  # type: ignore[arg-type]
     dist.destroy_process_group()

@@ -261,9 +261,9 @@ def test_a_distilled_run_names_its_teacher_and_goes_on_with_that_one_only(
     assert 0 <= result.metrics["test"]["uar"] <= 1
     begun, info = checkpoint.load_run(tmp_path / "student")
     assert info.teacher == load_teacher(tmp_path / "teacher").info()
-    assert info.teacher["backbone"] == "mobilenet_v2"
+    assert info.teacher["backbone"] == "vgg8"
     with TorchRunner(tmp_path / "student") as runner:
-        assert runner.spec.info["teacher"] == {"backbone": "mobilenet_v2", "sha256": info.teacher["sha256"]}
+        assert runner.spec.info["teacher"] == {"backbone": "vgg8", "sha256": info.teacher["sha256"]}
     assert checkpoint.load_run(run_folder)[1].teacher == {}
     path = tmp_path / "teacher" / "checkpoint.safetensors"
     kept = path.read_bytes()

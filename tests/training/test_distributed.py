@@ -32,31 +32,37 @@ STEADY: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"attention_layers": 2, "visual_dropout": 0.5},
-        {"method": "mmd", "with_target": True, "balanced": "true", "fc_layers": 2},
-        {"with_faces": False, "clip_norm": 0.1},
-    ],
-    ids=["faces", "faces and a target", "voices alone"],
-)
-def test_two_processes_with_half_the_batch_are_one_with_all_of_it(tmp_path: Path, changes: dict[str, Any]) -> None:
-    changes = STEADY | changes
-    trainer(tmp_path / "one", **changes).run()
-    train_in_processes(2, tmp_path / "two", **changes)
+TRAININGS: dict[str, dict[str, Any]] = {
+    "faces": {"attention_layers": 2, "visual_dropout": 0.5},
+    "faces and a target": {"method": "mmd", "with_target": True, "balanced": "true", "fc_layers": 2},
+    "voices alone": {"with_faces": False, "clip_norm": 0.1},
+}
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes leave of each training, in a folder by its name."""
+    folder = tmp_path_factory.mktemp("of-two")
+    train_in_processes(2, {folder / name: STEADY | changes for name, changes in TRAININGS.items()})
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAININGS)
+def test_two_processes_with_half_the_batch_are_one_with_all_of_it(tmp_path: Path, of_two: Path, name: str) -> None:
+    trainer(tmp_path, **STEADY | TRAININGS[name]).run()
     (one, state), (two, other) = (
-        run_folder.load_tensors(tmp_path / folder / "last.safetensors") for folder in ("one", "two/0")
+        run_folder.load_tensors(folder / "last.safetensors") for folder in (tmp_path, of_two / name / "0")
     )
     assert one.keys() == two.keys()
-    for name, values in one.items():
-        most = 1e-4 if name.startswith("optimizer.") else 1e-5  # gradients are larger than what they do
-        torch.testing.assert_close(two[name], values, rtol=1e-5, atol=most, msg=name)
+    for tensor, values in one.items():
+        most = 1e-4 if tensor.startswith("optimizer.") else 1e-5  # gradients are larger than what they do
+        torch.testing.assert_close(two[tensor], values, rtol=1e-5, atol=most, msg=tensor)
     for mine, theirs in zip(state["history"], other["history"], strict=True):
         same = mine.keys() - {"seconds", "rate"}
         assert [theirs[key] for key in same] == pytest.approx([mine[key] for key in same], abs=1e-4)
-    assert not (tmp_path / "two" / "1").exists()  # only the first one writes
-    assert json.loads((tmp_path / "two/0/epochs.jsonl").read_text().splitlines()[1])["epoch"] == 2
+    assert not (of_two / name / "1").exists()  # only the first one writes
+    assert json.loads((of_two / name / "0/epochs.jsonl").read_text().splitlines()[1])["epoch"] == 2
 
 
 @dataclass(frozen=True)
