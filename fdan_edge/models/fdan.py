@@ -143,7 +143,7 @@ class Fdan(nn.Module):
         """
         if images is None:
             hidden = self.acoustic.fully_connected(decibel)
-            return Output(self._logits(hidden[-1]), hidden)
+            return Output(self.logits(hidden[-1]), hidden)
         if self.visual is None:
             raise ValueError("this model was built without faces; use acoustic_logits")
         # In this order: both networks may hold dropout, and another order would be another training.
@@ -153,11 +153,11 @@ class Fdan(nn.Module):
         for layer in self.layers:
             z_visual, z_acoustic = layer(z_visual, z_acoustic, keep)
             aligned.append((z_visual, z_acoustic))
-        return Output(self._logits(z_acoustic), hidden, self._logits(z_visual), tuple(aligned))
+        return Output(self.logits(z_acoustic), hidden, self.logits(z_visual), tuple(aligned))
 
     def acoustic_logits(self, decibel: Tensor) -> Tensor:
         """Compute logits as inference does, without faces: (n, 1, mels, frames) -> (n, C)."""
-        return self._logits(self.acoustic_features(decibel))
+        return self.logits(self.acoustic_features(decibel))
 
     def acoustic_features(self, decibel: Tensor) -> Tensor:
         """Compute Z_a as inference does before the classifier, without faces: (n, 1, mels, frames) -> (n, d)."""
@@ -193,7 +193,8 @@ class Fdan(nn.Module):
             self.bank_values[index] = layer.visual.value(z_visual)  # type: ignore[union-attr, operator]
             z_visual, z_acoustic = layer(z_visual, z_acoustic)
 
-    def _logits(self, z: Tensor) -> Tensor:
+    def logits(self, z: Tensor) -> Tensor:
+        """Compute logits of features Z of either modality: (n, d) -> (n, C)."""
         logits: Tensor = self.classifier(z)
         return logits if self.scale == 1 else logits * self.scale
 
