@@ -12,7 +12,7 @@ import onnx
 
 from fdan_edge.errors import ExportError
 from fdan_edge.export.fp16 import largest_half
-from fdan_edge.export.gate import LOSS, Check, compare
+from fdan_edge.export.gate import Check, compare
 from fdan_edge.export.onnx_graph import check_graph
 from fdan_edge.export.plan import Plan
 from fdan_edge.export.precision import CalibrationSet, lower
@@ -34,6 +34,8 @@ from fdan_edge.utils.files import sha256
 log = logging.getLogger(__name__)
 
 _RANGED = 32  # windows whose values halves must hold
+#: Of the distance that int8 may have, while its layers are chosen: other recordings must pass too.
+_MARGIN = 0.8
 #: On the CPU, where it runs everywhere: a GPU's TF32 would be compared instead of the file.
 _CPU = (CPU,)
 
@@ -63,12 +65,12 @@ class ExportInputs:
         """What int8 is calibrated on and judged by; the test part is not among it."""
         validation = self.recordings.validation
 
-        def loss(file: Path) -> float:
+        def judge(file: Path) -> Check:
             with OnnxRunner(file, _CPU) as runner:
-                return validation.check(runner, "int8").loss
+                return validation.check(runner, "int8", _MARGIN)
 
         windows = self.recordings.calibration
-        return CalibrationSet(windows, validation.windows, loss, LOSS["int8"], validation.source)
+        return CalibrationSet(windows, validation.windows, judge, validation.answers.source)
 
 
 class ArtifactWriter:
@@ -117,17 +119,17 @@ class ArtifactWriter:
         """Give the largest value that the file must hold in half precision; None where it has no halves."""
         if plan.precision != "fp16" and plan.format != S8S8:
             return None
-        return largest_half(graph, model, self.inputs.recordings.held_out.windows[:_RANGED])
+        return largest_half(graph, model, self.inputs.recordings.compared.windows[:_RANGED])
 
     def _gate(self, file: Path, model: onnx.ModelProto, plan: Plan) -> tuple[Check, Probabilities]:
         """Compare the file with PyTorch; give the result, and the file's probabilities of each recording."""
-        held_out = self.inputs.recordings.held_out
+        clips = self.inputs.recordings.compared
         with OnnxRunner(file, _CPU) as runner:
-            probabilities = held_out.probabilities(runner)
-        check = compare(held_out, probabilities, plan.precision)
+            probabilities = clips.probabilities(runner)
+        check = compare(clips.answers, probabilities, plan.precision)
         log.info(f"{plan.file}, {plan.precision}: {check.line()}")
         if not check.passed:
-            layers = "; ".join(map(str, noisiest_layers(self.inputs.graph, model, held_out.windows)))
+            layers = "; ".join(map(str, noisiest_layers(self.inputs.graph, model, clips.windows)))
             raise ExportError(
                 f"{plan.file} ({plan.precision}) does not reproduce {self.inputs.reference.name}: {check.line()}; "
                 f"most is lost in {layers}"
@@ -141,7 +143,7 @@ class ArtifactWriter:
         if not plan.has_stream:
             return None
         stream = write_stream_graph(file, self.inputs.reference.path.frontend, self.inputs.spec.window)
-        report = check_stream(self.inputs.recordings.held_out, stream, probabilities, plan.precision, _CPU)
+        report = check_stream(self.inputs.recordings.compared, stream, probabilities, plan.precision, _CPU)
         log.info(f"{stream.name}: {report.clips} real clips: largest difference {report.max_difference:.1e}")
         return stream.name, report
 

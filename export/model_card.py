@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge.runtime.deploy_targets import TARGETS
-from fdan_edge.runtime.manifest import Artifact, EngineFile, Manifest, StreamReport
+from fdan_edge.runtime.manifest import Artifact, EngineFile, GateReport, Manifest, StreamReport
 from fdan_edge.runtime.tensorrt.compatibility import Fingerprint
 from fdan_edge.utils.files import write_text
 
@@ -84,8 +84,8 @@ def _unknown(threshold: dict[str, Any]) -> str:
     if "note" in threshold:
         return f"{about}, the usual one ({threshold['note']})."
     above = (
-        f"{100 * threshold['covered']:.0f} % of {threshold['recordings']} recordings of the validation part are "
-        "above it"
+        f"{100 * threshold['covered']:.0f} % of {threshold['recordings']} recordings of "
+        f"{threshold.get('part', 'the validation part')} are above it"
     )
     accuracy = threshold["accuracy"]
     right = f", and {100 * accuracy:.0f} % of these are right" if accuracy is not None else ""
@@ -117,10 +117,30 @@ def _files(folder: Path, artifacts: Sequence[Artifact]) -> str:
                     _stream(artifact.file, artifact.gate.stream),
                 )
             )
-    about = (
-        "Each file was run over held-out recordings beside the PyTorch model before it was let into this bundle."
-    )
+    gates = [artifact.gate for artifact in artifacts if artifact.gate]
+    about = "Each file was run over real recordings beside the PyTorch model before it was let into this bundle."
+    about += _trained_on(gates) + _distance(gates)
     return f"{about}\n\n{_table(('file', 'precision', 'MB', 'for', 'what was found'), rows)}"
+
+
+def _trained_on(gates: Sequence[GateReport]) -> str:
+    """Say where no recording of the comparison was unseen."""
+    if not any(gate.trained_on for gate in gates):
+        return ""
+    return (
+        " **The model was trained on these recordings**: the run kept none apart. So the comparison says how near "
+        "the files are to the PyTorch model, and nothing of how well they recognise other voices."
+    )
+
+
+def _distance(gates: Sequence[GateReport]) -> str:
+    """Explain the distance that lower precisions are judged by."""
+    if not any(gate.distance for gate in gates):
+        return ""
+    return (
+        " The total variation distance of two answers is half the sum of the differences of their probabilities: "
+        "0 where they are equal, 1 where they have nothing in common."
+    )
 
 
 def _megabytes(file: Path) -> str:

@@ -55,7 +55,7 @@ def export_bundle(
         targets: names of `fdan_edge.runtime.deploy_targets.TARGETS`; the first one's file is `model.onnx`.
         precisions: fp32, fp16 or int8: each target gets those of them that it runs; none: each target's default.
         speech: where the recordings for calibration and gate are, as in `ravdess:/data/ravdess`; none: the
-            run's own corpora.
+            run's own corpora. Unlabelled speech adds to the clips that fp16 and int8 are judged by.
         force: keep an int8 that is not faster than fp32.
         required: a target whose engine must be built; of others those that can be built here are.
 
@@ -72,7 +72,9 @@ def export_bundle(
     engine_plans = _engines_to_build(plans, required)  # what is missing is said before minutes of work, not after
     sources = [parse_source(source) if isinstance(source, str) else source for source in speech]
     with TorchRunner(run) as reference:
-        recordings = RunRecordings(run, reference, sources)
+        lower = any(entry.precision != "fp32" for entry in plans)
+        recordings = RunRecordings(run, reference, sources, distances=lower)
+        _ = recordings.compared  # too few of them are said before minutes of work
         spec = _with_confidence(_with_scores(reference.spec, run), recordings)
         inputs = ExportInputs(reference, spec, recordings, force)
         with new_bundle(out) as folder:

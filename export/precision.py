@@ -16,6 +16,7 @@ from fdan_edge.errors import ExportError
 from fdan_edge.export import activation_ranges, sensitivity
 from fdan_edge.export.activation_ranges import Histogram, Range, Windows
 from fdan_edge.export.fp16 import to_half
+from fdan_edge.export.gate import Check
 from fdan_edge.export.int8 import FORMATS, WEIGHT_BITS, plan, quantize
 from fdan_edge.export.onnx_graph import check_graph
 from fdan_edge.runtime.deploy_targets import Target, check_precision
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 COMPARED = 24
 _ROUNDS = 6  # of keeping more layers: 1, 2, 4, ... of them
 
-Judge = Callable[[Path], float]
+Judge = Callable[[Path], Check]
 
 
 @dataclass
@@ -38,15 +39,13 @@ class CalibrationSet:
     Args:
         calibration: windows (n, window) of the training part.
         validation: windows (m, window) of the validation part, to compare calibrations and layers on.
-        judge: runs a file over the validation part; points of UAR that it loses. None: nothing is judged.
-        limit: points that may be lost.
+        judge: runs a file over the validation part, and says whether it passes. None: nothing is judged.
         source: which recordings these are, for people and for the record.
     """
 
     calibration: Windows
     validation: Windows
     judge: Judge | None = None
-    limit: float = 1.0
     source: str = "of the validation part"  # what `validation` and the judge's recordings are
     _histograms: dict[str, Histogram] = field(default_factory=dict, repr=False)
     _expected: NDArray[np.float32] | None = field(default=None, repr=False)
@@ -115,22 +114,20 @@ def _lower_to_int8(model: onnx.ModelProto, file: Path, target: Target, samples: 
     for attempt in range(_ROUNDS + 1):
         graph = quantize(model, plan(model, form, frozenset(kept)), ranges, form)
         _write(graph, file, target)
-        loss = samples.judge(file) if samples.judge else 0.0
-        if loss <= samples.limit:  # so that NaN fails
+        check = samples.judge(file) if samples.judge else None
+        if check is None or check.passed:
             return Lowered(file, "int8", form, _opset(graph), record, kept)
         if not order:
             order = list(sensitivity.costs(model, ranges, form, samples.validation))
         if len(kept) >= len(order) - 1 or attempt == _ROUNDS:
             break
         kept = tuple(order[: 2**attempt])
-        log.warning(
-            f"int8 loses {loss:.1f} points of UAR on clips {samples.source}; kept higher: {', '.join(kept)}"
-        )
+        log.warning(f"int8 is too far from PyTorch: {check.line()}; kept higher: {', '.join(kept)}")
     file.unlink(missing_ok=True)
     worst = "; ".join(map(str, sensitivity.noisiest_layers(model, graph, samples.validation)))
     raise ExportError(
-        f"int8 loses {loss:.1f} points of UAR on clips {samples.source} (allowed {samples.limit:g}) with "
-        f"{len(kept)} of {len(order)} layers kept higher; most noise comes from {worst}; valid: --precision "
+        f"int8 is too far from PyTorch with {len(kept)} of {len(order)} layers kept higher: {check.line()}; most "
+        f"noise comes from {worst}; valid: --precision "
         f"{' or '.join(name for name in target.precisions if name != 'int8')}"
     )
 

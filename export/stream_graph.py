@@ -14,8 +14,9 @@ import onnx
 import onnx.utils
 
 from fdan_edge.errors import ExportError, one_line
-from fdan_edge.export.gate import HeldOut, compare
+from fdan_edge.export.gate import compare
 from fdan_edge.export.onnx_graph import FRONTEND, Graph
+from fdan_edge.export.recordings import ReferenceClips
 from fdan_edge.models.log_mel import LogMel
 from fdan_edge.runtime.log_mel import FRONT_END_KEY, FrontEnd
 from fdan_edge.runtime.manifest import STREAM_SUFFIX, StreamReport
@@ -76,9 +77,9 @@ def stream_graph(model: onnx.ModelProto, frontend: FrontEnd) -> onnx.ModelProto:
 
 
 def check_stream(
-    held_out: HeldOut, file: Path, expected: Probabilities, precision: str, providers: tuple[str, ...]
+    clips: ReferenceClips, file: Path, expected: Probabilities, precision: str, providers: tuple[str, ...]
 ) -> StreamReport:
-    """Compare a stream graph with its artifact on held-out recordings; give the report for bundle.json.
+    """Compare a stream graph with its artifact on the gate's recordings; give the report for bundle.json.
 
     Args:
         expected: what the artifact gives, (recordings, C).
@@ -87,8 +88,9 @@ def check_stream(
         ExportError: it differs by more than `DIFFERENCE`, or loses more than the artifact may.
     """
     with OnnxFrameRunner(file, providers) as runner:
-        probabilities = held_out.probabilities(WholeWindowRunner(runner))
-    largest, check = float(np.abs(probabilities - expected).max()), compare(held_out, probabilities, precision)
+        probabilities = clips.probabilities(WholeWindowRunner(runner))
+    largest = float(np.abs(probabilities - expected).max())
+    check = compare(clips.answers, probabilities, precision)
     if not (largest <= DIFFERENCE[precision] and check.passed):  # so that NaN fails
         raise ExportError(
             f"{file.name} ({precision}) does not give what its artifact gives: a probability differs by "

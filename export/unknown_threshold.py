@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from fdan_edge.export.gate import HeldOut
-from fdan_edge.export.recordings import RunRecordings
+from fdan_edge.evaluation.predictions import Predictions
+from fdan_edge.export.recordings import ReferenceClips, RunRecordings
+from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.streaming.session import center_window
 from fdan_edge.streaming.speech_turns import window_grid
 from fdan_edge.streaming.unknown_threshold import DEFAULT_THRESHOLD, ThresholdCurve
@@ -27,40 +28,54 @@ _BATCH = 16
 def unknown_below(recordings: RunRecordings) -> dict[str, Any]:
     """Return the confidence for the spec's `info`, from the recordings of the run's validation part.
 
-    Like its temperature: the best epoch was chosen on them too, so they flatter the model a little.
+    Like its temperature: the best epoch was chosen on them too, so they flatter the model a little. A run that
+    trained on all it had has none: then from what models that were not trained on them said of its recordings.
     """
+    if predictions := recordings.cross_validated:
+        return _of_cross_validation(predictions, recordings.reference.spec)
     if not recordings.has_validation:  # what the model was trained on says nothing of how sure it may be
         return _usual("no recording of the validation part is at hand")
     validation = recordings.validation
-    if validation.truth != "the labels":
+    answers = validation.answers
+    if not answers.has_labels:
         return _usual("the validation part has no labels of the model's classes")
     spec = recordings.reference.spec
     longest = spec.window / spec.sample_rate
-    whole = np.minimum(validation.seconds, longest)
+    whole = np.minimum(validation.seconds, longest)[: answers.judged]
     parts = [
-        (validation.expected, np.array(validation.true), whole),
+        (answers.expected[: answers.judged], np.array(answers.true), whole),
         *(_begun(validation, recordings, s) for s in BEGINNINGS),
     ]
     probabilities, labels, seconds = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return fit(probabilities, labels, seconds, len(validation.true), longest)
+    return fit(probabilities, labels, seconds, answers.judged, longest)
+
+
+def _of_cross_validation(predictions: Predictions, spec: ModelSpec) -> dict[str, Any]:
+    """Fit to whole recordings alone: nobody asked those models of their beginnings, so length changes nothing."""
+    probabilities = np.array([one.probabilities for one in predictions.recordings], np.float32)
+    count, longest = len(probabilities), spec.window / spec.sample_rate
+    fitted = fit(probabilities, np.array(predictions.true), np.full(count, longest), count, longest)
+    part = "the training, each heard by a model that was not trained on it"
+    return fitted if "note" in fitted else {**fitted, "part": part}
 
 
 def _begun(
-    validation: HeldOut, recordings: RunRecordings, seconds: float
+    validation: ReferenceClips, recordings: RunRecordings, seconds: float
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return what the model says of the beginnings of longer recordings: probabilities, classes, seconds."""
     spec, runner = recordings.reference.spec, recordings.reference
     length, grid = round(seconds * spec.sample_rate), window_grid(spec)
-    longer = [number for number, waveform in enumerate(validation.waveforms) if len(waveform) > length]
+    waveforms = validation.waveforms[: validation.answers.judged]
+    longer = [number for number, waveform in enumerate(waveforms) if len(waveform) > length]
     if length > spec.window // grid * grid:
         longer = []
     predicted = [np.zeros((0, len(spec.labels)), np.float32)]
     for first in range(0, len(longer), _BATCH):
-        beginnings = [validation.waveforms[number][:length] for number in longer[first : first + _BATCH]]
+        beginnings = [waveforms[number][:length] for number in longer[first : first + _BATCH]]
         predicted.append(
             runner.predict(np.stack([center_window(waveform, spec.window, grid) for waveform in beginnings]))
         )
-    labels = np.array(validation.true, int)[longer]
+    labels = np.array(validation.answers.true, int)[longer]
     return np.concatenate(predicted), labels, np.full(len(longer), seconds)
 
 

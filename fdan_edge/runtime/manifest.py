@@ -5,8 +5,9 @@ below, UTF-8, a newline at the end. Its last entry, `sha256`, is the SHA-256 of 
 So a file in which a single bit was changed, even of a space, is refused. A digest is no signature: it shows damage
 and careless edits, not forgery.
 
-The entries of a schema are fixed: unknown and missing ones are refused, and a new entry is a new schema number.
-Names of targets are the exception: a bundle may name targets that this version does not know.
+The entries of a schema are fixed: unknown and missing ones are refused. There are two exceptions. A bundle may
+name targets that this version does not know, and it may lack entries that came after the first bundles of its
+schema (`MAY_LACK`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from fdan_edge.errors import BundleError, one_line, printable
 from fdan_edge.runtime.deploy_targets import PRECISIONS
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.tensorrt.compatibility import Fingerprint
-from fdan_edge.runtime.typed_json import from_json, to_json
+from fdan_edge.runtime.typed_json import MAY_LACK, from_json, to_json
 
 SCHEMA = 3
 #: How the name of a graph that begins after the mel filterbank ends: what a live stream runs.
@@ -65,8 +66,19 @@ class StreamReport:
 
 
 @dataclass(frozen=True)
+class DistanceReport:
+    """How far the probabilities of a lower precision are from PyTorch's: total variation distance, 0 to 1."""
+
+    clips: int  # recordings, more than those that UAR is of where these are few
+    trained_on: int  # those of them that the model was trained on
+    mean: float
+    largest: float
+    limit: float  # of the mean
+
+
+@dataclass(frozen=True)
 class GateReport:
-    """What the comparison of an artifact with the PyTorch model found, on held-out recordings."""
+    """What the comparison of an artifact with the PyTorch model found, on real recordings."""
 
     precision: str  # fp32, fp16 or int8
     clips: int  # recordings
@@ -77,7 +89,7 @@ class GateReport:
     reference_uar: float  # of the PyTorch model, share of 1
     uar: float  # of the artifact, share of 1
     loss: float  # of UAR, in points of 100
-    loss_interval: tuple[float, float]  # 95 %, over speakers where they are known
+    loss_interval: tuple[float, float]  # 95 %, over speakers where there are ten, else over recordings
     truth: str  # what UAR is counted against: the labels, or what PyTorch recognises
     passed: bool  # always true in a bundle
     allowed: str  # the limits of the precision, for people
@@ -86,6 +98,8 @@ class GateReport:
     speed: SpeedReport | None  # of int8 for CPUs
     onnx_sha256: str  # of the file that was compared
     stream: StreamReport | None  # of the artifact's stream graph
+    distance: DistanceReport | None = field(default=None, metadata=MAY_LACK)  # None: of fp32
+    trained_on: bool = field(default=False, metadata=MAY_LACK)  # whether the model was trained on these recordings
 
 
 @dataclass(frozen=True)

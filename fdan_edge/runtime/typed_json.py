@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+#: Metadata of a field that came later: a file that lacks its entry has the default.
+MAY_LACK = {"may lack": True}
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
 
 
@@ -32,7 +34,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[_T], value: Any, place: str = "") -> _T:
-    """Read plain values as a dataclass: exactly its fields, each of its type.
+    """Read plain values as a dataclass: exactly its fields but those that a file may lack, each of its type.
 
     Args:
         kind: the dataclass.
@@ -97,12 +99,13 @@ def _read_dataclass(kind: Any, value: Any, place: str) -> Any:
     if hasattr(kind, "from_dict"):
         return kind.from_dict(value)
     hints = _hints(kind)
+    later = {field.name for field in dataclasses.fields(kind) if MAY_LACK.items() <= field.metadata.items()}
     for name in (*hints, *value):
-        if name not in value or name not in hints:
+        if (name not in value and name not in later) or name not in hints:
             problem = f"no {name!r}" if name not in value else f"unknown entry {name!r}"
             raise ValueError(f"{problem} in {place}" if place else problem)
     prefix = f"{place}." if place else ""
-    values = {name: _read(hint, value[name], prefix + name) for name, hint in hints.items()}
+    values = {name: _read(hint, value[name], prefix + name) for name, hint in hints.items() if name in value}
     try:
         return kind(**values)
     except ValueError as error:  # of its own check
