@@ -5,7 +5,7 @@ fp32 may differ in nothing that matters. A lower precision is judged by two figu
 - The total variation distance between its probabilities and PyTorch's, in the mean over recordings. It needs no
   labels and no unseen recording.
 - The UAR that it loses on unseen recordings with labels, and the paired 95 % interval of that loss. One of 26
-  recordings is worth 4 points of UAR: so a loss above the limit is refused only where it is sure.
+  recordings is worth 4 points of UAR: so a loss above the limit is refused only where it surely is one.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ DIFFERENCE = 1e-3  # of a probability, in fp32
 DISTANCE = {"fp16": 0.01, "int8": 0.05}
 #: UAR that a lower precision may lose, in points of 100.
 LOSS = {"fp16": 0.5, "int8": 1.0}
-#: Recordings from which a mean distance is known well enough to judge by: within 30 % (benchmarks/export_gate.py).
-FEWEST = 50
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,8 @@ class Check:
         if self.precision == "fp32":
             return f"difference {DIFFERENCE:g}, no label"
         distance = f"mean total variation distance {DISTANCE[self.precision]:g}"
-        return f"{distance}, {LOSS[self.precision]:g} points of UAR" if self.has_labels else distance
+        points = "1 point" if LOSS[self.precision] == 1 else f"{LOSS[self.precision]:g} points"
+        return f"{distance}, {points} of UAR" if self.has_labels else distance
 
     def line(self) -> str:
         """Say the result in one line, for people."""
@@ -127,10 +126,11 @@ class Check:
     def _loss(self) -> str:
         low, high = self.loss_interval
         limit = LOSS[self.precision]
-        unsure = ", too few clips to tell" if self.loss > limit and not resolved(limit, self.loss_interval) else ""
+        unsure = self.loss > limit + 1e-9 and loss_is_allowed(limit, self.loss, self.loss_interval)
+        allowed = f"allowed {limit:g}{', too few clips to tell' if unsure else ''}"
         return (
             f"UAR {100 * self.uar:.1f} % against {100 * self.reference_uar:.1f} %, "
-            f"loss {self.loss:+.1f} ({low:+.1f} to {high:+.1f}; allowed {limit:g}{unsure})"
+            f"loss {self.loss:+.1f} ({low:+.1f} to {high:+.1f}; {allowed})"
         )
 
 
@@ -186,15 +186,9 @@ def total_variation(one: Probabilities, other: Probabilities) -> NDArray[np.floa
 def loss_is_allowed(limit: float, loss: float, interval: Interval) -> bool:
     """Tell whether a loss of UAR passes; all in points.
 
-    One above the limit passes only where the recordings are too few to tell: its interval is wider than the limit
-    to either side, and reaches below the limit.
+    One above the limit passes only where the recordings are too few to tell it from none: its interval holds 0.
     """
-    return loss <= limit + 1e-9 or (interval[0] <= limit and not resolved(limit, interval))
-
-
-def resolved(limit: float, interval: Interval) -> bool:
-    """Tell whether a 95 % interval is narrow enough to tell a loss of `limit` from none."""
-    return (interval[1] - interval[0]) / 2 <= limit
+    return loss <= limit + 1e-9 or interval[0] <= 0
 
 
 def _measure(answers: Answers, probabilities: Probabilities, limit: float) -> DistanceReport:

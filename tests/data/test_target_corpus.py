@@ -197,8 +197,8 @@ def test_recordings_of_ones_own_without_labels_are_a_target(tmp_path: Path, ravd
     assert metrics["target"]["n"] == 4
     assert metrics["test"]["n"] == 8
     with TorchRunner(tmp_path / "run") as runner:
-        held_out = RunRecordings(tmp_path / "run", runner).held_out  # what an export is checked on
-    assert (len(held_out.items), held_out.source) == (8, "of the test part")
+        compared = RunRecordings(tmp_path / "run", runner).compared  # what an export is checked on
+    assert (len(compared.items), compared.answers.source) == (8, "of the test part")
 
 
 def test_a_test_recording_in_the_target_under_another_name_is_found(tmp_path: Path, ravdess_tree: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 import fdan_edge
-from fdan_edge.export import artifact, gate
+from fdan_edge.export import artifact, gate, recordings
 from tests.docs.checkout import Checkout
 from tests.docs.corpora import Corpora
 from tests.docs.pages import DOCS, PAGES, RESULTS, ROOT, Block, blocks
@@ -46,8 +46,10 @@ def test_a_page_runs_from_top_to_bottom(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     # The tests' networks have hardly been trained: int8 may change what they say of eight recordings, and is not
-    # always faster. That the gate refuses such files is tested elsewhere.
+    # always faster; and the corpora are small. That the gate refuses such files is tested elsewhere.
     monkeypatch.setitem(gate.LOSS, "int8", 100.0)
+    monkeypatch.setitem(gate.DISTANCE, "int8", 1.0)
+    monkeypatch.setattr(recordings, "FEWEST", 1)
     monkeypatch.setattr(fdan_edge, "export_bundle", functools.partial(fdan_edge.export_bundle, force=True))
     train = fdan_edge.train
     monkeypatch.setattr(fdan_edge, "train", lambda config, *rest, **more: train(short(config), *rest, **more))

@@ -13,10 +13,18 @@ from onnx import numpy_helper
 
 from fdan_edge.errors import ConfigError, ExportError
 from fdan_edge.export import activation_ranges, sensitivity
+from fdan_edge.export.gate import Answers, Check, compare
 from fdan_edge.export.int8 import plan
 from fdan_edge.export.precision import CalibrationSet, lower
 from fdan_edge.runtime.deploy_targets import U8S8, find_target
 from tests.helpers.graphs import network, waves
+
+
+def judged(moved: float) -> Check:
+    """The comparison of a recording of which a probability moved so far to another class."""
+    expected = np.array([[0.8, 0.1, 0.1]], np.float32)
+    got = expected + np.float32(moved) * np.array([-1, 1, 0], np.float32)
+    return compare(Answers(expected, [0], ("a", "b", "c"), [None], "here"), got, "int8")
 
 
 def samples(**settings: object) -> CalibrationSet:
@@ -87,8 +95,8 @@ def test_one_pass_serves_every_format(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_layers_are_kept_higher_until_the_judge_is_content(tmp_path: Path) -> None:
-    def judge(file: Path) -> float:
-        return 3.0 if len(quantised_layers(file)) > 2 else 0.5
+    def judge(file: Path) -> Check:
+        return judged(0.2 if len(quantised_layers(file)) > 2 else 0.01)
 
     lowered = lower(network(), tmp_path / "m.onnx", find_target("cpu"), "int8", samples(judge=judge))
     assert len(lowered.kept) == 2
@@ -96,13 +104,14 @@ def test_layers_are_kept_higher_until_the_judge_is_content(tmp_path: Path) -> No
     assert set(lowered.kept) == set(everything) - quantised_layers(lowered.file)
 
 
-@pytest.mark.parametrize("loss", [5.0, math.nan])
-def test_what_never_passes_is_refused_with_the_layers_to_blame(loss: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("moved", [0.2, math.nan])
+def test_what_never_passes_is_refused_with_the_layers_to_blame(moved: float, tmp_path: Path) -> None:
     file = tmp_path / "m.onnx"
     with pytest.raises(
-        ExportError, match=r"int8 loses .* points .*most noise comes from .*valid: --precision fp32"
+        ExportError,
+        match=r"int8 is too far .*\(here\): UAR .*; total var.*most noise comes from .*valid: --precision fp32",
     ):
-        lower(network(), file, find_target("cpu"), "int8", samples(judge=lambda _: loss))
+        lower(network(), file, find_target("cpu"), "int8", samples(judge=lambda _: judged(moved)))
     assert not file.exists()
 
 

@@ -19,8 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from fdan_edge.data.corpora.ravdess import read_speech
 from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
 from fdan_edge.errors import ExportError
-from fdan_edge.export.gate import HeldOut
 from fdan_edge.export.plan import Plan
+from fdan_edge.export.recordings import ReferenceClips
 from fdan_edge.export.stream_graph import check_stream, front_end, stream_graph
 from fdan_edge.export.to_onnx import front_end_graph
 from fdan_edge.models.log_mel import LogMel
@@ -136,11 +136,11 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def held(listening: Path, ravdess_tree: Path) -> HeldOut:
+def held(listening: Path, ravdess_tree: Path) -> ReferenceClips:
     with OnnxFrameRunner(listening, CPU) as runner:
         items = [item for item in read_speech(ravdess_tree) if item.emotion in SPEC.labels]
-        found = HeldOut(items, "here", WholeWindowRunner(runner))
-    assert float(np.ptp(found.expected[:, 0])) > 0.2
+        found = ReferenceClips(items, "here", WholeWindowRunner(runner))
+    assert float(np.ptp(found.answers.expected[:, 0])) > 0.2
     return found
 
 
@@ -165,19 +165,25 @@ def not_a_number(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize("change", [other_filters, other_frames, other_weights, not_a_number])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_graph_that_gives_something_else_is_refused(
-    listening: Path, held: HeldOut, tmp_path: Path, change: Callable[[onnx.ModelProto], None], precision: str
+    listening: Path,
+    held: ReferenceClips,
+    tmp_path: Path,
+    change: Callable[[onnx.ModelProto], None],
+    precision: str,
 ) -> None:
-    report = check_stream(held, listening, held.expected, precision, CPU)
+    report = check_stream(held, listening, held.answers.expected, precision, CPU)
     assert (report.clips, report.max_difference, report.flips) == (8, 0, 0)
     model = onnx.load(str(listening))
     change(model)
     onnx.save(model, tmp_path / "wrong.stream.onnx")
     with pytest.raises(ExportError, match=r"^wrong\.stream\.onnx \(.*\) does not give what its artifact gives: "):
-        check_stream(held, tmp_path / "wrong.stream.onnx", held.expected, precision, CPU)
+        check_stream(held, tmp_path / "wrong.stream.onnx", held.answers.expected, precision, CPU)
 
 
-def test_a_difference_from_its_artifact_is_refused_even_where_labels_stay(listening: Path, held: HeldOut) -> None:
-    moved = held.expected + np.float32(2e-4) * np.array([1, -1], np.float32)
+def test_a_difference_from_its_artifact_is_refused_even_where_labels_stay(
+    listening: Path, held: ReferenceClips
+) -> None:
+    moved = held.answers.expected + np.float32(2e-4) * np.array([1, -1], np.float32)
     with pytest.raises(ExportError, match=r"a probability differs by 2\.0e-04 \(allowed 0\.0001\)"):
         check_stream(held, listening, moved, "fp32", CPU)
     assert check_stream(held, listening, moved, "int8", CPU).max_difference == pytest.approx(2e-4, rel=0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fdan_edge.evaluation.predictions import Prediction, Predictions
 from fdan_edge.export import unknown_threshold
+from fdan_edge.export.gate import Answers
 from fdan_edge.export.recordings import RunRecordings
 from fdan_edge.export.unknown_threshold import unknown_below
 from fdan_edge.runtime.bundle import Bundle
@@ -105,40 +108,52 @@ def test_the_beginnings_of_longer_recordings_are_heard_too() -> None:
         return np.tile(np.array([0.9, 0.1], np.float32), (len(windows), 1))
 
     waveforms = [np.ones(length, np.float32) for length in (8000, 16000, 24000, 40000)]
-    held = SimpleNamespace(
-        expected=np.array([[0.6, 0.4]] * 4, np.float32),
-        true=[0, 1, 1, 0],
-        truth="the labels",
-        seconds=np.array([len(one) / 16000 for one in waveforms]),
-        waveforms=waveforms,
-    )
+    held = clips(np.array([[0.6, 0.4]] * 4, np.float32), [0, 1, 1, 0], waveforms)
     reference = SimpleNamespace(spec=spec(window=48000, labels=("a", "b")), predict=predict)
     unknown_below(given(has_validation=True, validation=held, reference=reference))
     assert [int(window.sum()) for window in heard] == [12000, 12000, 12000, 20000, 20000, 32000]
 
 
+def clips(expected: NDArray[np.float32], true: list[int], waveforms: list[NDArray[np.float32]]) -> Any:
+    """Recordings with PyTorch's answers, of which the first have labels."""
+    labels = tuple("abcdefgh"[: expected.shape[1]])
+    speakers: list[str | None] = [None] * len(true)
+    seconds = np.array([len(one) / 16000 for one in waveforms])
+    answers = Answers(expected, true, labels, speakers, "of the validation part")
+    return SimpleNamespace(answers=answers, seconds=seconds, waveforms=waveforms)
+
+
 def given(**values: Any) -> RunRecordings:
-    return cast(RunRecordings, SimpleNamespace(**values))
+    return cast(RunRecordings, SimpleNamespace(**{"cross_validated": None} | values))
 
 
 def test_only_labelled_recordings_of_the_validation_part_count() -> None:
     probabilities, labels = drawn(0.5, 200)
-    held = SimpleNamespace(
-        expected=probabilities,
-        true=labels.tolist(),
-        truth="the labels",
-        seconds=np.full(len(labels), 0.5),
-        waveforms=[np.zeros(8000, np.float32)] * len(labels),
-    )
+    # The last ones were trained on, and serve distances only.
+    held = clips(probabilities, labels[:180].tolist(), [np.zeros(8000, np.float32)] * len(labels))
     reference = SimpleNamespace(spec=spec(window=48000, labels=("a", "b", "c", "d")))
     made = unknown_below(given(has_validation=True, validation=held, reference=reference))
-    assert made["recordings"] == 200
-    assert made["confidence"] == pytest.approx(fit(probabilities, labels)["confidence"], abs=0.01)
+    assert made["recordings"] == 180
+    assert made["confidence"] == pytest.approx(fit(probabilities[:180], labels[:180])["confidence"], abs=0.01)
     without = unknown_below(given(has_validation=False))
     assert without == {"confidence": 0.5, "note": "no recording of the validation part is at hand"}
-    held.truth = "what PyTorch recognises"
+    held.answers = replace(held.answers, truth="what PyTorch recognises")
     unlabelled = unknown_below(given(has_validation=True, validation=held))
     assert unlabelled == {"confidence": 0.5, "note": "the validation part has no labels of the model's classes"}
+
+
+def test_a_run_without_a_validation_part_asks_models_that_did_not_train_on_the_recordings() -> None:
+    probabilities, labels = drawn(0.4, 400)
+    rows = zip(labels, probabilities.astype(float).tolist(), strict=True)
+    predicted = [Prediction(f"x:{n}", "abcd"[label], None, row) for n, (label, row) in enumerate(rows)]
+    reference = SimpleNamespace(spec=spec(window=48000, labels=("a", "b", "c", "d")))
+    recordings = given(cross_validated=Predictions([*"abcd"], predicted), reference=reference)
+    made = unknown_below(recordings)
+    assert made.pop("part") == "the training, each heard by a model that was not trained on it"
+    assert made == fit(probabilities, labels)
+    assert made["logit"][1] == 0  # what is said of half a word is not known
+    alike = given(cross_validated=Predictions([*"abcd"], predicted[:1]), reference=reference)
+    assert unknown_below(alike)["confidence"] == 0.5
 
 
 def test_it_travels_with_the_bundle_and_inside_its_graphs(bundle_folder: Path) -> None:
