@@ -16,9 +16,15 @@ from fdan_edge.audio import decode
 from fdan_edge.audio.resample import Resampler
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime.log_mel import FrameRunner
-from fdan_edge.runtime.opening import open_runner, open_stream_runner
-from fdan_edge.runtime.recognition import Recognition, recognize_file, recognize_waveform
-from fdan_edge.runtime.runner import Runner
+from fdan_edge.runtime.opening import open_feature_runner, open_runner, open_stream_runner
+from fdan_edge.runtime.recognition import (
+    Recognition,
+    embed_file,
+    embed_waveform,
+    recognize_file,
+    recognize_waveform,
+)
+from fdan_edge.runtime.runner import FeatureRunner, Features, Runner
 from fdan_edge.streaming import Stream, StreamSettings
 
 
@@ -37,13 +43,13 @@ def load(
 
     Args:
         path: a bundle, an .onnx file or a run folder (the last needs PyTorch).
-        threads: of the CPU's runtimes; 0: all cores.
+        threads: of the CPU's runtimes, at most 1024; 0: all cores.
         precision: fp32, fp16 or int8, or a file of the bundle; None: what fits the runtime.
         runtime: a name as of `fdan-edge infer --runtime`; None: the fastest that works here.
 
     Raises:
         BundleError: there is no model at `path`, it is damaged, or the runtime cannot run it here.
-        ConfigError: there is no such runtime.
+        ConfigError: there is no such runtime, or that is no number of threads.
         MissingDependencyError: a package that it needs is not installed.
     """
     return Recognizer(path, threads=threads, precision=precision, runtime=runtime)
@@ -74,6 +80,10 @@ class Recognizer:
         self._runner = self._stack.enter_context(open_runner(path, threads, artifact=precision, runtime=runtime))
         self._open_live = functools.partial(open_stream_runner, path, threads, artifact=precision, runtime=runtime)
         self._live: Runner | FrameRunner | None = None
+        self._open_embedder = functools.partial(
+            open_feature_runner, path, threads, artifact=precision, runtime=runtime
+        )
+        self._embedder = self._runner if isinstance(self._runner, FeatureRunner) else None
         self.spec = self._runner.spec
         self.labels = self.spec.labels
 
@@ -96,6 +106,41 @@ class Recognizer:
         Raises:
             AudioError: they are shorter than 0.05 s, silent throughout, not finite, or of another shape.
         """
+        return recognize_waveform(self._runner, self._prepared(waveform, sample_rate))
+
+    def embed_file(self, path: str | os.PathLike[str]) -> Features:
+        """Compute the embedding (d,) of a sound file, float32: the features that the classifier decides by.
+
+        They are the mean over the file's windows, not normalised. Of a bundle ONNX Runtime gives them, whatever
+        recognizes.
+
+        Raises:
+            AudioError, MissingDependencyError: as of `recognize_file`.
+            BundleError: the model was loaded for TensorRT, whose engines have no such output.
+            MissingDependencyError: a bundle or a file, and the package onnx is not installed.
+        """
+        return _embedding(embed_file(self._feature_runner(), Path(path)))
+
+    def embed(self, waveform: NDArray[np.floating], sample_rate: int) -> Features:
+        """Compute the embedding (d,) of samples; arguments as of `recognize`, the rest as of `embed_file`."""
+        return _embedding(embed_waveform(self._feature_runner(), self._prepared(waveform, sample_rate)))
+
+    def stream(self, settings: StreamSettings | None = None) -> Stream:
+        """Open a live stream of samples at `spec.sample_rate`; streams do not disturb each other."""
+        if self._live is None:
+            live = self._open_live()
+            self._stack.enter_context(live)
+            self._live = live
+        return Stream(self._live, settings)
+
+    def _feature_runner(self) -> FeatureRunner:
+        """Return what gives features; it is opened when they are first asked for."""
+        if self._embedder is None:
+            self._embedder = self._stack.enter_context(self._open_embedder())
+        return self._embedder
+
+    def _prepared(self, waveform: NDArray[np.floating], sample_rate: int) -> decode.Waveform:
+        """Check samples, and make them what the model hears; errors as of `recognize`."""
         waveform = np.asarray(waveform)
         if waveform.ndim not in (1, 2) or not waveform.size or not np.issubdtype(waveform.dtype, np.floating):
             raise AudioError(
@@ -105,15 +150,7 @@ class Recognizer:
         if not isinstance(sample_rate, (int, np.integer)) or not low <= sample_rate <= high:
             raise AudioError(f"sample_rate = {sample_rate!r}: valid are {low} to {high} Hz")
         mono = Resampler(sample_rate, self.spec.sample_rate)(waveform, last=True)
-        return recognize_waveform(self._runner, decode.prepare(mono, self.spec.sample_rate, self.spec.trim_db))
-
-    def stream(self, settings: StreamSettings | None = None) -> Stream:
-        """Open a live stream of samples at `spec.sample_rate`; streams do not disturb each other."""
-        if self._live is None:
-            live = self._open_live()
-            self._stack.enter_context(live)
-            self._live = live
-        return Stream(self._live, settings)
+        return decode.prepare(mono, self.spec.sample_rate, self.spec.trim_db)
 
     def close(self) -> None:
         """Release the model; neither the recognizer nor its streams can be used afterwards."""
@@ -126,3 +163,8 @@ class Recognizer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _embedding(recognition: Recognition) -> Features:
+    assert recognition.embedding is not None  # it was asked for
+    return recognition.embedding

@@ -12,8 +12,9 @@ import soundfile
 
 import fdan_edge
 from fdan_edge import Recognizer
+from fdan_edge.audio import decode
 from fdan_edge.errors import AudioError, BundleError, ConfigError
-from fdan_edge.runtime.opening import open_runner
+from fdan_edge.runtime.opening import open_feature_runner, open_runner
 from fdan_edge.runtime.recognition import recognize_file
 from fdan_edge.streaming import StreamSettings
 from tests.helpers.stream_parts import babble
@@ -52,6 +53,43 @@ def test_load_takes_what_the_command_line_takes(bundle_folder: Path) -> None:
         fdan_edge.load(bundle_folder, precision="int8")  # the bundle has fp32 alone
     with fdan_edge.load(bundle_folder, precision="fp32", runtime="onnxruntime-cpu") as recognizer:
         assert recognizer.spec.labels == recognizer.labels
+
+
+@pytest.mark.parametrize("threads", [-3, 1025])
+def test_load_takes_the_numbers_of_threads_that_the_command_line_takes(bundle_folder: Path, threads: int) -> None:
+    with pytest.raises(ConfigError, match=rf"threads = {threads}: valid are 0 \(all cores\) to 1024"):
+        fdan_edge.load(bundle_folder, threads=threads)
+
+
+def test_embeddings_of_a_file_and_of_its_samples(bundle_folder: Path, recording: Path) -> None:
+    samples, rate = soundfile.read(recording, dtype="float32")
+    with fdan_edge.load(bundle_folder, threads=1) as recognizer:
+        of_file, of_samples = recognizer.embed_file(str(recording)), recognizer.embed(samples, rate)
+        stereo = recognizer.embed(np.stack([samples, samples], axis=1).astype(np.float64), rate)
+        with open_feature_runner(bundle_folder, 1) as runner:
+            waveform = decode.load_speech(recording, recognizer.spec.sample_rate, recognizer.spec.trim_db)
+            windows = decode.windows(waveform, recognizer.spec.window, recognizer.spec.window_hop)
+            _, features = runner.predict_features(windows)
+        with pytest.raises(AudioError, match=r"none\.wav: no such file"):
+            recognizer.embed_file("none.wav")
+        with pytest.raises(AudioError, match="is silent"):
+            recognizer.embed(np.zeros(16000), 16000)
+    assert len(windows) > 1
+    assert of_file.shape == (16,)
+    assert of_file.dtype == np.float32
+    np.testing.assert_allclose(of_file, features.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(of_samples, of_file, atol=1e-5)
+    np.testing.assert_allclose(stereo, of_file, atol=1e-5)
+
+
+def test_a_run_and_its_bundle_give_the_same_embedding(
+    run_folder: Path, bundle_folder: Path, ravdess_tree: Path
+) -> None:
+    paths = sorted(ravdess_tree.rglob("*.wav"))[:6]
+    with fdan_edge.load(run_folder) as run, fdan_edge.load(bundle_folder) as bundle:
+        own, exported = (np.stack([model.embed_file(path) for path in paths]) for model in (run, bundle))
+    np.testing.assert_allclose(exported, own, atol=1e-4)
+    assert np.ptp(own, axis=0).max() > 0.01  # recordings differ, so that agreeing means something
 
 
 def test_any_rate(bundle_folder: Path, recording: Path) -> None:

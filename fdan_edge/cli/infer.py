@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from fdan_edge.cli.options import Model, Precision, Rebuild, Runtime, Threads
-from fdan_edge.errors import AudioError, MissingDependencyError
+from fdan_edge.errors import AudioError, ConfigError, MissingDependencyError, printable
+
+if TYPE_CHECKING:
+    from fdan_edge.cli.render.recognitions import Results
+
+_STANDARD_OUTPUT = Path("-")
 
 
 def infer(
@@ -23,6 +31,14 @@ def infer(
         bool,
         typer.Option("--windows", metavar="", help="Follow each file in time, as `fdan-edge stream` does."),
     ] = False,
+    csv: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Write a row for each file as csv; -: print them, and no table."),
+    ] = None,
+    embeddings: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE.npz", help="Write the features that the classifier reads, for numpy.load."),
+    ] = None,
     threads: Threads = 0,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print a line of JSON for each file.")
@@ -30,20 +46,97 @@ def infer(
 ) -> None:
     """Name the emotion in sound files. Exit code 1: some files could not be used; 2: none could."""
     from fdan_edge.audio import decode
-    from fdan_edge.cli.render.recognitions import Recognitions
-    from fdan_edge.cli.render.windows import Timelines
-    from fdan_edge.runtime.opening import open_runner, open_stream_runner
+    from fdan_edge.runtime import opening
 
+    if embeddings and (windows or rebuild):
+        raise ConfigError("--embeddings are of whole files, by no engine: leave out --windows and --rebuild")
     files = decode.find(paths)
-    open_model = open_stream_runner if windows else open_runner
-    with open_model(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner:
-        printer = (Timelines if windows else Recognitions)(as_json, files, runner.spec.labels)
-        for path in files:
-            try:
-                printer.recognize(runner, path)
-            except AudioError as error:
-                printer.error(path, error)
-            except MissingDependencyError as error:  # a video's; what else is there may be sound files
-                printer.error(path, AudioError(f"{path}: {error}"))
-    missed = len(files) - printer.count
-    raise typer.Exit(0 if not missed else 1 if printer.count else 2)
+    outputs = _Outputs(windows, as_json, csv, embeddings)
+    outputs.check(files)
+    with contextlib.ExitStack() as stack:
+        if embeddings:
+            runner: Any = opening.open_feature_runner(bundle, threads, artifact=precision, runtime=runtime)
+        else:
+            open_model = opening.open_stream_runner if windows else opening.open_runner
+            runner = open_model(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild)
+        stack.enter_context(runner)
+        results = outputs.open(stack, files, runner.spec.labels)
+        recognize = _recognizing(runner, windows=windows, embed=embeddings is not None)
+        used = sum(_recognized(path, recognize, results) for path in files)
+    raise typer.Exit(0 if used == len(files) else 1 if used else 2)
+
+
+def _recognizing(runner: Any, *, windows: bool, embed: bool) -> Callable[[Path], Any]:
+    """Return what makes a result of a file: a `Recognition`, or the events of `--windows`."""
+    from fdan_edge.audio import decode
+    from fdan_edge.runtime import recognition
+
+    if windows:
+        from fdan_edge.streaming.offline import recording_events
+
+        return lambda path: recording_events(runner, decode.load(path, runner.spec.sample_rate))
+    recognize = recognition.embed_file if embed else recognition.recognize_file
+    return lambda path: recognize(runner, path)
+
+
+def _recognized(path: Path, recognize: Callable[[Path], Any], results: Sequence[Results]) -> bool:
+    """Recognise one file, and pass on the result or the error; tell whether the file could be used."""
+    from fdan_edge.cli.render.console import errors
+
+    try:
+        result = recognize(path)
+    except (AudioError, MissingDependencyError) as error:
+        # A package is missing for videos; what else is there may be sound files.
+        text = str(error) if isinstance(error, AudioError) else f"{path}: {error}"
+        for receiver in results:
+            receiver.error(path, text)
+        errors.print(f"error: {printable(text)}", markup=False)
+        return False
+    for receiver in results:
+        receiver.result(path, result)
+    return True
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """Where the results go, as the options say."""
+
+    windows: bool
+    as_json: bool
+    csv: Path | None
+    embeddings: Path | None
+
+    @property
+    def _prints_csv(self) -> bool:
+        return self.csv == _STANDARD_OUTPUT
+
+    def check(self, files: Sequence[Path]) -> None:
+        """Raise ConfigError where an output cannot be written, or would replace another one or a recording."""
+        from fdan_edge.utils.growing_file import check_is_no_folder, check_written
+
+        if self.as_json and self._prints_csv:
+            raise ConfigError("--json and --csv - both print the results; choose one, or name a file for --csv")
+        if self.embeddings and self.embeddings.suffix.lower() != ".npz":
+            raise ConfigError(f"--embeddings {self.embeddings}: is written for numpy; valid: a name with .npz")
+        written = {"--csv": None if self._prints_csv else self.csv, "--embeddings": self.embeddings}
+        check_written(written, files, "a recording")
+        for path in filter(None, written.values()):
+            check_is_no_folder(path)
+
+    def open(self, stack: contextlib.ExitStack, files: Sequence[Path], labels: Sequence[str]) -> list[Results]:
+        """Open what takes the results; the stack closes it."""
+        from fdan_edge.cli.render.console import text
+        from fdan_edge.cli.render.recognition_files import EmbeddingFile, RecognitionTable, SegmentTable
+        from fdan_edge.cli.render.recognitions import Recognitions
+        from fdan_edge.cli.render.windows import Timelines
+        from fdan_edge.utils.growing_file import GrowingFile
+
+        results: list[Results] = []
+        if not self._prints_csv:
+            results.append((Timelines if self.windows else Recognitions)(self.as_json, files, labels))
+        if self.csv:
+            write = text if self._prints_csv else stack.enter_context(GrowingFile(self.csv)).write
+            results.append((SegmentTable if self.windows else RecognitionTable)(write, labels))
+        if self.embeddings:
+            results.append(stack.enter_context(EmbeddingFile(self.embeddings, labels)))
+        return results

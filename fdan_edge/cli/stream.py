@@ -100,6 +100,7 @@ def stream(
     from fdan_edge.streaming.live import run_stream
     from fdan_edge.streaming.session import Stream
     from fdan_edge.streaming.settings import StreamSettings
+    from fdan_edge.utils.growing_file import check_written
 
     settings = StreamSettings(hop=hop, unknown_below=unknown, vad=vad)
     source_options = _SourceOptions(
@@ -108,7 +109,7 @@ def stream(
     files = {"--rttm": rttm, "--csv": csv, "--audacity": audacity}
     if seconds is not None and not math.isfinite(seconds):
         raise ConfigError(f"--seconds {seconds}: not a length; without it the stream goes on")
-    _check_files(files, source)
+    check_written(files, [Path(source)] if source not in (None, "-") else [], "the source")
     sound = source_options.open()
     with (
         open_stream_runner(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner,
@@ -163,20 +164,6 @@ class _SourceOptions:
         if self.source == "-":
             return PcmPipe(PcmFormat(**pcm_format))
         return FileSource(Path(self.source), realtime=self.realtime)
-
-
-def _check_files(files: dict[str, Path | None], source: str | None) -> None:
-    """Raise ConfigError where one file would be written over another, or over what is heard."""
-    from fdan_edge.streaming.annotations import part_path
-
-    taken = {Path(source).resolve(): "the source"} if source not in (None, "-") else {}
-    for option, path in files.items():
-        if path is None:
-            continue
-        for written in (path.resolve(), part_path(path.resolve())):
-            if written in taken:
-                raise ConfigError(f"{option} {path}: is {taken[written]} too; name another file")
-            taken[written] = option
 
 
 def _annotations(files: dict[str, Path | None], source: AudioSource, spec: ModelSpec) -> Iterator[AnnotationFile]:

@@ -19,11 +19,11 @@ from fdan_edge.errors import BundleError
 from fdan_edge.models.fdan import AcousticPath
 from fdan_edge.runs.run_folder import RunInfo, load_model
 from fdan_edge.runtime.model_spec import ModelSpec
-from fdan_edge.runtime.runner import COMPUTE, COPY_IN, COPY_OUT, Probabilities, checked_windows
+from fdan_edge.runtime.runner import COMPUTE, COPY_IN, COPY_OUT, Features, Probabilities, checked_windows
 
 
 class TorchRunner:
-    """PyTorch.
+    """PyTorch; a `FeatureRunner`.
 
     Args:
         folder: a run folder.
@@ -66,6 +66,17 @@ class TorchRunner:
                 return self._on_gpu(windows)
             return self._predict(windows).numpy()
 
+    def predict_features(self, waveforms: NDArray[np.float32]) -> tuple[Probabilities, Features]:
+        """Predict probabilities (n, C) and the classifier's features (n, d) of windows (n, spec.window), eagerly.
+
+        Raises:
+            ValueError: the windows are of another shape.
+        """
+        windows = torch.from_numpy(checked_windows(waveforms, self.spec))
+        with torch.inference_mode():
+            probabilities, features = self._with_features(windows.to(self.device))
+        return probabilities.cpu().numpy(), features.cpu().numpy()
+
     def _on_gpu(self, windows: Tensor) -> Probabilities:
         events = [torch.cuda.Event(enable_timing=True) for _ in range(4)]  # type: ignore[no-untyped-call]
         events[0].record()
@@ -81,12 +92,17 @@ class TorchRunner:
         return probabilities
 
     def _probabilities(self, windows: Tensor) -> Tensor:
-        if not self._half:
-            return self.path(windows)  # type: ignore[no-any-return]
+        if self._half:
+            return self._with_features(windows)[0]
+        return self.path(windows)  # type: ignore[no-any-return]
+
+    def _with_features(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute probabilities (n, C) and features Z_a (n, d), both in fp32."""
         decibel = self.path.frontend(windows)
-        with torch.autocast(self.device.type, torch.float16):
-            logits = self.path.model.acoustic_logits(decibel)
-        return torch.softmax(logits.float() / self.path.temperature, dim=1)
+        with torch.autocast(self.device.type, torch.float16, enabled=self._half):
+            features = self.path.model.acoustic_features(decibel)
+            logits = self.path.model.logits(features)
+        return torch.softmax(logits.float() / self.path.temperature, dim=1), features.float()
 
     def __enter__(self) -> Self:
         return self

@@ -43,6 +43,7 @@ class OnnxSession:
             ONNX Runtime has it, then the CPU.
         threads: intra-op threads; 0: all cores.
         precision: of the file, for the runner's name.
+        content: a model to run in the place of the file's, which it was made from; None: the file's.
 
     Raises:
         BundleError: missing, cut short, not ONNX, or not made by this project.
@@ -50,7 +51,13 @@ class OnnxSession:
     """
 
     def __init__(
-        self, path: Path, taken: str, providers: tuple[str, ...] | None, threads: int, precision: str
+        self,
+        path: Path,
+        taken: str,
+        providers: tuple[str, ...] | None,
+        threads: int,
+        precision: str,
+        content: bytes | None = None,
     ) -> None:
         onnxruntime = import_onnxruntime()
         if not path.is_file():
@@ -63,7 +70,7 @@ class OnnxSession:
         options.log_severity_level = 3  # its warnings are for its developers
         named = [(name, _OPTIONS.get(name, {})) for name in providers]
         try:
-            self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=named)
+            self._session = onnxruntime.InferenceSession(content or os.fspath(path), options, providers=named)
         except Exception as error:  # its exceptions have no common base of its own
             raise BundleError(f"{path}: cut short or not an ONNX model: {_reason(error)}") from None
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
@@ -145,16 +152,21 @@ class OnnxRunner(OnnxSession):
 
     Args:
         path: an .onnx file that `fdan-edge export` wrote.
-        providers, threads, precision: see `OnnxSession`.
+        providers, threads, precision, content: see `OnnxSession`.
 
     Raises:
         BundleError, MissingDependencyError: as of `OnnxSession`.
     """
 
     def __init__(
-        self, path: Path, providers: tuple[str, ...] | None = None, threads: int = 0, precision: str = ""
+        self,
+        path: Path,
+        providers: tuple[str, ...] | None = None,
+        threads: int = 0,
+        precision: str = "",
+        content: bytes | None = None,
     ) -> None:
-        super().__init__(path, INPUT, providers, threads, precision)
+        super().__init__(path, INPUT, providers, threads, precision, content)
         self._check_shapes(path, [self.spec.window], f"{self.spec.window} samples")
 
     def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:

@@ -12,7 +12,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
+
+import numpy as np
 
 from fdan_edge.errors import (
     INSTALL_TRAINING,
@@ -24,8 +26,9 @@ from fdan_edge.errors import (
 )
 from fdan_edge.runtime.manifest import Artifact, EngineFile
 from fdan_edge.runtime.onnx import OnnxRunner, OnnxSession
+from fdan_edge.runtime.onnx_features import OnnxFeatureRunner
 from fdan_edge.runtime.onnx_stream import OnnxFrameRunner
-from fdan_edge.runtime.runner import Runner
+from fdan_edge.runtime.runner import FeatureRunner, Runner
 from fdan_edge.runtime.runtime_choice import (
     DEPLOYED,
     FLAVOURS,
@@ -45,6 +48,9 @@ log = logging.getLogger(__name__)
 
 #: Openers above this layer, "module:function": imported when first asked for, so that devices need no PyTorch.
 _OPENERS = {"torch": "fdan_edge.runs.torch_runner:open_run"}
+
+#: The largest number of threads, as on the command line.
+MOST_THREADS = 1024
 
 _Session = TypeVar("_Session", bound=OnnxSession)
 
@@ -82,6 +88,7 @@ class _Wish(Generic[_Session]):
     rebuild: bool
     #: Opens an artifact of a source in ONNX Runtime, with these providers and threads.
     open_onnx: Callable[[Source, Artifact, tuple[str, ...], int], _Session]
+    engines: bool = True  # whether one of TensorRT serves
 
 
 def open_runner(
@@ -107,10 +114,32 @@ def open_runner(
 
     Raises:
         BundleError: the target is none of these, or damaged; or the wished runtime cannot run it here.
-        ConfigError: there is no such runtime.
+        ConfigError: there is no such runtime, or that is no number of threads.
         MissingDependencyError: what it needs is not installed.
     """
     return _open(Path(target), _Wish(threads, artifact, runtime, rebuild, _whole_model))
+
+
+def open_feature_runner(
+    target: str | os.PathLike[str],
+    threads: int = 0,
+    *,
+    artifact: str | None = None,
+    runtime: str | None = None,
+) -> FeatureRunner:
+    """Open a runner that gives the features before the classifier, too; arguments and errors as of `open_runner`.
+
+    A run folder's is PyTorch, of all else it is ONNX Runtime: an engine of TensorRT keeps its features to itself.
+
+    Raises:
+        BundleError: the wished runtime is TensorRT.
+        MissingDependencyError: the package onnx, which finds them in a graph, is not installed.
+    """
+    if runtime in FLAVOURS:
+        valid = ", ".join([*PROVIDERS, f"of a run folder {', '.join(TORCH)}"])
+        raise BundleError(f"{target}: {runtime} gives no embeddings, an engine has no such output; valid: {valid}")
+    runner = _open(Path(target), _Wish(threads, artifact, runtime, False, _with_features, engines=False))
+    return cast(FeatureRunner, runner)  # PyTorch's runner is one, and there is no engine
 
 
 def open_stream_runner(
@@ -151,12 +180,16 @@ def variants(target: str | os.PathLike[str]) -> list[Variant]:
 def _open(path: Path, wish: _Wish[_Session]) -> Runner | _Session:
     if wish.runtime not in (None, *RUNTIMES):
         raise ConfigError(unknown_choice("runtime", str(wish.runtime), RUNTIMES))
+    if not isinstance(wish.threads, (int, np.integer)) or not 0 <= wish.threads <= MOST_THREADS:
+        raise ConfigError(f"threads = {wish.threads!r}: valid are 0 (all cores) to {MOST_THREADS}")
     if _is_run(path):
         return _open_run(path, wish.threads, wish.artifact, wish.runtime)
     if wish.runtime in TORCH:
         raise BundleError(f"{path}: PyTorch runs run folders only; runtimes: {', '.join(DEPLOYED)}")
     source = Source.open(path).only(wish.artifact) if wish.artifact else Source.open(path)
     runtimes = (wish.runtime,) if wish.runtime else candidates(source, rebuild=wish.rebuild)
+    if not wish.engines:
+        runtimes = tuple(name for name in runtimes if name not in FLAVOURS)
     return _open_first(source, runtimes, wish)
 
 
@@ -187,6 +220,12 @@ def _open_with(source: Source, runtime: str, wish: _Wish[_Session]) -> Runner | 
 
 def _whole_model(source: Source, artifact: Artifact, providers: tuple[str, ...], threads: int) -> OnnxRunner:
     return OnnxRunner(source.file(artifact.file), providers, threads, artifact.precision)
+
+
+def _with_features(
+    source: Source, artifact: Artifact, providers: tuple[str, ...], threads: int
+) -> OnnxFeatureRunner:
+    return OnnxFeatureRunner(source.file(artifact.file), providers, threads, artifact.precision)
 
 
 def _after_mel(

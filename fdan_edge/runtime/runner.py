@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from typing_extensions import Self
 from fdan_edge.runtime.model_spec import ModelSpec
 
 Probabilities = NDArray[np.float32]
+Features = NDArray[np.float32]
 
 #: Names of the input and the output of every graph and engine.
 INPUT, OUTPUT = "waveform", "probabilities"
@@ -39,6 +40,15 @@ class Runner(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class FeatureRunner(Runner, Protocol):
+    """A runner that gives the features before the classifier, too."""
+
+    def predict_features(self, waveforms: NDArray[np.float32]) -> tuple[Probabilities, Features]:
+        """Return probabilities (n, C) and features (n, d) of windows (n, spec.window) at spec.sample_rate."""
+        ...
 
 
 def checked_windows(waveforms: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:

@@ -48,7 +48,7 @@ _SMALL_IMAGES = {"weights": "none", "n_mels": "32", "hop": "512"}
 _BACKBONE = "vgg8"
 _TRAINS = ("train", "crossval", "tune", "reproduce")
 _AUDIO = (".wav", ".flac", ".mp3", ".ogg")
-_WRITES = ("--out", "--triton", "--pictures", "--rttm", "--csv", "--audacity", "--markdown")
+_WRITES = ("--out", "--triton", "--pictures", "--rttm", "--csv", "--audacity", "--markdown", "--embeddings")
 
 
 class Models:

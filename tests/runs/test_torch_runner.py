@@ -48,6 +48,23 @@ def test_half_precision_is_near(run: Path) -> None:
     assert 0 < np.abs(one - other).max() < 0.02
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_features_are_what_the_classifier_reads(run: Path, precision: str) -> None:
+    with TorchRunner(run, precision=precision) as runner:
+        given = windows(runner)
+        probabilities, features = runner.predict_features(given)
+        np.testing.assert_allclose(probabilities, runner.predict(given), atol=1e-6)
+        with torch.inference_mode():
+            decibel = runner.path.frontend(torch.from_numpy(given))
+            expected = runner.path.model.acoustic_features(decibel)
+            again = torch.softmax(runner.path.model.classifier(torch.from_numpy(features)), dim=1)
+    assert features.dtype == np.float32
+    tolerance = 1e-5 if precision == "fp32" else 0.05
+    np.testing.assert_allclose(features, expected.numpy(), atol=tolerance)
+    assert runner.path.temperature == 1
+    np.testing.assert_allclose(again.numpy(), probabilities, atol=tolerance)
+
+
 def test_what_is_compiled_is_all_of_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[dict[str, Any]] = []
 

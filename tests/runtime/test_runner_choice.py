@@ -18,7 +18,13 @@ from fdan_edge.runtime.bundle import MODEL, write_manifest
 from fdan_edge.runtime.manifest import STREAM_SUFFIX, EngineFile
 from fdan_edge.runtime.onnx import OnnxRunner
 from fdan_edge.runtime.onnx_stream import OnnxFrameRunner
-from fdan_edge.runtime.opening import Variant, open_runner, open_stream_runner, variants
+from fdan_edge.runtime.opening import (
+    Variant,
+    open_feature_runner,
+    open_runner,
+    open_stream_runner,
+    variants,
+)
 from fdan_edge.runtime.runtime_choice import RUNTIMES
 from fdan_edge.runtime.tensorrt import compatibility, engines
 from fdan_edge.runtime.tensorrt.compatibility import PORTABLE, Gpu
@@ -150,6 +156,14 @@ def test_a_fitting_engine_is_run(
     assert rtx.built == []
     assert said(capsys) == []
     assert list(engines.folder().glob("*.jit"))
+
+
+def test_embeddings_are_not_an_engines(make: Callable[..., Path], rtx: Machine) -> None:
+    """ONNX Runtime is asked: it is what misses a classifier in this file."""
+    folder = make((MODEL, "fp32", ("rtx",)), engine=PORTABLE)
+    with pytest.raises(BundleError, match=f"{MODEL}: has no classifier"):
+        open_feature_runner(folder)
+    assert rtx.gpu.living == []
 
 
 def test_a_misfit_is_said_and_something_else_runs(

@@ -14,3 +14,8 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 def json_line(value: dict[str, Any]) -> None:
     """Print a line of JSON for programs."""
     out.out(json.dumps(value), highlight=False)
+
+
+def text(lines: str) -> None:
+    """Print whole lines as they are, for programs."""
+    out.out(lines, highlight=False, end="")

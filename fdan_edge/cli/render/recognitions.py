@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.cells import cell_len
 
-from fdan_edge.cli.render.console import errors, json_line, out
-from fdan_edge.errors import AudioError, printable
+from fdan_edge.cli.render.console import json_line, out
+from fdan_edge.errors import printable
 
 if TYPE_CHECKING:
     from fdan_edge.runtime.recognition import Recognition
+
+
+class Results(Protocol):
+    """Something that takes what became of each file, in order."""
+
+    def result(self, path: Path, result: Any) -> None:
+        """Take the result of one file: a `Recognition`, or with --windows its events."""
+
+    def error(self, path: Path, text: str) -> None:
+        """Take why one file could not be used."""
 
 
 class Recognitions:
@@ -26,32 +36,27 @@ class Recognitions:
         self.base = _common_folder(paths)
         self.width = max([cell_len("file"), *(cell_len(self._short(path)) for path in paths)])
         self.emotion = max(cell_len(label) for label in ("emotion", *labels))
-        self.count = 0
+        self.has_head = False
 
-    def recognize(self, runner: Any, path: Path) -> None:
-        """Recognise one file with a runner, and print the result."""
-        from fdan_edge.runtime.recognition import recognize_file
-
-        self.result(path, recognize_file(runner, path))
-
-    def result(self, path: Path, recognition: Recognition) -> None:
+    def result(self, path: Path, result: Recognition) -> None:
         """Print the result of one file."""
-        self.count += 1
         if self.as_json:
-            json_line(recognition.to_dict())
+            json_line(result.to_dict())
             return
-        if self.count == 1:
-            self._head()
-        percent = f"{100 * recognition.confidence:.0f} %"
-        self._row(self._short(path), recognition.emotion, percent, f"{recognition.seconds:.2f}")
+        self._head()
+        percent = f"{100 * result.confidence:.0f} %"
+        self._row(self._short(path), result.emotion, percent, f"{result.seconds:.2f}")
 
-    def error(self, path: Path, error: AudioError) -> None:
-        """Print why one file could not be used, among the results too if they are JSON."""
+    def error(self, path: Path, text: str) -> None:
+        """Print why one file could not be used among the results, if they are JSON."""
         if self.as_json:
-            json_line({"path": str(path), "error": str(error)})
-        errors.print(f"error: {printable(str(error))}", markup=False)
+            json_line({"path": str(path), "error": text})
 
     def _head(self) -> None:
+        """Print what stands above the first row."""
+        if self.has_head:
+            return
+        self.has_head = True
         if self.base:
             out.print(f"in {printable(str(self.base))}", markup=False)
         self._row("file", "emotion", "confidence", *self._HEAD, style="bold")
