@@ -12,6 +12,8 @@ from fdan_edge.runtime.tensorrt.compatibility import Fingerprint
 from fdan_edge.utils.files import write_text
 
 CARD = "README.md"
+#: Whose the scores are, where a part of the speech was held out; else models of a cross-validation were scored.
+THIS_MODEL = "this model"
 
 _LIMITS = """\
 - It hears how something is said, in classes that were acted or annotated by others. It does not know what
@@ -69,11 +71,21 @@ def _scores(scores: dict[str, Any]) -> str:
         low, high = intervals[name]
         rows.append((title, f"{100 * scores[name]:.1f}", f"{100 * low:.1f} to {100 * high:.1f}"))
     rows += [(f"recall of {name}", f"{100 * value:.1f}", "") for name, value in scores["recall"].items()]
-    about = (
-        f"PyTorch model, {scores['n']} recordings that it was not trained on ({intervals['note']}). "
-        f"Expected calibration error {100 * scores['ece']:.1f} %."
-    )
+    if known := scores.get("same_speakers"):
+        low, high = known["interval"]
+        rows.append(("UAR, same speakers", f"{100 * known['uar']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}"))
+    about = f"{_scored(scores)} ({intervals['note']}). Expected calibration error {100 * scores['ece']:.1f} %."
     return f"{about}\n\n{_table(('score', '%', '95 % interval'), rows)}"
+
+
+def _scored(scores: dict[str, Any]) -> str:
+    """Say what was scored, and on what."""
+    if scores.get("scores_of", THIS_MODEL) == THIS_MODEL:
+        return f"PyTorch model, {scores['n']} recordings that it was not trained on"
+    return (
+        "**This model was trained on all recordings and has no scores of its own.** These are of models like it, "
+        f"{scores['part']}; {scores['n']} recordings"
+    )
 
 
 def _unknown(threshold: dict[str, Any]) -> str:

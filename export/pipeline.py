@@ -20,7 +20,7 @@ from fdan_edge.data import corpora
 from fdan_edge.data.corpora import Source, parse_source
 from fdan_edge.errors import ExportError, MissingDependencyError
 from fdan_edge.export.artifact import ArtifactWriter, ExportInputs
-from fdan_edge.export.model_card import write_card
+from fdan_edge.export.model_card import THIS_MODEL, write_card
 from fdan_edge.export.plan import Plan, plan
 from fdan_edge.export.recordings import RunRecordings
 from fdan_edge.export.unknown_threshold import unknown_below
@@ -125,7 +125,7 @@ def _build(folder: Path, entry: Plan, target: Target, required: str) -> list[Eng
 def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
     """Add the run's test scores and its terms, which travel inside the ONNX file."""
     try:
-        scores = _scores(json.loads((run / "metrics.json").read_text())["test"])
+        scores = _scores(json.loads((run / "metrics.json").read_text()))
     except (OSError, ValueError, KeyError, TypeError):
         raise ExportError(
             f"{run}: has no scores yet; `fdan-edge train --resume --out {run}` finishes it"
@@ -133,9 +133,10 @@ def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
     return replace(spec, info={**spec.info, "test_scores": scores, "licence": _licence(spec)})
 
 
-def _scores(test: dict[str, Any]) -> dict[str, Any]:
-    """Round a run's test scores, their intervals and its calibration for the spec."""
-    names = ("uar", "war", "wf1")
+def _scores(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Round a run's test scores, their intervals and its calibration for the spec, and say whose they are."""
+    test, names = metrics["test"], ("uar", "war", "wf1")
+    known = {"same_speakers": metrics["same_speakers"]} if "same_speakers" in metrics else {}
     intervals = {name: [round(edge, 4) for edge in test["intervals"][name]] for name in names}
     return {
         **{name: round(float(test[name]), 4) for name in names},
@@ -143,6 +144,9 @@ def _scores(test: dict[str, Any]) -> dict[str, Any]:
         "recall": {name: round(value, 4) for name, value in test["recall"].items()},
         "intervals": {**intervals, "note": test["intervals"]["note"]},
         **{name: round(test["calibration"][name], 4) for name in ("ece", "nll")},
+        "part": test["part"],
+        "scores_of": metrics.get("scores_of", THIS_MODEL),
+        **known,
     }
 
 

@@ -13,7 +13,15 @@ import pytest
 
 import fdan_edge
 from fdan_edge.cli.app import VERBS, load_verb
-from fdan_edge.runtime.manifest import Artifact, Calibration, EngineFile, GateReport, LayerCost, Manifest
+from fdan_edge.runtime.manifest import (
+    Artifact,
+    Calibration,
+    DistanceReport,
+    EngineFile,
+    GateReport,
+    LayerCost,
+    Manifest,
+)
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.tensorrt.compatibility import Fingerprint
 from fdan_edge.streaming.events import Event
@@ -78,7 +86,8 @@ def _verbs(name: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "kind", [Manifest, ModelSpec, Artifact, GateReport, Calibration, LayerCost, EngineFile, Fingerprint]
+    "kind",
+    [Manifest, ModelSpec, Artifact, GateReport, DistanceReport, Calibration, LayerCost, EngineFile, Fingerprint],
 )
 def test_the_bundle_page_has_every_field(kind: type) -> None:
     text = (DOCS / "formats" / "bundle.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fdan_edge.export.model_card import write_card
-from fdan_edge.runtime.manifest import Calibration, Manifest
+from fdan_edge.runtime.manifest import Calibration, DistanceReport, Manifest
 from fdan_edge.runtime.model_spec import ModelSpec
 from tests.helpers.bundles import artifact, engine, gate, manifest
 
@@ -101,6 +101,10 @@ def test_a_graph_for_live_streams_has_a_line(tmp_path: Path, content: Manifest) 
             "; 0 % of 60 recordings of the validation part are above it.",
         ),
         (
+            {"confidence": 0.5, "recordings": 60, "covered": 0.5, "accuracy": None, "part": "the training, asked"},
+            "; 50 % of 60 recordings of the training, asked are above it.",
+        ),
+        (
             {"confidence": 0.5, "note": "all of 6 recordings are right"},
             "below a confidence of 0.50, the usual one (all of 6 recordings are right).",
         ),
@@ -110,6 +114,28 @@ def test_what_is_unknown(tmp_path: Path, content: Manifest, threshold: dict[str,
     text = card(tmp_path, content, unknown_below=threshold)
     (line,) = (line for line in text.splitlines() if line.startswith("A live stream says"))
     assert line.endswith(expected)
+
+
+def test_what_the_model_was_trained_on_is_said(tmp_path: Path, content: Manifest) -> None:
+    text = card(tmp_path, content)
+    assert "trained on these recordings" not in text
+    assert "total variation" not in text
+    assert "PyTorch model, 240 recordings that it was not trained on (2000 resamples)" in text
+    distance = DistanceReport(clips=60, trained_on=60, mean=0.01, largest=0.1, limit=0.05)
+    compared = gate(tmp_path / "model.onnx", trained_on=True, distance=distance)
+    entry = replace(content.artifacts[0], gate=compared)
+    scores = content.spec.info["test_scores"] | {
+        "scores_of": "models like this one; it is fitted on all recordings",
+        "part": "cross-validated: each speaker by a head that was fitted on the others; 4 speakers",
+        "same_speakers": {"uar": 0.701, "interval": [0.6, 0.8], "n": 240},
+    }
+    text = card(tmp_path, replace(content, artifacts=(entry,)), test_scores=scores)
+    assert "**The model was trained on these recordings**" in text
+    assert "The total variation distance of two answers is half the sum" in text
+    assert "**This model was trained on all recordings and has no scores of its own.** These are of models" in text
+    assert "fitted on the others; 4 speakers; 240 recordings (2000 resamples)" in text
+    assert "| UAR, same speakers | 70.1 | 60.0 to 80.0 |" in text
+    assert "that it was not trained on" not in text
 
 
 def test_engines(tmp_path: Path, content: Manifest) -> None:

@@ -94,6 +94,14 @@ def test_what_is_written_is_read(folder: Path) -> None:
     assert bundle.read(STREAM) == b"part"
 
 
+def test_a_bundle_from_before_distances_were_measured_opens(folder: Path) -> None:
+    edit(folder, lambda values: [values["artifacts"][0]["gate"].pop(name) for name in ("distance", "trained_on")])
+    gate = Bundle.open(folder).artifacts[0].gate
+    assert gate
+    assert (gate.distance, gate.trained_on) == (None, False)
+    assert gate == artifact(folder / MODEL, "fp32", ("cpu", "rtx"), folder / STREAM).gate
+
+
 def test_it_is_written_as_it_was_read(folder: Path) -> None:
     before = (folder / MANIFEST).read_bytes()
     again = write_manifest(folder, Bundle.open(folder).manifest)
@@ -283,6 +291,8 @@ def _set(path: str, value: Any, *, delete: bool = True) -> Callable[[dict[str, A
         ("artifacts/0/gate/loss", "0", "artifacts[0].gate.loss '0' is not a number"),
         ("artifacts/0/gate/loss", True, "artifacts[0].gate.loss True is not a number"),
         ("artifacts/0/gate/loss_interval", [0.5], "artifacts[0].gate.loss_interval [0.5] is not 2 values"),
+        ("artifacts/0/gate/distance", 5, "artifacts[0].gate.distance 5 is not a table"),
+        ("artifacts/0/gate/trained_on", 1, "artifacts[0].gate.trained_on 1 is not true or false"),
         ("artifacts/0/gate/mine", 5, "unknown entry 'mine' in artifacts[0].gate"),
         ("artifacts/0/precision", None, "no 'precision' in artifacts[0]"),
         ("artifacts/0/stream", "none.onnx", "none.onnx is not among its files"),
