@@ -180,7 +180,8 @@ def total_variation(one: Probabilities, other: Probabilities) -> NDArray[np.floa
 
     It is the probability by which any set of classes differs at most: half the sum of all differences.
     """
-    return 0.5 * np.abs(np.asarray(one, np.float64) - other).sum(axis=1)
+    distances: NDArray[np.float64] = 0.5 * np.abs(np.asarray(one, np.float64) - other).sum(axis=1)
+    return distances
 
 
 def loss_is_allowed(limit: float, loss: float, interval: Interval) -> bool:

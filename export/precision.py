@@ -114,8 +114,7 @@ def _lower_to_int8(model: onnx.ModelProto, file: Path, target: Target, samples: 
     for attempt in range(_ROUNDS + 1):
         graph = quantize(model, plan(model, form, frozenset(kept)), ranges, form)
         _write(graph, file, target)
-        check = samples.judge(file) if samples.judge else None
-        if check is None or check.passed:
+        if samples.judge is None or (check := samples.judge(file)).passed:
             return Lowered(file, "int8", form, _opset(graph), record, kept)
         if not order:
             order = list(sensitivity.costs(model, ranges, form, samples.validation))
