@@ -3,7 +3,8 @@
 FdanEdgeError
 ├── ConfigError             a setting has an unknown name or a value that cannot work
 ├── DataError               a corpus, a label or a split is not usable
-│   └── AudioError          one recording cannot be used
+│   ├── AudioError          one recording cannot be used
+│   └── LabelError          a user's own table or folders have mistakes; it lists them all
 ├── TrainingError           a training diverged
 ├── CheckpointError         a run folder or checkpoint is missing, cut short or of another kind
 ├── BundleError             a bundle or ONNX file is missing, cut short or of another kind
@@ -14,6 +15,7 @@ FdanEdgeError
 from __future__ import annotations
 
 import re
+import shlex
 
 #: How to install what training needs; for MissingDependencyError.
 INSTALL_TRAINING = "pip install '.[train,cpu]' in a checkout of fdan-edge"
@@ -43,6 +45,26 @@ class DataError(FdanEdgeError):
 
 class AudioError(DataError):
     """Raised for a recording that cannot be used."""
+
+
+class LabelError(DataError):
+    """Raised for a table or folders of a user's own with mistakes in them; `mistakes` are all, a line each.
+
+    The message names the first three, and the command that lists the others.
+    """
+
+    def __init__(self, where: str, mistakes: tuple[str, ...]) -> None:
+        super().__init__(where, mistakes)  # these, because a worker process sends them on to __init__
+        self.where, self.mistakes = where, mistakes
+
+    def __str__(self) -> str:
+        if len(self.mistakes) == 1:
+            return f"{self.where}{', ' if self.mistakes[0].startswith('line') else ': '}{self.mistakes[0]}"
+        text = f"{self.where}: {len(self.mistakes)} mistakes: {'; '.join(self.mistakes[:3])}"
+        if more := len(self.mistakes[3:]):
+            source = shlex.quote(f"folder:{self.where}")
+            text += f"; and {more} more: `fdan-edge data scan {source}` lists them all"
+        return text
 
 
 class TrainingError(FdanEdgeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fdan_edge.data.similar_names import nearest
 from fdan_edge.errors import DataError, unknown_choice
 
 #: Ekman's six plus neutral (the papers' seven), RAVDESS's calm, EMO-DB's boredom and CK+'s contempt.
@@ -65,6 +66,13 @@ def canonical_emotion(word: str) -> str:
     if emotion is None:
         raise DataError(unknown_choice("emotion", word, EMOTIONS))
     return emotion
+
+
+def nearest_emotion(word: str) -> str | None:
+    """Return the emotion that a word in lower case is likely a slip for, as angrry for angry; None: for none."""
+    long_aliases = [alias for alias in ALIASES if len(alias) > 3]  # three letters are near to too many words
+    near = None if find_emotion(word) else nearest(word, (*EMOTIONS, *long_aliases))
+    return near and find_emotion(near)
 
 
 def training_class(emotion: str, *, calm_as_neutral: bool) -> str:

@@ -20,6 +20,7 @@ from fdan_edge.data.corpora import (
     check_path,
     files_below,
     get_corpus,
+    own_table,
     read_all,
     unique,
 )
@@ -67,6 +68,22 @@ def scan(source: Source) -> list[Scan]:
     if not any(items_of.values()):
         raise DataError(f"{source}: no {' or '.join(corpus.readers)} found; expected {corpus.layout}")
     return [_scan(source, modality, items) for modality, items in items_of.items() if items]
+
+
+def write_table(source: Source, table: Path) -> int:
+    """Write a table of all files of a corpus, with what is known of them, for a person to complete.
+
+    Returns:
+        How many rows it has.
+
+    Raises:
+        DataError: a file of this name is there, or the corpus cannot be read.
+    """
+    corpus = get_corpus(source.corpus)
+    by_path = {item.path: item for modality in corpus.readers for item in read_all(source, modality)}
+    items = unique(list(by_path.values()), str(source))
+    own_table.write_table(table, items)
+    return len(items)
 
 
 def _scan(source: Source, modality: str, with_copies: list[Item]) -> Scan:

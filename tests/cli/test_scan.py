@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -67,3 +69,76 @@ def test_scan_names_duplicates_and_files_without_a_label(run: Run, ravdess_tree:
     assert (videos["modality"], videos["items"]) == ("videos", 1)
     assert [len(files) for files in speech["unlabelled"].values()] == [25]
     assert len(speech["duplicates"]) == len(speech["copies"]) == 1
+
+
+def test_videos_are_summed_up_once(run: Run, tmp_path: Path) -> None:
+    for emotion in ("sad", "happy"):
+        (tmp_path / emotion).mkdir()
+        (tmp_path / emotion / "1.mp4").write_bytes(b"")
+    code, out, err = run("data", "scan", f"folder:{tmp_path}")
+    assert code == 1
+    lines = [line.strip() for line in out.splitlines()]
+    assert [line.split()[0] for line in lines[1:4]] == ["class", "happy", "sad"]
+    assert lines[5] == f"folder:{tmp_path}: 2 videos, 2 of them broken, with the same classes and speakers"
+    assert len(lines) == 6
+    assert sorted(err.splitlines()) == [
+        f"broken: {tmp_path}/{name}/1.mp4: is empty (0 bytes)" for name in ("happy", "sad")
+    ]
+    assert len(json.loads(run("data", "scan", f"folder:{tmp_path}", "--json")[1])) == 2
+
+
+def test_mistakes_of_a_table_are_listed(run: Run, fails: Callable[..., str], tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("path,emotion\na.doc,sad\nb.wav,\nc.wav\n,\nd.doc,sad\n")
+    (tmp_path / "b.wav").touch()
+    code, out, err = run("data", "scan", f"folder:{table}")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        f"error: {table}: 4 mistakes",
+        "  line 2: 'a.doc' is not named as a sound, image or video file",
+        "  line 3: no emotion",
+        "  line 4: 1 value for 2 columns; a comma separates them, as in line 1",
+        "  line 6: 'd.doc' is not named as a sound, image or video file",
+    ]
+    table.write_text("path,emotion\nb.wav,sad\n,sad\n")
+    assert fails("data", "scan", f"folder:{table}") == f"{table}, line 3: no path"
+
+
+def test_what_unknown_speakers_mean(run: Run, ravdess_tree: Path, tmp_path: Path) -> None:
+    paths = sorted((ravdess_tree / "Actor_01").iterdir())[:2]
+    for path, emotion in zip(paths, ("sad", "happy"), strict=True):
+        (tmp_path / emotion).mkdir()
+        shutil.copy(path, tmp_path / emotion)
+    words = "speakers not known: scores are of voices that were trained on"
+    out = run("data", "scan", f"folder:{tmp_path}")[1]
+    command = f"fdan-edge data scan folder:{tmp_path} --table labels.csv"
+    assert f"\n{words}; to name them, `{command}` writes a table with a column speaker\n" in out
+    table = tmp_path / "labels.csv"
+    code, out, err = run("data", "scan", f"folder:{tmp_path}", "--table", table)
+    assert code == 0
+    assert f"\n{words}\n" in out
+    assert err == f"{table}: written, 2 rows; complete it, then: fdan-edge data scan folder:{table}\n"
+    table.write_text(table.read_text().replace(",speaker", ",").replace(",\n", "\n"))
+    assert f"\n{words}; a column speaker in labels.csv names them\n" in run("data", "scan", f"folder:{table}")[1]
+    assert words not in run("data", "scan", f"unlabelled:{tmp_path}")[1]
+
+
+def test_a_table_is_of_one_corpus(fails: Callable[..., str], tmp_path: Path) -> None:
+    message = fails("data", "scan", "synthetic:", "synthetic:", "--table", tmp_path / "t.csv")
+    assert message == "--table writes a table of one corpus; 2 are given"
+
+
+def test_a_folder_that_is_not_there(
+    fails: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    assert fails("data", "scan", "folder:mime") == (
+        f"folder:mime: no such folder or table (.csv, .tsv); looked for as {tmp_path}/mime; did you mean mine?"
+    )
+    assert fails("data", "scan", "mine").startswith(
+        "'mine' is not of the form corpus:path; your own are folder:mine; corpora: savee, "
+    )
+    assert fails("data", "scan", "folder:~nobody-99/x") == (
+        "'folder:~nobody-99/x': no user of that name has a home folder here"
+    )

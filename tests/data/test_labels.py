@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fdan_edge.data.labels import ALIASES, EMOTIONS, canonical_emotion, find_emotion, training_class
+from fdan_edge.data.labels import (
+    ALIASES,
+    EMOTIONS,
+    canonical_emotion,
+    find_emotion,
+    nearest_emotion,
+    training_class,
+)
 from fdan_edge.errors import DataError
 
 
@@ -33,6 +40,21 @@ def test_a_class_of_the_users_own_stays() -> None:
     assert training_class("stressed", calm_as_neutral=True) == "stressed"
     assert training_class("calm", calm_as_neutral=True) == "neutral"
     assert training_class("calm", calm_as_neutral=False) == "calm"
+
+
+@pytest.mark.parametrize(
+    ("word", "emotion"),
+    [
+        ("angrry", "angry"),
+        ("hapiness", "happy"),
+        ("angry", None),
+        ("normal", None),
+        ("san", None),
+        ("happ", "happy"),
+    ],
+)
+def test_slips_for_an_emotion(word: str, emotion: str | None) -> None:
+    assert nearest_emotion(word) == emotion
 
 
 def test_unknown_word_names_the_valid_ones() -> None:

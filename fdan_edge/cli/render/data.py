@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -14,29 +15,77 @@ from fdan_edge.errors import printable
 
 if TYPE_CHECKING:
     from fdan_edge.data.scan import Scan
+    from fdan_edge.errors import LabelError
 
 _NOUNS = {"speech": "recordings", "faces": "faces", "videos": "videos"}
 _MOST = 20  # groups or files named of one kind; --json names all
 
 
-def scanned(scans: Sequence[Scan]) -> None:
-    """Print what corpora hold, and which of their files need a look."""
-    for scan in scans:
-        out.print(Text.assemble((printable(scan.source), "bold"), f": {_contents(scan)}"))
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        table.add_column("class")
-        table.add_column(_NOUNS[scan.modality], justify="right")
-        for name, count in (scan.classes or {"no label": scan.items}).items():
-            table.add_row(printable(name), str(count))
-        out.print(table)
-        if scan.speakers:
-            out.print(_per_speaker(scan), markup=False, soft_wrap=False)
-        if scan.splits:
-            parts = [f"{name} {scan.splits[name]}" for name in ("train", "val", "test") if name in scan.splits]
-            out.print(f"publisher's parts: {', '.join(parts)}")
-        _oddities(scan)
+def scanned(scans: Sequence[Scan], *, hint: bool = True) -> None:
+    """Print what corpora hold, and which of their files need a look.
+
+    Args:
+        scans: of the corpora.
+        hint: whether to name the command that writes a table to name the speakers in.
+    """
+    for before, scan in zip([None, *scans], scans, strict=False):
+        same = before and _labels(before) == _labels(scan)  # of videos, for their sound and for their faces
+        head = f": {_contents(scan)}{', with the same classes and speakers' if same else ''}"
+        out.print(Text.assemble((printable(scan.source), "bold"), head))
+        if not same:
+            _summary(scan, hint)
+            _oddities(scan)
         for line in scan.broken:
-            errors.print(f"broken: {printable(line)}", markup=False)
+            if not (before and line in before.broken):
+                errors.print(f"broken: {printable(line)}", markup=False)
+
+
+def mistaken(error: LabelError) -> None:
+    """Print all mistakes of a table or of folders, a line each."""
+    if len(error.mistakes) == 1:
+        errors.print(f"error: {printable(str(error))}", markup=False)
+        return
+    errors.print(f"error: {printable(error.where)}: {len(error.mistakes)} mistakes", markup=False)
+    for mistake in error.mistakes:
+        errors.print(f"  {printable(mistake)}", markup=False)
+
+
+def written(table: Path, rows: int) -> None:
+    """Say that a table was written, and what comes next."""
+    next_step = quote(f"folder:{table}")
+    text = f"{table}: written, {rows} rows; complete it, then: fdan-edge data scan {next_step}"
+    errors.print(printable(text), markup=False)
+
+
+def _labels(scan: Scan) -> tuple[object, ...]:
+    return scan.source, scan.items, scan.classes, scan.speakers, scan.splits, scan.duplicates, scan.unlabelled
+
+
+def _summary(scan: Scan, hint: bool) -> None:
+    """Print how many files each class, speaker and part has."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("class")
+    table.add_column(_NOUNS[scan.modality], justify="right")
+    for name, count in (scan.classes or {"no label": scan.items}).items():
+        table.add_row(printable(name), str(count))
+    out.print(table)
+    if scan.speakers:
+        out.print(_per_speaker(scan), markup=False, soft_wrap=False)
+    elif scan.classes and scan.modality == "speech":
+        out.print(_without_speakers(scan, hint), markup=False)
+    if scan.splits:
+        parts = [f"{name} {scan.splits[name]}" for name in ("train", "val", "test") if name in scan.splits]
+        out.print(f"publisher's parts: {', '.join(parts)}")
+
+
+def _without_speakers(scan: Scan, hint: bool) -> str:
+    """Say in one line what it means that nobody knows who speaks, and how to name the speakers."""
+    text = "speakers not known: scores are of voices that were trained on"
+    path = Path(scan.source.partition(":")[2])
+    if path.is_file():
+        return f"{text}; a column speaker in {printable(path.name)} names them"
+    command = printable(f"fdan-edge data scan {quote(scan.source)} --table labels.csv")
+    return f"{text}; to name them, `{command}` writes a table with a column speaker" if hint else text
 
 
 def _oddities(scan: Scan) -> None:

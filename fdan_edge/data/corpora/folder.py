@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
-from fdan_edge.data.corpora import IMAGES, SOUNDS, VIDEOS, Corpus, Item, files_below, tables
-from fdan_edge.data.labels import EMOTIONS, find_emotion
-from fdan_edge.errors import DataError
+from fdan_edge.data.corpora import IMAGES, SOUNDS, VIDEOS, Corpus, Item, files_below, own_table, tables
+from fdan_edge.data.corpora.own_labels import class_mistakes, own_class, tell_once, tell_own_classes
+from fdan_edge.errors import DataError, LabelError, printable
 
-log = logging.getLogger(__name__)
-
-_PARTS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
+_MEDIA = (*SOUNDS, *IMAGES, *VIDEOS)
 
 
 def read_speech(root: Path) -> list[Item]:
@@ -32,83 +22,85 @@ def read_speech(root: Path) -> list[Item]:
     in lower case. Folders name no speakers; a table may.
 
     Raises:
-        DataError: a table lacks a column or a value, or labels a file twice; the message names the line.
+        DataError: a table lacks a column, or files lie in no folder of a class.
+        LabelError: labels are wrong or likely slips; it lists all of them.
     """
-    return _items(root, SOUNDS) or _items(root, VIDEOS)
+    items = _all(root)
+    return _of_kind(items, SOUNDS) or _of_kind(items, VIDEOS)
 
 
 def read_faces(root: Path) -> list[Item]:
     """List the images, as `read_speech` lists recordings."""
-    return _items(root, IMAGES)
+    return _of_kind(_all(root), IMAGES)
 
 
 def read_videos(root: Path) -> list[Item]:
     """List the videos, as `read_speech` lists recordings."""
-    return _items(root, VIDEOS)
+    return _of_kind(_all(root), VIDEOS)
 
 
-def _items(root: Path, suffixes: tuple[str, ...]) -> list[Item]:
-    items = _of_table(root, suffixes) if root.is_file() else _of_folders(root, suffixes)
-    own = Counter(item.emotion for item in items if item.emotion not in EMOTIONS)
-    if own:
-        named = ", ".join(f"{name} ({count})" for name, count in sorted(own.items()))
-        log.info(f"folder:{root}: classes of your own, beside the known emotions: {named}")
-    return items
+def _all(root: Path) -> list[Item]:
+    """List the files of all kinds: a mistake with one is told, whichever are asked for."""
+    return own_table.read_table(root, root.parent.resolve().name) if root.is_file() else _of_folders(root)
 
 
-def _of_folders(root: Path, suffixes: tuple[str, ...]) -> list[Item]:
-    items = []
-    for name, path in files_below(root, suffixes):
-        folders = Path(name).parts[:-1]
-        split = _PARTS.get(folders[0].lower()) if len(folders) > 1 else None
-        if folders:
-            word = folders[1] if split else folders[0]
-            items.append(Item("folder", _identity(root, name), path, _class(word), split=split))
-    return items
+def _of_kind(items: list[Item], suffixes: tuple[str, ...]) -> list[Item]:
+    return [item for item in items if item.path.suffix.lower() in suffixes]
 
 
-def _of_table(table: Path, suffixes: tuple[str, ...]) -> list[Item]:
-    items: list[Item] = []
-    seen: dict[str, int] = {}  # id -> line
-    for line, values in tables.rows(table, ("path", "emotion")):
-        try:
-            item = _item(table, values)
-        except ValueError as error:
-            raise DataError(f"{table}, line {line}: {error}") from None
-        if item.id in seen:
-            raise DataError(f"{table}, line {line}: {values['path']} is on line {seen[item.id]} already")
-        seen[item.id] = line
-        if item.path.suffix.lower() in suffixes:
-            items.append(item)
-    return items
+def _of_folders(root: Path) -> list[Item]:
+    files = files_below(root, _MEDIA)
+    placed = [(name, path, place) for name, path in files if (place := _place(name))]
+    classes = {word: own_class(word) for word in {word for _, _, (word, _) in placed}}
+    _check_layout(root, [name for name, _ in files], sorted({name for name, _ in classes.values()}))
+    counts = Counter(classes[word][0] for _, _, (word, _) in placed)
+    meant = {name for name, is_meant in classes.values() if is_meant}
+    if mistakes := class_mistakes(counts, meant, {}):
+        raise LabelError(str(root), tuple(mistakes))
+    tell_own_classes(f"folder:{root}", counts, meant)
+    top = root.resolve().name  # in front, so that two folders of the user's are not taken for one
+    return [
+        Item("folder", f"{top}/{name}", path, classes[word][0], split=split)
+        for name, path, (word, split) in placed
+    ]
 
 
-def _item(table: Path, values: dict[str, str]) -> Item:
-    """Make an item of one row; ValueError says what is wrong with it."""
-    for column in ("path", "emotion", "speaker"):
-        if not values.get(column, "-"):
-            raise ValueError(f"no {column}")
-    part = values.get("split", "").lower()
-    if part and part not in _PARTS:
-        raise ValueError(f"split {values['split']!r} is none of train, val, test")
-    if not values["emotion"].isprintable():
-        raise ValueError(f"emotion {values['emotion']!r} is no name")
-    path = Path(os.path.normpath(table.parent / Path(values["path"].replace("\\", "/")).expanduser()))
-    if path.suffix.lower() not in (*SOUNDS, *IMAGES, *VIDEOS):
-        raise ValueError(f"{values['path']} is not named as a sound, image or video file")
-    below = Path(os.path.relpath(path, table.parent)).as_posix()
-    speaker, text = values.get("speaker"), values.get("text")
-    emotion = _class(values["emotion"])
-    return Item("folder", _identity(table.parent, below), path, emotion, speaker, text or None, _PARTS.get(part))
+def _place(name: str) -> tuple[str, str | None] | None:
+    """Find the class's folder, and the part, of a file by its path below the root; None where it has no class."""
+    folders = Path(name).parts[:-1]
+    part = own_table.PARTS.get(folders[0].lower()) if folders else None
+    folders = folders[1:] if part else folders
+    return (folders[0], part) if folders else None
 
 
-def _identity(root: Path, name: str) -> str:
-    """Put the folder's name in front, so that two folders of the user's are not taken for one."""
-    return f"{root.resolve().name}/{name}"
+def _check_layout(root: Path, files: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise DataError where the folders are those of a table that lies beside them, or name no class.
+
+    Args:
+        root: the folder.
+        files: all in it, by their paths below it.
+        classes: that its folders name.
+    """
+    labels = sorted(path for path in root.glob("[!.]*.*") if own_table.is_table(path))
+    if files and labels and len(classes) < 2:
+        what = f"is one class, {printable(classes[0])}" if classes else "has no folder for each class"
+        raise DataError(f"folder:{root}: {what}; a table of labels lies there: give folder:{labels[0]}")
+    if files and not classes:
+        lie = "lies" if len(files) == 1 else f"and {len(files) - 1} more lie"
+        raise DataError(
+            f"folder:{root}: {printable(min(files))} {lie} in no folder of a class; expected {CORPUS.layout}"
+            f"{_table_command(root, files)}"
+        )
+    if labels:
+        text = f"folder:{root}: labels are the folders' names; folder:{labels[0]} takes them from the table there"
+        tell_once(logging.WARNING, text)
 
 
-def _class(word: str) -> str:
-    return find_emotion(word) or word.strip().lower()
+def _table_command(root: Path, files: Sequence[str]) -> str:
+    """Name the command that writes a table of these files; "" for images, for which there is none."""
+    if not any(name.lower().endswith((*SOUNDS, *VIDEOS)) for name in files):
+        return ""
+    return f"; `fdan-edge data scan {quote(f'unlabelled:{root}')} --table labels.csv` writes one to fill in"
 
 
 CORPUS = Corpus(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
 
@@ -37,10 +38,14 @@ def parse_source(text: str) -> Source:
     """
     corpus, colon, path = text.partition(":")
     if not colon:
-        raise DataError(f"{text!r} is not of the form corpus:path; corpora: {', '.join(corpus_names())}")
+        own = f"; your own are folder:{text}" if Path(text).exists() else ""
+        raise DataError(f"{text!r} is not of the form corpus:path{own}; corpora: {', '.join(corpus_names())}")
     if not get_corpus(corpus).default_folder and not path:
         raise DataError(f"{text!r} names no folder; write {corpus}:PATH")
-    return Source(corpus, Path(path).expanduser() if path else None)
+    try:
+        return Source(corpus, Path(path).expanduser() if path else None)
+    except RuntimeError:
+        raise DataError(f"{text!r}: no user of that name has a home folder here") from None
 
 
 def parse_sources(sources: Sequence[SourceLike]) -> list[Source]:
@@ -123,9 +128,27 @@ def check_path(source: Source) -> None:
     corpus = get_corpus(source.corpus)
     if source.path is None or corpus.default_folder or source.path.is_dir():
         return
-    suffixes = corpus.tables
-    if not (source.path.is_file() and source.path.suffix.lower() in suffixes):
-        raise DataError(f"{source}: no such folder{' or table (' + ', '.join(suffixes) + ')' if suffixes else ''}")
+    if not source.path.exists():
+        raise DataError(f"{source}: no such folder{_or_table(corpus)}{_instead(source.path)}")
+    if not (source.path.is_file() and source.path.suffix.lower() in corpus.tables):
+        raise DataError(f"{source}: is not a folder{_or_table(corpus)}{_of_office(source.path, corpus)}")
+
+
+def _or_table(corpus: Corpus) -> str:
+    return f" or table ({', '.join(corpus.tables)})" if corpus.tables else ""
+
+
+def _of_office(path: Path, corpus: Corpus) -> str:
+    spreadsheet = corpus.tables and path.suffix.lower() in (".xlsx", ".xls", ".ods", ".numbers")
+    return "; save the spreadsheet as CSV" if spreadsheet else ""
+
+
+def _instead(path: Path) -> str:
+    """Say where a path that is not there was looked for, and which one beside it may be meant."""
+    where = "" if path.is_absolute() else f"; looked for as {path.absolute()}"
+    beside = [other.name for other in path.parent.glob("[!.]*")]
+    near = get_close_matches(path.name, beside, n=1)
+    return f"{where}; did you mean {path.parent / near[0]}?" if near else where
 
 
 def _folder(source: Source, corpus: Corpus) -> Path:

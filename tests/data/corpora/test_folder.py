@@ -1,4 +1,4 @@
-"""A user's own recordings, as folders and as tables."""
+"""A user's own recordings in folders."""
 
 from __future__ import annotations
 
@@ -7,20 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from fdan_edge.data.corpora import Item, Source, parse_source, read, unique
+from fdan_edge.data.corpora import Item, Source, read, unique
 from fdan_edge.data.speech import read_labelled_speech
-from fdan_edge.errors import DataError
+from fdan_edge.errors import DataError, LabelError
 from tests.data.corpora.test_registry import touch
 
 
 def speech(root: Path) -> list[Item]:
     return read(Source("folder", root), "speech")
-
-
-def table(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def test_folders_are_classes(tmp_path: Path) -> None:
@@ -60,66 +54,85 @@ def test_two_folders_of_ones_own_are_two(tmp_path: Path) -> None:
     assert len(unique([*speech(tmp_path / "a"), *speech(tmp_path / "b")], "both")) == 2
 
 
-def test_a_table(tmp_path: Path) -> None:
-    text = 'path,emotion,speaker,split,text\n"sub/a, b.wav",Anger,anna,train,Hello\n./c.wav,own,ben,valid,\n'
-    path = table(tmp_path / "data" / "labels.csv", text)
-    first, second = sorted(speech(path), key=lambda i: i.emotion)
-    assert first == Item(
-        "folder", "data/sub/a, b.wav", path.parent / "sub/a, b.wav", "angry", "anna", "Hello", "train"
+def test_folders_of_parts_name_no_class(tmp_path: Path) -> None:
+    touch(tmp_path / "train" / "a.wav", tmp_path / "train" / "sad" / "b.wav")
+    assert [(i.path.name, i.emotion) for i in speech(tmp_path)] == [("b.wav", "sad")]
+
+
+@pytest.mark.parametrize("folder", ["mine", "mine/train"])
+def test_files_in_no_folder_of_a_class(tmp_path: Path, fails: Callable[..., str], folder: str) -> None:
+    touch(tmp_path / folder / "b.wav", tmp_path / folder / "a.wav")
+    message = fails("data", "scan", f"folder:{tmp_path}/mine")
+    first = "a.wav" if folder == "mine" else "train/a.wav"
+    assert message.startswith(
+        f"folder:{tmp_path}/mine: {first} and 1 more lie in no folder of a class; expected CLASS"
     )
-    assert (second.id, second.emotion, second.split, second.text) == ("data/c.wav", "own", "val", None)
-    assert parse_source(f"folder:{path}").path == path
+    assert message.endswith(
+        f"`fdan-edge data scan unlabelled:{tmp_path}/mine --table labels.csv` writes one to fill in"
+    )
+
+
+def test_images_in_no_folder_of_a_class(tmp_path: Path) -> None:
+    touch(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a.png lies in no folder of a class; .* speaker, split and text$"):
+        read(Source("folder", tmp_path), "faces")
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "encoding"),
+    ("name", "what"),
     [
-        ("t.tsv", "Path\tEmotion\nä.wav\tsad\n", "utf-8"),
-        ("t.csv", "path;emotion\r\nä.wav;sad\r\n", "cp1252"),
-        ("t.csv", "path,emotion\r\nä.wav,sad\r\n", "utf-8-sig"),
-        ("t.tsv", "path\temotion\r\nä.wav\tsad\r\n", "utf-16"),
-        ("T.CSV", "emotion, path ,\nsad, ä.wav ,\n\n,,\n", "utf-8"),
+        ("wavs/a.wav", "is one class, wavs"),
+        ("sad/a.wav", "is one class, sad"),
+        ("a.wav", "has no folder for each class"),
     ],
 )
-def test_tables_as_programs_write_them(tmp_path: Path, name: str, text: str, encoding: str) -> None:
-    (tmp_path / name).write_bytes(text.encode(encoding))
-    (item,) = speech(tmp_path / name)
-    assert (item.path, item.emotion, item.speaker) == (tmp_path / "ä.wav", "sad", None)
-
-
-def test_a_table_of_sounds_faces_and_videos(tmp_path: Path) -> None:
-    path = table(tmp_path / "t.csv", f"path,emotion\na.wav,sad\nb.png,sad\nc.mp4,sad\n{tmp_path}/x/d.wav,sad\n")
-    assert [i.path.name for i in speech(path)] == ["a.wav", "d.wav"]
-    assert [i.path.name for i in read(Source("folder", path), "faces")] == ["b.png"]
-    assert [i.path.name for i in read(Source("folder", path), "videos")] == ["c.mp4"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "line 1: no column 'path'; its columns: none"),
-        ("file,emotion\na.wav,sad\n", "line 1: no column 'path'; its columns: file, emotion"),
-        ("path,label\na.wav,sad\n", "line 1: no column 'emotion'; its columns: path, label"),
-        ("path,emotion\na.wav,sad\n\n,sad\n", "line 4: no path"),
-        ("path,emotion\na.wav, \n", "line 2: no emotion"),
-        ("path,emotion,speaker\na.wav,sad,\n", "line 2: no speaker"),
-        ("path,emotion\na.wav\n", "line 2: 1 values for 2 columns"),
-        ("path,emotion,split\na.wav,sad,all\n", "line 2: split 'all' is none of train, val, test"),
-        ("path,emotion\na.wav,sad\n./a.wav,happy\n", "line 3: ./a.wav is on line 2 already"),
-        ('path,emotion\na.wav,"s\nad"\n', "line 3: emotion 's\\nad' is no name"),
-        ("path,emotion\na.doc,sad\n", "line 2: a.doc is not named as a sound, image or video file"),
-    ],
-)
-def test_mistakes_in_a_table_are_named_by_line(tmp_path: Path, text: str, message: str) -> None:
-    path = table(tmp_path / "t.csv", text)
+def test_a_table_beside_what_names_no_classes(tmp_path: Path, name: str, what: str) -> None:
+    touch(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("path,emotion\n")
     with pytest.raises(DataError) as caught:
-        speech(path)
-    assert str(caught.value) == f"{path}, {message}"
+        speech(tmp_path)
+    assert str(caught.value) == (
+        f"folder:{tmp_path}: {what}; a table of labels lies there: give folder:{tmp_path}/labels.csv"
+    )
 
 
-def test_other_files_are_no_tables(tmp_path: Path, fails: Callable[..., str]) -> None:
+def test_a_table_beside_classes_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    touch(tmp_path / "sad" / "a.wav", tmp_path / "happy" / "b.wav")
+    (tmp_path / "notes.csv").write_text("date,who\n")
+    assert len(speech(tmp_path)) == 2
+    assert capfd.readouterr().err == ""
+    (tmp_path / "labels.csv").write_text("path,emotion\n")
+    assert len(speech(tmp_path)) == len(speech(tmp_path)) == 2
+    assert capfd.readouterr().err == (
+        f"folder:{tmp_path}: labels are the folders' names; "
+        f"folder:{tmp_path}/labels.csv takes them from the table there\n"
+    )
+
+
+def test_folders_that_are_likely_slips_are_refused_together(tmp_path: Path) -> None:
+    for name, count in (("angry", 9), ("angrry", 1), ("call center", 2), ("Call-Center", 1)):
+        touch(*(tmp_path / name / f"{n}.wav" for n in range(count)))
+    with pytest.raises(LabelError) as caught:
+        speech(tmp_path)
+    assert caught.value.where == str(tmp_path)
+    assert caught.value.mistakes == (
+        "class 'angrry' (1 file): did you mean angry? If it is a class of its own, write angrry!",
+        "classes 'call center' (2 files) and 'call-center' (1 file) differ only in case, blanks, punctuation or "
+        "zeros before a number: write one name",
+    )
+
+
+def test_a_mark_says_that_a_class_is_no_slip(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    touch(tmp_path / "angrry!" / "a.wav", tmp_path / "ANGRY " / "b.wav", tmp_path / "sad!" / "c.wav")
+    touch(*(tmp_path / "hapy" / f"{n}.wav" for n in range(5)))
+    assert {i.emotion for i in speech(tmp_path)} == {"angrry", "angry", "hapy", "sad"}
+    written = " ".join(capfd.readouterr().err.split())
+    assert written.endswith("beside the known emotions: angrry (1), hapy (5; did you mean happy?)")
+
+
+def test_other_files_are_neither(tmp_path: Path) -> None:
     touch(tmp_path / "t.xlsx")
-    with pytest.raises(DataError, match=r"t.xlsx: no such folder or table \(.csv, .tsv\)"):
+    with pytest.raises(
+        DataError, match=r"t.xlsx: is not a folder or table \(.csv, .tsv\); save the spreadsheet as CSV"
+    ):
         speech(tmp_path / "t.xlsx")
-    message = fails("data", "scan", f"folder:{table(tmp_path / 't.csv', 'path,emotion')}")
-    assert "no speech or faces or videos found; expected CLASS/*.wav" in message

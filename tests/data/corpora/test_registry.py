@@ -153,7 +153,7 @@ def test_wrong_folders(corpus: str, modality: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{corpus}:.*no {modality} found; expected "):
         read(Source(corpus, tmp_path), modality)
     touch(tmp_path / "file")
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="file: is not a folder"):
         read(Source(corpus, tmp_path / "file"), modality)
 
 
