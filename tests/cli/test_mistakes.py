@@ -120,7 +120,7 @@ def test_out_that_cannot_be_written(fails: Callable[..., str], tmp_path: Path, r
         ("bench", "b --runs two", "--runs 'two' should be a valid integer"),
         ("bench", "b --runs 1", "--runs '1' should be greater than or equal to 5"),
         ("evaluate", "b --part tset", "--part 'tset' is not one of 'test', 'val', 'train', 'all'"),
-        ("infer", "b --jsn", "no such option: --jsn (Possible options: --json)"),
+        ("infer", "b --jsn", "no such option: --jsn (Possible options: --csv, --json)"),
         ("doctor", "b", "got unexpected extra argument(s) (b)"),
         ("data", "scann", "no such command 'scann' (did you mean 'scan'?)"),
     ],
