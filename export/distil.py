@@ -78,7 +78,7 @@ def student_config(
     if config.method == "fdan" and info.target:
         # Faces were the teacher's bridge to the target; the student has the teacher's words for the target.
         kept |= {"method": "mmd", "transfer_weight": 0.0}
-    kept["teacher"] = str(run.resolve())
+    kept |= {"teacher": str(run.resolve()), "recipe": "network"}
     return Config.load(None, [f"backbone={backbone}", *settings], **kept)
 
 

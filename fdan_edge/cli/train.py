@@ -39,7 +39,11 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", metavar="", help="Continue the training in --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train on speech, guided by faces or towards another corpus; leaves a run folder with scores and pictures."""
+    """Train on speech, guided by faces or towards another corpus; leaves a run folder with scores and pictures.
+
+    Without settings the number of recordings decides what is trained: a head on frozen features, in seconds, or a
+    network. Exit code 1: the model is no better than chance and should not be used.
+    """
     needs_training()
     from fdan_edge.cli.render import training as show_training
     from fdan_edge.config import Config
@@ -63,3 +67,4 @@ def train(
         )
         if is_main():
             print_json(result.metrics) if as_json else show_training.trained(result.folder, result.metrics)
+            raise typer.Exit(1 if result.metrics["verdict"]["useless"] else 0)

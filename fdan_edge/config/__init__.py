@@ -18,6 +18,7 @@ from fdan_edge.config.machine import MachineSettings
 from fdan_edge.config.methods import method_name
 from fdan_edge.config.model import ModelSettings
 from fdan_edge.config.optimisation import OptimisationSettings
+from fdan_edge.config.recipes import Choice, choose_recipe, head_config, network_config
 from fdan_edge.config.settings import DECISIVE, FIELDS, GROUP_OF, GROUPS, Config
 from fdan_edge.config.table import SettingRow, setting_rows, settings_table
 
@@ -32,6 +33,7 @@ __all__ = [
     "AugmentationSettings",
     "Backbone",
     "BuildRequest",
+    "Choice",
     "Config",
     "DataSettings",
     "FeatureSettings",
@@ -40,11 +42,14 @@ __all__ = [
     "ModelSettings",
     "OptimisationSettings",
     "SettingRow",
+    "choose_recipe",
     "config_from_dict",
     "config_to_dict",
     "find_backbone",
     "get_backbone",
+    "head_config",
     "method_name",
+    "network_config",
     "read_toml",
     "register_backbone",
     "setting_rows",

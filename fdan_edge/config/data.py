@@ -14,11 +14,12 @@ class DataSettings(FeatureSettings):
     """The split into training, validation and test, the classes, and the features."""
 
     protocol: str = setting(
-        "speaker",
-        "speaker: no speaker in two parts; loso: one speaker is the test; kfold: one of `folds` groups of "
-        "speakers is; text: no sentence of the test in training; official: the publisher's parts; "
+        "auto",
+        "auto: all with recipe = head, else speaker; all: everything is trained on, and the scores are "
+        "cross-validated; speaker: no speaker in two parts; loso: one speaker is the test; kfold: one of `folds` "
+        "groups of speakers is; text: no sentence of the test in training; official: the publisher's parts; "
         "random: the paper's 8/2",
-        choices=("speaker", "loso", "kfold", "text", "official", "random"),
+        choices=("auto", "all", "speaker", "loso", "kfold", "text", "official", "random"),
     )
     test_speakers: tuple[str, ...] = setting(
         (), "speakers of the test, for protocol speaker; empty: the last sixth of the sorted speakers"
@@ -50,8 +51,8 @@ class DataSettings(FeatureSettings):
         super().check()
         if self.protocol == "kfold" and self.fold > self.folds:
             raise ConfigError(f"fold = {self.fold} is out of range; valid: 1 to {self.folds} (folds)")
-        if self.test_texts and self.protocol != "text":
+        if self.test_texts and self.protocol not in ("auto", "text"):
             raise ConfigError(f"test_texts goes with protocol text, not {self.protocol}")
         for name in ("test_speakers", "val_speakers"):
-            if getattr(self, name) and self.protocol != "speaker":
+            if getattr(self, name) and self.protocol not in ("auto", "speaker"):
                 raise ConfigError(f"{name} goes with protocol speaker, not {self.protocol}")

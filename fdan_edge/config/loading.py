@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge.config.backbones import find_backbone
+from fdan_edge.config.recipes import network_config, wants_network
 from fdan_edge.config.settings import FIELDS, GROUP_OF, GROUPS, Config
 from fdan_edge.errors import ConfigError, one_line, unknown_choice
 
@@ -23,7 +24,10 @@ def load(path: Path | None, overrides: Sequence[str], **defaults: Any) -> Config
     words = dict(_parse_word(word) for word in overrides)
     of_file = _for_backbone(_flat(read_toml(path)) if path else {}, words.get("backbone"))
     values = {**defaults, **of_file, **words}
-    return config_from_dict({**_brought(values.get("backbone")), **values})
+    if "recipe" not in values and wants_network({*of_file, *words}, values.get("backbone")):
+        values["recipe"] = "network"
+    config = config_from_dict({**_brought(values.get("backbone")), **values})
+    return network_config(config) if config.recipe == "network" else config
 
 
 def config_from_dict(values: dict[str, Any]) -> Config:

@@ -23,6 +23,8 @@ def method_name(config: Config, *, faces: bool) -> str:
     """
     if config.method != "fdan":
         return _ADAPTATIONS[config.method] + (" + FDAN" if faces else "")
+    if config.recipe == "head":
+        return "head on frozen features"
     if not faces:
         return "plain backbone"
     if not config.attention_layers:

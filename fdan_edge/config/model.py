@@ -12,6 +12,12 @@ from fdan_edge.config.setting import Settings, setting
 class ModelSettings(Settings):
     """Backbones, and what stands between them and the classes."""
 
+    recipe: str = setting(
+        "auto",
+        "head: a linear head on frozen features of whisper_tiny, in closed form; network: the backbone is "
+        "trained; auto: a head, unless faces, a corpus to adapt to or a setting of a network is given",
+        choices=("auto", "head", "network"),
+    )
     backbone: str = setting("resnet34", "network of the voices", choices=BACKBONES)
     weights: str = setting("pretrained", "pretrained, none, or the path of a state dict (.pth, .safetensors)")
     face_backbone: str = setting(
@@ -29,7 +35,12 @@ class ModelSettings(Settings):
     frozen_face_stages: int = setting(0, "the same of the faces' network", low=0, high=19)
     dropout: float = setting(0.0, "dropout in whisper_tiny's layers", low=0, high=0.9)
     feature_size: int = setting(256, "d, the width of the features Z_v and Z_a", low=8, high=4096)
-    fc_layers: int = setting(1, "fully connected layers of that width after the backbone", low=1, high=8)
+    fc_layers: int = setting(
+        1,
+        "fully connected layers of that width after the backbone; 0: the classifier reads the backbone's output",
+        low=0,
+        high=8,
+    )
     attention_layers: int = setting(
         1, "l, layers of cross-attention; 0 is the paper's ablation FDAN_1", low=0, high=12
     )

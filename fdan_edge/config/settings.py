@@ -61,6 +61,8 @@ class Config(
 
     def check(self) -> None:
         """Check what goes across groups: aligned layers that exist, and what the backbones ask for."""
+        if self.fc_layers == 0 and (self.attention_layers or self.method not in ("fdan", "source")):
+            raise ConfigError("fc_layers = 0 goes with attention_layers = 0 and without alignment of corpora")
         valid = [*map(str, range(1, self.fc_layers + 1)), "output"]
         for name in self.aligned_layers:
             if name not in valid:

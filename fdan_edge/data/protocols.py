@@ -16,6 +16,8 @@ Parts: TypeAlias = dict[str, list[Item]]
 PARTS = ("train", "val", "test")
 #: What a protocol promises to keep out of training if it is in the test. The audit refuses a split that breaks it.
 PROMISES = {
+    "auto": "speakers",
+    "all": "",
     "speaker": "speakers",
     "loso": "speakers",
     "kfold": "speakers",
@@ -25,6 +27,8 @@ PROMISES = {
 }
 #: Protocols in which every recording is tested once, each speaker in one fold.
 FOLDED = ("kfold", "loso")
+#: How a run describes that nothing was held out.
+ALL = "every recording is trained on, and the scores are cross-validated"
 _MOST = 8  # names in a description or message
 
 
@@ -277,7 +281,13 @@ def _listed(names: list[str], most: int = _MOST) -> str:
     return ", ".join(printable(name) for name in names[:most]) + more
 
 
+def _all(items: list[Item], config: Config) -> tuple[Parts, str]:  # noqa: ARG001
+    return {"train": items, "val": [], "test": []}, ALL
+
+
 _SPLITTERS: dict[str, Callable[[list[Item], Config], tuple[Parts, str]]] = {
+    "auto": _by_speaker,
+    "all": _all,
     "speaker": _by_speaker,
     "loso": _by_fold,
     "kfold": _by_fold,

@@ -44,6 +44,8 @@ def split(items: list[Item], config: Config) -> Split:
     """
     parts, description = parts_of(items, config)
     whole = Split(parts["train"], parts["val"], parts["test"], description, PROMISES[config.protocol])
+    if config.protocol == "all":
+        return _without_copies(whole)
     if config.protocol != "official":
         whole = _together(whole)
     for name in PARTS:
@@ -63,7 +65,7 @@ def restore(items: list[Item], keys: dict[str, list[str]], description: str) -> 
     by_key = {recording_key(item.key): item for item in items}
     parts = {name: [by_key[recording_key(k)] for k in keys[name] if recording_key(k) in by_key] for name in PARTS}
     for name in PARTS:
-        if not parts[name]:
+        if keys[name] and not parts[name]:
             raise DataError(f"none of the {len(keys[name])} recordings of the run's {name} part is there any more")
         if missing := len(keys[name]) - len(parts[name]):
             log.warning(
@@ -99,6 +101,16 @@ def allowed_faces(faces: list[Item], parts: Split, protocol: str, target: Sequen
         and face.text_key not in texts
         and (face.corpus, face.split) not in published
     ]
+
+
+def _without_copies(parts: Split) -> Split:
+    """Keep one of the recordings that are there under several names: the others would score each other."""
+    copies = {item for group in same_sound(parts.train) for item in group[1:]}
+    if not copies:
+        return parts
+    count = "1 recording is" if len(copies) == 1 else f"{len(copies)} recordings are"
+    log.info(f"{count} there under another name too: left out")
+    return replace(parts, train=[item for item in parts.train if item not in copies])
 
 
 def _together(parts: Split) -> Split:

@@ -134,7 +134,7 @@ class TaskRequest:
             ConfigError: an unknown setting, a wrong value, or one in which rows differ.
         """
         check_settings(self.settings, _OPTIONS)
-        config = Config.load(None, [f"backbone={self.backbone}", *self.settings])
+        config = Config.load(None, [f"backbone={self.backbone}", *self.settings], recipe="network")
         if config.protocol != "speaker":
             raise ConfigError(f"--set protocol={config.protocol}: {CROSS_CORPUS} tests on the whole target corpus")
         return config

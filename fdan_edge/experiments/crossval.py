@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fdan_edge.config import DECISIVE, Config
+from fdan_edge.config import DECISIVE, Config, choose_recipe
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.data.protocols import FOLDED, PARTS, fold_count
 from fdan_edge.data.speech import read_labelled_speech
@@ -119,6 +119,7 @@ def crossval(config: Config, speech: list[Source], faces: list[Source], folder: 
             f"{folder}: holds one training, which has files of the same names; name another --out"
         )
     items = read_labelled_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    config = choose_recipe(config, len(items), faces=bool(faces)).config
     numbers = range(1, fold_count(items, config) + 1)
     runs = {folder / f"fold-{number}": fold_config(config, number) for number in numbers}
     for run, wanted in runs.items():

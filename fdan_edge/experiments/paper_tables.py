@@ -114,7 +114,8 @@ class Request:
         """
         check_settings(self.settings, _OPTIONS)
         recipe = PAPER_RECIPE if self.paper_recipe else ()
-        config = Config.load(None, [f"backbone={backbone or self.backbone}", *recipe, *self.settings])
+        words = [f"backbone={backbone or self.backbone}", *recipe, *self.settings]
+        config = Config.load(None, words, recipe="network")
         for name, row in (("attention_layers", "fdan_1"), ("alpha", "fdan_2")):
             if not getattr(config, name):
                 raise ConfigError(f"--set {name}=0 makes every row of FDAN the row {row}; use --rows {row}")

@@ -52,11 +52,26 @@ class AcousticBranch(nn.Module):
         self.backbone, width = build_voice_backbone(config, state)
         self.dropout = take_dropout(self.backbone)
         self.gather: Gather = _alone
-        self.bottleneck = _bottleneck(width, config.feature_size)
+        self.width = config.feature_size if config.fc_layers else width
+        self.bottleneck = _bottleneck(width, config.feature_size) if config.fc_layers else nn.Identity()
         self.further = nn.ModuleList(_further(config.feature_size) for _ in range(config.fc_layers - 1))
 
     def forward(self, decibel: Tensor) -> Tensor:
         return self.fully_connected(decibel)[-1]
+
+    def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        """Set what the backbone normalises its features with: mean and variance of training features, (width,).
+
+        Raises:
+            TypeError: the backbone has no such normalisation.
+        """
+        norm = getattr(self.backbone, "norm", None)
+        statistics = (getattr(norm, "running_mean", None), getattr(norm, "running_var", None))
+        with torch.no_grad():
+            for own, given in zip(statistics, (mean, variance), strict=True):
+                if not isinstance(own, Tensor):
+                    raise TypeError(f"{type(self.backbone).__name__} does not normalise its features")
+                own.copy_(given)
 
     def fully_connected(self, decibel: Tensor) -> list[Tensor]:
         """Compute the output of each fully connected layer, (n, d); the last one is Z_a."""
@@ -125,7 +140,7 @@ class Fdan(nn.Module):
         self.acoustic = AcousticBranch(config, state)
         self.visual = VisualBranch(config, face_state) if faces else None
         self.layers = nn.ModuleList(CrossAttention(config.feature_size) for _ in range(layers))
-        self.classifier = nn.Linear(config.feature_size, num_classes)
+        self.classifier = nn.Linear(self.acoustic.width, num_classes)
         widths = {"output": num_classes}
         aligned = aligned_layers(config) if config.method == "dann" and config.transfer_weight else ()
         self.domain = nn.ModuleList(DomainClassifier(widths.get(name, config.feature_size)) for name in aligned)

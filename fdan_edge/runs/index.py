@@ -129,7 +129,7 @@ def _row(folder: Path, name: str, config: Config, info: dict[str, Any]) -> RunRo
         history = provenance.load(folder)
     session = history["sessions"][0] if history else {}
     rates = [float(line["rate"]) for line in lines if line.get("rate")]
-    best = _best(lines, config, info)
+    best = _best(lines, config, info, metrics.get("best_epoch"))
     test = metrics.get("test", {})
     return RunRow(
         name=name,
@@ -192,10 +192,12 @@ def _is_training(folder: Path) -> bool:
     return False
 
 
-def _best(lines: list[dict[str, Any]], config: Config, info: dict[str, Any]) -> dict[str, Any]:
-    """Find the epoch whose weights are kept: see `Trainer.best`."""
+def _best(lines: list[dict[str, Any]], config: Config, info: dict[str, Any], number: int | None) -> dict[str, Any]:
+    """Find the epoch whose weights are kept: `number`, or what `Trainer.best` would choose so far."""
     if not lines:
         return {}
+    if chosen := [line for line in lines if line["epoch"] == number]:
+        return chosen[0]
     if config.method != "fdan" or info.get("target"):
         return lines[-1]
     return min(lines, key=lambda line: float(line["val_loss"]))

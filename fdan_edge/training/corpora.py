@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fdan_edge.config import Config
+from fdan_edge.config import Config, choose_recipe, network_config
 from fdan_edge.data.corpora import Item, Source, SourceLike, parse_sources, read_visual, recording_key
 from fdan_edge.data.labels import training_class
 from fdan_edge.data.leak_audit import Audit, audit
@@ -52,6 +52,7 @@ class TrainingSources:
 class TrainingCorpora:
     """The items that are trained on, before anything is decoded."""
 
+    config: Config  # with the recipe and the protocol that were chosen
     sources: TrainingSources
     classes: list[str]
     parts: Split
@@ -77,6 +78,10 @@ def read_corpora(config: Config, sources: TrainingSources) -> TrainingCorpora:
         DataError: they cannot be used, or the split is not what its protocol promises.
     """
     speech = _read_speech(config, sources)
+    choice = choose_recipe(config, len(speech), faces=bool(sources.faces), target=bool(sources.target))
+    if config.recipe == "auto":
+        log.info(f"recipe: {choice.reason}")
+    config = choice.config
     if sources.target:
         task = make_task(speech, sources.target, config)
     else:
@@ -94,6 +99,7 @@ def restore_corpora(config: Config, sources: TrainingSources, folder: Path) -> T
         DataError: too little of its corpora is there any more.
     """
     _, info = run_folder.load_run(folder)
+    config = network_config(config) if config.recipe == "auto" else config
     keys = run_folder.load_split(folder)
     speech = _read_speech(config, sources)
     labelled, unlabelled = read_target(sources.target, config)
@@ -112,7 +118,7 @@ def _with_faces(config: Config, sources: TrainingSources, task: CrossCorpus) -> 
     """Add the faces that fit the task, and audit all of it."""
     faces = _read_faces(sources.faces, task, config)
     verdict = _audit(task, faces)
-    return TrainingCorpora(sources, task.classes, task.parts, verdict, faces, task.target, task.of_target)
+    return TrainingCorpora(config, sources, task.classes, task.parts, verdict, faces, task.target, task.of_target)
 
 
 def _audit(task: CrossCorpus, faces: list[Item]) -> Audit:

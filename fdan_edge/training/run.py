@@ -26,9 +26,11 @@ from fdan_edge.training.corpora import (
 from fdan_edge.training.device import device_name, precision_name, prepare_device
 from fdan_edge.training.distillation import Teacher, check_teacher, load_teacher
 from fdan_edge.training.features import extract_features
+from fdan_edge.training.head_training import HeadTraining
 from fdan_edge.training.history import EpochMetrics
 from fdan_edge.training.scores import write_scores
 from fdan_edge.training.trainer import OnEpoch, OnStep, Trainer, build_model
+from fdan_edge.training.verdict import validation_decides
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +86,14 @@ def train(
     started = resume and (folder / checkpoints.LAST).exists()
     # What can fail at once fails before minutes of decoding: data, teacher and weights come before features.
     corpora = restore_corpora(config, sources, folder) if resume else read_corpora(config, sources)
+    config = corpora.config
     teacher = _teacher(config, corpora, folder, resume=resume)
     model = _model(config, corpora, folder, started=started)
     with _sole_writer(folder):
         log.info(f"audit: {corpora.audit.line()}")
         log.info(corpora.describe())
+        if config.recipe == "head":
+            return _train_head(folder, config, corpora, model, resume=resume, score=score)
         features = extract_features(config, corpora, model, teacher)
         trainer = Trainer(
             config,
@@ -100,6 +105,7 @@ def train(
             target=features.target,
             teacher=features.teacher,
             model=model,
+            keep_last=not validation_decides(corpora.parts),
             on_epoch=on_epoch,
             on_step=on_step,
         )
@@ -115,6 +121,22 @@ def train(
         if not distributed.is_main():
             return TrainingResult(folder, {})
         return TrainingResult(folder, write_scores(folder, best, corpora, trainer, test=score))
+
+
+def _train_head(
+    folder: Path, config: Config, corpora: TrainingCorpora, model: Fdan, *, resume: bool, score: bool
+) -> TrainingResult:
+    """Fit a head; it takes seconds, so the first of several processes does it alone."""
+    if not distributed.is_main():
+        distributed.barrier()
+        return TrainingResult(folder, {})
+    training = HeadTraining(config, corpora, model, folder)
+    if not resume:
+        run_records.save_start(folder, config, corpora, None)
+    run_records.save_session(folder, config, corpora, "fp32", resume=resume)
+    metrics = training.run(score=score)
+    distributed.barrier()
+    return TrainingResult(folder, metrics)
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:

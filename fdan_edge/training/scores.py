@@ -21,6 +21,7 @@ from fdan_edge.training.features import NO_CLASS
 from fdan_edge.training.history import EpochMetrics
 from fdan_edge.training.trainer import Trainer
 from fdan_edge.training.validation import average_by_recording
+from fdan_edge.training.verdict import judge
 from fdan_edge.utils.files import write_json
 
 
@@ -42,6 +43,7 @@ def write_scores(
     scores = _validation_scores(best, corpora, trainer)
     if test:
         scores |= _test_scores(folder, best, corpora, trainer, scores["method"])
+        scores["verdict"] = judge(scores, corpora.parts, trainer.config.epochs).to_dict()
     write_json(folder / "metrics.json", scores)
     return scores
 
@@ -53,8 +55,18 @@ def _validation_scores(best: EpochMetrics, corpora: TrainingCorpora, trainer: Tr
         "protocol": corpora.parts.description,
         "audit": corpora.audit.to_dict(),
         "best_epoch": best.epoch,
+        "epoch_choice": _epoch_choice(best, corpora, trainer),
         "val": {"uar": best.val_uar, "war": best.val_war, "loss": best.val_loss, "n": trainer.val_recordings},
     }
+
+
+def _epoch_choice(best: EpochMetrics, corpora: TrainingCorpora, trainer: Trainer) -> str:
+    """Say why the weights of this epoch are kept, for people."""
+    if trainer.config.method != "fdan" or corpora.target:
+        return "the last: voices of the source do not say when those of the target are understood"
+    if trainer.keep_last:
+        return "the last: too few speakers or recordings validate to choose one"
+    return f"epoch {best.epoch} of {len(trainer.history)}, with the lowest validation loss"
 
 
 def _test_scores(

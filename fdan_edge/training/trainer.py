@@ -28,6 +28,7 @@ from fdan_edge.training.distillation import TeacherTargets
 from fdan_edge.training.history import EpochMetrics, RunningMetrics, StepMeans
 from fdan_edge.training.loader import BatchLoader, derive_seed, divisible
 from fdan_edge.training.memory_probe import out_of_memory_error
+from fdan_edge.training.norm_statistics import set_statistics
 from fdan_edge.training.objective import Batch
 from fdan_edge.training.optimizer import (
     build_averaged_weights,
@@ -65,6 +66,7 @@ class Trainer:
         teacher: logits of a teacher for the training crops.
         pretrained: False leaves the networks random, for `resume`.
         model: the networks, as `build_model` makes them; None: made here.
+        keep_last: the last epoch is kept, whatever validation says.
         on_epoch: called with each epoch; what it raises ends the training.
         on_step: called after each step.
 
@@ -86,6 +88,7 @@ class Trainer:
         teacher: TeacherTargets | None = None,
         pretrained: bool = True,
         model: Fdan | None = None,
+        keep_last: bool = False,
         on_epoch: OnEpoch | None = None,
         on_step: OnStep | None = None,
     ) -> None:
@@ -95,17 +98,19 @@ class Trainer:
         self.device = prepare_device(config)
         self.config, self.classes, self.folder = config, classes, folder
         self.train_voices, self.val_voices, self.faces = train, val, faces
-        self.has_target = target is not None
+        self.has_target, self.keep_last = target is not None, keep_last
         self.on_epoch, self.on_step = on_epoch, on_step
         if model is None:
             model = build_model(config, len(classes), faces=faces is not None, pretrained=pretrained)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
-        self.averaged = build_averaged_weights(self.model, config)
         self.optimizer = build_optimizer(self.model, config)
         self.val_recordings = int(val.owner.max()) + 1
         self.batch_size = _batch_size(config, len(train.labels))
         self.loader = BatchLoader(config, train, faces, target, teacher, self.batch_size, self.device)
         self.steps = self.loader.steps  # of an epoch
+        if pretrained:
+            set_statistics(self.model, train, self.device)
+        self.averaged = build_averaged_weights(self.model, config, config.epochs * self.steps)
         weight = class_weights(train.labels, len(classes)).to(self.device) if config.balanced else None
         self.step = Step(config, self.model, self.optimizer, self.averaged, weight, self.loader.own_rows)
         self.running = RunningMetrics(self.device)
@@ -150,13 +155,14 @@ class Trainer:
         return self.best()
 
     def best(self) -> EpochMetrics:
-        """Choose the epoch whose weights are kept: the lowest validation loss.
+        """Choose the epoch whose weights are kept: the lowest validation loss, or the last one.
 
         Not the highest UAR: on a hundred recordings of two speakers it jumps by points from epoch to epoch,
         and once picked the sixth of fourteen, far from trained. Towards a target it is the last one: voices of
-        the source do not say when those of the target are understood.
+        the source do not say when those of the target are understood. So it is where a single speaker validates,
+        on whom all epochs may be at chance.
         """
-        if self.config.method != "fdan" or self.has_target:
+        if self.keep_last or self.config.method != "fdan" or self.has_target:
             return self.history[-1]
         return min(self.history, key=lambda e: e.val_loss)
 

@@ -22,7 +22,7 @@ import optuna
 import torch
 from optuna.trial import Trial, TrialState
 
-from fdan_edge.config import Config
+from fdan_edge.config import Config, network_config
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.data.protocols import PROMISES, speaker_groups
 from fdan_edge.data.speech import read_labelled_speech
@@ -70,6 +70,7 @@ def tune(config: Config, speech: list[Source], faces: list[Source], folder: Path
         DataError: the corpora or the folds cannot be used.
         CheckpointError: the study was begun with something else, or `folder` is a run folder.
     """
+    config = network_config(config)  # a head has no settings to search
     setup, items = _set_up(config, speech, faces, folder, search)
     job = _Job(fold_configs(config, items, search.folds), speech, faces, int(min(search.trials, count(setup))))
     study = Study(folder, setup)

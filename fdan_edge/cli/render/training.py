@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.text import Text
 
 from fdan_edge.cli.render.console import out
@@ -22,19 +23,41 @@ def trained(folder: Path, metrics: dict[str, Any]) -> None:
         folder: the run folder.
         metrics: as in metrics.json.
     """
-    test, val = metrics["test"], metrics["val"]
+    test = metrics["test"]
     out.print(Text.assemble((metrics["method"], "bold"), f", {metrics['protocol']}"))
     out.print(f"audit: {metrics['audit']['verdict']}")
-    epoch = "last epoch, " if "target" in metrics else "best epoch "
-    out.print(f"{epoch}{metrics['best_epoch']}: validation UAR {100 * val['uar']:.1f} % (n = {val['n']})")
+    if "scores_of" in metrics:
+        _print_head_lines(metrics)
+    else:
+        val, epoch = metrics["val"], metrics["best_epoch"]
+        out.print(f"kept: {metrics['epoch_choice']}")
+        out.print(f"epoch {epoch}: validation UAR {100 * val['uar']:.1f} % (n = {val['n']})")
     if "target" in metrics:
         out.print(_target_lines(metrics["target"], len(test["labels"])))
     out.print(score_line(test))
     print_reliability(test)
-    out.print(_temperature(metrics["calibration"]))
+    out.print(_temperature(metrics["calibration"], "cross-validated" if "scores_of" in metrics else "validation"))
     files = "checkpoint.safetensors, metrics.json, epochs.jsonl, *.png"
     out.print(f"run folder {folder}: {files}", markup=False)
-    out.print(f"next: fdan-edge export {folder} --onnx --out bundles/{folder.name}", markup=False)
+    _print_verdict(folder, metrics["verdict"])
+
+
+def _print_head_lines(metrics: dict[str, Any]) -> None:
+    """Say which models and voices a head's scores are of."""
+    out.print(f"scores of {metrics['scores_of']}; {metrics['test']['part']}")
+    if known := metrics.get("same_speakers"):
+        low, high = (100 * edge for edge in known["interval"])
+        out.print(f"on new recordings of these speakers: UAR {100 * known['uar']:.1f} % ({low:.1f} to {high:.1f})")
+
+
+def _print_verdict(folder: Path, verdict: dict[str, Any]) -> None:
+    """Print what speaks against the model, and what to do next where nothing forbids it."""
+    for line in verdict["warnings"]:
+        out.print(f"[yellow]warning:[/] {escape(line)}")
+    if verdict["useless"]:
+        out.print(f"[red]do not use this model:[/] {escape(verdict['useless'])}")
+    else:
+        out.print(f"next: fdan-edge export {folder} --target cpu --out bundles/{folder.name}", markup=False)
 
 
 def _target_lines(values: dict[str, Any], classes: int) -> str:
@@ -45,11 +68,11 @@ def _target_lines(values: dict[str, Any], classes: int) -> str:
     return f"{line}\n(more is better; it compares settings)"
 
 
-def _temperature(values: dict[str, Any]) -> str:
-    """Write what calibration on validation did, from `Temperature.to_dict()`."""
+def _temperature(values: dict[str, Any], which: str) -> str:
+    """Write what calibration did, from `Temperature.to_dict()`, and on `which` recordings."""
     ece = " to ".join(f"{100 * values[f'ece_{when}']:.1f}" for when in ("before", "after"))
     nll = " to ".join(f"{values[f'nll_{when}']:.3f}" for when in ("before", "after"))
-    fitted_on = f"fitted on {values['n']} validation recordings"
+    fitted_on = f"fitted on {values['n']} {which} recordings"
     return f"temperature {values['temperature']:.2f}, {fitted_on};\nthere ECE {ece} %, NLL {nll}"
 
 

@@ -1,0 +1,121 @@
+"""A linear head on frozen features: shrunken linear discriminant analysis, in closed form.
+
+Friedman 1989, "Regularized Discriminant Analysis": the classes share one covariance, shrunk towards a multiple of
+the identity. With a hundred recordings it beats logistic regression on the same features:
+`benchmarks/own_recordings.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.floating[Any]]
+Indices: TypeAlias = NDArray[np.integer[Any]]
+
+#: Weight of the identity in the covariance. Between 0.1 and 0.6 little changes; at 0.9 points are lost.
+SHRINKAGE = 0.5
+_FOLDS = 10  # of a cross-validation, at most
+_FOLDS_AT_RANDOM = 5  # where speakers are not known
+_EPSILON = 1e-5  # of a variance, as in BatchNorm
+_NEVER = -1e4  # logit of a class that a fold has not
+
+
+@dataclass(frozen=True)
+class Head:
+    """Standardisation and a linear layer: features (n, d) to logits (n, C)."""
+
+    mean: Array  # (d,)
+    variance: Array  # (d,)
+    weight: Array  # (C, d), of standardised features
+    bias: Array  # (C,)
+
+    def logits(self, features: Array) -> Array:
+        """Compute logits, (n, d) -> (n, C)."""
+        result: Array = _standardised(features, self.mean, self.variance) @ self.weight.T + self.bias
+        return result
+
+    def scaled(self, factor: float) -> Head:
+        """Return the head whose logits are `factor` times as large."""
+        return Head(self.mean, self.variance, self.weight * factor, self.bias * factor)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Features of the windows of recordings.
+
+    features: (windows, d). owner: whose each window is, 0 to n - 1, (windows,). labels: class indices, (n,).
+    """
+
+    features: Array
+    owner: Indices
+    labels: Indices
+
+    def means(self) -> Array:
+        """Average the windows of each recording, (n, d)."""
+        sums = np.zeros((len(self.labels), self.features.shape[1]))
+        np.add.at(sums, self.owner, self.features)
+        averages: Array = sums / np.bincount(self.owner, minlength=len(self.labels))[:, None]
+        return averages
+
+
+def fit_head(means: Array, labels: Indices, classes: int) -> Head:
+    """Fit the discriminants of mean features of recordings; all classes are expected equally often.
+
+    Args:
+        means: (n, d).
+        labels: class indices, (n,). A class without a recording is never recognised.
+        classes: C.
+    """
+    from scipy.linalg import solve
+
+    mean, variance = means.mean(axis=0), means.var(axis=0)
+    rows = _standardised(means, mean, variance)
+    present = np.unique(labels)
+    centres = np.stack([rows[labels == label].mean(axis=0) for label in present])
+    within = rows - centres[np.searchsorted(present, labels)]
+    covariance = (1 - SHRINKAGE) * within.T @ within / len(within)
+    covariance[np.diag_indices_from(covariance)] += SHRINKAGE * np.square(within).mean() + _EPSILON
+    directions = solve(covariance, centres.T, assume_a="pos").T
+    weight, bias = np.zeros((classes, means.shape[1])), np.full(classes, _NEVER)
+    weight[present], bias[present] = directions, -0.5 * (directions * centres).sum(axis=1)
+    return Head(mean, variance, weight, bias)
+
+
+def cross_validated_logits(recordings: Recordings, groups: Indices, classes: int, seed: int) -> Array:
+    """Compute logits of all windows, each by a head that was fitted without the window's group.
+
+    Args:
+        recordings: all of them.
+        groups: of each recording, (n,): speakers, or recordings that belong together.
+        classes: C.
+        seed: of the folds.
+
+    Returns:
+        (windows, C).
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    means, labels = recordings.means(), recordings.labels
+    count = len(np.unique(groups))
+    folds = StratifiedGroupKFold(min(count, _FOLDS), shuffle=True, random_state=seed)
+    logits = np.zeros((len(recordings.owner), classes))
+    for train, test in folds.split(means, labels, groups):
+        head = fit_head(means[train], labels[train], classes)
+        tested = np.isin(recordings.owner, test)
+        logits[tested] = head.logits(recordings.features[tested])
+    return logits
+
+
+def spread(logits: Array) -> float:
+    """Measure how far apart the logits of a window are: the median standard deviation over the classes."""
+    known = np.where(logits > _NEVER / 2, logits, np.nan)
+    return float(np.nanmedian(np.nanstd(known, axis=1))) or 1.0
+
+
+def _standardised(features: Array, mean: Array, variance: Array) -> Array:
+    result: Array = (features - mean) / np.sqrt(variance + _EPSILON)
+    return result

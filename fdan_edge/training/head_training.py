@@ -1,0 +1,183 @@
+"""The training of a head on frozen features: features, cross-validation, one head on everything, scores."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fdan_edge.config import Config, method_name
+from fdan_edge.errors import DataError
+from fdan_edge.evaluation import calibration, plots, predictions
+from fdan_edge.evaluation.predictions import Prediction, Predictions
+from fdan_edge.evaluation.score_items import Evaluation, score_items
+from fdan_edge.features import extract
+from fdan_edge.models.backbones.build import frozen_encoder
+from fdan_edge.models.fdan import Fdan
+from fdan_edge.runs import run_folder
+from fdan_edge.runs.torch_runner import TorchRunner
+from fdan_edge.training import head
+from fdan_edge.training.corpora import TrainingCorpora
+from fdan_edge.training.head import Recordings
+from fdan_edge.training.history import EpochMetrics
+from fdan_edge.training.verdict import judge
+from fdan_edge.utils.files import write_json, write_text
+
+_NEW_SPEAKERS = "cross-validated: each speaker by a head that was fitted on the others"
+_SAME_SPEAKERS = "cross-validated: each recording by a head that was fitted on others, of its speakers too"
+
+
+class HeadTraining:
+    """Fits a head, and leaves a run folder as a network's training does: one epoch, the weights, the scores.
+
+    Args:
+        config: the settings, as `head_config` makes them.
+        corpora: recordings; those of training and validation are fitted on.
+        model: its networks; the frozen encoder is read, its normalisation and the classifier are set.
+        folder: the run folder.
+
+    Raises:
+        DataError: no recording is usable, or only one class is left.
+    """
+
+    def __init__(self, config: Config, corpora: TrainingCorpora, model: Fdan, folder: Path) -> None:
+        self.config, self.corpora, self.model, self.folder = config, corpora, model, folder
+        self.begun = time.perf_counter()
+        given = corpora.parts.train + corpora.parts.val
+        encoder = frozen_encoder(model.acoustic.backbone, config)
+        assert encoder is not None, "a head's encoder is frozen as a whole"
+        # The "labels" are places in the list: what is broken is left out, and labels and speakers must follow.
+        voices = extract.evaluation_voices(given, list(range(len(given))), config, "training", encoder=encoder)
+        owner = voices.owner.numpy()
+        places = voices.labels.numpy()[np.unique(owner, return_index=True)[1]]
+        self.items = [given[place] for place in places]
+        labels = np.array([corpora.classes.index(item.emotion) for item in self.items])
+        features = voices.read(0, torch.arange(len(owner))).numpy().astype(np.float64)
+        self.recordings = Recordings(features, owner, labels)
+        if len(np.unique(labels)) < 2:
+            raise DataError(f"usable recordings of one class only: {self.items[0].emotion}")
+
+    def run(self, *, score: bool) -> dict[str, Any]:
+        """Fit, score and write; gives what metrics.json holds."""
+        logits = self._cross_validated(self._groups())
+        spread = head.spread(logits)
+        fitted = calibration.fit_temperature(logits / spread, self.recordings.owner, self.recordings.labels)
+        probabilities = calibration.soften(logits / spread, self.recordings.owner, fitted.temperature)
+        unseen = self._evaluation(probabilities, self._how())
+        self._save_weights(spread)
+        run_folder.save_calibration(self.folder, fitted.to_dict(), 1)
+        self._save_epoch(unseen)
+        values = self._validation(unseen)
+        if score:
+            values |= {"calibration": fitted.to_dict(), **self._test(unseen, spread, fitted.temperature)}
+            values["verdict"] = judge(values, self.corpora.parts, epochs=1).to_dict()
+        write_json(self.folder / "metrics.json", values)
+        return values
+
+    def _groups(self) -> head.Indices:
+        """Number the speakers; where they are not known, or there is one only, each recording is by itself."""
+        speakers = [item.speaker_key for item in self.items]
+        if None in speakers or len({*speakers}) < 2:
+            return np.arange(len(self.items))
+        return np.unique(np.array(speakers), return_inverse=True)[1]
+
+    def _cross_validated(self, groups: head.Indices) -> head.Array:
+        return head.cross_validated_logits(
+            self.recordings, groups, len(self.corpora.classes), self.config.split_seed
+        )
+
+    def _how(self) -> str:
+        """Say what the cross-validated scores are of, for people."""
+        speakers = len(set(self._groups()))
+        if speakers == len(self.items):
+            return f"{_SAME_SPEAKERS}; speakers are not known, so expect less on new ones"
+        return f"{_NEW_SPEAKERS}; {speakers} speakers"
+
+    def _evaluation(self, probabilities: head.Array, part: str) -> Evaluation:
+        """Score the recordings by probabilities, (n, C)."""
+        rows = [
+            Prediction(item.key, item.emotion, item.speaker_key, [float(p) for p in row])
+            for item, row in zip(self.items, probabilities, strict=True)
+        ]
+        scored = Predictions(self.corpora.classes, rows)
+        return Evaluation(
+            scores=scored.scores(),
+            intervals=scored.intervals(),
+            calibration=scored.calibration(),
+            part=part,
+            broken=[],
+            skipped=0,
+            predictions=scored,
+            audit=self.corpora.audit.line(),
+        )
+
+    def _save_weights(self, spread: float) -> None:
+        """Fit the head on all recordings, put it into the networks, and write checkpoint.safetensors."""
+        recordings, classes = self.recordings, len(self.corpora.classes)
+        fitted = head.fit_head(recordings.means(), recordings.labels, classes).scaled(1 / spread)
+        with torch.no_grad():
+            self.model.acoustic.set_statistics(torch.from_numpy(fitted.mean), torch.from_numpy(fitted.variance))
+            self.model.classifier.weight.copy_(torch.from_numpy(fitted.weight))
+            self.model.classifier.bias.copy_(torch.from_numpy(fitted.bias))
+        state = {"epoch": 1, "faces": False}
+        path = self.folder / "checkpoint.safetensors"
+        run_folder.save_tensors(path, dict(self.model.state_dict()), state)
+
+    def _save_epoch(self, unseen: Evaluation) -> None:
+        """Write the one line of epochs.jsonl, by which `runs` shows the training."""
+        nll = unseen.calibration.nll
+        seconds = round(time.perf_counter() - self.begun, 2)
+        record = EpochMetrics(
+            epoch=1,
+            loss=nll,
+            acoustic=nll,
+            visual=0.0,
+            alignment=0.0,
+            train_war=unseen.scores.war,
+            val_uar=unseen.scores.uar,
+            val_war=unseen.scores.war,
+            val_loss=nll,
+            lr=0.0,
+            seconds=seconds,
+            rate=round(len(self.items) / max(seconds, 0.01), 1),
+        )
+        write_text(self.folder / "epochs.jsonl", json.dumps(asdict(record)) + "\n")
+
+    def _validation(self, unseen: Evaluation) -> dict[str, Any]:
+        scores = unseen.scores
+        return {
+            "method": method_name(self.config, faces=False),
+            "protocol": self.corpora.parts.description,
+            "audit": self.corpora.audit.to_dict(),
+            "best_epoch": 1,
+            "epoch_choice": "none: the head is fitted in closed form",
+            "val": {"uar": scores.uar, "war": scores.war, "loss": unseen.calibration.nll, "n": len(self.items)},
+        }
+
+    def _test(self, unseen: Evaluation, spread: float, temperature: float) -> dict[str, Any]:
+        """Score what was held out; where nothing was, the cross-validated scores are the test's."""
+        held_out = self.corpora.parts.test
+        test, more = unseen, {}
+        if held_out:
+            with TorchRunner(self.folder) as runner:
+                test = replace(score_items(runner, held_out, "the run's test part"), audit=runner.info.audit)
+        elif len(set(self._groups())) < len(self.items):
+            more = {"same_speakers": self._same_speakers(spread, temperature)}
+        test.predictions.save(self.folder / predictions.FILE)
+        title = f"{method_name(self.config, faces=False)}, {test.part.partition(':')[0]}"
+        plots.confusion_matrix(test.scores, title, self.folder / "confusion")
+        plots.reliability(test.calibration, title, self.folder / "reliability")
+        model = "this model" if held_out else "models like this one; it is fitted on all recordings"
+        return {"test": test.to_dict(), "scores_of": model, **more}
+
+    def _same_speakers(self, spread: float, temperature: float) -> dict[str, Any]:
+        """Score the recordings by heads that know their speakers: what to expect of the people in the data."""
+        logits = self._cross_validated(np.arange(len(self.items))) / spread
+        probabilities = calibration.soften(logits, self.recordings.owner, temperature)
+        known = self._evaluation(probabilities, _SAME_SPEAKERS)
+        return {"uar": known.scores.uar, "interval": known.intervals.to_dict()["uar"], "n": len(self.items)}
