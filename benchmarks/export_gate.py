@@ -31,7 +31,7 @@ from fdan_edge.export.fp16 import to_half
 from fdan_edge.export.gate import LOSS, Answers, compare, total_variation
 from fdan_edge.export.int8 import FORMATS, plan, quantize
 from fdan_edge.export.precision import CalibrationSet, lower
-from fdan_edge.export.recordings import CALIBRATION, ENOUGH, ReferenceClips
+from fdan_edge.export.recordings import CALIBRATION, ReferenceClips
 from fdan_edge.export.to_onnx import export_graph, with_front_end
 from fdan_edge.models.fdan import build_frontend
 from fdan_edge.runs.run_folder import load_split
@@ -42,6 +42,7 @@ from fdan_edge.utils.files import write_bytes, write_json, write_text
 
 COUNTS = (30, 60, 130, 200)
 UNSEEN = 5  # one of so many recordings is of the test part
+TRAINING = 160  # recordings of the training part
 SOUND, BROKEN = (
     1.0,
     2.0,
@@ -134,7 +135,7 @@ def answers_of(run: Path, kept: Path, clips: int) -> Measured:
 
 def measure(run: Path, kept: Path, clips: int) -> None:
     reference = TorchRunner(run)
-    test, train = (pick(part, count) for part, count in zip(parts(run, reference), (clips, ENOUGH), strict=True))
+    test, train = (pick(part, count) for part, count in zip(parts(run, reference), (clips, TRAINING), strict=True))
     recordings = ReferenceClips(test, "", reference, train)
     calibration = recordings.windows[recordings.answers.judged :][:CALIBRATION]
     single = export_graph(reference.path, reference.spec)

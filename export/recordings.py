@@ -162,8 +162,8 @@ class RunRecordings:
 
     @property
     def has_validation(self) -> bool:
-        """Whether any of the run's validation part is at hand."""
-        return bool(self._part("val"))
+        """Whether any of the run's validation part is at hand, and the model was not trained on it."""
+        return any(recording_key(item.key) not in self._seen for item in self._part("val"))
 
     @property
     def cross_validated(self) -> Predictions | None:
@@ -205,8 +205,9 @@ class RunRecordings:
 
     @functools.cached_property
     def _seen(self) -> set[str]:
-        """What the model was trained on."""
-        return {recording_key(key) for part in ("train", "target") for key in self._split[part]}
+        """What the model was trained on; a head is fitted on the validation part too."""
+        parts = ("train", "val", "target") if self.reference.config.recipe == "head" else ("train", "target")
+        return {recording_key(key) for part in parts for key in self._split[part]}
 
     def _unseen(self) -> tuple[list[Item], str]:
         """List the recordings to count labels on, and say which they are; nothing where there are none."""
