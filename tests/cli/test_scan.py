@@ -139,6 +139,7 @@ def test_a_folder_that_is_not_there(
     assert fails("data", "scan", "mine").startswith(
         "'mine' is not of the form corpus:path; your own are folder:mine; corpora: savee, "
     )
+    assert fails("data", "scan", r"folder:C:\me\mine").endswith("(.csv, .tsv); it is a path of a Windows machine")
     assert fails("data", "scan", "folder:~nobody-99/x") == (
         "'folder:~nobody-99/x': no user of that name has a home folder here"
     )

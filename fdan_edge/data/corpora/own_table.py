@@ -38,6 +38,7 @@ PARTS = {
     "test": "test",
     "testing": "test",
 }
+_MEDIA = (*SOUNDS, *IMAGES, *VIDEOS)
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -96,7 +97,8 @@ def write_table(table: Path, items: Sequence[Item]) -> None:
     """Write a table of these items for a person to complete, with paths relative to it.
 
     Raises:
-        DataError: a file of this name is there, or its suffix is not that of a table.
+        DataError: a file of this name is there, its suffix is not that of a table, or a file's name would not be
+            read again as it is.
     """
     check_new(table)
     counts = Counter(item.emotion for item in items)
@@ -106,6 +108,8 @@ def write_table(table: Path, items: Sequence[Item]) -> None:
     writer.writerow(columns)
     for item in sorted(items, key=lambda item: item.key):
         path = _relative(item.path.parent.resolve() / item.path.name, table.parent.resolve())
+        if not path.isprintable() or path != path.strip() or "\\" in path:
+            raise DataError(f"{printable(path)}: a table cannot hold this name; rename the file")
         values = {"path": path, "emotion": written_class(item.emotion, counts)}
         writer.writerow([values.get(name) or getattr(item, name, None) or "" for name in columns])
     text = lines.getvalue()
@@ -202,7 +206,7 @@ def _entries(table: Path, read: Sequence[Row]) -> list[_Entry]:
 
 
 def _is_media(written: str) -> bool:
-    return "\0" not in written and Path(written).suffix.lower() in (*SOUNDS, *IMAGES, *VIDEOS)
+    return "\0" not in written and written.lower().endswith(_MEDIA)
 
 
 def _path(table: Path, written: str) -> Path:
@@ -223,7 +227,7 @@ def _item(identity: str, table: Path, entry: _Entry, row: Row) -> Item:
 
 def _relative(path: Path, folder: Path) -> str:
     try:
-        return Path(os.path.relpath(path, folder)).as_posix()
+        return os.path.relpath(path, folder).replace(os.sep, "/")
     except ValueError:  # on another drive of Windows
         return path.as_posix()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,6 +147,8 @@ def _of_office(path: Path, corpus: Corpus) -> str:
 
 def _instead(path: Path) -> str:
     """Say where a path that is not there was looked for, and which one beside it may be meant."""
+    if re.match(r"[A-Za-z]:[\\/]", str(path)) and os.name != "nt":
+        return "; it is a path of a Windows machine"
     where = "" if path.is_absolute() else f"; looked for as {path.absolute()}"
     beside = [other.name for other in path.parent.glob("[!.]*")]
     near = get_close_matches(path.name, beside, n=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -231,6 +232,14 @@ def test_a_written_table_asks_for_speakers(tmp_path: Path) -> None:
     assert mistakes(tmp_path / "b" / "t.csv") == (
         "line 1: column 'speaker' is empty; fill it in, or delete the column",
     )
+
+
+@pytest.mark.parametrize("name", [b"\xff.wav", b" .wav", b"a\nb.wav", b"a\\b.wav"])
+def test_names_that_no_table_can_hold(tmp_path: Path, name: bytes) -> None:
+    table, path = tmp_path / "t.csv", tmp_path / os.fsdecode(name)
+    with pytest.raises(DataError, match="a table cannot hold this name; rename the file"):
+        write_table(table, [Item("folder", "x", path, "sad")])
+    assert not table.exists()
 
 
 def test_no_file_is_overwritten(tmp_path: Path, fails: Callable[..., str]) -> None:
