@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from fdan_edge.data.corpora import Item, Source, get_corpus, read, recording_key, unique
+from fdan_edge.data.corpora.own_labels import speaker_mistakes
 from fdan_edge.data.labels import training_class
 from fdan_edge.errors import DataError, unknown_choice
 
@@ -26,12 +27,15 @@ def read_labelled_speech(sources: list[Source], *, calm_as_neutral: bool, boredo
         boredom: whether a publisher's recordings of boredom stay. Among a user's own classes it always stays.
 
     Raises:
-        DataError: a source has no labels or cannot be read.
+        DataError: a source has no labels or cannot be read, or tables spell a speaker in two ways.
     """
     for source in sources:
         if not get_corpus(source.corpus).labelled:
             raise DataError(f"{source}: unlabelled speech cannot be learnt from; give it as --adapt-to")
     speech = [item for source in sources for item in read(source, "speech")]
+    own = Counter(i.speaker for i in speech if i.speaker and get_corpus(i.corpus).user_classes)
+    if mistakes := speaker_mistakes(own, {}):  # of two tables: each alone was checked when it was read
+        raise DataError(f"{', '.join(map(str, sources))}: {mistakes[0]}")
     kept = [i for i in speech if boredom or i.emotion != "boredom" or get_corpus(i.corpus).user_classes]
     if len(kept) < len(speech):
         count = f"{len(speech) - len(kept)} of {len(speech)} recordings"

@@ -102,3 +102,18 @@ def test_class_names() -> None:
     assert class_names(items) == ["angry", "sad"]
     with pytest.raises(DataError, match=r"one class only \(sad\)"):
         class_names([items[0], items[2]])
+
+
+def test_two_tables_that_spell_a_speaker_in_two_ways(tmp_path: Path) -> None:
+    sources = []
+    for speaker in ("P02", "p02"):
+        table = tmp_path / speaker / "t.csv"
+        table.parent.mkdir()
+        (table.parent / "a.wav").touch()
+        table.write_text(f"path,emotion,speaker\na.wav,sad,{speaker}\n")
+        sources.append(Source("folder", table))
+    with pytest.raises(
+        DataError, match=r"^folder:.*, folder:.*: speakers 'P02' \(1 file\) and 'p02' \(1 file\) differ"
+    ):
+        read_labelled_speech(sources, calm_as_neutral=True)
+    assert len(read_labelled_speech([*sources[:1], *sources[:1]], calm_as_neutral=True)) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 
@@ -89,16 +88,15 @@ def class_mistakes(counts: Mapping[str, int], meant: Collection[str], lines: Lin
     return mistakes
 
 
-def speaker_mistakes(lines: Lines) -> list[str]:
+def speaker_mistakes(counts: Mapping[str, int], lines: Lines) -> list[str]:
     """Describe in a line each the speakers that are spelled in several ways.
 
     One person under two names ends up on both sides of a split, and the audit calls it clean.
     """
-    counts = Counter({name: len(own) for name, own in lines.items()})
     return [
         f"speakers {_listed(group, counts, lines)} {_DIFFERENCE}: one person under two names would be in training "
         "and test alike; write one name, or names that differ more"
-        for group in same_names(lines)
+        for group in same_names(counts)
     ]
 
 

@@ -175,7 +175,7 @@ def _name_mistakes(read: Sequence[Row]) -> list[Mistake]:
     for line, values in read:
         if speaker := values.get("speaker"):
             speakers[speaker].append(line)
-    texts = *speaker_mistakes(speakers), *class_mistakes(_counts(classes), meant, classes)
+    texts = *speaker_mistakes(_counts(speakers), speakers), *class_mistakes(_counts(classes), meant, classes)
     return [Mistake(0, text) for text in texts]
 
 
