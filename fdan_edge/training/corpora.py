@@ -60,6 +60,7 @@ class TrainingCorpora:
     faces: list[Item]
     target: list[Item]  # without labels
     tests_target: bool  # whether the test is the target: its items carry no labels either
+    recipe: str = ""  # what is trained and why, for people; "" where a training goes on
 
     def describe(self) -> str:
         """Describe them in one line, for people."""
@@ -79,14 +80,12 @@ def read_corpora(config: Config, sources: TrainingSources) -> TrainingCorpora:
     """
     speech = _read_speech(config, sources)
     choice = choose_recipe(config, len(speech), faces=bool(sources.faces), target=bool(sources.target))
-    if config.recipe == "auto":
-        log.info(f"recipe: {choice.reason}")
     config = choice.config
     if sources.target:
         task = make_task(speech, sources.target, config)
     else:
         task = CrossCorpus(class_names(speech), split(speech, config), [], of_target=False)
-    return _with_faces(config, sources, task)
+    return replace(_with_faces(config, sources, task), recipe=choice.reason)
 
 
 def restore_corpora(config: Config, sources: TrainingSources, folder: Path) -> TrainingCorpora:

@@ -70,19 +70,32 @@ def fit_head(means: Array, labels: Indices, classes: int) -> Head:
         labels: class indices, (n,). A class without a recording is never recognised.
         classes: C.
     """
-    from scipy.linalg import solve
-
     mean, variance = means.mean(axis=0), means.var(axis=0)
     rows = _standardised(means, mean, variance)
     present = np.unique(labels)
     centres = np.stack([rows[labels == label].mean(axis=0) for label in present])
     within = rows - centres[np.searchsorted(present, labels)]
-    covariance = (1 - SHRINKAGE) * within.T @ within / len(within)
-    covariance[np.diag_indices_from(covariance)] += SHRINKAGE * np.square(within).mean() + _EPSILON
-    directions = solve(covariance, centres.T, assume_a="pos").T
+    directions = _solve(within, centres)
     weight, bias = np.zeros((classes, means.shape[1])), np.full(classes, _NEVER)
     weight[present], bias[present] = directions, -0.5 * (directions * centres).sum(axis=1)
     return Head(mean, variance, weight, bias)
+
+
+def _solve(within: Array, centres: Array) -> Array:
+    """Multiply centres (C, d) by the inverse of the shrunken covariance of what is within the classes, (n, d).
+
+    The covariance S = a W'W + b I has rank n at most beside the identity. With fewer recordings than features,
+    Woodbury's identity solves a system of n equations instead of d: S^-1 m = (m - a W' (a W W' + b I)^-1 W m) / b.
+    """
+    n, width = within.shape
+    share, ridge = (1 - SHRINKAGE) / n, SHRINKAGE * float(np.square(within).mean()) + _EPSILON
+    if n >= width:
+        covariance = share * within.T @ within + ridge * np.eye(width)
+        directions: Array = np.linalg.solve(covariance, centres.T).T
+        return directions
+    gram = share * within @ within.T + ridge * np.eye(n)
+    solution: Array = (centres - share * np.linalg.solve(gram, within @ centres.T).T @ within) / ridge
+    return solution
 
 
 def cross_validated_logits(recordings: Recordings, groups: Indices, classes: int, seed: int) -> Array:

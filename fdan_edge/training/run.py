@@ -90,6 +90,8 @@ def train(
     teacher = _teacher(config, corpora, folder, resume=resume)
     model = _model(config, corpora, folder, started=started)
     with _sole_writer(folder):
+        if corpora.recipe:
+            log.info(f"recipe: {corpora.recipe}")
         log.info(f"audit: {corpora.audit.line()}")
         log.info(corpora.describe())
         if config.recipe == "head":

@@ -57,8 +57,8 @@ def _useless(test: dict[str, Any]) -> str:
     chance = 100 / len(labels)
     if low <= chance:
         return (
-            f"UAR {100 * test['uar']:.1f} % ({low:.1f} to {high:.1f}) is not surely above chance, {chance:.1f} %: "
-            "it needs more recordings, or ones whose labels can be heard"
+            f"UAR {100 * test['uar']:.1f} % ({low:.1f} to {high:.1f}) may be chance, {chance:.1f} %; it needs "
+            "more recordings, or ones whose labels can be heard"
         )
     return ""
 

@@ -72,7 +72,9 @@ def test_a_training_is_done_once_and_is_a_row(
     monkeypatch.setattr(script, "TRAININGS", trainings[:1])
     assert script.main(arguments(tmp_path, *small)) == 0
     monkeypatch.setattr(script, "TRAININGS", (*trainings[:1], script.Training("later", QUICK)))
-    assert script.main(arguments(tmp_path, *small, "--only", "plain")) == 0  # the other one is told, and nothing is lost
+    assert (
+        script.main(arguments(tmp_path, *small, "--only", "plain")) == 0
+    )  # the other one is told, and nothing is lost
     made = json.loads((tmp_path / "results/folds-nvidia-x.json").read_text())
     assert made["outcomes"] == {"plain": "done", "later": "not asked for (0 folds begun, 0 epochs in all)"}
     assert [row["name"] for row in made["rows"]] == ["plain"]

@@ -50,7 +50,7 @@ def test_a_configuration_does_not_change() -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("epoch=3", r"unknown setting 'epoch' \(did you mean epochs\?\); valid: backbone, weights"),
+        ("epoch=3", r"unknown setting 'epoch' \(did you mean epochs\?\); valid: recipe, backbone, weights"),
         ("epochs", r"--set 'epochs' is not of the form key=value"),
         ("epochs=many", "epochs = 'many' is not a whole number"),
         ("epochs=1.5", "epochs = 1.5 is not a whole number"),
@@ -66,10 +66,13 @@ def test_a_configuration_does_not_change() -> None:
             r"unknown backbone 'resnet43' \(did you mean resnet34\?\); valid: resnet34, resnet18",
         ),
         ("optimizer=adam", r"unknown optimizer 'adam' \(did you mean adamw\?\); valid: adamw, sgd"),
-        ("protocol=lsoo", r"unknown protocol 'lsoo' \(did you mean loso\?\); valid: speaker, loso, kfold, text, "),
+        (
+            "protocol=lsoo",
+            r"unknown protocol 'lsoo' \(did you mean loso\?\); valid: auto, all, speaker, loso, ",
+        ),
         ("protocol=kfold,fold=7", r"fold = 7 is out of range; valid: 1 to 6 \(folds\)"),
         ("protocol=kfold,folds=4,fold=5", "fold = 5 is out of range; valid: 1 to 4"),
-        ("test_texts=02", "test_texts goes with protocol text, not speaker"),
+        ("protocol=speaker,test_texts=02", "test_texts goes with protocol text, not speaker"),
         ("protocol=text,test_speakers=02", "test_speakers goes with protocol speaker, not text"),
         ("protocol=loso,val_speakers=02", "val_speakers goes with protocol speaker, not loso"),
         ("protocol=random,test_speakers=02", "test_speakers goes with protocol speaker, not random"),

@@ -174,7 +174,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
 
 
 def test_averaged_weights_are_what_is_kept(tmp_path: Path) -> None:
-    training = trainer(tmp_path, with_faces=False, epochs=1, ema_decay=0.9)
+    training = trainer(tmp_path, with_faces=False, epochs=20, ema_decay=0.9)
     training.run()
     saved, _ = run_folder.load_tensors(tmp_path / "checkpoint.safetensors")
     weight = "classifier.weight"

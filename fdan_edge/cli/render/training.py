@@ -44,7 +44,8 @@ def trained(folder: Path, metrics: dict[str, Any]) -> None:
 
 def _print_head_lines(metrics: dict[str, Any]) -> None:
     """Say which models and voices a head's scores are of."""
-    out.print(f"scores of {metrics['scores_of']}; {metrics['test']['part']}")
+    out.print(f"scores of {metrics['scores_of']}", soft_wrap=False)
+    out.print(metrics["test"]["part"], soft_wrap=False, markup=False)
     if known := metrics.get("same_speakers"):
         low, high = (100 * edge for edge in known["interval"])
         out.print(f"on new recordings of these speakers: UAR {100 * known['uar']:.1f} % ({low:.1f} to {high:.1f})")
@@ -53,9 +54,9 @@ def _print_head_lines(metrics: dict[str, Any]) -> None:
 def _print_verdict(folder: Path, verdict: dict[str, Any]) -> None:
     """Print what speaks against the model, and what to do next where nothing forbids it."""
     for line in verdict["warnings"]:
-        out.print(f"[yellow]warning:[/] {escape(line)}")
+        out.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=False)
     if verdict["useless"]:
-        out.print(f"[red]do not use this model:[/] {escape(verdict['useless'])}")
+        out.print(f"[red]do not use this model:[/] {escape(verdict['useless'])}", soft_wrap=False)
     else:
         out.print(f"next: fdan-edge export {folder} --target cpu --out bundles/{folder.name}", markup=False)
 

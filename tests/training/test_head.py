@@ -1,0 +1,86 @@
+"""Shrunken discriminants: what they are, and that they learn from few recordings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from fdan_edge.training.head import SHRINKAGE, Recordings, cross_validated_logits, fit_head, spread
+
+
+def clouds(each: int, seed: int, width: int = 12, speakers: int = 4) -> tuple[Recordings, np.ndarray]:
+    """Three classes, every speaker with an offset of their own; two windows of each recording."""
+    chance = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(3), each)
+    groups = np.arange(3 * each) % speakers
+    centres = np.random.default_rng(0).normal(0, 1, (3, width))
+    offsets = np.random.default_rng(1).normal(0, 1, (speakers, width))
+    means = centres[labels] + offsets[groups] + chance.normal(0, 0.5, (3 * each, width))
+    owner = np.repeat(np.arange(3 * each), 2)
+    return Recordings(means[owner] + chance.normal(0, 0.1, (6 * each, width)), owner, labels), groups
+
+
+@pytest.mark.parametrize("each", [20, 3])  # more recordings than features, and fewer
+def test_it_is_linear_discriminant_analysis(each: int) -> None:
+    recordings, _ = clouds(each, 0)
+    means, labels = recordings.means(), recordings.labels
+    head = fit_head(means, labels, 3)
+    standardised = (means - means.mean(0)) / np.sqrt(means.var(0) + 1e-5)
+    # scikit-learn shrinks alike; its own standardisation does nothing to standardised features.
+    other = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE, priors=np.full(3, 1 / 3))
+    expected = other.fit(standardised, labels).decision_function(standardised)
+    logits = head.logits(means)
+    differences = (logits - logits[:, :1]) - (expected - expected[:, :1])
+    assert np.abs(differences).max() < 0.02 * np.abs(expected).max()
+
+
+def test_a_rare_class_is_recognised_as_often_as_a_common_one() -> None:
+    recordings, _ = clouds(60, 0, speakers=1)
+    kept = np.flatnonzero((recordings.labels != 2) | (np.arange(180) % 12 == 0))  # 5 of the third class
+    head = fit_head(recordings.means()[kept], recordings.labels[kept], 3)
+    answers = head.logits(recordings.means()).argmax(1)
+    assert min(np.mean(answers[recordings.labels == c] == c) for c in range(3)) > 0.8
+
+
+def test_a_class_without_a_recording_is_never_recognised() -> None:
+    recordings, _ = clouds(10, 0)
+    kept = recordings.labels != 1
+    head = fit_head(recordings.means()[kept], recordings.labels[kept], 3)
+    assert 1 not in head.logits(recordings.means()).argmax(1)
+
+
+def test_no_window_is_scored_by_a_head_that_knows_its_group() -> None:
+    """A speaker's recordings of one class that are far off: only heads that know the speaker place them."""
+    recordings, groups = clouds(20, 0)
+    features, marked = recordings.features.copy(), (groups == 3) & (recordings.labels == 0)
+    features[marked[recordings.owner]] = recordings.features[recordings.labels[recordings.owner] == 1].mean(0)
+    moved = Recordings(features, recordings.owner, recordings.labels)
+    apart, together = (
+        cross_validated_logits(moved, g, 3, 0).argmax(1)[marked[moved.owner]] for g in (groups, np.arange(60))
+    )
+    assert np.mean(apart == 0) < 0.1
+    assert apart.shape == together.shape
+
+
+def test_the_same_seed_gives_the_same_folds() -> None:
+    recordings, _ = clouds(10, 0)
+    first, second, other = (cross_validated_logits(recordings, np.arange(30), 3, seed) for seed in (0, 0, 1))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_few_recordings_of_many_features() -> None:
+    recordings, _ = clouds(8, 0, width=400, speakers=1)
+    unseen, _ = clouds(40, 5, width=400, speakers=1)
+    head = fit_head(recordings.means(), recordings.labels, 3)
+    assert np.mean(head.logits(unseen.means()).argmax(1) == unseen.labels) > 0.9
+
+
+def test_logits_are_scaled() -> None:
+    recordings, _ = clouds(10, 0)
+    head = fit_head(recordings.means(), recordings.labels, 3)
+    logits = head.logits(recordings.features)
+    scaled = head.scaled(1 / spread(logits)).logits(recordings.features)
+    assert spread(scaled) == pytest.approx(1)
+    assert np.array_equal(scaled.argmax(1), logits.argmax(1))
