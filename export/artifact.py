@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 _RANGED = 32  # windows whose values halves must hold
 #: Of the distance that int8 may have, while its layers are chosen: other recordings must pass too.
-_MARGIN = 0.8
+_MARGIN = 0.9
 #: On the CPU, where it runs everywhere: a GPU's TF32 would be compared instead of the file.
 _CPU = (CPU,)
 

@@ -83,7 +83,7 @@ def test_lower_precisions_are_judged_by_their_distance(precision: str) -> None:
 
 
 def test_a_choice_of_layers_is_judged_more_strictly() -> None:
-    reference, got = said([0.5, 0.3, 0.2]), said([0.455, 0.345, 0.2])
+    reference, got = said([0.5, 0.3, 0.2]), said([0.425, 0.375, 0.2])
     assert compare(answers(reference, "a"), got, "int8").passed
     assert not compare(answers(reference, "a"), got, "int8", strictness=0.8).passed
 
@@ -145,7 +145,7 @@ def test_where_nothing_is_unseen_the_distance_alone_decides() -> None:
     seen = replace(seen, truth="what PyTorch recognises", trained_on=np.ones(60, bool))
     compared = compare(seen, said(*[[0.49, 0.51, 0]] * 60), "int8")
     assert (compared.passed, compared.flips, compared.trained_on) == (True, 60, True)
-    assert compared.allowed() == "mean total variation distance 0.05"
+    assert compared.allowed() == "mean total variation distance 0.08"
     line = compared.line()
     assert line.startswith(
         "60 real clips (here): 60 labels differ from PyTorch's; total variation distance 0.0200"
@@ -184,5 +184,5 @@ def test_report() -> None:
 def test_the_report_of_int8_has_its_distance() -> None:
     report = check([0.48, 0.32, 0.2], "int8").report("0" * 64, None, None, None)
     assert report.distance
-    assert (report.distance.mean, report.distance.largest, report.distance.limit) == (0.02, 0.02, 0.05)
-    assert report.allowed == "mean total variation distance 0.05, 1 point of UAR"
+    assert (report.distance.mean, report.distance.largest, report.distance.limit) == (0.02, 0.02, 0.08)
+    assert report.allowed == "mean total variation distance 0.08, 1 point of UAR"
