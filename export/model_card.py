@@ -91,7 +91,7 @@ def _scored(scores: dict[str, Any]) -> str:
 def _unknown(threshold: dict[str, Any]) -> str:
     """Say below which confidence a live stream says `unknown`, and how that was chosen."""
     about = f"A live stream says `unknown` below a confidence of {threshold['confidence']:.2f}"
-    if "logit" in threshold:
+    if "logit" in threshold and threshold["logit"][1]:
         about += ", higher before a full window was heard"
     if "note" in threshold:
         return f"{about}, the usual one ({threshold['note']})."

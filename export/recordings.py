@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fdan_edge.data.corpora import Item, Source, get_corpus, parse_source, read,
 from fdan_edge.data.speech import pick, read_labelled_speech
 from fdan_edge.errors import AudioError, DataError, ExportError
 from fdan_edge.evaluation.predictions import FILE, Predictions, load_predictions
-from fdan_edge.export.gate import Answers, Check, compare
+from fdan_edge.export.gate import Answers, Check, compare, temperature_for
 from fdan_edge.runs.run_folder import load_split
 from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.runtime.model_spec import ModelSpec
@@ -41,6 +42,7 @@ class ReferenceClips:
         reference: the trained model.
         more: further recordings, for distances only.
         seen: `recording_key` of those that it was trained on. Of these, what it recognises counts as true.
+        accuracy: share of unseen recordings that it recognises; None: not known.
 
     Raises:
         ExportError: none of `items` can be read.
@@ -53,6 +55,7 @@ class ReferenceClips:
         reference: Runner,
         more: Sequence[Item] = (),
         seen: Collection[str] = (),
+        accuracy: float | None = None,
     ) -> None:
         self.spec, labels = reference.spec, reference.spec.labels
         waveforms, judged_items = load_all(items, self.spec)
@@ -73,6 +76,9 @@ class ReferenceClips:
             source=source,
             truth="the labels" if known else "what PyTorch recognises",
             trained_on=trained_on,
+            temperature=temperature_for(expected[trained_on], accuracy)
+            if trained_on.any() and accuracy is not None
+            else 1.0,
         )
 
     @property
@@ -140,7 +146,7 @@ class RunRecordings:
                 "some of the test part with --speech"
             )
         more = self._more(items) if self._distances else []
-        clips = ReferenceClips(items, source, self.reference, more, self._seen)
+        clips = ReferenceClips(items, source, self.reference, more, self._seen, self._accuracy)
         if self._distances and len(clips.items) < FEWEST:
             raise ExportError(
                 f"fp16 and int8 cannot be judged: {len(clips.items)} clips, and a distance between probabilities "
@@ -155,10 +161,12 @@ class RunRecordings:
         parts, calibrated = self._part("val"), {item.key for item in pick(self._needed("train"), CALIBRATION)}
         train = self._part("train")
         others = [item for item in train if item.key not in calibrated] or train
-        if not parts:
-            return ReferenceClips(pick(others, VALIDATION), "of the training part", self.reference, (), self._seen)
-        more = pick(others, max(0, FEWEST - len(parts))) if len(parts) < FEWEST else []
-        return ReferenceClips(pick(parts, VALIDATION), "of the validation part", self.reference, more, self._seen)
+        chosen, source = pick(others, VALIDATION), "of the training part"
+        more: list[Item] = []
+        if parts:
+            chosen, source = pick(parts, VALIDATION), "of the validation part"
+            more = pick(others, max(0, FEWEST - len(chosen)))
+        return ReferenceClips(chosen, source, self.reference, more, self._seen, self._accuracy)
 
     @property
     def has_validation(self) -> bool:
@@ -208,6 +216,14 @@ class RunRecordings:
         """What the model was trained on; a head is fitted on the validation part too."""
         parts = ("train", "val", "target") if self.reference.config.recipe == "head" else ("train", "target")
         return {recording_key(key) for part in parts for key in self._split[part]}
+
+    @functools.cached_property
+    def _accuracy(self) -> float | None:
+        """The share of unseen recordings that are recognised, as the run's scores have it."""
+        try:
+            return float(json.loads((self._run / "metrics.json").read_text())["test"]["war"])
+        except (OSError, ValueError, KeyError, TypeError):  # a run without scores is not exported
+            return None
 
     def _unseen(self) -> tuple[list[Item], str]:
         """List the recordings to count labels on, and say which they are; nothing where there are none."""

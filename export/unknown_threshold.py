@@ -55,7 +55,7 @@ def _of_cross_validation(predictions: Predictions, spec: ModelSpec) -> dict[str,
     probabilities = np.array([one.probabilities for one in predictions.recordings], np.float32)
     count, longest = len(probabilities), spec.window / spec.sample_rate
     fitted = fit(probabilities, np.array(predictions.true), np.full(count, longest), count, longest)
-    part = "the training, each heard by a model that was not trained on it"
+    part = "the training (each heard by a model that was not trained on it)"
     return fitted if "note" in fitted else {**fitted, "part": part}
 
 

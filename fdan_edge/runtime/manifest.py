@@ -71,9 +71,10 @@ class DistanceReport:
 
     clips: int  # recordings, more than those that UAR is of where these are few
     trained_on: int  # those of them that the model was trained on
-    mean: float
+    mean: float  # those of recordings that the model was trained on corrected, as if they were unseen
     largest: float
     limit: float  # of the mean
+    temperature: float  # that softened the answers to recordings that the model was trained on; 1: none
 
 
 @dataclass(frozen=True)

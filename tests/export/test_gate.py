@@ -148,7 +148,7 @@ def test_where_nothing_is_unseen_the_distance_alone_decides() -> None:
     assert compared.allowed() == "mean total variation distance 0.08"
     line = compared.line()
     assert line.startswith(
-        "60 real clips (here): 60 labels differ from PyTorch's; total variation distance 0.0200"
+        "60 real clips (here): 60 labels differ from PyTorch's; total variation distance 0.0333"
     )
     assert line.endswith("60 clips, 60 of them trained on)")
     assert not compare(seen, said(*[[0.4, 0.6, 0]] * 60), "int8").passed
@@ -163,10 +163,32 @@ def test_more_clips_serve_the_distance_only() -> None:
     assert (compared.clips, compared.flips, compared.loss, compared.trained_on) == (2, 0, 0, False)
     assert compared.distance
     assert (compared.distance.clips, compared.distance.trained_on) == (4, 1)
-    assert compared.distance.mean == pytest.approx(0.1)
-    assert compared.distance.largest == pytest.approx(0.2)
+    assert compared.distance.mean == pytest.approx((0.2 + 0.2 / gate.OF_TRAINED_ON) / 4, abs=1e-5)
+    assert compared.distance.largest == pytest.approx(0.2 / gate.OF_TRAINED_ON, abs=1e-5)
     assert not compared.passed
     assert compare(seen, got, "fp32").passed
+
+
+def test_what_was_trained_on_counts_as_if_it_were_unseen() -> None:
+    """Answers that are softened by what made them sure are as far apart as they were before."""
+    chance = np.random.default_rng(0)
+    logits = chance.normal(0, 1.5, (400, 3))
+    moved = logits + chance.normal(0, 0.3, (400, 3))
+    unsure, other, sure, surely = (
+        gate.soften(np.exp(values), 1.0).astype(np.float32) for values in (logits, moved, 3 * logits, 3 * moved)
+    )
+    temperature = gate.temperature_for(sure, float(unsure.max(1).mean()))
+    assert temperature == pytest.approx(3, rel=0.02)
+    seen = replace(answers(sure, "a" * 400), trained_on=np.arange(400) >= 200, temperature=temperature)
+    found = gate.distances(seen, surely)
+    assert found[:200] == pytest.approx(total_variation(sure, surely)[:200])
+    corrected = total_variation(unsure, other)[200:].mean() / gate.OF_TRAINED_ON
+    assert found[200:].mean() == pytest.approx(corrected, rel=0.05)
+
+
+@pytest.mark.parametrize(("accuracy", "temperature"), [(1.0, 1.0), (0.0, 4.0)])
+def test_the_temperature_has_bounds(accuracy: float, temperature: float) -> None:
+    assert gate.temperature_for(said([0.9, 0.1, 0.0]), accuracy) == temperature
 
 
 def test_report() -> None:

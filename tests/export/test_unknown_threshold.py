@@ -149,7 +149,7 @@ def test_a_run_without_a_validation_part_asks_models_that_did_not_train_on_the_r
     reference = SimpleNamespace(spec=spec(window=48000, labels=("a", "b", "c", "d")))
     recordings = given(cross_validated=Predictions([*"abcd"], predicted), reference=reference)
     made = unknown_below(recordings)
-    assert made.pop("part") == "the training, each heard by a model that was not trained on it"
+    assert made.pop("part") == "the training (each heard by a model that was not trained on it)"
     assert made == fit(probabilities, labels)
     assert made["logit"][1] == 0  # what is said of half a word is not known
     alike = given(cross_validated=Predictions([*"abcd"], predicted[:1]), reference=reference)
