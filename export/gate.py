@@ -27,7 +27,7 @@ DIFFERENCE = 1e-3  # of a probability, in fp32
 #: Total variation distance that a lower precision may have in the mean; from benchmarks/export_gate.py.
 DISTANCE = {"fp16": 0.01, "int8": 0.08}
 #: What is left of a distance on recordings that the model was trained on, once answers are softened: 0.5 to 0.9
-#: in files near the limit (benchmarks/export_gate.py). Without it a head that was fitted on them showed 0.3.
+#: (benchmarks/export_gate.py). Unsoftened it was 0.2 to 0.6 with a head that was fitted on them.
 OF_TRAINED_ON = 0.6
 _HOTTEST, _SMALLEST = 4.0, 1e-9  # temperature; probability, whose logarithm is taken
 #: UAR that a lower precision may lose, in points of 100.
