@@ -62,7 +62,8 @@ def _by_speaker(items: list[Item], config: Config) -> tuple[Parts, str]:
         _every_speaker(items, "speaker")
     else:
         raise DataError(
-            f"protocol speaker needs at least 3 known speakers, found {len(speakers)}; use --set protocol=random"
+            f"protocol speaker needs at least 3 known speakers, found {len(speakers)}; a table's column speaker "
+            "names them; or use --set protocol=random, or --set protocol=all, which holds nobody out"
         )
     test = _named(config.test_speakers, speakers, "speaker") or _last_of_each_corpus(speakers, 6)
     rest = [s for s in speakers if s not in test]

@@ -82,7 +82,7 @@ def intervals(
         uar=percentiles(scores["uar"]),
         war=percentiles(scores["war"]),
         wf1=percentiles(scores["wf1"]),
-        recall={labels[c]: percentiles(scores["recall"][:, c]) for c in present},
+        recall={labels[c]: _wider(percentiles(scores["recall"][:, c]), counts.sum(axis=0)[c], c) for c in present},
         unit="speaker" if by_speaker else "recording",
         units=len(counts),
         speakers=known,
@@ -120,6 +120,24 @@ def percentiles(draws: NDArray[np.float64]) -> Interval:
     edge = 50 * (1 - LEVEL)
     low, high = np.nanpercentile(draws, [edge, 100 - edge])
     return float(low), float(high)
+
+
+def _wider(interval: Interval, row: _Counts, label: int) -> Interval:
+    """Widen a class's interval to Wilson's of as many independent recordings.
+
+    Where all or none of a class are recognised, every resample says the same: 0 to 0 % would look certain.
+
+    Args:
+        interval: of the resamples.
+        row: how often the class is recognised as each, (C,).
+        label: the class.
+    """
+    n, z = int(row.sum()), 1.959964
+    share = row[label] / n
+    middle, scale = share + z**2 / (2 * n), 1 + z**2 / n
+    edge = z * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
+    low, high = max(0.0, (middle - edge) / scale), min(1.0, (middle + edge) / scale)
+    return min(interval[0], float(low)), max(interval[1], float(high))
 
 
 def _numbers(names: Sequence[str | None]) -> _Counts:

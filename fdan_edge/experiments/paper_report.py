@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fdan_edge.config import Config, config_to_dict
+from fdan_edge.config import Config, config_to_dict, network_config
 from fdan_edge.data.protocols import FOLDED
 from fdan_edge.experiments import paper_scores
 from fdan_edge.experiments.paper_scores import Published
 from fdan_edge.experiments.paper_tables import Outcome, Outcomes, Request, Run
+from fdan_edge.training.verdict import why_useless
 from fdan_edge.utils.machine import machine_info
 
 _SCORES = ("war", "uar", "wf1")
@@ -183,7 +184,12 @@ def _figures(row: Published | None) -> str:
 
 
 def _remarks(results: list[RunOutcome]) -> list[str]:
-    """Say why a row has no scores, or lacks those of some seeds."""
+    """Say why a row has no scores, or lacks those of some seeds, and which are no better than chance."""
+    scored = [(t.run.config.seed, why_useless(t.metrics["test"])) for t in results if t.metrics]
+    return [*_missing(results), *(f"seed {seed}: {why}" for seed, why in scored if why)]
+
+
+def _missing(results: list[RunOutcome]) -> list[str]:
     texts = {t.run.config.seed: t.outcome.problem if t.outcome else "not run yet" for t in results}
     if len(set(texts.values())) == 1:
         return [text for text in set(texts.values()) if text not in ("", "not run yet")]
@@ -201,6 +207,17 @@ def _unlike_the_paper(request: Request, run: Run) -> list[str]:
     return [f"the paper's row saw the faces of {_named(theirs)}, this one those of {_named(ours)}"]
 
 
+def _verdicts(results: list[RunOutcome]) -> list[str]:
+    """List the audits' verdicts; where they differ, each with the rows that it is of."""
+    rows: dict[str, list[str]] = {}
+    for result in results:
+        if result.metrics and "audit" in result.metrics:
+            rows.setdefault(result.metrics["audit"]["verdict"], []).append(_title(result.run))
+    if len(rows) < 2:
+        return list(rows)
+    return [f"{text} (rows: {'; '.join(dict.fromkeys(titles))})" for text, titles in rows.items()]
+
+
 def _data_lines(results: list[RunOutcome]) -> list[str]:
     scored = [t.metrics for t in results if t.metrics]
     folds = " of each fold" if results and results[0].run.config.protocol in FOLDED else ""
@@ -209,7 +226,7 @@ def _data_lines(results: list[RunOutcome]) -> list[str]:
         for m in scored
     )
     notes = dict.fromkeys(m["test"]["intervals"]["note"] for m in scored)
-    verdicts = dict.fromkeys(m["audit"]["verdict"] for m in scored if "audit" in m)
+    verdicts = _verdicts(results)
     lines = [f"- Split: {text}." for text in splits]
     lines += [f"- Leak audit: {text}." for text in verdicts]
     lines += [f"- Intervals: bootstrap, {text}." for text in notes]
@@ -268,7 +285,7 @@ def _machine(values: dict[str, Any]) -> str:
 
 def changes(recipe: Config) -> dict[str, Any]:
     """Give the settings that all rows share and that are not the defaults."""
-    default = config_to_dict(Config())
+    default = config_to_dict(network_config(Config()))
     return {name: value for name, value in config_to_dict(recipe).items() if value != default[name]}
 
 

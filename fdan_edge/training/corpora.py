@@ -64,12 +64,20 @@ class TrainingCorpora:
 
     def describe(self) -> str:
         """Describe them in one line, for people."""
-        parts = self.parts
+        parts, heads = self.parts, _of_speakers(self.parts.train)
         target = f"; {len(self.target)} of the target without labels" if self.target else ""
         return (
-            f"{len(parts.train)} voices to train, {len(parts.val)} to validate, {len(parts.test)} to test"
+            f"{len(parts.train)} voices{heads} to train, {len(parts.val)} to validate, {len(parts.test)} to test"
             f"{target}; {len(self.faces)} faces; {len(self.classes)} classes; {parts.description}"
         )
+
+
+def _of_speakers(items: list[Item]) -> str:
+    """Say of how many speakers recordings are; nothing where that is not known of all."""
+    speakers = {item.speaker_key for item in items}
+    if not speakers or None in speakers:
+        return ""
+    return f" of {len(speakers)} speaker{'s' if len(speakers) > 1 else ''}"
 
 
 def read_corpora(config: Config, sources: TrainingSources) -> TrainingCorpora:

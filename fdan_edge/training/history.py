@@ -42,21 +42,29 @@ class EpochMetrics:
     rate: float = 0.0  # voices per second while training, without validation
 
     def line(self, epochs: int, *, best: bool) -> str:
-        """Format the epoch for the log.
+        """Format the epoch for the log; terms of the loss that are not trained with are left out.
 
         Args:
             epochs: of the whole training.
             best: whether it is the best one so far, which a star marks.
         """
         mark = "  *" if best else ""
-        between = f"  transfer {self.transfer:.3f}" if self.transfer else ""
-        between += f"  teacher {self.distilled:.3f}" if self.distilled else ""
+        terms = {"face": self.visual, "LMMD": self.alignment, "transfer": self.transfer, "teacher": self.distilled}
+        more = "".join(f"  {name} {value:.3f}" for name, value in terms.items() if value)
+        left = f", {duration(self.seconds * (epochs - self.epoch))} left" if self.epoch < epochs else ""
+        validated = f"val loss {self.val_loss:.3f} UAR {100 * self.val_uar:.1f} %"
         skipped = f"  {self.skipped} step{'s' if self.skipped > 1 else ''} skipped" if self.skipped else ""
         return (
-            f"epoch {self.epoch:>3}/{epochs}  loss {self.loss:.3f}  voice {self.acoustic:.3f}"
-            f"  face {self.visual:.3f}  LMMD {self.alignment:.3f}{between}"
-            f"  val loss {self.val_loss:.3f} UAR {100 * self.val_uar:.1f} %  {self.seconds:.0f} s{skipped}{mark}"
+            f"epoch {self.epoch:>3}/{epochs}  loss {self.loss:.3f}  voice {self.acoustic:.3f}{more}"
+            f"  {validated}  {self.seconds:.0f} s{left}{skipped}{mark}"
         )
+
+
+def duration(seconds: float) -> str:
+    """Write a time for people: 40 s, 3 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True)

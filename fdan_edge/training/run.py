@@ -92,7 +92,6 @@ def train(
     with _sole_writer(folder):
         if corpora.recipe:
             log.info(f"recipe: {corpora.recipe}")
-        log.info(f"audit: {corpora.audit.line()}")
         log.info(corpora.describe())
         if config.recipe == "head":
             return _train_head(folder, config, corpora, model, resume=resume, score=score)

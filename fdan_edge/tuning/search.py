@@ -100,7 +100,7 @@ def fold_configs(config: Config, items: list[Item], folds: int) -> list[Config]:
     if folds == 1:
         return [config]
     if PROMISES[config.protocol] != "speakers":
-        valid = ", ".join(name for name, promise in PROMISES.items() if promise == "speakers")
+        valid = ", ".join(name for name, promise in PROMISES.items() if promise == "speakers" and name != "auto")
         raise ConfigError(
             f"folds are of speakers, and protocol {config.protocol} holds none out; valid: {valid}, or --folds 1 "
             "for its own validation part"

@@ -111,9 +111,12 @@ def test_rows_on_a_tree_in_savees_layout(run: Run, tmp_path: Path, fer_tree: Pat
     )
     assert code == 0
     rows = {line.split("|")[1].strip(): line for line in out.splitlines() if line.startswith("|")}
-    assert "86.7 / 86.2 / 87.0" in rows["FDAN, mobilenet_v2 (1)"]
-    assert rows["plain backbone, mobilenet_v2"].replace(" ", "").endswith("|-|7|")
-    assert "(1) the paper's row saw the faces of SAVEE, this one those of fer2013" in out
+    (fdan,) = (row for title, row in rows.items() if title.startswith("FDAN, mobilenet_v2 ("))
+    (plain,) = (row for title, row in rows.items() if title.startswith("plain backbone, mobilenet_v2"))
+    assert "86.7 / 86.2 / 87.0" in fdan
+    assert plain.replace(" ", "").endswith("|-|7|")
+    assert "the paper's row saw the faces of SAVEE, this one those of fer2013" in out
+    assert "it answers " in out or "may be chance, 14.3 %" in out  # one epoch on seven recordings
     assert "speaker-independent, speakers KL held out; 7 recordings to choose the epoch, 7 to test" in out
     config, info = load_run(tmp_path / "out" / "savee-speaker-fdan-mobilenet_v2-s0")
     assert config == Config.load(None, [*TINY, "backbone=mobilenet_v2", "epochs=1"])

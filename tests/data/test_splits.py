@@ -187,7 +187,7 @@ def test_the_same_split_twice(protocol: str) -> None:
 @pytest.mark.parametrize(
     ("given", "config", "message"),
     [
-        (items(2), Config(), "needs at least 3 known speakers, found 2; use --set protocol=random"),
+        (items(2), Config(), "needs at least 3 known speakers, found 2; a table's column speaker names them"),
         ([*items(3), Item("x", "a", Path("a"), "sad")], Config(), r"needs every speaker, not known of 1 of 46"),
         (items(), Config(test_speakers=("99",)), r"unknown speaker '99'; speakers: ravdess:01, "),
         (items(), Config(val_speakers=("x",)), "unknown speaker 'x'"),

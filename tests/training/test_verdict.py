@@ -66,6 +66,15 @@ def test_two_speakers_alone_do_not_make_a_score_certain() -> None:
     assert judge(metrics(0.45, n=12, speakers=2), split(), epochs=20).useless
 
 
+def test_a_model_for_the_speakers_in_the_data_is_useful() -> None:
+    """Not surely above chance on new speakers, but well above it on those that it knows."""
+    scores = {**metrics(0.4), "same_speakers": {"uar": 0.8, "interval": [0.7, 0.9], "n": 60}}
+    verdict = judge(scores, split(), epochs=1)
+    assert not verdict.useless
+    assert verdict.warnings[0].startswith("on speakers that it does not know: UAR ")
+    assert judge({**scores, "same_speakers": {"uar": 0.4, "interval": [0.3, 0.5], "n": 60}}, split(), 1).useless
+
+
 def test_warnings() -> None:
     few = Split(part(9, classes=3), part(24, 1), [], "")
     verdict = judge(metrics(0.8, best=1), few, epochs=20)

@@ -48,7 +48,7 @@ def test_what_a_word_means(word: str, meant: Range | Choice) -> None:
     [
         ("alpha", "--space 'alpha' is not of the form NAME=LOW..HIGH or NAME=A,B,C"),
         ("alpha=", "--space 'alpha=' is not of the form"),
-        ("alhpa=0..1", r"unknown setting 'alhpa' \(did you mean alpha\?\); valid: backbone, "),
+        ("alhpa=0..1", r"unknown setting 'alhpa' \(did you mean alpha\?\); valid: recipe, backbone, "),
         ("alpha=0..x", "--space alpha: 'x' is not a number"),
         ("attention_layers=0..1.5", "--space attention_layers: '1.5' is not a whole number"),
         ("balanced=yes,no", "--space balanced: 'yes' is not true or false"),
