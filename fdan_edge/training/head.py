@@ -7,11 +7,14 @@ the identity. With a hundred recordings it beats logistic regression on the same
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fdan_edge.errors import DataError
 
 Array: TypeAlias = NDArray[np.floating[Any]]
 Indices: TypeAlias = NDArray[np.integer[Any]]
@@ -19,7 +22,6 @@ Indices: TypeAlias = NDArray[np.integer[Any]]
 #: Weight of the identity in the covariance. Between 0.1 and 0.6 little changes; at 0.9 points are lost.
 SHRINKAGE = 0.5
 _FOLDS = 10  # of a cross-validation, at most
-_FOLDS_AT_RANDOM = 5  # where speakers are not known
 _EPSILON = 1e-5  # of a variance, as in BatchNorm
 _NEVER = -1e4  # logit of a class that a fold has not
 
@@ -109,14 +111,22 @@ def cross_validated_logits(recordings: Recordings, groups: Indices, classes: int
 
     Returns:
         (windows, C).
+
+    Raises:
+        DataError: no class has two recordings.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     means, labels = recordings.means(), recordings.labels
-    count = len(np.unique(groups))
-    folds = StratifiedGroupKFold(min(count, _FOLDS), shuffle=True, random_state=seed)
+    most = int(np.bincount(labels).max())
+    if most < 2:
+        raise DataError("one recording of each class; at least 2 of a class are needed to score a head")
+    folds = StratifiedGroupKFold(min(len(np.unique(groups)), most, _FOLDS), shuffle=True, random_state=seed)
     logits = np.zeros((len(recordings.owner), classes))
-    for train, test in folds.split(means, labels, groups):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes that not every fold can have
+        parts = list(folds.split(means, labels, groups))
+    for train, test in parts:
         head = fit_head(means[train], labels[train], classes)
         tested = np.isin(recordings.owner, test)
         logits[tested] = head.logits(recordings.features[tested])

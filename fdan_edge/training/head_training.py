@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,10 +24,13 @@ from fdan_edge.runs import run_folder
 from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.training import head
 from fdan_edge.training.corpora import TrainingCorpora
+from fdan_edge.training.estimate import encoding_seconds
 from fdan_edge.training.head import Recordings
-from fdan_edge.training.history import EpochMetrics
+from fdan_edge.training.history import EpochMetrics, duration
 from fdan_edge.training.verdict import judge
 from fdan_edge.utils.files import write_json, write_text
+
+log = logging.getLogger(__name__)
 
 _NEW_SPEAKERS = "cross-validated: each speaker by a head that was fitted on the others"
 _SAME_SPEAKERS = "cross-validated: each recording by a head that was fitted on others, of its speakers too"
@@ -51,6 +55,8 @@ class HeadTraining:
         given = corpora.parts.train + corpora.parts.val
         encoder = frozen_encoder(model.acoustic.backbone, config)
         assert encoder is not None, "a head's encoder is frozen as a whole"
+        seconds = encoding_seconds(given, config, encoder)
+        log.info(f"encoding {len(given)} recordings takes about {duration(seconds)} where no features are kept")
         # The "labels" are places in the list: what is broken is left out, and labels and speakers must follow.
         voices = extract.evaluation_voices(given, list(range(len(given))), config, "training", encoder=encoder)
         owner = voices.owner.numpy()

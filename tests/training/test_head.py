@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from fdan_edge.errors import DataError
 from fdan_edge.training.head import SHRINKAGE, Recordings, cross_validated_logits, fit_head, spread
 
 
@@ -68,6 +69,14 @@ def test_the_same_seed_gives_the_same_folds() -> None:
     first, second, other = (cross_validated_logits(recordings, np.arange(30), 3, seed) for seed in (0, 0, 1))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
+
+
+def test_one_recording_of_each_class_cannot_be_scored() -> None:
+    recordings, _ = clouds(1, 0)
+    with pytest.raises(DataError, match="one recording of each class; at least 2"):
+        cross_validated_logits(recordings, np.arange(3), 3, 0)
+    pair, _ = clouds(2, 0)
+    assert cross_validated_logits(pair, np.arange(6), 3, 0).shape == (12, 3)
 
 
 def test_few_recordings_of_many_features() -> None:
