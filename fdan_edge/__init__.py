@@ -28,6 +28,7 @@ from fdan_edge.errors import (
     DataError,
     ExportError,
     FdanEdgeError,
+    LabelError,
     MissingDependencyError,
     TrainingError,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "DataError",
     "ExportError",
     "FdanEdgeError",
+    "LabelError",
     "MissingDependencyError",
     "Recognition",
     "Recognizer",

@@ -50,6 +50,7 @@ def train(
     from fdan_edge.runs.run_folder import is_restarted, load_run
     from fdan_edge.training.distributed import broadcast, is_main, process_group
     from fdan_edge.training.run import train
+    from fdan_edge.utils.launcher import is_launched
 
     if resume and (config or set_ or speech or faces or target or method):
         raise ConfigError("--resume takes settings and corpora from the run folder; give only --out")
@@ -67,4 +68,6 @@ def train(
         )
         if is_main():
             print_json(result.metrics) if as_json else show_training.trained(result.folder, result.metrics)
-            raise typer.Exit(1 if result.metrics["verdict"]["useless"] else 0)
+            # torchrun would take it for a failure, and begin again.
+            useless = result.metrics["verdict"]["useless"] and not is_launched()
+            raise typer.Exit(1 if useless else 0)

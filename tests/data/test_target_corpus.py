@@ -79,7 +79,7 @@ def register_field(renamed: dict[str, str]) -> None:
         items = corpora.read(Source("emodb", root), "speech")
         return [replace(i, corpus="field", emotion=renamed.get(i.emotion, i.emotion)) for i in items]
 
-    entry = Corpus(name="field", title="", licence="CC0", layout="wav/*.wav", read_speech=read_speech)
+    entry = Corpus(name="field", title="of a test", licence="CC0", layout="wav/*.wav", read_speech=read_speech)
     register_corpus(entry)
 
 

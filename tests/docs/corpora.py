@@ -43,10 +43,10 @@ class Corpora:
 
     def _place(self, corpus: str, name: str) -> Path:
         # A folder of one's own may have any name; a published corpus is the same wherever it lies.
-        key = corpus if corpus in _LAYOUTS or corpus in self._places else name
+        key = corpus if (corpus in _LAYOUTS or corpus in self._places) and name not in _LAYOUTS else name
         if key not in self._places:
             place = self._folder / key
-            _LAYOUTS.get(corpus, _own)(place)
+            _LAYOUTS.get(key, _LAYOUTS.get(corpus, _own))(place)
             self._places[key] = place
         return self._places[key]
 
@@ -76,6 +76,12 @@ def _own(root: Path) -> None:
         csv.writer(file).writerows([("path", "emotion", "speaker"), *rows])
 
 
+def _later(root: Path) -> None:
+    """Folders of recordings that came after those of `_own`."""
+    for emotion in _SHARED:
+        write_voice(root / emotion / "later.wav", emotion, 9)
+
+
 def _unlabelled(root: Path) -> None:
     for index, emotion in enumerate(_SHARED * 2):
         write_voice(root / f"{index}.wav", emotion, index % 2 + 8, index)
@@ -98,6 +104,7 @@ def _tess(root: Path) -> None:
 _LAYOUTS: dict[str, Callable[[Path], None]] = {
     "emodb": _emodb,
     "folder": _own,
+    "later": _later,
     "unlabelled": _unlabelled,
     "recordings": _unlabelled,
     "synthetic": _synthetic,

@@ -160,7 +160,7 @@ class Sandbox:
             code = 0
         else:
             code = _main(words)
-            if key and not code:
+            if key and code in (0, 1):
                 self.models.keep(key, self.folder / out)
         if out:
             self.origins[out] = key
