@@ -45,16 +45,16 @@ def _run(arguments: list[str] | None) -> int:
     from typer import TyperException
 
     from fdan_edge.cli.app import app
-    from fdan_edge.cli.usage import usage_message
+    from fdan_edge.cli.usage import is_help, usage_message
 
     try:
         with messages.shown():
             code: int | None = app(arguments, prog_name="fdan-edge", standalone_mode=False)
     except TyperException as error:
-        message = usage_message(error)
-        if not message:  # no verb was given, and the help is printed
+        if is_help(error):
+            print(error.message, end="\n" if error.message else "")  # noqa: T201
             return USER_ERROR
-        _fail(message)
+        _fail(usage_message(error))
     if code == INTERRUPTED:  # Typer turns KeyboardInterrupt into this, without a word
         _interrupted()
     return code or 0

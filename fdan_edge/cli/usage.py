@@ -8,10 +8,13 @@ from typing import Any
 from typer import TyperException
 
 
+def is_help(error: TyperException) -> bool:
+    """Tell whether no verb was given: the message is the help then, or Typer has printed that already."""
+    return type(error).__name__ == "NoArgsIsHelpError"
+
+
 def usage_message(error: TyperException) -> str:
     """Give one line that names the option, the wrong value and the command that lists the valid ones.
-
-    It is empty where a verb is missing: Typer has printed the help then.
 
     Typer prints the usage and a box of its own, which scripts and logs cannot read as one line.
     """
@@ -20,8 +23,6 @@ def usage_message(error: TyperException) -> str:
     if option and error.__cause__ is not None:
         text = f"{option['name']} {_reason(error.__cause__)}"
     text = re.sub(r"\. Did you mean (.*)\?$", r" (did you mean \1?)", text).rstrip(".")
-    if not text:
-        return ""
     text = text[0].lower() + text[1:]
     context = getattr(error, "ctx", None)
     return f"{text}; `{context.command_path if context else 'fdan-edge'} -h` lists what is valid"
