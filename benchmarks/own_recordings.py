@@ -1,6 +1,6 @@
 """Whether the default command makes a working model of a few of one's own recordings.
 
-    python benchmarks/own_recordings.py javased:/data/javased/audio emodb:/data/emodb/wav --out results.json
+    python benchmarks/own_recordings.py folder:/data/javased.csv emodb:/data/emodb --out results.json
 
 For each corpus, 60, 132 and 300 clips of 2 to 6 speakers are drawn at random, 20 times. Each draw is written as a
 table, `fdan-edge train --speech folder:table.csv` is run on it with its defaults, and the model is scored on the
@@ -69,7 +69,7 @@ class Draw:
 
 def main(arguments: list[str] | None = None) -> None:
     options = build_parser().parse_args(arguments)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for source in options.sources:
         corpus = load_corpus(source)
         for size in options.sizes:
@@ -100,16 +100,18 @@ def load_corpus(word: str) -> Corpus:
     classes = class_names(items)
     model = build_model(config, len(classes), faces=False)
     encoder = frozen_encoder(model.acoustic.backbone, config)
-    labels = [classes.index(item.emotion) for item in items]
-    voices = extract.evaluation_voices(items, labels, config, "benchmark", encoder=encoder)
+    # The "labels" are places in the list, since broken recordings are left out.
+    voices = extract.evaluation_voices(items, list(range(len(items))), config, "benchmark", encoder=encoder)
     owner = voices.owner.numpy()
+    items = [items[place] for place in voices.labels.numpy()[np.unique(owner, return_index=True)[1]]]
+    labels = [classes.index(item.emotion) for item in items]
     features = voices.read(0, torch.arange(len(owner))).numpy().astype(np.float64)
     speakers = np.array([str(item.speaker_key) for item in items])
     return Corpus(sources[0].corpus, items, classes, Recordings(features, owner, np.array(labels)), speakers)
 
 
 def read_items(sources: list[Source]) -> list[Item]:
-    """List the recordings; Java-SED's names are AA-SS-EE_RR: actor, sentence, emotion, repetition."""
+    """List the recordings, without those of boredom."""
     return read_labelled_speech(sources, calm_as_neutral=True, boredom=False)
 
 

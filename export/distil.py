@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fdan_edge.config import DECISIVE, Config
 from fdan_edge.data.corpora import Source, parse_source
-from fdan_edge.errors import CheckpointError
+from fdan_edge.errors import CheckpointError, ConfigError
 from fdan_edge.runs.run_folder import RunInfo, load_run
 from fdan_edge.training.distillation import load_teacher
 from fdan_edge.training.run import train
@@ -74,7 +74,14 @@ def student_config(
     Raises:
         ConfigError: a setting cannot work.
     """
+    if config.protocol == "all":
+        raise ConfigError(
+            f"{run}: was trained on every recording, so none is left to test a student on; train the teacher with "
+            "--set protocol=speaker"
+        )
     kept = {name: getattr(config, name) for name in _FROM_TEACHER}
+    if config.recipe == "head":
+        kept |= {"fc_layers": 1, "balanced": False, "speed_perturbation": 0.1}
     if config.method == "fdan" and info.target:
         # Faces were the teacher's bridge to the target; the student has the teacher's words for the target.
         kept |= {"method": "mmd", "transfer_weight": 0.0}

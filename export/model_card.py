@@ -55,13 +55,21 @@ def _training(info: dict[str, Any]) -> str:
         "speech": ", ".join(info["speech"]),
         "faces": ", ".join(info["faces"]) or "none",
         "heard without labels": ", ".join(info["target"]) or "none",
-        "method": info["method"] if info["target"] or info["faces"] else "plain backbone",
+        "method": _method(info),
         "protocol": info["protocol"],
         "audit of the split": info["audit"],
     }
+    if choice := info["test_scores"].get("epoch_choice"):
+        rows["epoch that is kept"] = choice
     if teacher := info.get("teacher"):
         rows["teacher"] = f"{teacher['backbone']}, checkpoint {teacher['sha256'][:12]}"
     return _table(("", ""), list(rows.items()))
+
+
+def _method(info: dict[str, Any]) -> str:
+    if info.get("recipe") == "head":
+        return "head on frozen features"
+    return str(info["method"]) if info["target"] or info["faces"] else "plain backbone"
 
 
 def _scores(scores: dict[str, Any]) -> str:
@@ -74,8 +82,9 @@ def _scores(scores: dict[str, Any]) -> str:
     if known := scores.get("same_speakers"):
         low, high = known["interval"]
         rows.append(("UAR, same speakers", f"{100 * known['uar']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}"))
+    warning = f"**Do not use this model:** {scores['useless']}.\n\n" if scores.get("useless") else ""
     about = f"{_scored(scores)} ({intervals['note']}). Expected calibration error {100 * scores['ece']:.1f} %."
-    return f"{about}\n\n{_table(('score', '%', '95 % interval'), rows)}"
+    return f"{warning}{about}\n\n{_table(('score', '%', '95 % interval'), rows)}"
 
 
 def _scored(scores: dict[str, Any]) -> str:

@@ -130,13 +130,17 @@ def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
         raise ExportError(
             f"{run}: has no scores yet; `fdan-edge train --resume --out {run}` finishes it"
         ) from None
+    if scores["useless"]:
+        log.warning(f"{run}: this model should not be used: {scores['useless']}")
     return replace(spec, info={**spec.info, "test_scores": scores, "licence": _licence(spec)})
 
 
 def _scores(metrics: dict[str, Any]) -> dict[str, Any]:
     """Round a run's test scores, their intervals and its calibration for the spec, and say whose they are."""
     test, names = metrics["test"], ("uar", "war", "wf1")
-    known = {"same_speakers": metrics["same_speakers"]} if "same_speakers" in metrics else {}
+    known = {}
+    if same := metrics.get("same_speakers"):
+        known = {"same_speakers": {"uar": same["uar"], "interval": same["intervals"]["uar"], "n": same["n"]}}
     intervals = {name: [round(edge, 4) for edge in test["intervals"][name]] for name in names}
     return {
         **{name: round(float(test[name]), 4) for name in names},
@@ -146,6 +150,8 @@ def _scores(metrics: dict[str, Any]) -> dict[str, Any]:
         **{name: round(test["calibration"][name], 4) for name in ("ece", "nll")},
         "part": test["part"],
         "scores_of": metrics.get("scores_of", THIS_MODEL),
+        "epoch_choice": metrics.get("epoch_choice", ""),
+        "useless": metrics.get("verdict", {}).get("useless", ""),
         **known,
     }
 

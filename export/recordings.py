@@ -237,11 +237,14 @@ class RunRecordings:
         """List recordings for distances, unseen ones first, so that all are `ENOUGH`; none of `items`."""
         more: list[Item] = []
         parts = (self._unlabelled, self._part("test"), self._part("val"), self._part("train"))
-        known = {item.key for item in items}
-        for part in parts:
-            others = [item for item in part if item.key not in known]
+        known = {item.path.resolve() for item in items}
+        # A folder may be given under another corpus's name: its files are still those that were trained on.
+        seen = {item.path.resolve() for name in ("train", "val") for item in self._part(name)}
+        for index, part in enumerate(parts):
+            left_out = known | seen if index == 0 else known
+            others = [item for item in part if item.path.resolve() not in left_out]
             more += pick(others, max(0, ENOUGH - len(items) - len(more)))
-            known |= {item.key for item in more}
+            known |= {item.path.resolve() for item in more}
         return more
 
     def _part(self, name: str) -> list[Item]:

@@ -12,7 +12,7 @@ from fdan_edge.config.backbones import (
 )
 from fdan_edge.config.data import DataSettings
 from fdan_edge.config.features import FeatureSettings
-from fdan_edge.config.loading import config_from_dict, config_to_dict, read_toml
+from fdan_edge.config.loading import config_from_dict, config_to_dict, read_toml, saved_config
 from fdan_edge.config.loss import METHODS, LossSettings
 from fdan_edge.config.machine import MachineSettings
 from fdan_edge.config.methods import method_name
@@ -52,6 +52,7 @@ __all__ = [
     "network_config",
     "read_toml",
     "register_backbone",
+    "saved_config",
     "setting_rows",
     "settings_table",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge.config.backbones import find_backbone
-from fdan_edge.config.recipes import network_config, wants_network
+from fdan_edge.config.recipes import network_config, wants_network, without_head
 from fdan_edge.config.settings import FIELDS, GROUP_OF, GROUPS, Config
 from fdan_edge.errors import ConfigError, one_line, unknown_choice
 
@@ -22,9 +22,13 @@ else:
 def load(path: Path | None, overrides: Sequence[str], **defaults: Any) -> Config:
     """Read the settings of a TOML file, changed by words, as `Config.load` says."""
     words = dict(_parse_word(word) for word in overrides)
-    of_file = _for_backbone(_flat(read_toml(path)) if path else {}, words.get("backbone"))
+    of_file = _flat(read_toml(path)) if path else {}
+    if of_file.get("recipe") == "head":
+        of_file, given = without_head(of_file), set[str]()
+    else:
+        of_file, given = _for_backbone(of_file, words.get("backbone")), set(of_file)
     values = {**defaults, **of_file, **words}
-    if "recipe" not in values and wants_network({*of_file, *words}, values.get("backbone")):
+    if "recipe" not in values and wants_network({*given, *words}, values.get("backbone")):
         values["recipe"] = "network"
     config = config_from_dict({**_brought(values.get("backbone")), **values})
     return network_config(config) if config.recipe == "network" else config
@@ -37,6 +41,16 @@ def config_from_dict(values: dict[str, Any]) -> Config:
         ConfigError: an unknown name, a wrong type or a value out of range.
     """
     return Config(**{name: _typed(name, value) for name, value in _flat(values).items()})
+
+
+def saved_config(values: dict[str, Any]) -> Config:
+    """Return the Config of a run's config.toml; one without a recipe is of a network.
+
+    Raises:
+        ConfigError: as `config_from_dict`.
+    """
+    config = config_from_dict({"recipe": "network", **values})
+    return network_config(config) if config.recipe == "network" else config
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:

@@ -24,5 +24,9 @@ class OptimisationSettings(Settings):
     warmup_epochs: float = setting(1.0, "epochs over which the learning rate grows", low=0, high=1000)
     clip_norm: float = setting(5.0, "longest gradient; 0: no clipping", low=0, high=1e6)
     ema_decay: float = setting(
-        0.98, "decay of the averaged weights, which are validated and exported; 0: none", low=0, high=0.99999
+        0.98,
+        "decay of the averaged weights, which are validated and exported; lower in a short training, so that at "
+        "most a twentieth of its steps is remembered; 0: none",
+        low=0,
+        high=0.99999,
     )

@@ -80,10 +80,21 @@ def head_config(config: Config) -> Config:
 
 
 def network_config(config: Config) -> Config:
-    """Return the settings of a network."""
+    """Return the settings of a network.
+
+    Raises:
+        ConfigError: nothing is to be held out, and a network needs validation.
+    """
     if config.protocol == "all":
         raise ConfigError("protocol = all goes with recipe = head; valid for a network: speaker, random, ...")
     return dataclasses.replace(config, recipe="network", protocol=_protocol(config, "speaker"))
+
+
+def without_head(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a head's config.toml without what makes it a head, which would spoil a network."""
+    brought = {**get_backbone(HEAD_BACKBONE).brings, "recipe": "", "backbone": "", "frozen_stages": 0}
+    usual = {"protocol"} if values.get("protocol") == "all" else set()
+    return {name: v for name, v in values.items() if name not in {*_OF_HEADS, *brought, *usual}}
 
 
 def wants_network(names: Iterable[str], backbone: object) -> bool:
@@ -105,10 +116,15 @@ def _why_network(config: Config, *, faces: bool, target: bool) -> str:
         return "the faces"
     if target:
         return "the corpus to adapt to"
-    if config.recipe == "head" and config.fc_layers == 0:  # a run's own settings
-        return ""
     if config.backbone not in (FIELDS["backbone"].default, HEAD_BACKBONE):
         return f"backbone = {config.backbone}"
+    if config.weights == "none":
+        return "weights = none"
+    try:
+        if head_config(config) == config:  # a run's own settings
+            return ""
+    except ConfigError as error:  # a window that it cannot take
+        return str(error).partition(":")[0]
     brought = get_backbone(config.backbone).brings
     for name in sorted(_OF_NETWORKS):
         value = getattr(config, name)

@@ -119,7 +119,10 @@ def crossval(config: Config, speech: list[Source], faces: list[Source], folder: 
             f"{folder}: holds one training, which has files of the same names; name another --out"
         )
     items = read_labelled_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
-    config = choose_recipe(config, len(items), faces=bool(faces)).config
+    choice = choose_recipe(config, len(items), faces=bool(faces))
+    if config.recipe == "auto":
+        log.info(f"recipe: {choice.reason}")
+    config = choice.config
     numbers = range(1, fold_count(items, config) + 1)
     runs = {folder / f"fold-{number}": fold_config(config, number) for number in numbers}
     for run, wanted in runs.items():

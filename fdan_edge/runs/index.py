@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fdan_edge.config import DECISIVE, Config, config_from_dict, config_to_dict, method_name, read_toml
+from fdan_edge.config import DECISIVE, Config, config_to_dict, method_name, read_toml, saved_config
 from fdan_edge.errors import CheckpointError, ConfigError, one_line, unknown_choice
 from fdan_edge.runs import provenance
 
@@ -115,7 +115,7 @@ def read_run(folder: Path, name: str) -> RunRow:
         info = read_toml(folder / "run.toml")
         if not str(info.get("format")).startswith("fdan-edge run"):
             raise ValueError("run.toml: not of fdan-edge")
-        return _row(folder, name, config_from_dict(read_toml(folder / "config.toml")), info)
+        return _row(folder, name, saved_config(read_toml(folder / "config.toml")), info)
     except (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = one_line(error).removeprefix(f"{folder}{os.sep}")
         problem = f"{type(error).__name__}: {reason}" if _terse(error) else reason

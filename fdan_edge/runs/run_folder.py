@@ -34,7 +34,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fdan_edge.config import Config, config_from_dict, config_to_dict, read_toml
+from fdan_edge.config import Config, config_to_dict, read_toml, saved_config
 from fdan_edge.data.leak_audit import NOT_AUDITED
 from fdan_edge.errors import CheckpointError, ConfigError, one_line
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
@@ -125,7 +125,7 @@ def load_run(folder: Path) -> tuple[Config, RunInfo]:
         values = read_toml(folder / "run.toml")
         if values.pop("format", None) != FORMAT:
             raise CheckpointError(f"{folder / 'run.toml'}: not of the format {FORMAT!r}")
-        return config_from_dict(read_toml(folder / "config.toml")), _run_info(values)
+        return saved_config(read_toml(folder / "config.toml")), _run_info(values)
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{folder}: damaged run folder: {one_line(error)}") from None
 

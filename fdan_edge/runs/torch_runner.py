@@ -144,6 +144,7 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
         window_hop=config.window_hop,
         trim_db=config.trim_db,
         info={
+            "recipe": config.recipe,
             "backbone": config.backbone,
             "acoustic_path": config.acoustic_path if config.attention_layers and info.faces else "no attention",
             "protocol": info.protocol,

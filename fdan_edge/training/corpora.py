@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fdan_edge.config import Config, choose_recipe, network_config
+from fdan_edge.config import Config, choose_recipe
 from fdan_edge.data.corpora import Item, Source, SourceLike, parse_sources, read_visual, recording_key
 from fdan_edge.data.labels import training_class
 from fdan_edge.data.leak_audit import Audit, audit
@@ -65,6 +65,12 @@ class TrainingCorpora:
     def describe(self) -> str:
         """Describe them in one line, for people."""
         parts, heads = self.parts, _of_speakers(self.parts.train)
+        if self.config.recipe == "head":
+            fitted = parts.train + parts.val
+            return (
+                f"{len(fitted)} voices{_of_speakers(fitted)} to fit a head on, {len(parts.test)} held out; "
+                f"{len(self.classes)} classes; {parts.description}"
+            )
         target = f"; {len(self.target)} of the target without labels" if self.target else ""
         return (
             f"{len(parts.train)} voices{heads} to train, {len(parts.val)} to validate, {len(parts.test)} to test"
@@ -106,7 +112,6 @@ def restore_corpora(config: Config, sources: TrainingSources, folder: Path) -> T
         DataError: too little of its corpora is there any more.
     """
     _, info = run_folder.load_run(folder)
-    config = network_config(config) if config.recipe == "auto" else config
     keys = run_folder.load_split(folder)
     speech = _read_speech(config, sources)
     labelled, unlabelled = read_target(sources.target, config)

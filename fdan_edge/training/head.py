@@ -23,7 +23,7 @@ Indices: TypeAlias = NDArray[np.integer[Any]]
 SHRINKAGE = 0.5
 _FOLDS = 10  # of a cross-validation, at most
 _EPSILON = 1e-5  # of a variance, as in BatchNorm
-_NEVER = -1e4  # logit of a class that a fold has not
+_SMALLEST = 0.01  # mean square within the classes, of standardised features: with one recording of each it is 0
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Head:
     mean: Array  # (d,)
     variance: Array  # (d,)
     weight: Array  # (C, d), of standardised features
-    bias: Array  # (C,)
+    bias: Array  # (C,); minus infinity for a class that it was not fitted on
 
     def logits(self, features: Array) -> Array:
-        """Compute logits, (n, d) -> (n, C)."""
+        """Compute logits, (n, d) -> (n, C); minus infinity for classes that it was not fitted on."""
         result: Array = _standardised(features, self.mean, self.variance) @ self.weight.T + self.bias
         return result
 
@@ -78,7 +78,7 @@ def fit_head(means: Array, labels: Indices, classes: int) -> Head:
     centres = np.stack([rows[labels == label].mean(axis=0) for label in present])
     within = rows - centres[np.searchsorted(present, labels)]
     directions = _solve(within, centres)
-    weight, bias = np.zeros((classes, means.shape[1])), np.full(classes, _NEVER)
+    weight, bias = np.zeros((classes, means.shape[1])), np.full(classes, -np.inf)
     weight[present], bias[present] = directions, -0.5 * (directions * centres).sum(axis=1)
     return Head(mean, variance, weight, bias)
 
@@ -90,7 +90,7 @@ def _solve(within: Array, centres: Array) -> Array:
     Woodbury's identity solves a system of n equations instead of d: S^-1 m = (m - a W' (a W W' + b I)^-1 W m) / b.
     """
     n, width = within.shape
-    share, ridge = (1 - SHRINKAGE) / n, SHRINKAGE * float(np.square(within).mean()) + _EPSILON
+    share, ridge = (1 - SHRINKAGE) / n, SHRINKAGE * max(float(np.square(within).mean()), _SMALLEST)
     if n >= width:
         covariance = share * within.T @ within + ridge * np.eye(width)
         directions: Array = np.linalg.solve(covariance, centres.T).T
@@ -135,7 +135,7 @@ def cross_validated_logits(recordings: Recordings, groups: Indices, classes: int
 
 def spread(logits: Array) -> float:
     """Measure how far apart the logits of a window are: the median standard deviation over the classes."""
-    known = np.where(logits > _NEVER / 2, logits, np.nan)
+    known = np.where(np.isfinite(logits), logits, np.nan)
     return float(np.nanmedian(np.nanstd(known, axis=1))) or 1.0
 
 

@@ -65,16 +65,22 @@ class HeadTraining:
         labels = np.array([corpora.classes.index(item.emotion) for item in self.items])
         features = voices.read(0, torch.arange(len(owner))).numpy().astype(np.float64)
         self.recordings = Recordings(features, owner, labels)
-        if len(np.unique(labels)) < 2:
-            raise DataError(f"usable recordings of one class only: {self.items[0].emotion}")
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        """Raise DataError where all recordings of a class are broken."""
+        usable = {item.emotion for item in self.items}
+        if gone := [name for name in self.corpora.classes if name not in usable]:
+            raise DataError(
+                f"no recording of {', '.join(gone)} can be used; usable are those of {', '.join(usable)}"
+            )
 
     def run(self, *, score: bool) -> dict[str, Any]:
         """Fit, score and write; gives what metrics.json holds."""
         logits = self._cross_validated(self._groups())
         spread = head.spread(logits)
         fitted = calibration.fit_temperature(logits / spread, self.recordings.owner, self.recordings.labels)
-        probabilities = calibration.soften(logits / spread, self.recordings.owner, fitted.temperature)
-        unseen = self._evaluation(probabilities, self._how())
+        unseen = self._evaluation(self._softened(logits / spread), self._how())
         self._save_weights(spread)
         run_folder.save_calibration(self.folder, fitted.to_dict(), 1)
         self._save_epoch(unseen)
@@ -86,9 +92,9 @@ class HeadTraining:
         return values
 
     def _groups(self) -> head.Indices:
-        """Number the speakers; where they are not known, or there is one only, each recording is by itself."""
-        speakers = [item.speaker_key for item in self.items]
-        if None in speakers or len({*speakers}) < 2:
+        """Number the speakers; a recording of an unknown one is by itself, and all are where there is only one."""
+        speakers = [item.speaker_key or f"unknown {index}" for index, item in enumerate(self.items)]
+        if len({*speakers}) < 2:
             return np.arange(len(self.items))
         return np.unique(np.array(speakers), return_inverse=True)[1]
 
@@ -97,12 +103,29 @@ class HeadTraining:
             self.recordings, groups, len(self.corpora.classes), self.config.split_seed
         )
 
+    def _softened(self, logits: head.Array) -> head.Array:
+        """Compute probabilities of recordings (n, C), each half of the groups by the other half's temperature."""
+        groups, owner, labels = self._groups(), self.recordings.owner, self.recordings.labels
+        names = np.random.default_rng(self.config.split_seed).permutation(np.unique(groups))
+        probabilities = np.zeros((len(labels), logits.shape[1]))
+        for half, other in ((names[::2], names[1::2]), (names[1::2], names[::2])):
+            fitted_on, used_for = (np.flatnonzero(np.isin(groups, part)) for part in (other, half))
+            chosen = np.isin(owner, fitted_on)
+            place = np.searchsorted(fitted_on, owner[chosen])
+            temperature = calibration.fit_temperature(logits[chosen], place, labels[fitted_on]).temperature
+            probabilities[used_for] = calibration.soften(logits, owner, temperature)[used_for]
+        return probabilities
+
     def _how(self) -> str:
         """Say what the cross-validated scores are of, for people."""
-        speakers = len(set(self._groups()))
-        if speakers == len(self.items):
+        speakers = [item.speaker_key for item in self.items]
+        unknown, known = speakers.count(None), len({*speakers} - {None})
+        if unknown == len(speakers):
             return f"{_SAME_SPEAKERS}; speakers are not known, so expect less on new ones"
-        return f"{_NEW_SPEAKERS}; {speakers} speakers"
+        if known == 1 and not unknown:
+            return f"{_SAME_SPEAKERS}; all are of one speaker, so expect less on others"
+        some = f"; the speakers of {unknown} recordings are not known" if unknown else ""
+        return f"{_NEW_SPEAKERS}; {known} speakers{some}"
 
     def _evaluation(self, probabilities: head.Array, part: str) -> Evaluation:
         """Score the recordings by probabilities, (n, C)."""
@@ -185,5 +208,6 @@ class HeadTraining:
         """Score the recordings by heads that know their speakers: what to expect of the people in the data."""
         logits = self._cross_validated(np.arange(len(self.items))) / spread
         probabilities = calibration.soften(logits, self.recordings.owner, temperature)
-        known = self._evaluation(probabilities, _SAME_SPEAKERS)
-        return {"uar": known.scores.uar, "interval": known.intervals.to_dict()["uar"], "n": len(self.items)}
+        known = self._evaluation(probabilities, _SAME_SPEAKERS).to_dict()
+        kept = {name: known[name] for name in ("uar", "n", "recall", "confusion")}
+        return {**kept, "intervals": {"uar": known["intervals"]["uar"]}}

@@ -131,13 +131,17 @@ def _train_head(
     if not distributed.is_main():
         distributed.barrier()
         return TrainingResult(folder, {})
-    training = HeadTraining(config, corpora, model, folder)
-    if not resume:
-        run_records.save_start(folder, config, corpora, None)
-    run_records.save_session(folder, config, corpora, "fp32", resume=resume)
-    metrics = training.run(score=score)
-    distributed.barrier()
-    return TrainingResult(folder, metrics)
+    try:
+        training = HeadTraining(config, corpora, model, folder)
+        if not resume:
+            run_records.save_start(folder, config, corpora, None)
+        run_records.save_session(folder, config, corpora, "fp32", resume=resume)
+        return TrainingResult(folder, training.run(score=score))
+    except KeyboardInterrupt:
+        log.info("features that were computed are kept; the same command goes on from there")
+        raise
+    finally:
+        distributed.barrier()  # the others wait for it, also where it fails
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:

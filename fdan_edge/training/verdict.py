@@ -37,9 +37,11 @@ def judge(metrics: dict[str, Any], parts: Split, epochs: int) -> Verdict:
         parts: of the speech.
         epochs: of the whole training.
     """
-    warnings = [*_few_recordings(parts), *_few_validated(parts), *_first_epoch(metrics, epochs)]
+    warnings = _few_recordings(parts)
+    if epochs > 1:  # a head has one, and nothing that validates
+        warnings += [*_few_validated(parts), *_first_epoch(metrics, epochs)]
     useless, known = why_useless(metrics["test"]), metrics.get("same_speakers")
-    if useless and known and known["interval"][0] > 1 / len(metrics["test"]["recall"]):
+    if useless and known and not why_useless(known):
         # It serves the people in the data, which is what some want.
         return Verdict("", [f"on speakers that it does not know: {useless}", *warnings])
     return Verdict(useless, warnings)
@@ -72,7 +74,7 @@ def why_useless(test: dict[str, Any]) -> str:
 def _interval(test: dict[str, Any]) -> tuple[float, float]:
     """Give the interval of UAR over speakers or over recordings, the wider of each end: speakers may be two."""
     low, high = test["intervals"]["uar"]
-    if "confusion" not in test:  # pooled folds
+    if "confusion" not in test:  # scores that were kept without it
         return low, high
     counts = np.array(test["confusion"], float)
     of_class = counts.sum(axis=1)
@@ -92,14 +94,15 @@ def _few_recordings(parts: Split) -> list[str]:
 
 
 def _few_validated(parts: Split) -> list[str]:
-    speakers = {item.speaker_key for item in parts.val}
-    if len(speakers) != 1 or None in speakers:
+    if validation_decides(parts):
         return []
-    return [f"one speaker validates, {speakers.pop()}: what suits that voice may not suit others"]
+    speakers = {item.speaker_key for item in parts.val} - {None}
+    of = f" of {len(speakers)} speaker{'s' if len(speakers) > 1 else ''}" if speakers else ""
+    return [f"{len(parts.val)} recordings{of} validate: too few to choose an epoch by"]
 
 
 def _first_epoch(metrics: dict[str, Any], epochs: int) -> list[str]:
-    if epochs < 2 or metrics["best_epoch"] != 1:
+    if metrics["best_epoch"] != 1:
         return []
     return [f"the best of {epochs} epochs is the first: it learnt nothing that helps on other voices"]
 

@@ -70,7 +70,9 @@ def tune(config: Config, speech: list[Source], faces: list[Source], folder: Path
         DataError: the corpora or the folds cannot be used.
         CheckpointError: the study was begun with something else, or `folder` is a run folder.
     """
-    config = network_config(config)  # a head has no settings to search
+    if config.recipe == "head":
+        raise ConfigError("recipe = head has no settings to search; valid: recipe = network")
+    config = network_config(config)
     setup, items = _set_up(config, speech, faces, folder, search)
     job = _Job(fold_configs(config, items, search.folds), speech, faces, int(min(search.trials, count(setup))))
     study = Study(folder, setup)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from fdan_edge.config import Config, choose_recipe, head_config
+import pytest
+import tomli_w
+
+from fdan_edge.config import Config, choose_recipe, config_to_dict, head_config, saved_config
 from fdan_edge.config.recipes import MOST_FOR_HEAD
 from fdan_edge.errors import ConfigError
 
@@ -67,6 +70,30 @@ def test_a_head_is_frozen_as_a_whole() -> None:
     assert (config.backbone, config.encoder_layers, config.frozen_stages) == ("whisper_tiny", 3, 4)
     assert (config.fc_layers, config.attention_layers, config.n_mels, config.epochs) == (0, 0, 80, 1)
     assert choose_recipe(config, 132).config == config  # a run's own settings, as the settings of another run
+
+
+def test_settings_of_a_head_s_run_are_those_of_another_run(tmp_path: Path) -> None:
+    """A run's config.toml with other words must not leave a network with the settings of a head."""
+    path = tmp_path / "config.toml"
+    path.write_text(tomli_w.dumps(config_to_dict(head_config(Config.load(None, ["seed=7", "trim_db=30"])))))
+    again = choose_recipe(Config.load(path), 132).config
+    assert (again.recipe, again.protocol, again.seed, again.trim_db) == ("head", "all", 7, 30)
+    other = choose_recipe(Config.load(path, ["backbone=mobilenet_v2"]), 132).config
+    assert other == choose_recipe(Config.load(None, ["backbone=mobilenet_v2", "seed=7", "trim_db=30"]), 132).config
+    network = Config.load(path, ["recipe=network"])
+    assert (network.epochs, network.fc_layers, network.frozen_stages, network.protocol) == (20, 1, 0, "speaker")
+
+
+def test_a_run_of_before_is_of_a_network() -> None:
+    saved = saved_config({"backbone": "vgg8", "protocol": "kfold"})
+    assert (saved.recipe, saved.protocol, saved.backbone) == ("network", "kfold", "vgg8")
+
+
+@pytest.mark.parametrize("word", ["weights=none", "window_seconds=10"])
+def test_what_a_head_cannot_have_is_a_network(word: str) -> None:
+    choice = choose_recipe(Config.load(None, [word]), 132)
+    assert choice.config.recipe == "network"
+    assert word.partition("=")[0] in choice.reason
 
 
 def test_a_head_of_another_network_is_refused() -> None:

@@ -76,7 +76,19 @@ def test_one_recording_of_each_class_cannot_be_scored() -> None:
     with pytest.raises(DataError, match="one recording of each class; at least 2"):
         cross_validated_logits(recordings, np.arange(3), 3, 0)
     pair, _ = clouds(2, 0)
-    assert cross_validated_logits(pair, np.arange(6), 3, 0).shape == (12, 3)
+    logits = cross_validated_logits(pair, np.arange(6), 3, 0)
+    assert np.isfinite(logits).all()
+    assert np.isfinite(spread(logits))
+
+
+def test_two_speakers_with_one_recording_of_each_class() -> None:
+    """Nothing varies within a class of a fold; the covariance is the ridge alone, and all stays finite."""
+    recordings, _ = clouds(2, 0, speakers=1)
+    logits = cross_validated_logits(recordings, np.arange(6) % 2, 3, 0)
+    assert np.isfinite(logits).all()
+    assert 0 < spread(logits) < np.inf
+    head = fit_head(recordings.means()[::2], recordings.labels[::2], 3)
+    assert np.isfinite(head.weight).all()
 
 
 def test_few_recordings_of_many_features() -> None:

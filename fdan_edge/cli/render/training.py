@@ -34,6 +34,8 @@ def trained(folder: Path, metrics: dict[str, Any]) -> None:
         out.print(f"epoch {epoch}: validation UAR {100 * val['uar']:.1f} % (n = {val['n']})")
     if "target" in metrics:
         out.print(_target_lines(metrics["target"], len(test["labels"])))
+    if "same_speakers" in metrics:
+        out.print("on new speakers:")
     out.print(score_line(test))
     print_reliability(test)
     out.print(_temperature(metrics["calibration"], "cross-validated" if "scores_of" in metrics else "validation"))
@@ -47,8 +49,10 @@ def _print_head_lines(metrics: dict[str, Any]) -> None:
     out.print(f"scores of {metrics['scores_of']}", soft_wrap=False)
     out.print(metrics["test"]["part"], soft_wrap=False, markup=False)
     if known := metrics.get("same_speakers"):
-        low, high = (100 * edge for edge in known["interval"])
-        out.print(f"on new recordings of these speakers: UAR {100 * known['uar']:.1f} % ({low:.1f} to {high:.1f})")
+        low, high = (100 * edge for edge in known["intervals"]["uar"])
+        out.print(
+            f"on new recordings of the same speakers: UAR {100 * known['uar']:.1f} % ({low:.1f} to {high:.1f})"
+        )
 
 
 def _print_verdict(folder: Path, verdict: dict[str, Any]) -> None:
@@ -79,6 +83,8 @@ def _temperature(values: dict[str, Any], which: str) -> str:
 
 def crossvalidated(result: CrossValidation) -> None:
     """Print each fold's scores, those of all folds together, and how far the folds are apart."""
+    from fdan_edge.training.verdict import why_useless
+
     values = result.to_dict()
     out.print(Text.assemble((values["method"], "bold"), f", {values['protocol']}"))
     for fold in values["folds"]:
@@ -89,6 +95,8 @@ def crossvalidated(result: CrossValidation) -> None:
             out.print(f"{score_line(pooled)}\n{_over_folds(pooled)}")
             print_reliability(pooled)
             out.print(confusion_table(pooled["labels"], pooled["confusion"]))
+            if useless := why_useless(pooled):
+                out.print(f"[red]do not use such models:[/] {escape(useless)}", soft_wrap=False)
     out.print(f"audit: {values['audit']}")
     out.print(f"folder {result.folder}: crossval.json, fold-*, *.png", markup=False)
 
