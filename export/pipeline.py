@@ -94,6 +94,8 @@ def export_bundle(
             )
             write_card(folder, manifest)
             write_manifest(folder, manifest)
+    if useless := spec.info["test_scores"]["useless"]:
+        log.warning(f"{out}: this model should not be used: {useless}")
     return Bundle.open(out)
 
 
@@ -130,8 +132,6 @@ def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
         raise ExportError(
             f"{run}: has no scores yet; `fdan-edge train --resume --out {run}` finishes it"
         ) from None
-    if scores["useless"]:
-        log.warning(f"{run}: this model should not be used: {scores['useless']}")
     return replace(spec, info={**spec.info, "test_scores": scores, "licence": _licence(spec)})
 
 
