@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fdan_edge import cli
 from fdan_edge.config import Config, head_config
-from fdan_edge.data.corpora import Item, Source, parse_source
+from fdan_edge.data.corpora import Item, parse_source
 from fdan_edge.data.speech import class_names, read_labelled_speech
 from fdan_edge.evaluation import calibration
 from fdan_edge.features import extract
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
                 print(f"{corpus.name}: {SPEAKERS[1]} speakers have fewer than {size} clips", flush=True)
                 continue
             results = [measure(corpus, chosen) for chosen in draws if chosen]
-            rows.append(summary(corpus.name, size, results))
+            rows.append(summary(corpus, size, results))
             print(line(rows[-1]), flush=True)
             write_json(options.out, {"draws": options.draws, "machine": machine_info(), "rows": rows})
 
@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
 def load_corpus(word: str) -> Corpus:
     """Read a corpus, of which parts may lie in several places joined by +, and encode all of it."""
     sources = [parse_source(part) for part in word.split("+")]
-    items = read_items(sources)
+    items = read_labelled_speech(sources, calm_as_neutral=True, boredom=False)
     config = head_config(Config())
     classes = class_names(items)
     model = build_model(config, len(classes), faces=False)
@@ -108,11 +108,6 @@ def load_corpus(word: str) -> Corpus:
     features = voices.read(0, torch.arange(len(owner))).numpy().astype(np.float64)
     speakers = np.array([str(item.speaker_key) for item in items])
     return Corpus(sources[0].corpus, items, classes, Recordings(features, owner, np.array(labels)), speakers)
-
-
-def read_items(sources: list[Source]) -> list[Item]:
-    """List the recordings, without those of boredom."""
-    return read_labelled_speech(sources, calm_as_neutral=True, boredom=False)
 
 
 def draw(corpus: Corpus, size: int, seed: int) -> Draw | None:
@@ -188,9 +183,9 @@ def logistic(corpus: Corpus, places: np.ndarray) -> np.ndarray:
     return answers
 
 
-def summary(name: str, size: int, results: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(corpus: Corpus, size: int, results: list[dict[str, Any]]) -> dict[str, Any]:
     """Average the draws; the difference with its 95 % interval over the draws."""
-    row: dict[str, Any] = {"corpus": name, "clips": size, "results": results}
+    row: dict[str, Any] = {"corpus": corpus.name, "clips": size, "results": results}
     for where in ("same", "new"):
         ours, linear = (np.array([result[f"{who} {where}"] for result in results]) for who in ("ours", "linear"))
         chance = np.random.default_rng(0)
@@ -202,8 +197,9 @@ def summary(name: str, size: int, results: list[dict[str, Any]]) -> dict[str, An
             "interval": [float(edge) for edge in np.percentile(drawn, [2.5, 97.5])],
         }
     row["refused"] = sum(result["exit code"] == 1 for result in results)
+    near_chance = 100 / len(corpus.classes) + 5
     row["at chance, not refused"] = sum(
-        result["exit code"] == 0 and result["ours new"] < 100 / 6 + 5 for result in results
+        result["exit code"] == 0 and result["ours new"] < near_chance for result in results
     )
     return row
 

@@ -64,7 +64,7 @@ class TrainingCorpora:
 
     def describe(self) -> str:
         """Describe them in one line, for people."""
-        parts, heads = self.parts, _of_speakers(self.parts.train)
+        parts = self.parts
         if self.config.recipe == "head":
             fitted = parts.train + parts.val
             return (
@@ -73,8 +73,9 @@ class TrainingCorpora:
             )
         target = f"; {len(self.target)} of the target without labels" if self.target else ""
         return (
-            f"{len(parts.train)} voices{heads} to train, {len(parts.val)} to validate, {len(parts.test)} to test"
-            f"{target}; {len(self.faces)} faces; {len(self.classes)} classes; {parts.description}"
+            f"{len(parts.train)} voices{_of_speakers(parts.train)} to train, {len(parts.val)} to validate, "
+            f"{len(parts.test)} to test{target}; {len(self.faces)} faces; {len(self.classes)} classes; "
+            f"{parts.description}"
         )
 
 
