@@ -46,7 +46,8 @@ from fdan_edge.models.fdan import build_frontend
 from fdan_edge.runs.run_folder import load_split
 from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.runtime.deploy_targets import U8S8, find_target
-from fdan_edge.runtime.onnx import CPU, OnnxRunner
+from fdan_edge.runtime.onnx import OnnxRunner
+from fdan_edge.runtime.onnx_session import CPU
 from fdan_edge.utils.files import write_bytes, write_json, write_text
 
 COUNTS = (30, 60, 130, 200)

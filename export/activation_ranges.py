@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from fdan_edge.errors import ExportError
+from fdan_edge.runtime.onnx_session import import_onnxruntime, open_session
 
 METHODS = ("minmax", "percentile", "entropy")
 PERCENTILE = 99.99  # of the values, kept
@@ -131,28 +132,16 @@ def peaks(model: onnx.ModelProto, tensors: Iterable[str], windows: Windows) -> d
 
 def watch(model: onnx.ModelProto, tensors: list[str]):  # type: ignore[no-untyped-def]  # ONNX Runtime has no types
     """Return a session that gives inner tensors too; what would fuse them away is off."""
-    import onnxruntime
-
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     outputs = {value.name for value in watched.graph.output}
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in outputs)
-    return session(watched, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC)
-
-
-def session(model: onnx.ModelProto, level=None):  # type: ignore[no-untyped-def]
-    """Return a quiet session on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if level is not None:
-        options.graph_optimization_level = level
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    basic = import_onnxruntime().GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return open_session(watched.SerializeToString(), graph_optimization_level=basic)
 
 
 def probabilities(model: onnx.ModelProto, windows: Windows) -> NDArray[np.float32]:
     """Return what a graph gives for windows (n, window), (n, C)."""
-    running = session(model)
+    running = open_session(model.SerializeToString())
     parts = [running.run(None, {"waveform": windows[i : i + BATCH]})[0] for i in range(0, len(windows), BATCH)]
     return np.concatenate(parts).astype(np.float32)

@@ -27,7 +27,8 @@ from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.runtime.deploy_targets import S8S8
 from fdan_edge.runtime.manifest import Artifact, StreamReport
 from fdan_edge.runtime.model_spec import ModelSpec
-from fdan_edge.runtime.onnx import CPU, OnnxRunner
+from fdan_edge.runtime.onnx import OnnxRunner
+from fdan_edge.runtime.onnx_session import CPU
 from fdan_edge.runtime.runner import Probabilities
 from fdan_edge.utils.files import sha256
 

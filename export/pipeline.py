@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime
 import torch
 
 from fdan_edge._version import __version__
@@ -29,6 +28,7 @@ from fdan_edge.runtime.bundle import Bundle, new_bundle, write_manifest
 from fdan_edge.runtime.deploy_targets import Target
 from fdan_edge.runtime.manifest import EngineFile, Manifest
 from fdan_edge.runtime.model_spec import ModelSpec
+from fdan_edge.runtime.onnx_session import import_onnxruntime
 from fdan_edge.runtime.tensorrt.engines import build_for, find_tensorrt
 from fdan_edge.utils.files import sha256
 
@@ -69,7 +69,8 @@ def export_bundle(
     """
     run, out = Path(run), Path(out)
     plans = plan(targets, precisions)
-    engine_plans = _engines_to_build(plans, required)  # what is missing is said before minutes of work, not after
+    import_onnxruntime()  # what is missing is said before minutes of work, not after
+    engine_plans = _engines_to_build(plans, required)
     sources = [parse_source(source) if isinstance(source, str) else source for source in speech]
     with TorchRunner(run) as reference:
         lower = any(entry.precision != "fp32" for entry in plans)
@@ -174,5 +175,5 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "onnx": onnx.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": import_onnxruntime().__version__,
     }

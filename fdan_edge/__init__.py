@@ -32,6 +32,7 @@ from fdan_edge.errors import (
     MissingDependencyError,
     TrainingError,
 )
+from fdan_edge.utils import telemetry
 
 if TYPE_CHECKING:
     from fdan_edge.config import Backbone, Config, register_backbone
@@ -95,6 +96,7 @@ _MODULES = {
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+telemetry.turn_off()  # here, before any module of this package can import ONNX Runtime
 
 
 def __getattr__(name: str) -> Any:

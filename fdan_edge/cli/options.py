@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fdan_edge.data.corpora import Source
 
 _TRAINING = (
-    *("torch", "torchvision", "librosa", "sklearn", "safetensors", "matplotlib"),
+    *("torch", "torchvision", "sklearn", "safetensors", "matplotlib"),
     *("onnx", "onnxruntime", "onnxscript", "PIL", "tomli_w"),
 )
 

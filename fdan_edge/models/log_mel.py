@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import math
 
-import librosa
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from fdan_edge.models.mel_filters import hann, mel_filters, mel_frequencies
 
 TOP_DB = 80.0
 AMIN = 1e-10
@@ -92,7 +93,7 @@ class LogMel(nn.Module):
         self.columns = _columns(n_fft, hop)
         self.rows = n_fft // self.columns
         self.groups = self.rows // 2 + 1  # frequencies of stage 1, of which the input is real
-        filters = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels)
+        filters = mel_filters(sample_rate, n_fft, n_mels)
         self.filters: NDArray[np.float32] = filters  # (n_mels, 1 + n_fft // 2)
         self._make_convolutions(filters)
         # The largest power that a tone of full scale makes: Hann's sum is n_fft / 2, half of it at each frequency.
@@ -106,7 +107,7 @@ class LogMel(nn.Module):
         room = 2.0 ** math.ceil(math.log2(self.rows))
         bits = _bits(2 * self.columns)
         step = room / 2.0**bits
-        window = librosa.filters.get_window("hann", self.n_fft, fftbins=True).reshape(self.rows, self.columns)
+        window = hann(self.n_fft).reshape(self.rows, self.columns)
         first = _first_basis(self.rows)[:, :, None] * window
         bins = _bins(self.rows, self.n_fft)
         second = _second_basis(bins, self.rows, self.columns)
@@ -289,7 +290,7 @@ def _mean(values: Tensor, kept: Tensor) -> Tensor:
 
 def _average_speech(sample_rate: int, n_mels: int) -> Array:
     """Return the spectrum of average speech in mel bands, dB, its mean 0."""
-    band = librosa.mel_frequencies(n_mels + 2, fmin=0, fmax=sample_rate / 2)[1:-1]
+    band = mel_frequencies(n_mels + 2, sample_rate / 2)[1:-1]
     hertz = np.array(list(_SPEECH))
     # A third of an octave is as wide as its frequency is high; area norm makes mel bands densities.
     density = np.array(list(_SPEECH.values())) - 10 * np.log10(hertz)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdan_edge.runtime.bundle import Bundle
+from fdan_edge.runtime.onnx_session import open_session
 from fdan_edge.runtime.opening import Variant
 from fdan_edge.runtime.runner import Runner
 
@@ -96,17 +97,11 @@ def _of_torch(runner: Runner, windows: NDArray[np.float32]) -> Parts:
 
 def _of_onnxruntime(variant: Variant, windows: NDArray[np.float32], threads: int) -> Parts:
     """Time a second session with the profiler on, whose times are written to a file."""
-    import onnxruntime
-
     path = Path(variant.target)
     path = Bundle.open(path).file(variant.artifact) if path.is_dir() else path
     with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        options = {"enable_profiling": True, "profile_file_prefix": str(Path(folder) / "profile")}
+        session = open_session(str(path), intra_op_num_threads=threads, **options)
         name = session.get_inputs()[0].name
         for _ in range(_CALLS):
             session.run(None, {name: windows})

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from fdan_edge.errors import BundleError, MissingDependencyError, one_line
+from fdan_edge.errors import BundleError, one_line
 from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
+from fdan_edge.runtime.onnx_session import CPU, CUDA, import_onnxruntime, open_session
 from fdan_edge.runtime.runner import (
     COMPUTE,
     COPY_IN,
@@ -26,9 +27,6 @@ from fdan_edge.runtime.runner import (
     checked_windows,
 )
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-# CUDA rounds the factors of an fp32 convolution to 11 bits unless told not to: not what the export has checked.
-_OPTIONS: dict[str, dict[str, str]] = {CUDA: {"use_tf32": "0"}}
 # Batch sizes whose buffers stay on the device; recordings have few windows.
 _KEPT_SIZES = 8
 
@@ -59,18 +57,13 @@ class OnnxSession:
         precision: str,
         content: bytes | None = None,
     ) -> None:
-        onnxruntime = import_onnxruntime()
+        available = import_onnxruntime().get_available_providers()
         if not path.is_file():
             raise BundleError(f"{path}: no such file; `fdan-edge export RUN --out BUNDLE` makes one")
         if providers is None:
-            available = onnxruntime.get_available_providers()
             providers = tuple(name for name in (CUDA, CPU) if name in available)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # its warnings are for its developers
-        named = [(name, _OPTIONS.get(name, {})) for name in providers]
         try:
-            self._session = onnxruntime.InferenceSession(content or os.fspath(path), options, providers=named)
+            self._session = open_session(content or os.fspath(path), providers, intra_op_num_threads=threads)
         except Exception as error:  # its exceptions have no common base of its own
             raise BundleError(f"{path}: cut short or not an ONNX model: {_reason(error)}") from None
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
@@ -190,20 +183,6 @@ class _Buffers:
         self.binding = session.io_binding()
         self.binding.bind_ortvalue_input(name, self.input)
         self.binding.bind_ortvalue_output(OUTPUT, self.output)
-
-
-def import_onnxruntime() -> Any:
-    """Import ONNX Runtime.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        command = "pip install onnxruntime (or onnxruntime-gpu for CUDA)"
-        raise MissingDependencyError("onnxruntime", "running a model", command) from None
-    return onnxruntime
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from fdan_edge.runtime.deploy_targets import TARGETS, U8S8, known_targets
 from fdan_edge.runtime.manifest import Artifact, EngineFile
-from fdan_edge.runtime.onnx import CPU, CUDA, import_onnxruntime
+from fdan_edge.runtime.onnx_session import CPU, CUDA, import_onnxruntime
 from fdan_edge.runtime.source import Source
 from fdan_edge.runtime.tensorrt import compatibility
 from fdan_edge.runtime.tensorrt.compatibility import MODULES, TITLES, lacks, misfit, this_machine

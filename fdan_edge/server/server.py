@@ -23,7 +23,7 @@ import uvicorn
 from fdan_edge.errors import BundleError, ConfigError, one_line
 from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.log_mel import FrameRunner
-from fdan_edge.runtime.onnx import CPU
+from fdan_edge.runtime.onnx_session import CPU
 from fdan_edge.runtime.runner import Runner
 from fdan_edge.server.access import Access, is_loopback
 from fdan_edge.server.hub import Hub

@@ -154,10 +154,6 @@ def silero_session() -> Any:
 
 @functools.cache
 def _open_session(path: Path) -> Any:
-    from fdan_edge.runtime.onnx import import_onnxruntime
+    from fdan_edge.runtime.onnx_session import open_session
 
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # it takes 0.2 ms
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return open_session(str(path), intra_op_num_threads=1, inter_op_num_threads=1)  # it takes 0.2 ms

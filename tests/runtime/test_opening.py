@@ -63,7 +63,7 @@ def test_cuda_is_used_where_it_is_there(
     asked: list[list[str]] = []
     session = onnxruntime.InferenceSession
 
-    def opened(path: str, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+    def opened(path: str, options: Any, providers: list[tuple[str, dict[str, str]]], **_: Any) -> Any:
         asked.append([name for name, _ in providers])
         return session(path, options, providers=["CPUExecutionProvider"])
 

@@ -289,7 +289,7 @@ def cuda(patch: pytest.MonkeyPatch, *, starts: bool) -> list[int]:
 
     session = onnxruntime.InferenceSession
 
-    def opened(path: str, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+    def opened(path: str, options: Any, providers: list[tuple[str, dict[str, str]]], **_: Any) -> Any:
         made = session(path, options, providers=["CPUExecutionProvider"])
         if starts and providers[0][0] == "CUDAExecutionProvider":
             assert providers[0][1] == {"use_tf32": "0"}
