@@ -25,7 +25,7 @@ def scan(
 ) -> None:
     """Count what a corpus holds per class and speaker; name broken, unlabelled and duplicate files.
 
-    Exit code 1 if any is broken.
+    Exit code 1 if any is broken, or sound is left out that nothing but its name or a folder's permissions hides.
     """
     from fdan_edge.cli.render import data as show_data
     from fdan_edge.data.corpora.own_table import check_new
@@ -44,7 +44,7 @@ def scan(
     print_json([result.to_dict() for result in scans]) if as_json else show_data.scanned(scans, hint=not table)
     if table:
         show_data.written(table, write_table(parsed(sources)[0], table))
-    raise typer.Exit(1 if any(result.broken for result in scans) else 0)
+    raise typer.Exit(1 if any(result.broken or result.left_out for result in scans) else 0)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge.audio import decode
+from fdan_edge.data.corpora.contents import pointer_of
 from fdan_edge.data.corpora.items import Item, preference, recording_key
 from fdan_edge.errors import AudioError
 from fdan_edge.utils.files import feature_folder, file_state, is_settled, sha256, write_text
@@ -32,7 +33,7 @@ def same_content(items: Iterable[Item]) -> list[list[Item]]:
     """Group the items whose files are equal, byte for byte: one recording under several names.
 
     Such a group in training and test would be a leak. Only files of equal size are read. Files that cannot be
-    read are in no group.
+    read are in no group, nor are those that git-lfs has yet to fetch.
     """
     sized = _groups((size, item) for item in items if (size := _size(item)))
     hashed = ((_content(item), item) for group in sized for item in group)
@@ -147,7 +148,7 @@ def _groups(keyed: Iterable[tuple[object, Item]]) -> list[list[Item]]:
 
 def _content(item: Item) -> str:
     try:
-        return sha256(item.path)
+        return "" if pointer_of(item.path) else sha256(item.path)
     except OSError:
         return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,19 @@ from fdan_edge.audio import decode
 from fdan_edge.config import Config
 from fdan_edge.data import face_crops
 from fdan_edge.data.corpora import (
-    IMAGES,
-    SOUNDS,
-    VIDEOS,
     Item,
     Source,
     check_path,
-    files_below,
     get_corpus,
+    left_out,
     own_table,
     read_all,
     unique,
 )
+from fdan_edge.data.corpora.contents import fetch_command, pointer_of
 from fdan_edge.data.duplicates import same_content, same_name
 from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError, one_line
 from fdan_edge.utils.progress import track
-
-_SUFFIXES = {"speech": SOUNDS, "faces": IMAGES, "videos": VIDEOS}
 
 _FRAMES = Config.video_frames  # of each video, by default: everything before the last of them is decoded
 
@@ -48,6 +44,7 @@ class Scan:
     duplicates: list[list[str]]  # files of equal content that the corpus calls different: all are used
     copies: list[list[str]]  # files that the corpus calls the same: one of each group is used
     unlabelled: dict[str, list[str]]  # by reason, files of this kind that belong to no item
+    left_out: dict[str, list[str]]  # by reason, what else is not read of the source; in its first result only
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -66,8 +63,10 @@ def scan(source: Source) -> list[Scan]:
     check_path(source)
     items_of = {modality: read_all(source, modality) for modality in corpus.readers}
     if not any(items_of.values()):
-        raise DataError(f"{source}: no {' or '.join(corpus.readers)} found; expected {corpus.layout}")
-    return [_scan(source, modality, items) for modality, items in items_of.items() if items]
+        raise left_out.nothing(source, " or ".join(corpus.readers))
+    scans = [_scan(source, modality, items) for modality, items in items_of.items() if items]
+    used = {item.path for items in items_of.values() for item in items}
+    return [replace(scans[0], left_out=left_out.unread(source, used)), *scans[1:]]
 
 
 def write_table(source: Source, table: Path) -> int:
@@ -89,6 +88,8 @@ def write_table(source: Source, table: Path) -> int:
 def _scan(source: Source, modality: str, with_copies: list[Item]) -> Scan:
     items = unique(with_copies, str(source))
     seconds, broken = _checked(items, modality, f"scan {source}")
+    used = {item.path for item in with_copies}
+    unlabelled = left_out.unlabelled(source, modality, used)
     return Scan(
         str(source),
         modality,
@@ -97,26 +98,29 @@ def _scan(source: Source, modality: str, with_copies: list[Item]) -> Scan:
         speakers=_counts(item.speaker for item in items),
         splits=_counts(item.split for item in items),
         hours=round(seconds / 3600, 4),
-        broken=broken,
-        duplicates=_paths(same_content(items)),
+        broken=list(broken.values()),
+        duplicates=_paths(same_content(item for item in items if item.path not in broken)),
         copies=_paths(same_name(with_copies)),
-        unlabelled=_skipped(source, modality, with_copies),
+        unlabelled={reason: [str(path) for path in paths] for reason, paths in unlabelled.items()},
+        left_out={},
     )
 
 
-def _checked(items: list[Item], modality: str, what: str) -> tuple[float, list[str]]:
+def _checked(items: list[Item], modality: str, what: str) -> tuple[float, dict[Path, str]]:
     """Add up the seconds of speech in the usable files, and describe each other file in a line."""
-    seconds, broken = 0.0, []
+    seconds, broken = 0.0, {}
     for item in track(items, what):
         try:
             seconds += _check(item, modality)
         except DataError as error:
-            broken.append(str(error))
+            broken[item.path] = str(error)
     return seconds, broken
 
 
 def _check(item: Item, modality: str) -> float:
     """Return the seconds of speech in a usable file; DataError for one that is not."""
+    if program := pointer_of(item.path):
+        raise DataError(f"{item.path}: is a {program} pointer: {fetch_command(program)}")
     if modality == "speech":
         return len(decode.load_speech(item.path, 16000, 0)) / 16000
     if modality == "faces":
@@ -145,26 +149,3 @@ def _counts(values: Iterable[str | None]) -> dict[str, int]:
 
 def _paths(groups: list[list[Item]]) -> list[list[str]]:
     return [[str(item.path) for item in group] for group in groups]
-
-
-def _skipped(source: Source, modality: str, items: list[Item]) -> dict[str, list[str]]:
-    """List the files of the modality's kind that the reader skipped, by reason.
-
-    Beside a table of labels only the folders of the files that it names are looked at: it may lie anywhere.
-    """
-    corpus = get_corpus(source.corpus)
-    if source.path is None or corpus.default_folder:
-        return {}
-    used = {item.path for item in items}
-    suffixes = _SUFFIXES[modality]
-    if source.path.is_dir():
-        reason_of = corpus.skip_reason or (lambda _: f"not of the form {corpus.layout}")
-        files = [(path, reason_of(name)) for name, path in files_below(source.path, suffixes)]
-    else:
-        beside = [path for folder in {path.parent for path in used} for path in folder.glob("[!.]*")]
-        files = [(path, "not in the table") for path in beside if path.suffix.lower() in suffixes]
-    skipped: dict[str, list[str]] = {}
-    for path, reason in sorted(files):
-        if path not in used:
-            skipped.setdefault(reason, []).append(str(path))
-    return skipped

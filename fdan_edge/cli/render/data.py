@@ -35,6 +35,8 @@ def scanned(scans: Sequence[Scan], *, hint: bool = True) -> None:
         if not same:
             _summary(scan, hint)
             _oddities(scan)
+        for reason, names in scan.left_out.items():
+            _files(f"left out: {printable(reason)} ({len(names)})", [_below(_base(scan), name) for name in names])
         for line in scan.broken:
             if not (before and line in before.broken):
                 errors.print(f"broken: {printable(line)}", markup=False)
@@ -90,7 +92,7 @@ def _without_speakers(scan: Scan, hint: bool) -> str:
 
 def _oddities(scan: Scan) -> None:
     """Print the files that the corpus has twice, and those whose label is not known."""
-    base = Path(scan.source.partition(":")[2])
+    base = _base(scan)
     twice = {
         "same content under different names:": scan.duplicates,
         "there more than once; the first is used:": scan.copies,
@@ -109,6 +111,10 @@ def _files(head: str, lines: list[str]) -> None:
         out.print(f"  {line}", markup=False)
     if len(lines) > _MOST:
         out.print(f"  and {len(lines) - _MOST} more; --json names all")
+
+
+def _base(scan: Scan) -> Path:
+    return Path(scan.source.partition(":")[2])
 
 
 def _below(base: Path, name: str) -> str:

@@ -82,6 +82,16 @@ def _emotion(path: Path) -> str:
         raise DataError(f"{path}: {unknown_choice('emotion number', text, numbers)}") from None
 
 
+def missing(root: Path) -> list[str]:
+    """List the label files of whose sequences there is no image."""
+    if root.is_file():
+        return []
+    frames = (_FRAME.fullmatch(path.stem) for _, path in files_below(root, IMAGES))
+    there = {(match[1], match[2]) for match in frames if match}
+    labels = (match for _, path in files_below(root, (".txt",)) if (match := _LABEL.fullmatch(path.stem)))
+    return [f"{match[0]}.txt: no image of it" for match in labels if (match[1], match[2]) not in there]
+
+
 def skip_reason(name: str) -> str:
     """Say why a file below the corpus's folder is no item."""
     if _FRAME.fullmatch(Path(name).stem):
@@ -101,4 +111,6 @@ CORPUS = Corpus(
     read_faces=read_faces,
     tables=tables.TABLES,
     skip_reason=skip_reason,
+    missing=missing,
+    file_names=_FRAME,
 )

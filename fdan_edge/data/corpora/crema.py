@@ -8,7 +8,7 @@ from pathlib import Path
 from fdan_edge.data.corpora import SOUNDS, VIDEOS, Corpus, Item, files_below
 
 #: The level is XX, LO, MD or HI, and a single X in one file of the original.
-_NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_[A-Z]{1,2}")
+_NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_[A-Z]{1,2}", re.IGNORECASE)
 _EMOTIONS = {"ANG": "angry", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 
 
@@ -28,7 +28,8 @@ def _items(root: Path, suffixes: tuple[str, ...], folder: str) -> list[Item]:
         match = _NAME.fullmatch(path.stem)
         if match:
             name = f"{folder}/{path.name}"
-            items.append(Item("crema", name, path, _EMOTIONS[match[3]], speaker=match[1], text=match[2]))
+            emotion = _EMOTIONS[match[3].upper()]
+            items.append(Item("crema", name, path, emotion, speaker=match[1], text=match[2].upper()))
     return items
 
 
@@ -42,4 +43,5 @@ CORPUS = Corpus(
     emotions=_EMOTIONS,
     read_speech=read_speech,
     read_videos=read_videos,
+    file_names=_NAME,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fdan_edge.data.corpora import SOUNDS, Corpus, Item, files_below
 
-_NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])[a-z]?")
+_NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])[a-z]?", re.IGNORECASE)
 #: The letters are of the German words (Wut, Langeweile, Ekel, Angst, Freude, Trauer).
 _EMOTIONS = {
     "W": "angry",
@@ -27,7 +27,7 @@ def read_speech(root: Path) -> list[Item]:
         match = _NAME.fullmatch(path.stem)
         if match:
             name = f"wav/{path.name}"
-            items.append(Item("emodb", name, path, _EMOTIONS[match[3]], speaker=match[1], text=match[2]))
+            items.append(Item("emodb", name, path, _EMOTIONS[match[3].upper()], match[1], match[2].lower()))
     return items
 
 
@@ -40,4 +40,5 @@ CORPUS = Corpus(
     speakers="10",
     emotions=_EMOTIONS,
     read_speech=read_speech,
+    file_names=_NAME,
 )

@@ -75,4 +75,5 @@ CORPUS = Corpus(
     emotions=_EMOTIONS,
     read_speech=read_speech,
     read_videos=read_videos,
+    file_names=_NAME,
 )

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdan_edge.audio import decode, video
+from fdan_edge.audio.kinds import SOUNDS, VIDEOS
+from fdan_edge.errors import DataError, printable
+from fdan_edge.utils.folders import walk
+from fdan_edge.utils.messages import warn_once
+
+__all__ = ["IMAGES", "SOUNDS", "VIDEOS", "Item", "files_below", "preference", "recording_key", "unique"]
 
 log = logging.getLogger(__name__)
 
-#: Suffixes of the files that are read, in lower case.
-SOUNDS = decode.EXTENSIONS
+#: Suffixes of images, in lower case, as SOUNDS and VIDEOS are of the others that are read.
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
-VIDEOS = video.VIDEOS
+#: Suffixes of formats that lose sound.
+_LOSSY = (
+    *(".mp3", ".mp2", ".ogg", ".oga", ".opus", ".spx", ".m4a", ".m4b", ".aac", ".wma", ".ac3", ".weba"),
+    *(".amr", ".awb", ".3gp", ".3g2", *VIDEOS),
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,7 @@ def recording_key(key: str) -> str:
 
 def preference(item: Item) -> tuple[str, bool, str, Path]:
     """Return a key that sorts the copies of an item, the one to use first: mp3 and its like lose sound."""
-    lossy = item.path.suffix.lower() in (".mp3", ".ogg", ".opus")
-    return recording_key(item.key), lossy, item.key, item.path
+    return recording_key(item.key), item.path.suffix.lower() in _LOSSY, item.key, item.path
 
 
 def unique(items: list[Item], where: str) -> list[Item]:
@@ -77,19 +81,19 @@ def unique(items: list[Item], where: str) -> list[Item]:
 def files_below(root: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
     """List (path below root, path) of the files with one of the suffixes, in upper or lower case.
 
-    Hidden files and folders, and what macOS adds to archives, are skipped.
+    Hidden files and folders, and what macOS adds to archives, are skipped. Symbolic links are followed, each folder
+    once. Folders that cannot be read are named in a warning.
+
+    Raises:
+        DataError: folders cannot be read, and there is no file in the others.
     """
-    files = ((below, root / below) for below in _walk(root, ""))
+    tree = walk(root)
+    if tree.unreadable:
+        first, reason = next(iter(tree.unreadable.items()))
+        more = f", and {len(tree.unreadable) - 1} more folders" if len(tree.unreadable) > 1 else ""
+        text = f"{printable(str(first))}: a folder that cannot be read: {reason}{more}"
+        if not tree.files:
+            raise DataError(text)
+        warn_once(f"left out: {text}")
+    files = ((below, root / below) for below in tree.files)
     return [(below, path) for below, path in files if path.suffix.lower() in suffixes]
-
-
-def _walk(root: Path, start: str) -> Iterator[str]:
-    """Yield paths of files below root. os.scandir knows what is a file; Path.rglob asks the disk three times."""
-    with contextlib.suppress(PermissionError), os.scandir(root / start) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(root, f"{start}{entry.name}/")
-            elif entry.is_file():
-                yield start + entry.name

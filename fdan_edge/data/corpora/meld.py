@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from fdan_edge.data.corpora import SOUNDS, VIDEOS, Corpus, Item, files_below, recording_key, tables
 from fdan_edge.data.labels import EMOTIONS, canonical_emotion
@@ -13,7 +14,17 @@ _NAME = re.compile(r"dia(\d+)_utt(\d+)", re.IGNORECASE)
 _PARTS = {"train": "train", "dev": "val", "test": "test"}
 _COLUMNS = ("utterance", "speaker", "emotion", "dialogue_id", "utterance_id")
 
-_Labels = dict[tuple[str, int, int], dict[str, str]]
+
+class _Utterance(NamedTuple):
+    """What a row of a table says."""
+
+    where: str  # the table's name and the line
+    emotion: str
+    speaker: str
+    text: str
+
+
+_Labels = dict[tuple[str, int, int], _Utterance]  # by part, dialogue and utterance
 
 
 def read_speech(root: Path) -> list[Item]:
@@ -41,13 +52,25 @@ def _items(root: Path, suffixes: tuple[str, ...]) -> list[Item]:
     labels = _labels(root) if files else {}
     items = []
     for name, path in files:
-        part, match = _part(name), _NAME.fullmatch(path.stem)
-        row = labels.get((part, int(match[1]), int(match[2]))) if part and match else None
-        if row:
+        part, dialogue, utterance = _numbers(name)
+        if row := labels.get((part, dialogue, utterance)):
             identity = f"{part}/{path.name}"
-            emotion, split = row["emotion"], _PARTS[part]
-            items.append(Item("meld", identity, path, emotion, row["speaker"], row["utterance"], split))
+            items.append(Item("meld", identity, path, row.emotion, row.speaker, row.text, _PARTS[part]))
     return items
+
+
+def missing(root: Path) -> list[str]:
+    """List the rows of the tables of whose utterances there is neither a video nor extracted sound."""
+    files = [name for name, path in files_below(root, (*SOUNDS, *VIDEOS)) if _NAME.fullmatch(path.stem)]
+    there = {_numbers(name) for name in files}
+    rows = {key: row for key, row in _labels(root).items() if key not in there}
+    return [f"{row.where}: dia{dialogue}_utt{utterance}" for (_, dialogue, utterance), row in rows.items()]
+
+
+def _numbers(name: str) -> tuple[str, int, int]:
+    """Read part ("" where it is in no part's folder), dialogue and utterance of a file's path."""
+    match = _NAME.fullmatch(Path(name).stem)
+    return (_part(name), int(match[1]), int(match[2])) if match else ("", 0, 0)
 
 
 def _labels(root: Path) -> _Labels:
@@ -66,8 +89,9 @@ def _table(path: Path, part: str) -> _Labels:
     labels = {}
     for line, values in tables.rows(path, _COLUMNS):
         try:
-            values["emotion"] = canonical_emotion(values["emotion"])
-            labels[part, int(values["dialogue_id"]), int(values["utterance_id"])] = values
+            emotion = canonical_emotion(values["emotion"])
+            row = _Utterance(f"{path.name}, line {line}", emotion, values["speaker"], values["utterance"])
+            labels[part, int(values["dialogue_id"]), int(values["utterance_id"])] = row
         except DataError as error:
             raise DataError(f"{path}, line {line}: {error}") from None
         except ValueError as error:
@@ -106,5 +130,7 @@ CORPUS = Corpus(
     read_speech=read_speech,
     read_videos=read_videos,
     skip_reason=skip_reason,
+    missing=missing,
+    file_names=_NAME,
     official_split="",
 )

@@ -69,4 +69,5 @@ CORPUS = Corpus(
     read_speech=read_speech,
     read_videos=read_videos,
     skip_reason=skip_reason,
+    file_names=_NAME,
 )

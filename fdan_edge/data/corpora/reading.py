@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
 
+from fdan_edge.data.corpora import left_out
 from fdan_edge.data.corpora.items import VIDEOS, Item, recording_key, unique
 from fdan_edge.data.corpora.registry import Corpus, corpus_names, get_corpus, known_corpora
 from fdan_edge.data.face_crops import middles
@@ -64,16 +65,18 @@ def read(source: Source, modality: str) -> list[Item]:
     """List all items of one modality (`speech`, `faces` or `videos`) of a corpus, sorted by id, each id once.
 
     Some distributions hold every file twice (RAVDESS on Kaggle): both in one list would put the same
-    recording into training and test.
+    recording into training and test. Of speech, a warning counts what else lies there and is not read.
 
     Raises:
-        DataError: the folder does not exist, does not have the corpus's layout, or the corpus has no
-            such modality.
+        DataError: the folder does not exist, does not have the corpus's layout, all its files are yet to be fetched
+            by git-lfs, or the corpus has no such modality.
     """
     items = read_all(source, modality)
     if not items:
-        raise DataError(f"{source}: no {modality} found; expected {get_corpus(source.corpus).layout}")
-    return unique(items, str(source))
+        raise left_out.nothing(source, modality)
+    if modality == "speech":
+        left_out.tell(source, items)
+    return unique(left_out.without_pointers(source, items), str(source))
 
 
 def read_all(source: Source, modality: str) -> list[Item]:
@@ -108,13 +111,15 @@ def read_visual(source: Source, frames: int) -> list[Item]:
     if not able:
         have = [other.name for other in known_corpora() if other.read_faces or other.read_videos]
         raise DataError(f"corpus {source.corpus} has no faces; corpora that have: {', '.join(have)}")
-    items_of = {modality: read_all(source, modality) for modality in able}
+    items_of = {modality: left_out.without_pointers(source, read_all(source, modality)) for modality in able}
     images = items_of.get("faces", [])
     there = {name for item in images for name in (recording_key(item.key), f"{item.corpus}:{item.clip}")}
     videos = [item for item in items_of.get("videos", []) if recording_key(item.key) not in there]
     items = unique([*images, *videos], str(source))
     if not items:
-        raise DataError(f"{source}: no {' or '.join(able)} found; expected {corpus.layout}")
+        raise left_out.nothing(source, " or ".join(able))
+    if "speech" not in corpus.readers:
+        left_out.tell_missing(source)
     clips: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         clips[item.clip or item.id].append(item)

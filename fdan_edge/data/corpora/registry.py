@@ -30,6 +30,7 @@ _BUILT_IN = {
     "crema": "fdan_edge.data.corpora.crema",
     "enterface": "fdan_edge.data.corpora.enterface",
     "casia": "fdan_edge.data.corpora.casia",
+    "tess": "fdan_edge.data.corpora.tess",
     "fer2013": "fdan_edge.data.corpora.fer2013",
     "ck": "fdan_edge.data.corpora.ck",
     "folder": "fdan_edge.data.corpora.folder",
@@ -60,6 +61,9 @@ class Corpus:
         read_videos: lists the videos.
         tables: suffixes of files, such as .csv, that its path may name in place of a folder.
         skip_reason: says why a file of the corpus, by its path below the folder, is no item.
+        missing: lists what tables below its path name and is not there, a line each.
+        file_names: fits the names of its files, without suffixes, and those of no other corpus: by it the corpus is
+            suggested where its folder is given under another one's name.
         official_split: when its recordings have the publisher's train, val and test: None: never; "": always;
             or a condition such as "where it has folders train, val and test".
         labelled: whether its items have classes: without them it can only be adapted to.
@@ -82,6 +86,8 @@ class Corpus:
     read_videos: Reader | None = None
     tables: tuple[str, ...] = ()
     skip_reason: Callable[[str], str] | None = None
+    missing: Callable[[Path], list[str]] | None = None
+    file_names: re.Pattern[str] | None = None
     official_split: str | None = None
     labelled: bool = True
     user_classes: bool = False

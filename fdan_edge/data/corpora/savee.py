@@ -87,4 +87,5 @@ CORPUS = Corpus(
     read_faces=read_faces,
     read_videos=read_videos,
     skip_reason=skip_reason,
+    file_names=re.compile(r"(DC|JE|JK|KL)_(sa|su|a|d|f|h|n)\d\d", re.IGNORECASE),
 )
