@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fdan_edge._version import __version__
+from fdan_edge.utils import messages
 
 #: What the help says of each verb, in its order. The file of that name holds a function of that name, or `app`.
 VERBS = {
@@ -72,7 +73,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 -- its callback does it
         bool, typer.Option("--version", metavar="", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-) -> None: ...
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", metavar="", help="Say more: which runtimes were left out, and why.")
+    ] = False,
+) -> None:
+    if verbose:
+        messages.show_all()

@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from fdan_edge._version import __version__
-from fdan_edge.errors import INSTALL_SERVE, INSTALL_STREAM, INSTALL_TRAINING, INSTALL_VIDEO, one_line
+from fdan_edge.errors import (
+    INSTALL_SERVE,
+    INSTALL_STREAM,
+    INSTALL_TRAINING,
+    INSTALL_VIDEO,
+    MissingDependencyError,
+    one_line,
+)
 from fdan_edge.runtime.deploy_targets import TARGETS, Target
+from fdan_edge.runtime.onnx_session import import_onnxruntime
+from fdan_edge.utils import telemetry
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,7 @@ def examine() -> list[Finding]:
         _try("find faces in videos", _face_detector, INSTALL_TRAINING),
         _try("run models on the CPU", _onnxruntime, "pip install onnxruntime"),
         _try("run models with CUDA", _onnxruntime_cuda, "with a GPU: pip install onnxruntime-gpu"),
+        _telemetry(),
         _try("tell speech from noise", _voice_activity, INSTALL_STREAM),
         _try("hear a microphone", _microphone, "pip install sounddevice; apt install libportaudio2"),
         _try("serve a page", _server, INSTALL_SERVE),
@@ -77,15 +87,31 @@ def _face_detector() -> str:
     return f"OpenCV {cv2.__version__}"
 
 
+def _import_onnxruntime() -> Any:
+    try:
+        return import_onnxruntime()
+    except MissingDependencyError:
+        raise RuntimeError("onnxruntime is not installed") from None  # how to install it is the remedy
+
+
 def _onnxruntime() -> str:
-    return f"ONNX Runtime {_module('onnxruntime').__version__}"
+    return f"ONNX Runtime {_import_onnxruntime().__version__}"
 
 
 def _onnxruntime_cuda() -> str:
-    runtime = _module("onnxruntime")
+    runtime = _import_onnxruntime()
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
         raise RuntimeError(f"ONNX Runtime {runtime.__version__} is built without CUDA")
     return f"ONNX Runtime {runtime.__version__}"
+
+
+def _telemetry() -> Finding:
+    """Say whether ONNX Runtime reports its use to its maker; nothing else here reports anything."""
+    ability, variable = "telemetry: off", telemetry.VARIABLE
+    if telemetry.is_too_late():
+        detail = "ONNX Runtime was imported before fdan_edge, with its telemetry on"
+        return Finding(ability, False, detail, f"set {variable}=1, or import fdan_edge first")
+    return Finding(ability, True, f"{variable}=1 before ONNX Runtime starts")
 
 
 def _voice_activity() -> str:

@@ -102,7 +102,8 @@ def open_runner(
     """Open a runner for a bundle, an .onnx file or a run folder (the last needs PyTorch).
 
     Without a wish the first runtime that can run it here is taken: TensorRT where an engine fits, else ONNX
-    Runtime on CUDA, else on the CPU. A runtime that the bundle was made for and that cannot be taken is logged.
+    Runtime on CUDA, else on the CPU. A runtime that the bundle was made for and that cannot be taken is logged,
+    with level DEBUG where this machine has no GPU.
 
     Args:
         target: what to run.
@@ -201,7 +202,9 @@ def _open_first(source: Source, runtimes: tuple[str, ...], wish: _Wish[_Session]
         except UnfitError as reason:
             if runtime == runtimes[-1]:
                 raise BundleError(f"{source.path}: {runtime} cannot run it here: {reason}") from None
-            log.info("%s: not run by %s: %s", source.path, runtime, reason)
+            # Of a machine without a GPU it would be the same line at every call.
+            level = logging.INFO if wish.rebuild or compatibility.find_gpu() else logging.DEBUG
+            log.log(level, "%s: not run by %s: %s", source.path, runtime, reason)
     raise AssertionError("no runtime")
 
 

@@ -1,7 +1,8 @@
 """Messages for people, through `logging`: silent in a library, a line each on standard error in the command line.
 
 Modules write them with `log = logging.getLogger(__name__)`: `log.info` for what goes as planned, `log.warning` for
-what is left out, lost or slower than it could be.
+what is left out, lost or slower than it could be. `log.debug` is for what --verbose shows: lines that would be the
+same at every call, and what libraries say for their own developers.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from functools import lru_cache
+
+log = logging.getLogger(__name__)
 
 #: The logger above all of this package's.
 ROOT = "fdan_edge"
@@ -43,6 +47,17 @@ def shown() -> Iterator[None]:
         logger.level, logger.propagate = before
 
 
+def show_all() -> None:
+    """Show messages of level DEBUG too, until the block of `shown` ends."""
+    logging.getLogger(ROOT).setLevel(logging.DEBUG)
+
+
 def are_shown() -> bool:
     """Return whether messages and progress bars are shown on standard error."""
     return any(isinstance(handler, ConsoleHandler) for handler in logging.getLogger(ROOT).handlers)
+
+
+@lru_cache(maxsize=10_000)
+def warn_once(text: str) -> None:
+    """Warn of something, once in a process: a recording is read several times, for its hash and its features."""
+    log.warning(text)

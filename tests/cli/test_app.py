@@ -40,6 +40,7 @@ main(["--help"])
         "fdan_edge.errors",
         "fdan_edge.utils",
         "fdan_edge.utils.messages",
+        "fdan_edge.utils.telemetry",
     }
 
 
@@ -86,3 +87,16 @@ def test_interrupt_before_the_verb_runs(run: Run, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(fdan_edge.cli.app, "app", interrupted)
     assert run("doctor") == (130, "", "interrupted\n")
+
+
+def test_verbose_shows_what_is_left_unsaid(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import logging
+
+    def examine() -> list[object]:
+        logging.getLogger("fdan_edge.profiling").debug("for who asks")
+        return []
+
+    monkeypatch.setattr("fdan_edge.profiling.doctor.examine", examine)
+    assert run("doctor", "--json")[2] == ""
+    for option in ("-v", "--verbose"):
+        assert run(option, "doctor", "--json")[2] == "for who asks\n"
