@@ -27,9 +27,9 @@ class Tree:
 def walk(root: Path) -> Tree:
     """List the files below a folder, each folder once.
 
-    Links to folders are entered after all folders proper: a folder that lies below the root is known by its own path,
-    and not by that of a link. A link to a folder that holds the root is not entered, since everything else would then
-    be read as well.
+    Links to folders are entered after all folders proper: a folder that lies below the root is known by its own
+    path, and not by that of a link. A link to a folder that holds the root is not entered, since everything else
+    would then be read as well.
     """
     tree = Tree()
     entered: set[tuple[int, int]] = set()

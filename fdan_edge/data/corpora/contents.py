@@ -17,22 +17,8 @@ _NO_SOUND = frozenset(
         *(".csv", ".tsv", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini"),
         *(".textgrid", ".lab", ".eaf", ".srt", ".vtt", ".trs", ".ctm", ".stm", ".mlf", ".pitch", ".f0", ".ctl"),
         *(".py", ".ipynb", ".m", ".r", ".sh", ".c", ".h", ".cpp", ".java", ".praat"),
-        *(
-            ".npy",
-            ".npz",
-            ".mat",
-            ".pt",
-            ".pth",
-            ".pkl",
-            ".h5",
-            ".hdf5",
-            ".arff",
-            ".htk",
-            ".db",
-            ".sqlite",
-            ".parquet",
-        ),
-        *(".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".rar", ".md5", ".sha1", ".sha256", ".dvc"),
+        *(".npy", ".npz", ".mat", ".pt", ".pth", ".pkl", ".h5", ".hdf5", ".arff", ".htk", ".parquet"),
+        *(".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".rar", ".md5", ".sha1", ".sha256", ".dvc", ".db"),
     )
 )
 _TRIAGE = 64  # bytes: to look for MPEG frames in more of them takes milliseconds a file

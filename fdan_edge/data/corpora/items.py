@@ -81,8 +81,8 @@ def unique(items: list[Item], where: str) -> list[Item]:
 def files_below(root: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
     """List (path below root, path) of the files with one of the suffixes, in upper or lower case.
 
-    Hidden files and folders, and what macOS adds to archives, are skipped. Symbolic links are followed, each folder
-    once. Folders that cannot be read are named in a warning.
+    Hidden files and folders, and what macOS adds to archives, are skipped. Symbolic links are followed, each
+    folder once. Folders that cannot be read are named in a warning.
 
     Raises:
         DataError: folders cannot be read, and there is no file in the others.

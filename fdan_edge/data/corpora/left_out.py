@@ -62,7 +62,7 @@ def unread(source: Source, used: Collection[Path]) -> dict[str, list[str]]:
 
 
 def tell(source: Source, items: Sequence[Item]) -> None:
-    """Warn, once and in a line each, of files below a corpus's path that its speech has not, and of rows without."""
+    """Warn once of the files below a corpus's path that its speech lacks, and of rows of tables without files."""
     used = {item.path for item in items}
     lost = _flat(unlabelled(source, "speech", used))
     reader = get_corpus(source.corpus).read_videos

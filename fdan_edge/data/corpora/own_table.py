@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fdan_edge.data.corpora.class_folders import PARTS
 from fdan_edge.data.corpora.items import IMAGES, SOUNDS, VIDEOS, Item
 from fdan_edge.data.corpora.own_labels import (
     class_mistakes,
@@ -28,16 +29,6 @@ from fdan_edge.utils.files import write_bytes
 
 REQUIRED = ("path", "emotion")
 OPTIONAL = ("speaker", "split", "text")
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 _MEDIA = (*SOUNDS, *IMAGES, *VIDEOS)
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 

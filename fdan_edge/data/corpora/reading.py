@@ -68,8 +68,8 @@ def read(source: Source, modality: str) -> list[Item]:
     recording into training and test. Of speech, a warning counts what else lies there and is not read.
 
     Raises:
-        DataError: the folder does not exist, does not have the corpus's layout, all its files are yet to be fetched
-            by git-lfs, or the corpus has no such modality.
+        DataError: the folder does not exist, does not have the corpus's layout, all its files are yet to be
+            fetched by git-lfs, or the corpus has no such modality.
     """
     items = read_all(source, modality)
     if not items:

@@ -62,8 +62,8 @@ class Corpus:
         tables: suffixes of files, such as .csv, that its path may name in place of a folder.
         skip_reason: says why a file of the corpus, by its path below the folder, is no item.
         missing: lists what tables below its path name and is not there, a line each.
-        file_names: fits the names of its files, without suffixes, and those of no other corpus: by it the corpus is
-            suggested where its folder is given under another one's name.
+        file_names: fits the names of its files, without suffixes, and those of no other corpus: by it the corpus
+            is suggested where its folder is given under another one's name.
         official_split: when its recordings have the publisher's train, val and test: None: never; "": always;
             or a condition such as "where it has folders train, val and test".
         labelled: whether its items have classes: without them it can only be adapted to.

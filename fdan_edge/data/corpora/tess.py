@@ -1,4 +1,4 @@
-"""The Toronto emotional speech set, TESS (Pichora-Fuller & Dupuis 2020): 2 actresses, 7 emotions, 200 words each."""
+"""The Toronto emotional speech set, TESS (Pichora-Fuller & Dupuis 2020): 2 actresses, 7 emotions, 200 words."""
 
 from __future__ import annotations
 

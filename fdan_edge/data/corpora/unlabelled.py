@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fdan_edge.data.corpora import SOUNDS, VIDEOS, Corpus, Item, files_below
+from fdan_edge.data.corpora import SOUNDS, VIDEOS, Corpus, Item, files_below, recording_key
 
 
 def read_speech(root: Path) -> list[Item]:
-    """List every recording below a folder, or else the videos; none has a class or a speaker."""
-    files = files_below(root, SOUNDS) or files_below(root, VIDEOS)
+    """List every recording below a folder, and the videos beside which no sound file of that name lies.
+
+    None has a class or a speaker.
+    """
+    sounds = files_below(root, SOUNDS)
+    extracted = {recording_key(name) for name, _ in sounds}
+    files = sounds + [file for file in files_below(root, VIDEOS) if recording_key(file[0]) not in extracted]
     # With the folder's name before it, so that two folders are not taken for one.
     return [Item("unlabelled", f"{root.resolve().name}/{name}", path, "") for name, path in files]
 
@@ -18,7 +23,7 @@ CORPUS = Corpus(
     name="unlabelled",
     title="recordings without labels",
     licence="your own",
-    layout="sound files, or else videos, in any folders",
+    layout="sound files and videos, in any folders",
     origin="you",
     read_speech=read_speech,
     labelled=False,

@@ -69,7 +69,7 @@ def test_tables_as_programs_write_them(tmp_path: Path, name: str, text: str, enc
 def test_a_table_of_sounds_faces_and_videos(tmp_path: Path) -> None:
     text = f"path,emotion\na.wav,sad\nb.png,sad\nc.mp4,sad\n{tmp_path}/x/d.wav,sad\n"
     path = write(tmp_path / "t.csv", text, "a.wav", "b.png", "c.mp4", "x/d.wav")
-    assert [i.path.name for i in speech(path)] == ["a.wav", "d.wav"]
+    assert [i.path.name for i in speech(path)] == ["a.wav", "c.mp4", "d.wav"]
     assert [i.path.name for i in read(Source("folder", path), "faces")] == ["b.png"]
     assert [i.path.name for i in read(Source("folder", path), "videos")] == ["c.mp4"]
 

@@ -18,7 +18,7 @@ def speech(root: Path) -> list[Item]:
 
 def test_every_sound_file_is_a_recording_without_a_label(tmp_path: Path) -> None:
     root = tmp_path / "calls"
-    touch(root / "a.wav", root / "sad" / "deep" / "b.FLAC", root / "c.mp4", root / "notes.txt")
+    touch(root / "a.wav", root / "sad" / "deep" / "b.FLAC", root / "a.mp4", root / "notes.txt")
     touch(root / ".hidden" / "d.wav", root / "a.mp3")
     items = speech(root)
     assert [item.id for item in items] == ["calls/a.wav", "calls/sad/deep/b.FLAC"]
@@ -28,9 +28,11 @@ def test_every_sound_file_is_a_recording_without_a_label(tmp_path: Path) -> None
     assert [item.path for item in items] == [root / "a.wav", root / "sad" / "deep" / "b.FLAC"]
 
 
-def test_videos_are_heard_where_there_are_no_sound_files(tmp_path: Path) -> None:
-    touch(tmp_path / "v" / "c.mp4", tmp_path / "v" / "face.png")
-    assert [item.id for item in speech(tmp_path / "v")] == ["v/c.mp4"]
+def test_videos_without_a_sound_file_of_their_name_are_recordings_too(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "v" / "c.mp4", tmp_path / "v" / "face.png", tmp_path / "v" / "d.webm", tmp_path / "v" / "d.wav"
+    )
+    assert [item.id for item in speech(tmp_path / "v")] == ["v/c.mp4", "v/d.wav"]
 
 
 def test_nothing_there(tmp_path: Path) -> None:

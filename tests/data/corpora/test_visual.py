@@ -133,8 +133,8 @@ def test_images_and_videos_of_ones_own(tmp_path: Path) -> None:
     touch(*(tmp_path / "sad" / name for name in ("a.png", "a.mp4", "b.mp4")))
     assert [i.path.name for i in read_visual(Source("folder", tmp_path), 3)] == ["a.png", "b.mp4"]
     assert [i.path.name for i in read(Source("folder", tmp_path), "speech")] == ["a.mp4", "b.mp4"]
-    touch(tmp_path / "sad" / "c.wav")
-    assert [i.path.name for i in read(Source("folder", tmp_path), "speech")] == ["c.wav"]
+    touch(tmp_path / "sad" / "b.wav")  # the sound of a video is preferred to it; other videos stay
+    assert [i.path.name for i in read(Source("folder", tmp_path), "speech")] == ["a.mp4", "b.wav"]
 
 
 def test_corpora_without_faces(tmp_path: Path) -> None:
