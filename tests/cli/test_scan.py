@@ -143,3 +143,13 @@ def test_a_folder_that_is_not_there(
     assert fails("data", "scan", "folder:~nobody-99/x") == (
         "'folder:~nobody-99/x': no user of that name has a home folder here"
     )
+
+
+def test_what_is_left_out_is_listed_and_fails(run: Run, ravdess_tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(ravdess_tree / "Actor_01", tmp_path / "Actor_01")
+    shutil.copy(sorted((tmp_path / "Actor_01").iterdir())[0], tmp_path / "REC001")
+    code, out, err = run("data", "scan", f"ravdess:{tmp_path}")
+    assert (code, err) == (1, "")
+    assert "\nleft out: WAV by its content, but not named as sound or video: rename it (1)\n  REC001\n" in out
+    (speech,) = json.loads(run("data", "scan", f"ravdess:{tmp_path}", "--json")[1])
+    assert list(speech["left_out"].values()) == [[str(tmp_path / "REC001")]]

@@ -61,3 +61,12 @@ def test_a_damaged_table_costs_time_only(pair: list[Item], content: str) -> None
     (feature_folder() / duplicates.HASHES).write_text(content)
     pair[1].path.write_bytes(pair[0].path.read_bytes())
     assert duplicates.same_sound(pair) == [pair]
+
+
+def test_pointers_of_git_lfs_are_no_copies_of_each_other(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.wav").write_bytes(
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+        )
+    items = [item(tmp_path / f"{name}.wav") for name in "ab"]
+    assert duplicates.same_content(items) == duplicates.same_sound(items) == []

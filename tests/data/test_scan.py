@@ -171,3 +171,13 @@ def test_real_faces_that_are_there_more_than_once() -> None:
     (found,) = scan(Source("fer2013", SHARED / "fer2013"))
     assert (found.items, found.broken, found.splits) == (5291, [], {"test": 655, "train": 4636})
     assert len(found.duplicates) == 120
+
+
+def test_files_that_are_broken_alike_are_no_duplicates(tmp_path: Path) -> None:
+    """As pages that say `404`, which a download left under the names of recordings."""
+    sound(tmp_path / "wav" / "03a01Fa.wav")
+    for name in ("03a02Fa.wav", "03a04Fa.wav"):
+        (tmp_path / "wav" / name).write_bytes(b"<html>not found</html>")
+    (found,) = scan(Source("emodb", tmp_path))
+    assert len(found.broken) == 2
+    assert found.duplicates == []

@@ -90,7 +90,8 @@ def files_below(root: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]
     tree = walk(root)
     if tree.unreadable:
         first, reason = next(iter(tree.unreadable.items()))
-        more = f", and {len(tree.unreadable) - 1} more folders" if len(tree.unreadable) > 1 else ""
+        others = len(tree.unreadable) - 1
+        more = f", and {others} more folder{'s' if others > 1 else ''}" if others else ""
         text = f"{printable(str(first))}: a folder that cannot be read: {reason}{more}"
         if not tree.files:
             raise DataError(text)

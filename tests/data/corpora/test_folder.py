@@ -136,3 +136,64 @@ def test_other_files_are_neither(tmp_path: Path) -> None:
         DataError, match=r"t.xlsx: is not a folder or table \(.csv, .tsv\); save the spreadsheet as CSV"
     ):
         speech(tmp_path / "t.xlsx")
+
+
+def test_the_level_of_classes_is_told_and_speakers_are_not_made_up(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    touch(*(tmp_path / "wav" / who / what / "1.wav" for who in ("anna", "ben") for what in ("anger", "sad")))
+    items = speech(tmp_path)
+    assert sorted((item.emotion, item.speaker) for item in items) == [("angry", None)] * 2 + [("sad", None)] * 2
+    assert " ".join(capfd.readouterr().err.split()) == (
+        f"folder:{tmp_path}: classes are the folders anger, sad, as in wav/anna/anger/1.wav; anna, ben are not "
+        "taken for speakers, whom a table can name: "
+        f"`fdan-edge data scan folder:{tmp_path} --table labels.csv` writes one"
+    )
+
+
+def test_two_levels_of_emotions_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "angry" / "calm" / "1.wav", tmp_path / "happy" / "sad" / "1.wav")
+    with pytest.raises(DataError) as caught:
+        speech(tmp_path)
+    assert str(caught.value) == (
+        f"folder:{tmp_path}: the classes may be the folders angry, happy or those below them, calm, sad, as in "
+        "angry/calm/1.wav; write an exclamation mark after the name of one that is a class (calm!), or name files "
+        f"and classes in a table; `fdan-edge data scan unlabelled:{tmp_path} --table labels.csv` writes one to fill in"
+    )
+
+
+def test_files_named_as_those_of_a_known_corpus(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    touch(
+        *(
+            tmp_path / f"{who}_{what}" / f"{who}_back_{what}.wav"
+            for who in ("OAF", "YAF")
+            for what in ("sad", "ps")
+        )
+    )
+    assert len(speech(tmp_path)) == 4
+    message = f"its files are named as those of tess:{tmp_path}, which knows speakers and sentences"
+    assert message in " ".join(capfd.readouterr().err.split())
+
+
+def test_classes_named_as_speakers_with_emotions(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    touch(tmp_path / "anna_angry" / "1.wav", tmp_path / "Ben-sad" / "1.wav")
+    assert {item.emotion for item in speech(tmp_path)} == {"anna_angry", "ben-sad"}
+    message = "its classes are named as speakers with emotions (Ben-sad): a table can part them"
+    assert message in " ".join(capfd.readouterr().err.split())
+
+
+def test_sound_and_videos_side_by_side(tmp_path: Path) -> None:
+    """As of a recorder and a browser; the sound of a video is preferred to the video."""
+    touch(tmp_path / "sad" / "a.wav", tmp_path / "sad" / "b.webm", tmp_path / "happy" / "a.mp4")
+    touch(tmp_path / "happy" / "c.m4a", tmp_path / "happy" / "c.mov")
+    assert [item.id.partition("/")[2] for item in speech(tmp_path)] == [
+        "happy/a.mp4",
+        "happy/c.m4a",
+        "sad/a.wav",
+        "sad/b.webm",
+    ]
+
+
+def test_sound_extracted_into_another_folder(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("video/sad/a.mp4", "video/sad/b.mp4", "audio/sad/a.wav")))
+    assert [item.path.name for item in speech(tmp_path)] == ["a.wav", "b.mp4"]

@@ -219,3 +219,9 @@ def test_casia(tmp_path: Path) -> None:
     assert {i.text for i in items} == {"201", "250"}
     part = speech("casia", tmp_path / "CASIA database" / "ZhaoZuoxiang")
     assert {i.key for i in part} <= {i.key for i in items}
+
+
+def test_names_in_lower_case(tmp_path: Path) -> None:
+    touch(tmp_path / "03a01wa.wav", tmp_path / "1001_dfa_ang_xx.wav")
+    assert [(i.emotion, i.speaker, i.text) for i in speech("emodb", tmp_path)] == [("angry", "03", "a01")]
+    assert [(i.emotion, i.speaker, i.text) for i in speech("crema", tmp_path)] == [("angry", "1001", "DFA")]
