@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from fdan_edge.audio import decode
+from fdan_edge.audio.windows import cut_windows
 from fdan_edge.data.corpora import Item, Source, parse_source
 from fdan_edge.data.speech import choose_part, read_labelled_speech
 from fdan_edge.evaluation.calibration import Array, Indices, fit_temperature, measure, soften
@@ -71,7 +72,7 @@ def logits(runner: TorchRunner, items: list[Item]) -> tuple[Array, Indices, Indi
     made, spec = [], runner.spec
     for item in track(items, "logits"):
         waveform = decode.load_speech(item.path, spec.sample_rate, spec.trim_db)
-        windows = torch.from_numpy(decode.windows(waveform, spec.window, spec.window_hop))
+        windows = torch.from_numpy(cut_windows(waveform, spec.window, spec.window_hop))
         with torch.inference_mode():
             made.append(runner.path.model.acoustic_logits(runner.path.frontend(windows)).numpy())
     owner = np.repeat(np.arange(len(made)), [len(windows) for windows in made])

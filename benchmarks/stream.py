@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdan_edge.audio import decode
+from fdan_edge.audio.windows import trim
 from fdan_edge.evaluation.metrics import score
 from fdan_edge.runtime.opening import open_runner, open_stream_runner
 from fdan_edge.streaming import Stream, StreamSettings
@@ -133,7 +134,7 @@ def _with_noise(clean: Samples, voiced: slice, rate: int, snr: int | None, rando
 
 def _voiced(clean: Samples) -> tuple[int, int]:
     """First and last sample of a recording's speech: the ends that training cuts are none."""
-    kept = decode.trim(clean, 40.0)
+    kept = trim(clean, 40.0)
     first = (kept.ctypes.data - clean.ctypes.data) // clean.itemsize
     return first, first + len(kept)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdan_edge.audio import decode
+from fdan_edge.audio.windows import Waveform, window_batches
 from fdan_edge.data.corpora import Item, Source, get_corpus, parse_source, read, recording_key
 from fdan_edge.data.speech import pick, read_labelled_speech
 from fdan_edge.errors import AudioError, DataError, ExportError
@@ -265,7 +266,7 @@ class RunRecordings:
         )
 
 
-def load_all(items: list[Item], spec: ModelSpec) -> tuple[list[decode.Waveform], list[Item]]:
+def load_all(items: list[Item], spec: ModelSpec) -> tuple[list[Waveform], list[Item]]:
     """Load recordings as `infer` does, and leave out those that cannot be used."""
     waveforms, kept = [], []
     for item in items:
@@ -277,9 +278,9 @@ def load_all(items: list[Item], spec: ModelSpec) -> tuple[list[decode.Waveform],
     return waveforms, kept
 
 
-def first_windows(waveforms: list[decode.Waveform], spec: ModelSpec) -> NDArray[np.float32]:
+def first_windows(waveforms: list[Waveform], spec: ModelSpec) -> NDArray[np.float32]:
     """Give the first window of each recording, (recordings, window)."""
-    batches = (decode.window_batches(waveform, spec.window, spec.window_hop, 1) for waveform in waveforms)
+    batches = (window_batches(waveform, spec.window, spec.window_hop, 1) for waveform in waveforms)
     return np.concatenate([next(iter(batch)) for batch in batches])
 
 

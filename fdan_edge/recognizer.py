@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from fdan_edge.audio import decode
+from fdan_edge.audio.pcm import RATES
 from fdan_edge.audio.resample import Resampler
+from fdan_edge.audio.windows import Waveform
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.opening import open_feature_runner, open_runner, open_stream_runner
@@ -139,14 +141,14 @@ class Recognizer:
             self._embedder = self._stack.enter_context(self._open_embedder())
         return self._embedder
 
-    def _prepared(self, waveform: NDArray[np.floating], sample_rate: int) -> decode.Waveform:
+    def _prepared(self, waveform: NDArray[np.floating], sample_rate: int) -> Waveform:
         """Check samples, and make them what the model hears; errors as of `recognize`."""
         waveform = np.asarray(waveform)
         if waveform.ndim not in (1, 2) or not waveform.size or not np.issubdtype(waveform.dtype, np.floating):
             raise AudioError(
                 f"expected floating-point samples (n,) or (n, channels), got {waveform.dtype} {waveform.shape}"
             )
-        low, high = decode.RATES
+        low, high = RATES
         if not isinstance(sample_rate, (int, np.integer)) or not low <= sample_rate <= high:
             raise AudioError(f"sample_rate = {sample_rate!r}: valid are {low} to {high} Hz")
         mono = Resampler(sample_rate, self.spec.sample_rate)(waveform, last=True)

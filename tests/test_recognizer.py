@@ -13,6 +13,7 @@ import soundfile
 import fdan_edge
 from fdan_edge import Recognizer
 from fdan_edge.audio import decode
+from fdan_edge.audio.windows import cut_windows
 from fdan_edge.errors import AudioError, BundleError, ConfigError
 from fdan_edge.runtime.opening import open_feature_runner, open_runner
 from fdan_edge.runtime.recognition import recognize_file
@@ -68,7 +69,7 @@ def test_embeddings_of_a_file_and_of_its_samples(bundle_folder: Path, recording:
         stereo = recognizer.embed(np.stack([samples, samples], axis=1).astype(np.float64), rate)
         with open_feature_runner(bundle_folder, 1) as runner:
             waveform = decode.load_speech(recording, recognizer.spec.sample_rate, recognizer.spec.trim_db)
-            windows = decode.windows(waveform, recognizer.spec.window, recognizer.spec.window_hop)
+            windows = cut_windows(waveform, recognizer.spec.window, recognizer.spec.window_hop)
             _, features = runner.predict_features(windows)
         with pytest.raises(AudioError, match=r"none\.wav: no such file"):
             recognizer.embed_file("none.wav")

@@ -1,73 +1,72 @@
-"""Read recordings as numpy arrays: decode, mix to mono, resample, trim, cut into windows.
+"""Decode recordings: any sound file or video to one channel at one rate, float32.
 
-Sound files are read by libsndfile, the sound of videos by PyAV, where it is installed.
+What a file is, its content tells (`kinds`). WAV is read by this package, what libsndfile reads rightly by
+libsndfile, and the rest, the sound of videos among it, by PyAV (FFmpeg), where it is installed.
 
-All of this runs on the device too, so nothing imports torch or librosa.
+All of this runs on the device too, so nothing imports torch.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import re
 import stat
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fdan_edge.audio import video
+from fdan_edge.audio import ffmpeg, mp3, sndfile, wav
+from fdan_edge.audio.high_pass import HighPass
+from fdan_edge.audio.kinds import AVI, FLAC, HEAD, MP3, OGG, RIFX, Kind, identify
+from fdan_edge.audio.listing import find
+from fdan_edge.audio.pcm import Frames
 from fdan_edge.audio.resample import Resampler
-from fdan_edge.errors import AudioError, DataError, one_line
+from fdan_edge.audio.windows import Waveform, trim
+from fdan_edge.errors import AudioError
+from fdan_edge.utils.messages import warn_once
 
-if TYPE_CHECKING:
-    import soundfile
-
-Waveform = NDArray[np.float32]
-
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".opus")
 SILENCE = 1e-4  # a peak below -80 dBFS is no sound
 MIN_SECONDS = 0.05  # less than one syllable tells nothing
-RATES = (1000, 768_000)  # Hz; a header outside of this is damaged
-_FRAME, _HOP = 2048, 512  # samples, of librosa.effects.trim
-BLOCK_VALUES = 1 << 20  # decoded at once, all channels together
-_OGG_PAGE = 65307  # bytes at most
-#: How libsndfile's log says that a header promises more bytes than the file has (WAV, AIFF, AU, W64).
-_PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_LEFT_OVER = 0.01  # s behind the sound that a WAV header promises: less is padding
 
 
-def load(path: Path, sample_rate: int = 16000) -> Waveform:
-    """Decode a sound file, or the sound of a video, to mono at `sample_rate`.
+def load(path: Path, sample_rate: int = 16000, *, high_pass: float = 0.0, channel: str = "auto") -> Waveform:
+    """Decode a sound file, or the sound of a video, to one channel at `sample_rate`.
+
+    Args:
+        path: of the file.
+        sample_rate: Hz.
+        high_pass: Hz below which sound is stopped, as the model asks for; 0: nothing is.
+        channel: see `channels.CHANNELS`.
 
     Returns:
-        float32 samples, shape (n,), usually within -1..1; channels are averaged. The file is
-        decoded in blocks, so an hour of 48 kHz stereo needs little more than its result.
+        float32 samples, shape (n,), usually within -1..1. The file is decoded in blocks, so an hour of 48 kHz
+        stereo needs little more than its result.
 
     Raises:
         AudioError: missing, empty, not audio, cut short, or with samples that are not finite.
-        MissingDependencyError: a video, and PyAV is not installed.
+        MissingDependencyError: only PyAV reads it, and it is not installed.
     """
-    check_readable(path)
     samples = bytearray()  # grows in place; joining a list of arrays would hold everything twice
-    blocks = _of_video(path) if video.is_video(path) else sound_blocks(path)
-    for block in _resampled(blocks, sample_rate):
+    for block in mono_blocks(path, sample_rate, high_pass=high_pass, channel=channel):
         samples += block.tobytes()
-    if not samples:
-        raise AudioError(f"{path}: holds no samples")
     return np.frombuffer(samples, np.float32)
 
 
-def load_speech(path: Path, sample_rate: int = 16000, trim_db: float = 40.0) -> Waveform:
+def load_speech(
+    path: Path,
+    sample_rate: int = 16000,
+    trim_db: float = 40.0,
+    *,
+    high_pass: float = 0.0,
+    channel: str = "auto",
+) -> Waveform:
     """Load a recording ready to be windowed: decoded, checked to hold sound, ends trimmed.
 
     Raises:
         AudioError: as `load`, or shorter than 0.05 s, or silent throughout.
+        MissingDependencyError: as `load`.
     """
-    waveform = load(path, sample_rate)
+    waveform = load(path, sample_rate, high_pass=high_pass, channel=channel)
     try:
         return prepare(waveform, sample_rate, trim_db)
     except AudioError as error:
@@ -80,15 +79,106 @@ def prepare(waveform: Waveform, sample_rate: int, trim_db: float) -> Waveform:
     Raises:
         AudioError: shorter than 0.05 s, silent throughout, or with values that are not finite.
     """
-    if len(waveform) < MIN_SECONDS * sample_rate:
-        seconds = len(waveform) / sample_rate
+    peak = float(np.maximum(waveform.max(), -waveform.min())) if len(waveform) else 0.0
+    check_sound(len(waveform), peak, sample_rate)
+    return trim(waveform, trim_db) if trim_db else waveform
+
+
+def check_sound(length: int, peak: float, sample_rate: int) -> None:
+    """Raise AudioError for a recording without anything to recognise.
+
+    Args:
+        length: samples.
+        peak: the largest absolute value.
+        sample_rate: Hz.
+    """
+    if length < MIN_SECONDS * sample_rate:
+        seconds = length / sample_rate
         raise AudioError(f"is too short: {seconds:.4f} s of sound; {MIN_SECONDS} s are needed")
-    peak = float(np.maximum(waveform.max(), -waveform.min()))
     if not np.isfinite(peak):
         raise AudioError("has samples that are not finite numbers")
     if peak < SILENCE:
         raise AudioError("is silent: no sample is above -80 dBFS, so there is nothing to recognise")
-    return trim(waveform, trim_db) if trim_db else waveform
+
+
+def mono_blocks(
+    path: Path, sample_rate: int, *, high_pass: float = 0.0, channel: str = "auto"
+) -> Iterator[Waveform]:
+    """Yield what `load` returns in blocks (n,), at least one sample in all; arguments and errors as of `load`."""
+    empty = True
+    for block in conditioned(file_blocks(path), sample_rate, high_pass, channel, str(path)):
+        empty = empty and not len(block)
+        yield block
+    if empty:
+        raise AudioError(f"{path}: {wav.EMPTY}")
+
+
+def conditioned(
+    blocks: Iterator[tuple[int, Frames]], sample_rate: int, high_pass: float, channel: str, where: str
+) -> Iterator[Waveform]:
+    """Mix, resample and filter blocks of one recording, (rate, (n, channels)) to (m,).
+
+    The rate may change between blocks, as between recordings that somebody put one behind another.
+
+    Raises:
+        AudioError: samples are not finite, or there is no such channel.
+        ConfigError: `channel` is not one of `channels.CHANNELS`.
+    """
+    keep, resampler, known = HighPass(high_pass, sample_rate), None, 0
+    for rate, block in blocks:
+        check_finite(block, where)
+        if resampler is not None and rate != known:
+            yield keep(resampler.flush())
+            resampler = None
+        resampler, known = resampler or Resampler(rate, sample_rate, channel, where), rate
+        yield keep(resampler(block))
+    if resampler:
+        yield keep(resampler.flush())
+
+
+def one_rate(blocks: Iterator[tuple[int, Frames]]) -> Iterator[tuple[int, Frames]]:
+    """Yield blocks (rate, (n, channels)) at the rate of the first one, all channels of each kept."""
+    import soxr
+
+    first, stream, of = 0, None, (0, 0)
+    for rate, block in blocks:
+        first, shape = first or rate, (rate, block.shape[1])
+        if stream is not None and shape != of:
+            yield first, stream.resample_chunk(np.zeros((0, of[1]), np.float32), last=True).reshape(-1, of[1])
+            stream = None
+        if rate == first:
+            yield rate, block
+            continue
+        stream, of = stream or soxr.ResampleStream(rate, first, shape[1]), shape
+        yield first, stream.resample_chunk(block).reshape(-1, shape[1])
+    if stream is not None:
+        yield first, stream.resample_chunk(np.zeros((0, of[1]), np.float32), last=True).reshape(-1, of[1])
+
+
+def file_blocks(path: Path) -> Iterator[tuple[int, Frames]]:
+    """Yield the sample rate and blocks (n, channels) of a file of any kind, however long it is.
+
+    Raises:
+        AudioError: not sound, damaged, or cut short; the last two at times after some blocks.
+        MissingDependencyError: only PyAV reads it, and it is not installed.
+    """
+    check_readable(path)
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    kind = identify(head)
+    if kind is None or not kind.reader:
+        raise AudioError(f"{path}: {not_sound(kind, path.suffix)}")
+    return _reader(path, kind, head)
+
+
+def not_sound(kind: Kind | None, suffix: str = "") -> str:
+    """Say what something without sound is."""
+    if kind is None:
+        raw = suffix.lower() in (".raw", ".pcm")
+        return f"not a readable sound file: {'raw samples without a header' if raw else 'of no known kind'}"
+    if kind.advice.startswith("git "):
+        return f"not a readable sound file: is {kind}: {kind.advice}"
+    return f"not a readable sound file: is {kind}{'; ' if kind.advice else ''}{kind.advice}"
 
 
 def check_readable(path: Path) -> None:
@@ -96,9 +186,10 @@ def check_readable(path: Path) -> None:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            if _sounds_below(path):
-                raise AudioError(f"{path}: is a folder, not a sound file")
-            raise AudioError(f"{path}: no sound file in this folder ({', '.join(EXTENSIONS)})")
+            empty = find([path]).files == [path]
+            raise AudioError(
+                f"{path}: {'no recording in this folder' if empty else 'is a folder, not a sound file'}"
+            )
         if not stat.S_ISREG(mode):  # opening a pipe could wait for ever
             raise AudioError(f"{path}: is a pipe or a device, not a file")
         with path.open("rb") as file:
@@ -107,232 +198,92 @@ def check_readable(path: Path) -> None:
         raise AudioError(f"{path}: no such file") from None
     except OSError as error:
         raise AudioError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:  # a NUL in its name
+        raise AudioError(f"{path}: no such file") from None
     if empty:
         raise AudioError(f"{path}: is empty (0 bytes)")
 
 
-def trim(waveform: Waveform, top_db: float) -> Waveform:
-    """Cut the ends that are more than `top_db` below the loudest frame.
-
-    Frames of 2048 samples, 512 apart; the result is that of `librosa.effects.trim`, without librosa.
-    """
-    # A frame is 4 hops long and centred on one, so its energy is a sum over 4 of them.
-    hops = np.zeros(-(-len(waveform) // _HOP) + _FRAME // _HOP)
-    before, whole = _FRAME // _HOP // 2, len(waveform) // _HOP
-    hops[before : before + whole] = _energy(waveform[: whole * _HOP].reshape(-1, _HOP))
-    hops[before + whole] = _energy(waveform[None, whole * _HOP :])[0]
-    count = len(waveform) // _HOP + 1
-    power = sum(hops[i : i + count] for i in range(_FRAME // _HOP)) / _FRAME
-    power = np.maximum(power, 1e-10)
-    loud = np.flatnonzero(10 * np.log10(power / power.max()) > -top_db)
-    return waveform[loud[0] * _HOP : min(len(waveform), (loud[-1] + 1) * _HOP)]
-
-
-def windows(waveform: Waveform, size: int, hop: int) -> Waveform:
-    """Cut a waveform into windows of `size` samples, `hop` apart.
-
-    Shorter than one window: centred in zeros. Longer: the last window ends with the waveform.
-
-    Returns:
-        float32, shape (n >= 1, size).
-    """
-    return next(window_batches(waveform, size, hop, batch=0))
-
-
-def window_batches(waveform: Waveform, size: int, hop: int, batch: int) -> Iterator[Waveform]:
-    """Yield the windows of `windows` by the batch (0: all at once), so that an hour needs no second copy."""
-    spare = len(waveform) - size
-    if spare <= 0:
-        before = -spare // 2
-        yield np.pad(waveform, (before, -spare - before))[None]
-        return
-    starts = np.minimum(np.arange(0, spare + hop, hop), spare)
-    step = batch or len(starts)
-    for first in range(0, len(starts), step):
-        yield np.stack([waveform[start : start + size] for start in starts[first : first + step]])
-
-
-def find(paths: list[Path]) -> list[Path]:
-    """List the files among `paths`, and the sound files below the folders among them, sorted.
-
-    Hidden files and folders are skipped: macOS leaves a `._NAME.wav` beside every NAME.wav. A folder without a
-    sound file is listed itself, so that `load` reports it as it reports a missing file.
-    """
-    files: list[Path] = []
-    for path in paths:
-        files.extend((_sounds_below(path) if path.is_dir() else []) or [path])
-    return files
-
-
-def _sounds_below(folder: Path) -> list[Path]:
-    files: list[Path] = []
-    for base, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files.extend(Path(base, name) for name in names)
-    return sorted(path for path in files if _is_sound(path))
-
-
-def _is_sound(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
-
-
-def _energy(rows: Waveform) -> NDArray[np.float64]:
-    """Return the sum of squares of each row, in double precision without a copy in it."""
-    energy: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-    return energy
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[soundfile.SoundFile]:
-    import soundfile
-
-    def reading(source: Any) -> soundfile.SoundFile:
-        try:
-            return soundfile.SoundFile(source)
-        except (soundfile.SoundFileError, RuntimeError) as error:
-            raise AudioError(f"{path}: not a readable sound file: {_reason(error)}") from None
-        except TypeError:  # soundfile asks for the rate and channels of what is called .raw
-            raise AudioError(f"{path}: not a readable sound file: raw samples without a header") from None
-
-    # As bytes, because soundfile cannot encode names that are not UTF-8.
-    with reading(os.fsencode(path)) as file:
-        if file.frames or file.format not in ("WAV", "WAVEX"):
-            yield file
-            return
-    with _StreamedWav(path) as raw, reading(raw) as file:
-        yield file
-
-
-def _reason(error: Exception) -> str:
-    """Return libsndfile's own words, without the file name that soundfile puts before them."""
-    reason = str(getattr(error, "error_string", "")) or one_line(error)
-    # Its MP3 decoder's way to say that there is no MP3 frame; the file was there a moment ago.
-    return "Format not recognised." if "does not exist" in reason else reason
-
-
-class _StreamedWav(io.FileIO):
-    """Reads a WAV file; a data size of 0 that a program wrote before it streamed is read as the real size."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
-        self._at, self._size = self._find_data()
-        self.seek(0)
-
-    def readinto(self, buffer: Any) -> int:
-        start = self.tell()
-        count = super().readinto(buffer) or 0
-        for index, byte in enumerate(self._size):
-            if start <= self._at + index < start + count:
-                buffer[self._at + index - start : self._at + index - start + 1] = bytes([byte])
-        return count
-
-    def _find_data(self) -> tuple[int, bytes]:
-        """Return where the data chunk's size is, and the bytes to read there: none to leave it as it is."""
-        length = self.seek(0, os.SEEK_END)
-        self.seek(4)
-        riff_end = 8 + struct.unpack("<I", self.read(4))[0]
-        at = 12
-        while at + 8 <= length:
-            self.seek(at)
-            name, size = struct.unpack("<4sI", self.read(8))
-            if name == b"data":
-                # A chunk that the RIFF size covers follows an honestly empty one.
-                streamed = size == 0 and not at + 8 < riff_end <= length
-                return at + 4, struct.pack("<I", min(length - at - 8, 0xFFFFFFFE)) if streamed else b""
-            at += 8 + size + size % 2
-        return 0, b""
-
-
-def _of_video(path: Path) -> Iterator[tuple[int, Waveform]]:
-    """Yield the sample rate and mono blocks of a video's sound."""
-    try:
-        for rate, block in video.sound(path):
-            _check_rate(rate, path)
-            _check_finite(block, path)
-            yield rate, block
-    except DataError as error:
-        raise AudioError(str(error)) from None
-
-
-def sound_blocks(path: Path) -> Iterator[tuple[int, Waveform]]:
-    """Yield the sample rate and mono blocks (n,) of a file that libsndfile reads, however long it is.
-
-    Raises:
-        AudioError: not such a file, damaged, or cut short; the last two at times after some blocks.
-    """
-    with _open(path) as file:
-        _check_header(file, path)
-        for block in _decoded(file, path):
-            yield file.samplerate, block
-
-
-def _resampled(blocks: Iterator[tuple[int, Waveform]], sample_rate: int) -> Iterator[Waveform]:
-    """Yield mono blocks at `sample_rate` from blocks that all have the same rate."""
-    resampler: Resampler | None = None
-    for rate, block in blocks:
-        resampler = resampler or Resampler(rate, sample_rate)
-        yield resampler(block)
-    if resampler:
-        yield resampler.flush()
-
-
-def _decoded(file: soundfile.SoundFile, path: Path) -> Iterator[Waveform]:
-    """Yield mono blocks of an open file; raise where it holds less than its header promises."""
-    import soundfile
-
-    promised, read = file.frames, 0
-    while True:
-        try:
-            block = file.read(max(1, BLOCK_VALUES // file.channels), dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, RuntimeError):
-            seconds = promised / file.samplerate
-            raise AudioError(
-                f"{path}: is cut short or damaged: not all of its {seconds:.2f} s can be decoded"
-            ) from None
-        if not len(block):
-            break
-        read += len(block)
-        _check_finite(block, path)
-        yield block.mean(axis=1, dtype=np.float64).astype(np.float32)
-    if read < promised:
-        there, whole = read / file.samplerate, promised / file.samplerate
-        raise AudioError(f"{path}: is cut short or damaged: {there:.2f} of {whole:.2f} s could be decoded")
-
-
-def _check_header(file: soundfile.SoundFile, path: Path) -> None:
-    """Raise for what libsndfile only logs: a file that ends early, or a header that makes no sense."""
-    _check_rate(file.samplerate, path)
-    if file.format == "OGG" and not _ends_well(path):
-        raise AudioError(f"{path}: is cut short: the end of its Ogg stream is missing")
-    match = _PROMISED.search(file.extra_info)
-    if match and int(match[1]) > int(match[2]) and not _streamed(int(match[1])):
-        raise AudioError(f"{path}: is cut short: {match[2]} of {match[1]} bytes of sound are there")
-
-
-def _check_rate(rate: int, path: Path) -> None:
-    if not RATES[0] <= rate <= RATES[1]:
-        raise AudioError(f"{path}: damaged header: a sample rate of {rate} Hz")
-
-
-def _check_finite(block: Waveform, path: Path) -> None:
+def check_finite(block: Frames, where: str) -> None:
+    """Raise AudioError for samples that are not finite."""
     bad = block.size - int(np.isfinite(block).sum())
     if bad:
-        raise AudioError(f"{path}: {bad} samples are not finite numbers (NaN or infinity)")
+        raise AudioError(f"{where}: {bad} samples are not finite numbers (NaN or infinity)")
 
 
-def _ends_well(path: Path) -> bool:
-    """Return whether the last Ogg page is whole and marked as the last; libsndfile reads what there is."""
+def _reader(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]:
+    """Choose what reads a file of this kind."""
+    if kind.reader == "wav":
+        return _wav(path, kind)
+    if kind.reader == "libsndfile" and not _needs_ffmpeg(path, kind, head):
+        return sndfile.blocks(path, kind)
+    if kind == MP3 and not ffmpeg.is_installed():
+        return sndfile.blocks(path, kind)
+    return _ffmpeg(path, kind, head)
+
+
+def _needs_ffmpeg(path: Path, kind: Kind, head: bytes) -> bool:
+    """Tell whether libsndfile leaves out a part: the end of FLAC from a pipe, all but the first of chained Ogg."""
+    return (kind == FLAC and not sndfile.is_whole_flac(head)) or (kind == OGG and sndfile.is_chained_ogg(path))
+
+
+def _ffmpeg(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]:
+    if kind == OGG and not sndfile.ends_well(sndfile.ogg_tail(path)):
+        raise AudioError(f"{path}: is cut short: the end of its Ogg stream is missing")
+    exact = kind != FLAC or sndfile.is_whole_flac(head)
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 2 * _OGG_PAGE))
-        tail = file.read()
-    start = tail.rfind(b"OggS")
-    page = tail[start:]
-    if start < 0 or len(page) < 27:
-        return False
-    segments = page[27 : 27 + page[26]]
-    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(segments)
+        if kind == AVI:
+            ffmpeg.check_riff_size(file, str(path))
+        if kind == MP3:
+            mp3.check_size(file, str(path))
+        yield from ffmpeg.sound(file, kind, str(path), exact=exact)
 
 
-def _streamed(size: int) -> bool:
-    """Return whether a program that cannot seek back wrote this size, to mean "until the end of the file"."""
-    return 0x7FFFF000 <= size <= 0x80000000 or 0xFFFFF000 <= size <= 0xFFFFFFFF
+def _wav(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
+    """Yield the blocks of a WAV file; see `wav` for how much of it is sound."""
+    with path.open("rb") as file:
+        try:
+            header = wav.read_header(file.read)
+        except AudioError as error:
+            raise AudioError(f"{path}: {_as_file(str(error))}") from None
+        if header.pcm is None:
+            yield from _encoded_wav(path, kind, header.encoding)
+            return
+        length, pcm = path.stat().st_size, header.pcm
+        there = length - header.at
+        size = there if header.size is None else header.size
+        if size > there:
+            raise AudioError(f"{path}: is cut short: {there} of {size} bytes of sound are there")
+        file.seek(header.at)
+        yield from ((pcm.rate, block) for block in _pcm(file.read, size, pcm.size, pcm.decode))
+        left = wav.bytes_left_over(file, header.at + size, length, ">" if kind == RIFX else "<")
+        seconds = left / pcm.size / pcm.rate
+        if seconds >= _LEFT_OVER:
+            rest = f"{left} bytes follow that are no chunks ({seconds:.2f} s if they are sound) and are not used"
+            warn_once(f"{path}: its header promises {size / pcm.size / pcm.rate:.2f} s of sound; {rest}")
+
+
+def _pcm(
+    read: Callable[[int], bytes], size: int, frame: int, decode: Callable[[bytes], Frames]
+) -> Iterator[Frames]:
+    at_once = max(1, sndfile.BLOCK_VALUES * 4 // frame) * frame
+    while size >= frame:
+        data = read(min(at_once, size - size % frame))
+        whole = data[: len(data) - len(data) % frame]
+        if not whole:  # it became shorter while it was read
+            return
+        size -= len(whole)
+        yield decode(whole)
+
+
+def _encoded_wav(path: Path, kind: Kind, encoding: str) -> Iterator[tuple[int, Frames]]:
+    """Yield the blocks of a WAV file whose samples are encoded: ADPCM, GSM, MP3 and others."""
+    if ffmpeg.is_installed():
+        with path.open("rb") as file:
+            yield from ffmpeg.sound(file, Kind(f"WAV of {encoding}", "ffmpeg", kind.demuxer), str(path))
+    else:
+        yield from sndfile.blocks(path, kind)
+
+
+def _as_file(reason: str) -> str:
+    return "not a readable sound file: " + reason if reason == wav.DAMAGED else reason

@@ -7,6 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fdan_edge.audio.channels import ChannelMixer
+
 Samples: TypeAlias = NDArray[np.float32]
 
 
@@ -16,10 +18,16 @@ class Resampler:
     Args:
         rate: of the input, Hz.
         to: of the output, Hz.
+        channel: what becomes of several channels; see `channels.CHANNELS`.
+        where: what the sound is called, for messages.
+
+    Raises:
+        ConfigError: there is no such choice of a channel.
     """
 
-    def __init__(self, rate: int, to: int) -> None:
+    def __init__(self, rate: int, to: int, channel: str = "auto", where: str = "") -> None:
         self._rate, self._to = rate, to
+        self._mix = ChannelMixer(channel, where)
         self._restart()
 
     def _restart(self) -> None:
@@ -34,9 +42,11 @@ class Resampler:
             block: the next samples.
             last: return what the filter still holds too, and start anew: sound before a gap never reaches the
                 sound after it.
+
+        Raises:
+            AudioError: there is no channel of the number that was asked for.
         """
-        block = np.asarray(block, np.float32)
-        mono = block.mean(axis=1, dtype=np.float32) if block.ndim == 2 else block
+        mono = self._mix(block, self._rate)
         if self._stream is None:
             return mono
         resampled: Samples = self._stream.resample_chunk(np.ascontiguousarray(mono), last=last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ from fdan_edge.cli.options import Model, Precision, Rebuild, Runtime, Threads
 from fdan_edge.errors import AudioError, ConfigError, MissingDependencyError, printable
 
 if TYPE_CHECKING:
+    from fdan_edge.audio.listing import Listing
     from fdan_edge.cli.render.recognitions import Results
+
+log = logging.getLogger(__name__)
 
 _STANDARD_OUTPUT = Path("-")
 
@@ -22,7 +26,7 @@ _STANDARD_OUTPUT = Path("-")
 def infer(
     bundle: Model,
     paths: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="Sound files or videos, or folders of sound files.")
+        list[Path], typer.Argument(metavar="FILE", help="Sound files or videos, or folders of them.")
     ],
     runtime: Runtime = None,
     precision: Precision = None,
@@ -45,12 +49,13 @@ def infer(
     ] = False,
 ) -> None:
     """Name the emotion in sound files. Exit code 1: some files could not be used; 2: none could."""
-    from fdan_edge.audio import decode
+    from fdan_edge.audio.listing import find
     from fdan_edge.runtime import opening
 
     if embeddings and (windows or rebuild):
         raise ConfigError("--embeddings are of whole files, by no engine: leave out --windows and --rebuild")
-    files = decode.find(paths)
+    listing = find(paths)
+    files = listing.files
     outputs = _Outputs(windows, as_json, csv, embeddings)
     outputs.check(files)
     with contextlib.ExitStack() as stack:
@@ -63,7 +68,21 @@ def infer(
         results = outputs.open(stack, files, runner.spec.labels)
         recognize = _recognizing(runner, windows=windows, embed=embeddings is not None)
         used = sum(_recognized(path, recognize, results) for path in files)
-    raise typer.Exit(0 if used == len(files) else 1 if used else 2)
+    whole = used == len(files) and not _left_out(listing)
+    raise typer.Exit(0 if whole else 1 if used else 2)
+
+
+def _left_out(listing: Listing) -> bool:
+    """Name what in folders was no sound, or could not be read; tell whether something could not be read."""
+    from fdan_edge.cli.render.console import errors
+
+    if listing.others:
+        names = ", ".join(printable(path.name) for path in listing.others[:3])
+        more = f" and {len(listing.others) - 3} more" if len(listing.others) > 3 else ""
+        log.info(f"passed over, because they are no sound: {names}{more}")
+    for line in listing.unreadable:
+        errors.print(f"error: {printable(line)}", markup=False)
+    return bool(listing.unreadable)
 
 
 def _recognizing(runner: Any, *, windows: bool, embed: bool) -> Callable[[Path], Any]:

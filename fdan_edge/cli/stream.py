@@ -63,7 +63,7 @@ def stream(
     ] = None,
     format_: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--format", metavar="NAME", help="Of raw PCM: s16, s32, f32 or u8.", show_default="s16"),
+        typer.Option("--format", metavar="NAME", help="Of raw PCM: s16, s24, f32, ulaw ...", show_default="s16"),
     ] = None,
     seconds: Annotated[
         Optional[float],  # noqa: UP045
@@ -156,13 +156,15 @@ class _SourceOptions:
         return self._open_source(pcm_format)
 
     def _open_source(self, pcm_format: dict[str, Any]) -> AudioSource:
+        from fdan_edge.audio.pcm import PcmFormat
         from fdan_edge.streaming.microphone import Microphone
-        from fdan_edge.streaming.sources import FileSource, PcmFormat, PcmPipe
+        from fdan_edge.streaming.sources import FileSource
+        from fdan_edge.streaming.standard_input import PipeSource
 
         if self.source is None:
             return Microphone(self.device)
         if self.source == "-":
-            return PcmPipe(PcmFormat(**pcm_format))
+            return PipeSource(PcmFormat(**pcm_format) if pcm_format else None)
         return FileSource(Path(self.source), realtime=self.realtime)
 
 

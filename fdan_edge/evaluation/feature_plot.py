@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdan_edge.audio import decode
+from fdan_edge.audio.windows import cut_windows
 from fdan_edge.data.corpora import Item, Source, parse_source, read_visual
 from fdan_edge.data.labels import training_class
 from fdan_edge.data.speech import pick
@@ -60,7 +61,7 @@ def voice_features(runner: TorchRunner, items: list[Item]) -> tuple[Array, list[
             waveform = decode.load_speech(item.path, spec.sample_rate, spec.trim_db)
         except AudioError:
             continue  # named when it was scored
-        windows = torch.from_numpy(decode.windows(waveform, spec.window, spec.window_hop))
+        windows = torch.from_numpy(cut_windows(waveform, spec.window, spec.window_hop))
         with torch.inference_mode():
             rows.append(path.model.acoustic_features(path.frontend(windows)).mean(dim=0).numpy())
         classes.append(spec.labels.index(item.emotion))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fdan_edge.audio import decode
 from fdan_edge.audio.video import is_video
+from fdan_edge.audio.windows import Waveform, cut_windows
 from fdan_edge.config import Config
 from fdan_edge.data import face_crops
 from fdan_edge.data.corpora import Item
@@ -47,7 +48,7 @@ _UNCHANGED = {"level": ("peak",), "channel": ("none", "match")}
 Transform: TypeAlias = Callable[[Tensor], Tensor]
 
 #: (waveform, item, config) -> windows, (k, samples)
-_Cut: TypeAlias = Callable[[decode.Waveform, Item, Config], decode.Waveform]
+_Cut: TypeAlias = Callable[[Waveform, Item, Config], Waveform]
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ def voice_features(
         return Features((values if values.ndim == 2 else values.half()).numpy())
 
 
-def training_windows(waveform: decode.Waveform, item: Item, config: Config) -> decode.Waveform:
+def training_windows(waveform: Waveform, item: Item, config: Config) -> Waveform:
     """Draw a window of a recording at each of the training's speeds, (speeds, samples); seeded by its name."""
     s = config.speed_perturbation
     speeds = (1.0, 1 - s, 1 + s) if s else (1.0,)
@@ -260,8 +261,8 @@ def training_windows(waveform: decode.Waveform, item: Item, config: Config) -> d
     return np.stack([_random_window(_at_speed(waveform, speed), config, rng) for speed in speeds])
 
 
-def _all_windows(waveform: decode.Waveform, item: Item, config: Config) -> decode.Waveform:  # noqa: ARG001
-    return decode.windows(waveform, config.window, config.window_hop)
+def _all_windows(waveform: Waveform, item: Item, config: Config) -> Waveform:  # noqa: ARG001
+    return cut_windows(waveform, config.window, config.window_hop)
 
 
 def _face_features(item: Item, config: Config) -> Features:
@@ -269,16 +270,16 @@ def _face_features(item: Item, config: Config) -> Features:
     return Features(crops.pixels, crops.missed)
 
 
-def _random_window(waveform: decode.Waveform, config: Config, rng: np.random.Generator) -> decode.Waveform:
+def _random_window(waveform: Waveform, config: Config, rng: np.random.Generator) -> Waveform:
     spare = len(waveform) - config.window
     if spare <= 0:
-        padded: decode.Waveform = decode.windows(waveform, config.window, config.window)[0]
+        padded: Waveform = cut_windows(waveform, config.window, config.window)[0]
         return padded
     start = int(rng.integers(spare + 1))
     return waveform[start : start + config.window]
 
 
-def _at_speed(waveform: decode.Waveform, speed: float) -> decode.Waveform:
+def _at_speed(waveform: Waveform, speed: float) -> Waveform:
     """Play the recording `speed` times as fast, pitch included, as in Kaldi's speed perturbation."""
     return waveform if speed == 1 else np.asarray(soxr.resample(waveform, speed, 1.0), np.float32)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fdan_edge.audio import decode
+from fdan_edge.audio.windows import Waveform, window_batches
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.runner import FeatureRunner, Features, Probabilities, Runner
@@ -43,7 +44,7 @@ class Recognition:
         }
 
 
-def probabilities(runner: Runner, waveform: decode.Waveform, batch: int = BATCH) -> tuple[Probabilities, int]:
+def probabilities(runner: Runner, waveform: Waveform, batch: int = BATCH) -> tuple[Probabilities, int]:
     """Give the mean probabilities (C,) over a prepared waveform's windows, and the number of windows.
 
     Args:
@@ -52,7 +53,7 @@ def probabilities(runner: Runner, waveform: decode.Waveform, batch: int = BATCH)
         batch: windows at once.
     """
     spec = runner.spec
-    batches = decode.window_batches(waveform, spec.window, spec.window_hop, batch)
+    batches = window_batches(waveform, spec.window, spec.window_hop, batch)
     by_window = np.concatenate([runner.predict(windows) for windows in batches])
     return by_window.mean(axis=0), len(by_window)
 
@@ -66,7 +67,7 @@ def recognize_file(runner: Runner, path: Path) -> Recognition:
     return _of_file(runner.spec, path, lambda waveform: recognize_waveform(runner, waveform, path))
 
 
-def recognize_waveform(runner: Runner, waveform: decode.Waveform, path: Path | None = None) -> Recognition:
+def recognize_waveform(runner: Runner, waveform: Waveform, path: Path | None = None) -> Recognition:
     """Return the emotion in a prepared waveform (n,) at the model's rate.
 
     Raises:
@@ -81,14 +82,14 @@ def embed_file(runner: FeatureRunner, path: Path) -> Recognition:
     return _of_file(runner.spec, path, lambda waveform: embed_waveform(runner, waveform, path))
 
 
-def embed_waveform(runner: FeatureRunner, waveform: decode.Waveform, path: Path | None = None) -> Recognition:
+def embed_waveform(runner: FeatureRunner, waveform: Waveform, path: Path | None = None) -> Recognition:
     """Return the emotion in a prepared waveform (n,) at the model's rate, with its embedding.
 
     Raises:
         AudioError: the model gave no numbers.
     """
     spec = runner.spec
-    batches = decode.window_batches(waveform, spec.window, spec.window_hop, BATCH)
+    batches = window_batches(waveform, spec.window, spec.window_hop, BATCH)
     given = [runner.predict_features(windows) for windows in batches]
     by_window, features = (np.concatenate(part) for part in zip(*given, strict=True))
     mean, embedding = by_window.mean(axis=0), features.mean(axis=0)
@@ -97,7 +98,7 @@ def embed_waveform(runner: FeatureRunner, waveform: decode.Waveform, path: Path 
     return replace(_recognition(spec, waveform, path, mean, len(by_window)), embedding=embedding)
 
 
-def _of_file(spec: ModelSpec, path: Path, recognize: Callable[[decode.Waveform], Recognition]) -> Recognition:
+def _of_file(spec: ModelSpec, path: Path, recognize: Callable[[Waveform], Recognition]) -> Recognition:
     """Recognise a sound file; errors name it."""
     waveform = decode.load_speech(path, spec.sample_rate, spec.trim_db)
     try:
@@ -107,7 +108,7 @@ def _of_file(spec: ModelSpec, path: Path, recognize: Callable[[decode.Waveform],
 
 
 def _recognition(
-    spec: ModelSpec, waveform: decode.Waveform, path: Path | None, mean: Probabilities, windows: int
+    spec: ModelSpec, waveform: Waveform, path: Path | None, mean: Probabilities, windows: int
 ) -> Recognition:
     """Describe what mean probabilities (C,) say; raises AudioError where they are no numbers."""
     if not np.isfinite(mean).all():

@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from fdan_edge.audio.decode import Waveform
+from fdan_edge.audio.windows import Waveform
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.runner import Probabilities, Runner
 from fdan_edge.streaming.events import Ended, Event

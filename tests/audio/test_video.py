@@ -49,13 +49,12 @@ def test_a_sound_file_named_as_a_video_and_the_other_way_round(tmp_path: Path) -
     shutil.copy(tmp_path / "a.wav", tmp_path / "a.mp4")
     np.testing.assert_allclose(decode.load(tmp_path / "a.mp4"), decode.load(tmp_path / "a.wav"), atol=1e-6)
     write(tmp_path / "b.mp4", STILL, spoken("sad")).rename(tmp_path / "b.wav")
-    with pytest.raises(AudioError, match=r"b\.wav: not a readable sound file"):
-        decode.load(tmp_path / "b.wav")
+    assert len(decode.load(tmp_path / "b.wav")) > 16000
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no such file"), (b"", "is empty (0 bytes)"), (b"text " * 999, "not a readable video, or damaged: ")],
+    [(None, "no such file"), (b"", "is empty (0 bytes)"), (b"text " * 999, "not a readable sound file: is text")],
 )
 def test_what_is_no_video(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "a.mp4"
@@ -83,7 +82,7 @@ def test_cut_short(tmp_path: Path, name: str, share: float) -> None:
     options = {"movflags": "faststart"} if name == "start.mp4" else {}
     path = write(tmp_path / name, STILL, spoken("sad"), options=options)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(AudioError, match=r"not a readable video, or damaged|is cut short") as caught:
+    with pytest.raises(AudioError, match="is cut short") as caught:
         decode.load(path)
     assert "\n" not in str(caught.value)
 
@@ -96,7 +95,7 @@ def test_a_missing_package_is_one_error(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingDependencyError) as caught:
         extract.training_voices([Item("x", "a", path, "sad")] * 2, [0, 0], Config())
-    assert str(caught.value) == f"reading videos needs av, which is not installed: {INSTALL_VIDEO}"
+    assert str(caught.value) == f"reading MP4 needs av, which is not installed: {INSTALL_VIDEO}"
 
 
 def test_an_emotion_is_recognised_in_a_video(bundle_folder: Path, tmp_path: Path) -> None:

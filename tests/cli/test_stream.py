@@ -91,7 +91,7 @@ def test_mistakes_are_one_line(fails: Callable[..., str], bundle_folder: Path, t
     assert fails("stream").startswith("no bundle given")
     assert fails("stream", bundle_folder, talk, "--rate", "8000").startswith("--rate, --channels and --format")
     assert fails("stream", bundle_folder, "-", "--realtime").startswith("--realtime is for files")
-    assert fails("stream", bundle_folder, "-", "--format", "s24").startswith("unknown format 's24'")
+    assert fails("stream", bundle_folder, "-", "--format", "s12").startswith("unknown format 's12'")
     assert fails("stream", bundle_folder, talk, "--vad", "sliero").startswith("unknown vad 'sliero'")
     assert fails("stream", bundle_folder, talk, "--hop", "0").startswith("hop = 0")
     assert fails("stream", bundle_folder, "nothing.wav") == "nothing.wav: no such file"

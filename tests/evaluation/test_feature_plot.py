@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fdan_edge.audio import decode
+from fdan_edge.audio.windows import cut_windows
 from fdan_edge.data.corpora import Item, Source
 from fdan_edge.data.speech import pick, read_labelled_speech
 from fdan_edge.errors import DataError
@@ -23,7 +24,7 @@ def test_voice_features_are_what_the_classifier_hears(run_folder: Path, ravdess_
     broken = Item("x", "b", ravdess_tree / "none.wav", "sad")
     found, classes = voice_features(runner, [broken, item])
     waveform = decode.load_speech(item.path, 16000, 40.0)
-    windows = decode.windows(waveform, runner.spec.window, runner.spec.window_hop)
+    windows = cut_windows(waveform, runner.spec.window, runner.spec.window_hop)
     with torch.inference_mode():
         logits = runner.path.model.acoustic_logits(runner.path.frontend(torch.from_numpy(windows)))
         made = runner.path.model.classifier(torch.from_numpy(found))

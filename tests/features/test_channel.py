@@ -12,6 +12,7 @@ from scipy.signal import lfilter
 from torch import Tensor
 
 from fdan_edge.audio import decode
+from fdan_edge.audio.windows import Waveform, cut_windows
 from fdan_edge.config import Config
 from fdan_edge.data.corpora.synthetic.voices import voice
 from fdan_edge.errors import DataError
@@ -26,21 +27,21 @@ RATE = 16000
 LEVELS = ("peak", "speech", "none")
 
 
-def speech(n: int = 6) -> decode.Waveform:
+def speech(n: int = 6) -> Waveform:
     """Voices within zeros, with a little noise as microphones have: (n, 32000)."""
     chance = np.random.default_rng(0)
     emotions = ("angry", "sad", "happy")
     voices = [voice(emotions[i % 3], i, i)[: RATE + 1000 * i] for i in range(n)]
     noisy = [y + 3e-3 * chance.standard_normal(len(y)).astype(np.float32) for y in voices]
-    return np.concatenate([decode.windows(y, 2 * RATE, RATE) for y in noisy])
+    return np.concatenate([cut_windows(y, 2 * RATE, RATE) for y in noisy])
 
 
-def filtered(waveforms: decode.Waveform) -> decode.Waveform:
+def filtered(waveforms: Waveform) -> Waveform:
     """As another microphone has it: less bass, 12 dB less of everything."""
     return np.asarray(0.25 * lfilter([1.0, -0.6], [1.0], waveforms, axis=1), np.float32)
 
 
-def log_mels(waveforms: decode.Waveform, config: Config) -> Tensor:
+def log_mels(waveforms: Waveform, config: Config) -> Tensor:
     with torch.inference_mode():
         decibel: Tensor = build_frontend(config)(torch.from_numpy(waveforms))
         return decibel.half()
@@ -69,7 +70,7 @@ def test_the_mean_is_over_frames_however_they_are_batched() -> None:
 
 
 @pytest.mark.parametrize("waveforms", [[], [np.zeros((2, RATE), np.float32)]], ids=["none", "silence"])
-def test_nothing_to_average_is_an_error(waveforms: list[decode.Waveform]) -> None:
+def test_nothing_to_average_is_an_error(waveforms: list[Waveform]) -> None:
     with pytest.raises(DataError, match="no frame with speech"):
         mean_spectrum((log_mels(w, Config()) for w in waveforms), Config())
 
@@ -165,7 +166,7 @@ def test_real_corpora(level: str) -> None:
     def corpus(pattern: str) -> Iterator[Tensor]:
         files = sorted(SHARED.glob(pattern))
         for path in files[:: len(files) // 12]:
-            yield log_mels(decode.windows(decode.load_speech(path), config.window, config.window_hop), config)
+            yield log_mels(cut_windows(decode.load_speech(path), config.window, config.window_hop), config)
 
     source, target = [*corpus("ravdess/Actor_*/*.flac")], [*corpus("emodb/wav/*.flac")]
     own, wanted = mean_spectrum(source, config), mean_spectrum(target, config)

