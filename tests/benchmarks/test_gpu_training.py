@@ -17,9 +17,9 @@ from fdan_edge.config import Config
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import gpu_training as script
 
-#: Small enough for a test: three folds, one epoch.
+#: Small enough for a test: two folds, one epoch.
 QUICK = (
-    *("backbone=vgg8", "weights=none", "epochs=1", "folds=3", "n_mels=32", "hop=512"),
+    *("backbone=vgg8", "weights=none", "epochs=1", "folds=2", "n_mels=32", "hop=512"),
     *("window_seconds=1.0", "window_hop_seconds=0.5", "speed_perturbation=0", "feature_size=16", "threads=1"),
 )
 

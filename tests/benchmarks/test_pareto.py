@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import onnx
 import pytest
 
 from fdan_edge.evaluation.predictions import Prediction, Predictions
+from fdan_edge.export import artifact
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import pareto as script
 
 LABELS = ["angry", "sad"]
+Run = Callable[..., tuple[int, str, str]]
 
 
 def row(name: str, milliseconds: float, uar: float, **changes: object) -> script.Row:
@@ -97,7 +103,17 @@ def test_the_table_marks_the_front_and_says_what_was_refused() -> None:
 
 
 @pytest.mark.slow
-def test_it_runs_end_to_end(tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_runs_end_to_end(
+    tmp_path: Path, run_folder: Path, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    def in_this_process(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert words[:3] == [sys.executable, "-m", "fdan_edge"]
+        code, out, err = run(*words[3:])
+        return subprocess.CompletedProcess(words, code, out, err)
+
+    graph = onnx.load(str(bundle_folder / "model.onnx"))  # of the same run: exporting takes seconds
+    monkeypatch.setattr(artifact, "export_graph", lambda *_: graph)
+    monkeypatch.setattr(script, "subprocess", SimpleNamespace(run=in_this_process))
     words = [str(run_folder), "--out", str(tmp_path / "made"), "--bundles", str(tmp_path / "bundles")]
     monkeypatch.setattr(
         sys, "argv", ["pareto.py", *words, "--precision", "fp32", "--calls", "5", "--threads", "1"]

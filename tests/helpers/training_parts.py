@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import spawn
 
 from fdan_edge.config import Config
 from fdan_edge.features.extract import Faces, Voices
 from fdan_edge.training.trainer import Trainer
 from tests.conftest import TINY
+from tests.helpers.processes import run_ranks
 
 CLASSES = ["angry", "happy", "sad"]
 
@@ -56,7 +56,7 @@ def trainer(folder: Path, *, with_faces: bool = True, with_target: bool = False,
 
 
 def train_in_processes(count: int, trainings: dict[Path, dict[str, object]]) -> None:
-    """Train in several processes, one training after another: starting the processes takes most of the time.
+    """Train in several processes, one training after another.
 
     Args:
         count: of processes.
@@ -64,7 +64,7 @@ def train_in_processes(count: int, trainings: dict[Path, dict[str, object]]) -> 
     """
     for folder in trainings:
         folder.mkdir(parents=True)
-    spawn(_process, (count, trainings), count)  # type: ignore[no-untyped-call]
+    run_ranks(_process, count, count, trainings)
 
 
 def _process(rank: int, count: int, trainings: dict[Path, dict[str, object]]) -> None:

@@ -1,4 +1,4 @@
-"""A training that costs nothing, for tests of `tuning.search`; as a script, a process that tunes with it.
+"""A training that costs nothing, for tests of `tuning.search`, and what a process does that tunes with it.
 
 Its UAR depends on the settings, so that each trial has one right value.
 """
@@ -9,7 +9,6 @@ import json
 import math
 import os
 import signal
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -84,16 +83,14 @@ def values(result: Any) -> list[tuple[str, float | None, dict[str, Any]]]:
     return [(trial.state, trial.uar, trial.settings) for trial in result.trials]
 
 
-def main() -> None:
-    """OUT TREE TRIALS KILL: tune, slowly; killed in epoch 2 of fold 2 of trial KILL.
+def tune_slowly(out: Path, tree: Path, trials: int, kill: int) -> None:
+    """Tune, in a process of its own; it is killed in epoch 2 of fold 2 of trial `kill`.
 
     0: of none; then it begins when there are two of them, or one could be done before the other has started.
     """
     from fdan_edge.evaluation import plots
     from fdan_edge.tuning import search
     from fdan_edge.tuning.search import Search
-
-    out, tree, trials, kill = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 
     def train(*arguments: Any, on_epoch: OnEpoch, **named: Any) -> TrainingResult:
         folder = arguments[2]
@@ -116,7 +113,3 @@ def main() -> None:
         time.sleep(0.01)
     speech, faces = [Source("ravdess", tree)], FACES
     search.tune(Config.load(None, [f"epochs={EPOCHS}"]), speech, faces, out, Search(("alpha=1e-5..0.1",), trials))
-
-
-if __name__ == "__main__":
-    main()

@@ -7,8 +7,6 @@ import os
 import random
 import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 
 from fdan_edge.errors import TrainingError, is_out_of_memory
 from fdan_edge.runs import run_folder
+from tests.helpers.processes import started
 from tests.helpers.training_parts import trainer
 
 SETTINGS: dict[str, Any] = {
@@ -30,28 +29,16 @@ SETTINGS: dict[str, Any] = {
     "visual_dropout": 0.3,
     "precision": "bf16",
 }
-#: A process that trains in a folder, from where it was left.
-SCRIPT = """
-import sys
-from pathlib import Path
-from tests.helpers.training_parts import trainer
-from fdan_edge.runs.run_folder import sole_writer
-folder = Path(sys.argv[1])
-with sole_writer(folder):
-    training = trainer(folder, save_minutes=1e-9, **{settings})
-    if (folder / "last.safetensors").exists():
-        training.resume()
-        print("resumed", training.epoch, training.done, flush=True)
-    training.run()
-"""
 
 
-def started(folder: Path) -> subprocess.Popen[str]:
-    script = SCRIPT.replace("{settings}", repr(SETTINGS))
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen(
-        [sys.executable, "-c", script, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
-    )
+def go_on(folder: Path, told: Path) -> None:
+    """Train in a folder from where it was left, in a process of its own; says in a file where that was."""
+    with run_folder.sole_writer(folder):
+        training = trainer(folder, save_minutes=1e-9, **SETTINGS)
+        if (folder / "last.safetensors").exists():
+            training.resume()
+            told.write_text(f"{training.epoch} {training.done}")
+        training.run()
 
 
 def same_weights(one: Path, other: Path) -> None:
@@ -62,24 +49,26 @@ def same_weights(one: Path, other: Path) -> None:
         assert state["epoch"] == others["epoch"]
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     """Killed without warning at two moments, in the middle of epochs and of files."""
     whole, left, chance = tmp_path / "whole", tmp_path / "left", random.Random(0)
     trainer(whole, **SETTINGS).run()
-    resumed = []
-    for _ in range(2):
-        process = started(left)
+    told = [tmp_path / f"told-{i}" for i in range(3)]
+    for i in range(2):
+        process = started(go_on, left, told[i])
         wait_for(lambda: (left / "last.safetensors").exists())
         wait_for(partial(was_written_since, left, written(left)))
         time.sleep(chance.random() * 0.2)
-        process.send_signal(signal.SIGKILL)
-        resumed.append(process.communicate()[0])
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
     for name in (".last-abcdefgh.safetensors", ".tmpAbC123"):  # ours, and safetensors' own
         (left / name).write_bytes(b"half of a file")
-    last = started(left)
-    resumed.append(last.communicate()[0])
-    assert last.returncode == 0
-    assert all("resumed" in said for said in resumed[1:])
+    last = started(go_on, left, told[2])
+    last.join()
+    assert last.exitcode == 0
+    assert [file.exists() for file in told] == [False, True, True]
     same_weights(whole, left)
     assert not list(left.glob(".*"))
 

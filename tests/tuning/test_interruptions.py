@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from fdan_edge.training.history import EpochMetrics
 from fdan_edge.training.run import TrainingResult
 from fdan_edge.training.trainer import OnEpoch
 from fdan_edge.tuning.results import TuningResult
-from tests.helpers import tune_fake
-from tests.helpers.tune_fake import EPOCHS, calls, fake_train, values
+from tests.helpers.processes import started
+from tests.helpers.tune_fake import EPOCHS, calls, fake_train, tune_slowly, values
 
 
 def _stopping(error: BaseException, trial: str, fold: str, epoch: int) -> Callable[..., TrainingResult]:
@@ -75,9 +74,11 @@ def test_a_trial_that_ends_its_process_each_time_is_given_up(
     assert result.trials[1].reason == "its process ended 3 times before epoch 5 was over"
 
 
-def process(folder: Path, tree: Path, trials: int, kill: int = 0) -> subprocess.Popen[bytes]:
-    words = [str(word) for word in (folder, tree, trials, kill)]
-    return subprocess.Popen([sys.executable, tune_fake.__file__, *words])
+def ended(*processes: BaseProcess) -> list[int | None]:
+    """Wait for processes; gives their exit codes, None for one that does not end."""
+    for process in processes:
+        process.join(120)
+    return [process.exitcode for process in processes]
 
 
 @pytest.mark.slow
@@ -86,13 +87,12 @@ def test_a_killed_process_loses_nothing_and_two_share_the_rest(
     search: Callable[..., TuningResult], ravdess_tree: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "t"
-    assert process(folder, ravdess_tree, 8, kill=2).wait(120) == -signal.SIGKILL
+    assert ended(started(tune_slowly, folder, ravdess_tree, 8, 2)) == [-signal.SIGKILL]
     assert calls(folder)["0002/fold-2"] == [1, 2]
     # Half a line, as a process killed within it leaves one.
     with (folder / "journal.log").open("a") as journal:
         journal.write('{"op_code": 4, "wor')
-    both = [process(folder, ravdess_tree, 8) for _ in range(2)]
-    assert [running.wait(120) for running in both] == [0, 0]
+    assert ended(*(started(tune_slowly, folder, ravdess_tree, 8, 0) for _ in range(2))) == [0, 0]
     result = search(pruner="median", trials=8)
     assert len(result.trials) == 8
     assert {trial.state for trial in result.trials} <= {"complete", "pruned"}

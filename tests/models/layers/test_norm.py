@@ -10,7 +10,6 @@ from typing import Any, cast
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 import torchvision
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from fdan_edge.models.backbones.build import build_backbone
 from fdan_edge.models.layers import norm
 from fdan_edge.models.layers.convolution import suit_cpu
 from fdan_edge.models.layers.norm import ACTIVATIONS, BatchNormAct, fuse, share_statistics, unfuse
+from tests.helpers.processes import run_ranks
 
 SHAPES = [
     (2, 1, 3, 5),
@@ -411,7 +411,7 @@ def _part(rank: int) -> list[Tensor | None]:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_process, (str(tmp_path),), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
+    run_ranks(_process, 2, str(tmp_path))
     one = layer(24, group_wide=True)  # no group here: it is as if alone
     wanted = gradients(one, numbers((sum(ROWS), 24, 9, 11)), [one.weight, one.bias])
     of_all = [torch.load(tmp_path / str(rank)) for rank in (0, 1)]
