@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,16 @@ def feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FDAN_EDGE_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_rests() -> Iterator[None]:
+    """No test asks how fast something is, so that no timing waits until another's threads have gone to sleep."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("profiling.bench", "export.speed"):
+            with suppress(ImportError):  # not all of the package is everywhere
+                patch.setattr(f"fdan_edge.{module}._REST", 0.0)
+        yield
 
 
 @pytest.fixture(autouse=True)

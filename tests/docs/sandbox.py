@@ -196,7 +196,7 @@ class Sandbox:
         if not any(word in told for word in ("whisper_tiny", "frozen_", "vgg8")):
             more += ["--backbone", _BACKBONE] if words[0] == "reproduce" else ["--set", f"backbone={_BACKBONE}"]
         if words[0] == "crossval" and "loso" not in told:
-            settings["folds"] = "3"
+            settings["folds"] = "2"
         if words[0] == "tune":
             more += ["--folds", "1", "--trials", "1"]
         return [*words, *more, *(part for item in settings.items() for part in ("--set", "=".join(item)))]

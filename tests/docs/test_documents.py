@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 
 import fdan_edge
 from fdan_edge.export import artifact, gate, recordings
+from fdan_edge.profiling.roofline import calibrate
 from tests.docs.checkout import Checkout
 from tests.docs.corpora import Corpora
 from tests.docs.pages import DOCS, PAGES, RESULTS, ROOT, Block, blocks
@@ -23,6 +24,8 @@ _STEPS = sorted((DOCS / "contributing").glob("add-*.md"))
 _TUTORIALS = [
     page for page in PAGES if page not in _STEPS and any(block.language in _RUN for block in blocks(page))
 ]
+#: This processor is measured once.
+_CALIBRATED = functools.cache(calibrate)
 
 
 def _name(page: Path) -> str:
@@ -54,6 +57,7 @@ def test_a_page_runs_from_top_to_bottom(
     train = fdan_edge.train
     monkeypatch.setattr(fdan_edge, "train", lambda config, *rest, **more: train(short(config), *rest, **more))
     monkeypatch.setattr(artifact, "export_graph", models.graph)
+    monkeypatch.setattr("fdan_edge.cli.actions.bench.calibrate", _CALIBRATED)
     # Drawing is tested elsewhere, and takes most of the time of a short training.
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: Path(path).touch())
     sandbox = Sandbox(tmp_path, corpora, models)
