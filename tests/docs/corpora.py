@@ -97,8 +97,8 @@ def _synthetic(root: Path) -> None:
             face(emotion, index).save(root / "faces" / emotion / f"{index:03}.png")
 
 
-def _tess(root: Path) -> None:
-    write_voice(root / "OAF_Sad" / "OAF_back_sad.wav", "sad")
+def _subesco(root: Path) -> None:
+    write_voice(root / "F_02_MONIKA_S_1_SAD_5.wav", "sad")
 
 
 _LAYOUTS: dict[str, Callable[[Path], None]] = {
@@ -108,5 +108,5 @@ _LAYOUTS: dict[str, Callable[[Path], None]] = {
     "unlabelled": _unlabelled,
     "recordings": _unlabelled,
     "synthetic": _synthetic,
-    "tess": _tess,
+    "subesco": _subesco,
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from fdan_edge.data.corpora.own_labels import own_class
@@ -97,13 +96,13 @@ def place(names: Sequence[str]) -> Places:
     Raises:
         DataError: two levels could be it.
     """
-    folders = {name: PurePosixPath(name).parts[:-1] for name in names}
+    folders = {name: tuple(name.split("/")[:-1]) for name in names}
     splits: dict[str, str] = {}
     plain = _without_inner_parts(_without_holders(folders, splits), splits)
     levels = _levels(plain)
     depth = _depth(levels, plain)
     of = {
-        name: Place(own[depth], splits.get(name), "/".join((*own[depth + 1 :], PurePosixPath(name).stem)))
+        name: Place(own[depth], splits.get(name), "/".join((*own[depth + 1 :], _stem(name))))
         for name, own in plain.items()
         if len(own) > depth
     }
@@ -210,6 +209,10 @@ def _below(of: dict[str, Place], plain: dict[str, tuple[str, ...]], depth: int) 
         for folder in plain[name][depth + 1 : depth + 2]:
             classes[folder].add(own_class(own.word)[0])
     return {folder for folder, names in classes.items() if len(names) > 1}
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[0]
 
 
 def _means_emotion(word: str) -> bool:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from fdan_edge.audio.kinds import GIT_LFS, HEAD, Kind, identify
@@ -21,34 +25,46 @@ _NO_SOUND = frozenset(
         *(".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".rar", ".md5", ".sha1", ".sha256", ".dvc", ".db"),
     )
 )
-_TRIAGE = 64  # bytes: to look for MPEG frames in more of them takes milliseconds a file
+_KNOWN = _NO_SOUND | {*SOUNDS, *VIDEOS}
+_SAMPLE = 20  # files of a suffix: to tell what one holds takes some milliseconds
 _POINTER = 1024  # bytes that a pointer has at most
 _ANNEX = b"/annex/objects/"
 
 
-def sound_under_other_name(path: Path, *, by_suffix: bool) -> Kind | None:
+def sound_under_other_name(path: Path) -> Kind | None:
     """Tell what sound or video a file holds that is not named as such; None where it is named so, or holds none.
 
-    Args:
-        path: a file; pipes, devices and what cannot be read hold none.
-        by_suffix: whether files that are named as text, tables, images and so on are taken at their names' word,
-            and the others looked at only briefly: for trainings, which must not open thousands of files.
+    Pipes, devices and what cannot be read hold none.
     """
-    suffix = path.suffix.lower()
-    if suffix in SOUNDS or suffix in VIDEOS or (by_suffix and suffix in _NO_SOUND):
+    if path.suffix.lower() in (*SOUNDS, *VIDEOS):
         return None
     try:
         if not path.is_file():
             return None
         with path.open("rb") as file:
-            start = file.read(_TRIAGE)
-            # MPEG-TS has its sign at every 188th byte.
-            if by_suffix and not _is_sound(identify(start)) and start[:1] != b"G":
-                return None
-            kind = identify(start + file.read(HEAD - len(start)))
+            kind = identify(file.read(HEAD))
     except OSError:
         return None
-    return kind if _is_sound(kind) else None
+    return kind if kind is not None and kind.reader else None
+
+
+def sounds_under_other_names(paths: Iterable[Path]) -> list[Path]:
+    """List the files that hold sound and are not named so, quickly: a training must not open thousands of files.
+
+    Files that are named as text, tables, images and so on are taken at their names' word. Of each other suffix
+    some files are looked at, and all where one of these holds sound.
+    """
+    unknown: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        suffix = path.suffix.lower()
+        if suffix not in _KNOWN:
+            unknown[re.sub(r"\d+", "0", suffix)].append(path)
+    lost = []
+    for alike in unknown.values():
+        sample = alike[:: -(-len(alike) // _SAMPLE)]
+        if any(map(sound_under_other_name, sample)):
+            lost += [path for path in alike if sound_under_other_name(path)]
+    return lost
 
 
 def pointer_of(path: Path) -> str:
@@ -57,7 +73,8 @@ def pointer_of(path: Path) -> str:
     Pointers are small texts; git-annex has links that lead nowhere as well. Other files are not opened.
     """
     try:
-        if not 0 < path.stat().st_size <= _POINTER or not path.is_file():
+        state = path.stat()
+        if not 0 < state.st_size <= _POINTER or not stat.S_ISREG(state.st_mode):
             return ""
         with path.open("rb") as file:
             head = file.read(_POINTER)
@@ -73,7 +90,3 @@ def pointer_of(path: Path) -> str:
 def fetch_command(program: str) -> str:
     """Return the command that fetches the files which pointers of git-lfs or git-annex stand for."""
     return {"git-lfs": "git lfs pull", "git-annex": "git annex get ."}[program]
-
-
-def _is_sound(kind: Kind | None) -> bool:
-    return kind is not None and bool(kind.reader)

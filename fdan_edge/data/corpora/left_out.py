@@ -7,8 +7,13 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from fdan_edge.data.corpora.contents import fetch_command, pointer_of, sound_under_other_name
-from fdan_edge.data.corpora.items import IMAGES, SOUNDS, VIDEOS, Item
+from fdan_edge.data.corpora.contents import (
+    fetch_command,
+    pointer_of,
+    sound_under_other_name,
+    sounds_under_other_names,
+)
+from fdan_edge.data.corpora.items import IMAGES, SOUNDS, VIDEOS, Item, suffix_of
 from fdan_edge.data.corpora.registry import Corpus, get_corpus, known_corpora
 from fdan_edge.errors import DataError, printable
 from fdan_edge.utils.folders import walk
@@ -17,6 +22,7 @@ from fdan_edge.utils.messages import warn_once
 if TYPE_CHECKING:
     from fdan_edge.data.corpora.reading import Source
 
+_MEDIA = (*SOUNDS, *VIDEOS, *IMAGES)
 _SUFFIXES = {"speech": SOUNDS, "faces": IMAGES, "videos": VIDEOS}
 _NOT_THERE = "a table names it, and it is not there"
 _NAMED = 3  # files in a line
@@ -39,8 +45,8 @@ def unlabelled(source: Source, modality: str, used: Collection[Path]) -> dict[st
     if modality == "speech" and corpus.read_videos is None:
         suffixes = (*suffixes, *VIDEOS)
     skipped: dict[str, list[Path]] = {}
-    for name, path in _files(source, used):
-        if path not in used and path.suffix.lower() in suffixes:
+    for name, path in _files(source, used, suffixes):
+        if path not in used:
             skipped.setdefault(_reason(source, corpus, name), []).append(path)
     return {reason: sorted(paths) for reason, paths in sorted(skipped.items(), key=lambda entry: min(entry[1]))}
 
@@ -51,8 +57,8 @@ def unread(source: Source, used: Collection[Path]) -> dict[str, list[str]]:
     if source.path is not None and source.path.is_dir():
         for folder, reason in walk(source.path).unreadable.items():
             lost.setdefault(f"a folder that cannot be read: {reason}", []).append(str(folder))
-    for path in sorted(path for _, path in _files(source, used)):
-        if kind := sound_under_other_name(path, by_suffix=False):
+    for path in sorted(path for _, path in _files(source, used, ())):
+        if kind := sound_under_other_name(path):
             lost.setdefault(f"{kind} by its content, but not named as sound or video: rename it", []).append(
                 str(path)
             )
@@ -68,8 +74,7 @@ def tell(source: Source, items: Sequence[Item]) -> None:
     reader = get_corpus(source.corpus).read_videos
     if reader and source.path and any(path.suffix.lower() in VIDEOS for path in used):
         lost += _flat(unlabelled(source, "videos", used | {item.path for item in reader(source.path)}))
-    others = (path for _, path in _files(source, used))
-    lost += [path for path in others if sound_under_other_name(path, by_suffix=True)]
+    lost += sounds_under_other_names(path for _, path in _files(source, used, ()))
     if lost:
         verb = "file that holds sound or video is" if len(lost) == 1 else "files that hold sound or video are"
         names = [_below(source, path) for path in lost]
@@ -107,7 +112,7 @@ def without_pointers(source: Source, items: list[Item]) -> list[Item]:
 def nothing(source: Source, what: str) -> DataError:
     """Make the error that says that a corpus has none of what is asked for, and what may be there instead."""
     text = f"{source}: no {what} found; expected {get_corpus(source.corpus).layout}"
-    if other := suggestion(source, [path for _, path in _files(source, ())]):
+    if other := suggestion(source, [path for _, path in _files(source, (), _MEDIA)]):
         return DataError(f"{text}; its files are named as those of {other}")
     for reason, names in unread(source, ()).items():
         text += f"; {_first([printable(name) for name in names])[1:-1]}: {reason}"
@@ -116,8 +121,7 @@ def nothing(source: Source, what: str) -> DataError:
 
 def suggestion(source: Source, files: Sequence[Path]) -> str:
     """Return `corpus:path` of the corpus as whose nearly all of these files are named; "" where none is."""
-    media = [path for path in files if path.suffix.lower() in (*SOUNDS, *VIDEOS, *IMAGES)]
-    stems = [path.stem for path in media[:: max(1, len(media) // _LOOKED_AT)]]
+    stems = [path.stem for path in files[:: max(1, len(files) // _LOOKED_AT)]]
     for corpus in known_corpora():
         pattern = corpus.file_names
         if stems and pattern and corpus.name != source.corpus:
@@ -127,14 +131,24 @@ def suggestion(source: Source, files: Sequence[Path]) -> str:
     return ""
 
 
-def _files(source: Source, used: Iterable[Path]) -> list[tuple[str, Path]]:
-    """List (path below the corpus's, path) of all files in its folder, or in those of the files of a table."""
+def _files(source: Source, used: Iterable[Path], suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
+    """List (path below the corpus's, path) of files in its folder, or in those of the files of a table.
+
+    Args:
+        source: the corpus.
+        used: paths of its items.
+        suffixes: of the files; () for those that are named neither as sound nor as video or image.
+    """
     if source.path is None or get_corpus(source.corpus).default_folder:
         return []
+
+    def wanted(name: str) -> bool:
+        return suffix_of(name) in suffixes if suffixes else suffix_of(name) not in _MEDIA
+
     if source.path.is_dir():
-        return [(name, source.path / name) for name in walk(source.path).files]
+        return [(name, source.path / name) for name in walk(source.path).files if wanted(name)]
     beside = (path for folder in {path.parent for path in used} for path in folder.glob("[!.]*"))
-    return [(path.name, path) for path in beside if not path.is_dir()]
+    return [(path.name, path) for path in beside if wanted(path.name) and not path.is_dir()]
 
 
 def _reason(source: Source, corpus: Corpus, name: str) -> str:

@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 import soundfile
 
-from fdan_edge.data.corpora.contents import pointer_of, sound_under_other_name
+from fdan_edge.data.corpora import contents
+from fdan_edge.data.corpora.contents import pointer_of, sound_under_other_name, sounds_under_other_names
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64", "RF64"])
 @pytest.mark.parametrize("name", ["REC001", "voice.dat", "a.wav.part"])
-@pytest.mark.parametrize("by_suffix", [True, False])
-def test_sound_under_other_names(tmp_path: Path, form: str, name: str, by_suffix: bool) -> None:
+def test_sound_under_other_names(tmp_path: Path, form: str, name: str) -> None:
     soundfile.write(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, 16000), 16000, format=form)
-    assert sound_under_other_name(tmp_path / name, by_suffix=by_suffix) is not None
+    assert sound_under_other_name(tmp_path / name) is not None
+    assert sounds_under_other_names([tmp_path / name]) == [tmp_path / name]
     (tmp_path / name).rename(tmp_path / "a.wav")
-    assert sound_under_other_name(tmp_path / "a.wav", by_suffix=by_suffix) is None
+    assert sound_under_other_name(tmp_path / "a.wav") is None
 
 
 @pytest.mark.parametrize(
@@ -29,19 +30,33 @@ def test_sound_under_other_names(tmp_path: Path, form: str, name: str, by_suffix
 )
 def test_what_is_no_sound(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "REC001").write_bytes(content)
-    assert sound_under_other_name(tmp_path / "REC001", by_suffix=False) is None
-    assert sound_under_other_name(tmp_path / "REC001", by_suffix=True) is None
+    assert sound_under_other_name(tmp_path / "REC001") is None
+    assert sounds_under_other_names([tmp_path / "REC001"]) == []
 
 
 def test_texts_are_taken_at_their_names_word_where_time_matters(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.txt", np.zeros(100), 16000, format="WAV")
-    assert sound_under_other_name(tmp_path / "a.txt", by_suffix=True) is None
-    assert str(sound_under_other_name(tmp_path / "a.txt", by_suffix=False)) == "WAV"
+    assert sounds_under_other_names([tmp_path / "a.txt"]) == []
+    assert str(sound_under_other_name(tmp_path / "a.txt")) == "WAV"
+
+
+def test_of_a_suffix_of_thousands_only_some_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{number}.{number}" for number in range(1000)]
+    for path in paths:
+        path.write_bytes(b"\1\2\3")
+    opened = []
+    monkeypatch.setattr(contents, "identify", opened.append)
+    assert sounds_under_other_names(paths) == []
+    assert len(opened) == 20
+    monkeypatch.undo()
+    soundfile.write(paths[0], np.zeros(100), 16000, format="WAV")
+    soundfile.write(paths[1], np.zeros(100), 16000, format="WAV")
+    assert sounds_under_other_names(paths) == paths[:2]
 
 
 def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    assert sound_under_other_name(tmp_path / "pipe", by_suffix=False) is None
+    assert sound_under_other_name(tmp_path / "pipe") is None
     assert pointer_of(tmp_path / "pipe") == ""
 
 

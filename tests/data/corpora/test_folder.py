@@ -158,7 +158,8 @@ def test_two_levels_of_emotions_are_refused(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"folder:{tmp_path}: the classes may be the folders angry, happy or those below them, calm, sad, as in "
         "angry/calm/1.wav; write an exclamation mark after the name of one that is a class (calm!), or name files "
-        f"and classes in a table; `fdan-edge data scan unlabelled:{tmp_path} --table labels.csv` writes one to fill in"
+        "and classes in a table; "
+        f"`fdan-edge data scan unlabelled:{tmp_path} --table labels.csv` writes one to fill in"
     )
 
 
