@@ -27,9 +27,14 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):  # never fail on what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(_run(arguments))
+        code = _run(arguments)
+        sys.stdout.flush()  # when Python ends it would be too late for an error of ours
+        sys.exit(code)
     except FdanEdgeError as error:
         _fail(str(error))
+    except BrokenPipeError:  # as with `| head`; Typer ends so too, where it sees it
+        _stdout_fails()
+        sys.exit(1)
     except (OSError, MemoryError) as error:
         _fail(_system_error(error))
     except RuntimeError as error:
@@ -74,8 +79,19 @@ def _interrupted() -> NoReturn:
     sys.exit(INTERRUPTED)
 
 
+def _stdout_fails() -> bool:
+    """Tell whether what was printed and waits cannot be written; then it is dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
+        return True
+    return False
+
+
 def _system_error(error: OSError | MemoryError) -> str:
     """Say in the system's words what failed, disk full or no permission, and name the file."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        name = error.filename or ("standard output" if _stdout_fails() else "")
+        return f"{name}: {error.strerror}" if name else error.strerror
     return f"{type(error).__name__}: {one_line(error)}"

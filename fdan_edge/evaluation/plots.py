@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import textwrap
 from collections.abc import Sequence
@@ -345,6 +346,8 @@ def _draw_setting(axes: Any, search: Tuning, setting: Setting) -> None:
 
 def _figure(width: float, height: float, rows: tuple[int, ...] = (1,)) -> tuple[Figure, Any]:
     """Make a figure that belongs to no window, and its axes (an array of them where there are several rows)."""
+    # It warns of a home that is read-only, where it makes a temporary folder, and of fonts that it looks for.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

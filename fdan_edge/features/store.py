@@ -33,6 +33,7 @@ from fdan_edge.features.mmap_rows import ItemRows
 from fdan_edge.features.parallel import in_parallel
 from fdan_edge.utils.file_hashes import FileHashes
 from fdan_edge.utils.files import feature_folder
+from fdan_edge.utils.messages import warn_once
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +236,7 @@ class _Collector:
         try:
             yield
         except OSError as error:
-            log.warning(
+            warn_once(
                 f"{folder()}: features cannot be kept: {error.strerror or one_line(error)}; going on without"
             )
             self._store = None

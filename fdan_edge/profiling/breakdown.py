@@ -100,7 +100,7 @@ def _of_onnxruntime(variant: Variant, windows: NDArray[np.float32], threads: int
     path = Path(variant.target)
     path = Bundle.open(path).file(variant.artifact) if path.is_dir() else path
     with tempfile.TemporaryDirectory() as folder:
-        options = {"enable_profiling": True, "profile_file_prefix": str(Path(folder) / "profile")}
+        options: dict[str, Any] = {"enable_profiling": True, "profile_file_prefix": str(Path(folder) / "profile")}
         session = open_session(str(path), intra_op_num_threads=threads, **options)
         name = session.get_inputs()[0].name
         for _ in range(_CALLS):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import hashlib
 import json
 import os
@@ -17,7 +19,28 @@ from typing import Any, TypeAlias
 #: no ordinary program can do that, since nothing but the clock sets ctime.
 FileState: TypeAlias = tuple[int, int, int, int]
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 FRESH_NANOSECONDS = 2_500_000_000  # file systems count time in steps of up to 2 s
+
+
+@contextlib.contextmanager
+def naming(path: Path, *numbers: int) -> Iterator[None]:
+    """Name `path` in an error of the system that names no file, as that of a full disk does not.
+
+    Args:
+        path: what the block writes.
+        numbers: only errors of these; none: all.
+
+    Raises:
+        OSError: whatever the block raises, with its number and words.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None or (numbers and error.errno not in numbers):
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 @contextlib.contextmanager
@@ -28,7 +51,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         # mkstemp makes files private; give them the mode that open() would have given.
         umask = os.umask(0)
         os.umask(umask)
@@ -46,7 +70,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     old = temporary.with_name(temporary.name + "-old")
     try:
         temporary.chmod(0o755)
-        yield temporary
+        with naming(target, *_FULL):  # much more than writing may happen in the block
+            yield temporary
         if target.exists():
             target.rename(old)
         temporary.rename(target)
@@ -102,5 +127,17 @@ def feature_folder() -> Path:
 
 
 def cache_home() -> Path:
-    """Return the folder of everything that can be computed again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fdan-edge"
+    """Return the folder of everything that can be computed again.
+
+    A user without a home, as in a container that runs as any number, has a temporary one in each process.
+    """
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        home = _temporary_home().name
+    return Path(home) / "fdan-edge"
+
+
+@functools.cache
+def _temporary_home() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="fdan-edge-")  # removed with the process

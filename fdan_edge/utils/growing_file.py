@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from fdan_edge.errors import ConfigError
+from fdan_edge.utils.files import naming
 
 
 class GrowingFile:
@@ -31,12 +33,22 @@ class GrowingFile:
         self._path, self._part = path, path if whole else part_path(path)
         # Names of files may hold bytes that are not UTF-8.
         self._file = self._part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-        self.write(head)
+        try:
+            self.write(head)
+        except OSError:
+            with contextlib.suppress(OSError):  # what could not be written is tried again
+                self._file.close()
+            raise
 
     def write(self, text: str) -> None:
-        """Append text, so that others can read it at once."""
-        self._file.write(text)
-        self._file.flush()
+        """Append text, so that others can read it at once.
+
+        Raises:
+            OSError: the disk is full, for one; it names the file.
+        """
+        with naming(self._path):
+            self._file.write(text)
+            self._file.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -44,7 +56,8 @@ class GrowingFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
         if kind is None and self._part != self._path:
             self._part.replace(self._path)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,35 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) ->
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    path = tmp_path / "a.txt"
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"), files.atomic_path(path):
+        raise full
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"), files.atomic_folder(path):
+        raise full
+    other = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "other.wav")
+    with pytest.raises(OSError, match=r"other\.wav"), files.atomic_path(path):
+        raise other
+    unreadable = OSError(errno.EIO, os.strerror(errno.EIO))  # of what the folder is made from, perhaps
+    with pytest.raises(OSError, match=r"Input/output error$"), files.atomic_folder(path):
+        raise unreadable
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as a number that nobody has."""
+    monkeypatch.delenv("FDAN_EDGE_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    files.write_text(files.feature_folder() / "a", "kept")
+    assert (files.feature_folder() / "a").read_text() == "kept"
 
 
 def test_temporary_name_keeps_the_suffix(tmp_path: Path) -> None:

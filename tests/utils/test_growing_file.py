@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,34 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     with GrowingFile(tmp_path / "x", os.fsdecode(b"\xff.wav")):
         pass
     assert (tmp_path / "x").read_text(encoding="utf-8") == "\\udcff.wav"
+
+
+def test_a_full_disk_names_the_file() -> None:
+    with (
+        pytest.raises(OSError, match="No space left on device: '/dev/full'") as told,
+        GrowingFile(Path("/dev/full")) as file,
+    ):
+        file.write("a line")
+    assert told.value.filename == "/dev/full"
+
+
+def test_a_limit_names_the_file_and_not_its_part(tmp_path: Path) -> None:
+    """As with a full disk, and what did not fit is tried again when the file is closed."""
+    code = f"""
+import resource, signal
+from pathlib import Path
+from fdan_edge.utils.growing_file import GrowingFile
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4, 4))
+try:
+    with GrowingFile(Path({str(tmp_path / "x.rttm")!r}), "1234") as file:
+        file.write("5")
+except OSError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"[Errno 27] File too large: '{tmp_path / 'x.rttm'}'\n", "")
+    assert [one.name for one in tmp_path.iterdir()] == ["x.rttm.part"]
 
 
 def test_a_pipe_stays_one(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from fdan_edge.runtime.tensorrt.compatibility import (
 )
 from fdan_edge.runtime.typed_json import from_json, to_json
 from fdan_edge.utils.files import cache_home, sha256, write_bytes, write_json
+from fdan_edge.utils.messages import warn_once
 
 #: Smallest, best and largest batch of every engine.
 BATCH = (1, 1, 16)
@@ -130,6 +131,14 @@ def build(
         ExportError: TensorRT does not parse the graph, or cannot build it here.
         MissingDependencyError: TensorRT is not installed.
     """
+    engine, fingerprint = _built(onnx_path, flavour, precision, compute_capability)
+    path = out or onnx_path.with_name(engine_name(onnx_path.name, flavour, compute_capability))
+    write_bytes(path, engine)
+    return Engine(path, fingerprint)
+
+
+def _built(onnx_path: Path, flavour: str, precision: str, compute_capability: str) -> tuple[bytes, Fingerprint]:
+    """Build an engine, as `build` does, without writing it."""
     tensorrt = find_tensorrt(flavour)
     content = onnx_path.read_bytes()
     gpu = compatibility.find_gpu()
@@ -143,10 +152,7 @@ def build(
         system=system(),
     )
     with BuildProgress(f"build {onnx_path.name} for {TITLES[flavour]}") as progress, nothing_collected():
-        engine = serialize(tensorrt, content, onnx_path, fingerprint, gpu, progress)
-    path = out or onnx_path.with_name(engine_name(onnx_path.name, flavour, compute_capability))
-    write_bytes(path, engine)
-    return Engine(path, fingerprint)
+        return serialize(tensorrt, content, onnx_path, fingerprint, gpu, progress), fingerprint
 
 
 def serialize(
@@ -192,7 +198,8 @@ def serialize(
     failed = f"{title}: {onnx_path} could not be built"
     engine = _or_refuse(lambda: builder.build_serialized_network(network, config), failed, messages)
     if timing:
-        write_bytes(timing, bytes(config.get_timing_cache().serialize()))
+        with _going_on_without():
+            write_bytes(timing, bytes(config.get_timing_cache().serialize()))
     return bytes(engine)
 
 
@@ -227,7 +234,11 @@ def _timing_cache(config: Any, fingerprint: Fingerprint) -> Path | None:
     if fingerprint.flavour == "rtx":
         return None
     file = folder() / f"{replace(fingerprint, precision='', onnx_sha256='').digest()}.timing"
-    cache = config.create_timing_cache(file.read_bytes() if file.is_file() else b"")
+    try:
+        known = file.read_bytes()
+    except OSError:
+        known = b""
+    cache = config.create_timing_cache(known)
     if cache is None:  # damaged
         cache = config.create_timing_cache(b"")
     config.set_timing_cache(cache, False)
@@ -322,6 +333,8 @@ def cached(fingerprint: Fingerprint) -> bytes | None:
 def build_cached(onnx_path: Path, machine: Machine, precision: str) -> tuple[bytes, Engine]:
     """Return the engine of an ONNX file for this machine: the one that is kept, else a new one, which is kept.
 
+    Where it cannot be kept, the next process builds it again, and a warning says so.
+
     Raises:
         ExportError: TensorRT does not take the graph.
         MissingDependencyError: TensorRT is not installed.
@@ -330,9 +343,20 @@ def build_cached(onnx_path: Path, machine: Machine, precision: str) -> tuple[byt
     path = cached_path(fingerprint)
     content = cached(fingerprint)
     if content is None:
-        path.with_suffix(".json").unlink(missing_ok=True)  # first: it would vouch for a file that is not there yet
-        build(onnx_path, machine.flavour, precision, fingerprint.compute_capability, path)
-        content = path.read_bytes()
+        content, _ = _built(onnx_path, machine.flavour, precision, fingerprint.compute_capability)
         entry = {"fingerprint": to_json(fingerprint), "sha256": hashlib.sha256(content).hexdigest()}
-        write_json(path.with_suffix(".json"), entry)
+        with _going_on_without():
+            path.with_suffix(".json").unlink(missing_ok=True)  # first: it would vouch for what is not there yet
+            write_bytes(path, content)
+            write_json(path.with_suffix(".json"), entry)
     return content, Engine(path, fingerprint)
+
+
+@contextlib.contextmanager
+def _going_on_without() -> Iterator[None]:
+    """Go on without what cannot be kept, where the disk is full, read-only or the like."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        warn_once(f"{folder()}: engines cannot be kept: {reason}; built again next time")

@@ -328,6 +328,26 @@ def test_a_kept_engine_that_is_not_what_was_built_is_built_anew(
     assert cached(made.fingerprint) == content
 
 
+def test_an_engine_that_cannot_be_kept_serves_this_process(
+    onnx_file: Path,
+    classic: Classic,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content, made = build_cached(onnx_file, ORIN, "fp16")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FDAN_EDGE_CACHE", str(tmp_path / "file"))  # as read-only: root may write anywhere else
+    capsys.readouterr()
+    again, nowhere = build_cached(onnx_file, ORIN, "fp16")
+    assert (again, nowhere.fingerprint, nowhere.path.exists()) == (content, made.fingerprint, False)
+    assert classic.timed[-1] == b""
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"{tmp_path / 'file' / 'engines'}: engines cannot be kept: Not a directory; built again next time"
+    ]
+
+
 def test_another_model_or_version_has_another_place(onnx_file: Path) -> None:
     made = fingerprint_for(ORIN, "fp16", sha256(onnx_file))
     others = [
