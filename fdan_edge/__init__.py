@@ -32,7 +32,6 @@ from fdan_edge.errors import (
     MissingDependencyError,
     TrainingError,
 )
-from fdan_edge.utils import telemetry
 
 if TYPE_CHECKING:
     from fdan_edge.config import Backbone, Config, register_backbone
@@ -96,7 +95,8 @@ _MODULES = {
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
-telemetry.turn_off()  # here, before any module of this package can import ONNX Runtime
+# Here, before any module of this package can import ONNX Runtime; it is no name of the package's.
+importlib.import_module("fdan_edge.utils.telemetry").turn_off()
 
 
 def __getattr__(name: str) -> Any:

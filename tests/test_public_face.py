@@ -73,6 +73,7 @@ def test_importing_it_imports_nothing_but_the_standard_library() -> None:
     done = subprocess.run([sys.executable, "-c", _MODULES_OF_IMPORT], capture_output=True, text=True, check=True)
     modules: list[str] = json.loads(done.stdout)
     own = {name for name in modules if name.partition(".")[0] == "fdan_edge"}
-    assert own == {"fdan_edge", "fdan_edge._version", "fdan_edge.errors"}
+    plumbing = {"fdan_edge.utils", "fdan_edge.utils.telemetry"}
+    assert own == {"fdan_edge", "fdan_edge._version", "fdan_edge.errors", *plumbing}
     assert {name.partition(".")[0] for name in modules} - sys.stdlib_module_names == {"fdan_edge"}
     assert len(modules) < 60
