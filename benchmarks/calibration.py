@@ -71,7 +71,7 @@ def logits(runner: TorchRunner, items: list[Item]) -> tuple[Array, Indices, Indi
     """Logits of all windows, which recording each is from, and the class of each recording."""
     made, spec = [], runner.spec
     for item in track(items, "logits"):
-        waveform = decode.load_speech(item.path, spec.sample_rate, spec.trim_db)
+        waveform = decode.load_speech(item.path, spec.sample_rate, spec.trim_db, high_pass=spec.high_pass)
         windows = torch.from_numpy(cut_windows(waveform, spec.window, spec.window_hop))
         with torch.inference_mode():
             made.append(runner.path.model.acoustic_logits(runner.path.frontend(windows)).numpy())

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 #: Settings that a student has from its teacher: what is heard, what is held out and what it is scored on. How it
 #: is trained is its own: a large encoder's few epochs and slow steps would leave a small network untrained.
 _FROM_TEACHER = (
-    *("sample_rate", "window_seconds", "window_hop_seconds", "trim_db", "level", "channel", "speed_perturbation"),
+    *("sample_rate", "window_seconds", "window_hop_seconds", "trim_db", "high_pass", "level", "channel"),
+    "speed_perturbation",
     *("protocol", "test_speakers", "val_speakers", "folds", "fold", "test_texts", "test_fraction", "val_fraction"),
     *("calm_as_neutral", "boredom", "balanced", "seed", "split_seed", "threads", "cache"),
     *("method", "transfer_weight", "fc_layers", "aligned_layers", "alpha_ramp", "tau", "ida_iterations"),

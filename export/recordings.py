@@ -271,7 +271,8 @@ def load_all(items: list[Item], spec: ModelSpec) -> tuple[list[Waveform], list[I
     waveforms, kept = [], []
     for item in items:
         try:
-            waveforms.append(decode.load_speech(item.path, spec.sample_rate, spec.trim_db))
+            speech = decode.load_speech(item.path, spec.sample_rate, spec.trim_db, high_pass=spec.high_pass)
+            waveforms.append(speech)
         except AudioError:
             continue  # reported when the corpus was read for training
         kept.append(item)

@@ -227,6 +227,7 @@ def _parameters(spec: ModelSpec, source: Path) -> dict[str, Any]:
         "window": spec.window,
         "window_hop": spec.window_hop,
         "trim_db": spec.trim_db,
+        "high_pass": spec.high_pass,
         "sha256": sha256(source),
     }
     return {"parameters": [{"key": k, "value": {"string_value": str(v)}} for k, v in values.items()]}

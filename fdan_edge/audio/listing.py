@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fdan_edge.audio.kinds import HEAD, SOUNDS, VIDEOS, identify
+from fdan_edge.utils.folders import walk
 
 
 @dataclass
@@ -43,43 +42,12 @@ def _is_reported(path: Path, listing: Listing) -> bool:
 
 
 def _below(folder: Path, listing: Listing) -> list[Path]:
-    files = []
-    for path in walk(folder, listing.unreadable):
-        if _is_sound(path):
-            files.append(path)
-        else:
-            listing.others.append(path)
-    return sorted(files)
-
-
-def walk(folder: Path, unreadable: list[str] | None = None) -> Iterator[Path]:
-    """Yield the files below a folder that are not hidden; see `find`.
-
-    Args:
-        folder: to begin with.
-        unreadable: gets a line for each folder that cannot be entered.
-    """
-    entered = set()
-    waiting = [folder]
-    while waiting:
-        current = waiting.pop()
-        try:
-            state = current.stat()
-            if (state.st_dev, state.st_ino) in entered:
-                continue
-            entered.add((state.st_dev, state.st_ino))
-            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
-        except OSError as error:
-            if unreadable is not None:
-                unreadable.append(f"{current}: a folder that cannot be read: {error.strerror}")
-            continue
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            if entry.is_dir():
-                waiting.append(Path(entry.path))
-            else:
-                yield Path(entry.path)
+    tree = walk(folder)
+    files: list[Path] = []
+    for path in sorted(folder / name for name in tree.files):
+        (files if _is_sound(path) else listing.others).append(path)
+    listing.unreadable += [f"{path}: not entered: {reason}" for path, reason in tree.unreadable.items()]
+    return files
 
 
 def _is_sound(path: Path) -> bool:

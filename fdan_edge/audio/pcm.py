@@ -67,7 +67,9 @@ class PcmFormat:
 
 
 def _integers(data: bytes, dtype: str, full_scale: float) -> NDArray[np.float32]:
-    return np.frombuffer(data, dtype).astype(np.float32) / np.float32(full_scale)
+    samples: NDArray[np.float32] = np.frombuffer(data, dtype).astype(np.float32)
+    samples /= np.float32(full_scale)
+    return samples
 
 
 def _of_24_bits(data: bytes, order: str) -> NDArray[np.float32]:
@@ -92,7 +94,8 @@ def _ulaw_table() -> NDArray[np.float32]:
     byte = ~np.arange(256, dtype=np.uint8)
     exponent, mantissa = (byte >> 4 & 7).astype(int), (byte & 15).astype(int)
     magnitude = ((mantissa << 3) + 0x84 << exponent) - 0x84
-    return (np.where(byte & 0x80, -magnitude, magnitude) / 32768).astype(np.float32)
+    table: NDArray[np.float32] = (np.where(byte & 0x80, -magnitude, magnitude) / 32768).astype(np.float32)
+    return table
 
 
 def _alaw_table() -> NDArray[np.float32]:
@@ -100,7 +103,8 @@ def _alaw_table() -> NDArray[np.float32]:
     byte = np.arange(256, dtype=np.uint8) ^ 0x55
     exponent, mantissa = (byte >> 4 & 7).astype(int), (byte & 15).astype(int)
     magnitude = np.where(exponent, (mantissa << 4) + 0x108 << np.maximum(exponent - 1, 0), (mantissa << 4) + 8)
-    return (np.where(byte & 0x80, magnitude, -magnitude) / 32768).astype(np.float32)
+    table: NDArray[np.float32] = (np.where(byte & 0x80, magnitude, -magnitude) / 32768).astype(np.float32)
+    return table
 
 
 _ULAW, _ALAW = _ulaw_table(), _alaw_table()

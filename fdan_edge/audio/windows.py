@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 Waveform: TypeAlias = NDArray[np.float32]
 
 _FRAME, _HOP = 2048, 512  # samples, of librosa.effects.trim
+_PART = 64  # samples; a click is over within two of them
+_CLICK = 16.0  # times the energy of all steps within 64 to 128 ms: speech does not stand out so alone
+_AT_ONCE = 0.7  # of the energy of a click's step and its neighbours that comes at once
 
 
 class LoudPart:
     """Finds what is left of a recording when its quiet ends are cut, from blocks that follow each other.
 
     Ends are cut that are more than `top_db` below the loudest frame. Frames of 2048 samples, 512 apart; the result
-    is that of `librosa.effects.trim`, without librosa.
+    is that of `librosa.effects.trim`, without librosa, as long as there is no click: a switch or a plug at the
+    start is louder than speech, and is cut with the silence around it.
     """
 
     def __init__(self) -> None:
-        self._energies: list[NDArray[np.float64]] = []  # of steps of 512 samples
+        self._energies: list[NDArray[np.float64]] = []  # of steps of 512 samples in 8 parts
         self._rest = np.zeros(0, np.float32)
         self.length = 0  # samples so far
 
@@ -30,21 +34,39 @@ class LoudPart:
         self.length += len(block)
         samples = np.concatenate([self._rest, block]) if len(self._rest) else block
         whole = len(samples) // _HOP * _HOP
-        self._energies.append(_energy(samples[:whole].reshape(-1, _HOP)))
+        self._energies.append(_energy(samples[:whole].reshape(-1, _PART)).reshape(-1, _HOP // _PART))
         self._rest = samples[whole:].copy()
 
     def bounds(self, top_db: float) -> tuple[int, int]:
         """Return the first sample that stays, and the one after the last."""
         # A frame is 4 hops long and centred on one, so its energy is a sum over 4 of them.
-        before = _FRAME // _HOP // 2
-        parts = [np.zeros(before), *self._energies, _energy(self._rest[None]), np.zeros(_FRAME // _HOP)]
-        hops, count = np.concatenate(parts), self.length // _HOP + 1
+        before, count = _FRAME // _HOP // 2, self.length // _HOP + 1
+        parts = np.concatenate([*self._energies, np.zeros((1, _HOP // _PART))])
+        steps = parts.sum(axis=1)
+        steps[-1] = _energy(self._rest[None])[0]
+        quiet = steps.copy()
+        quiet[_clicks(steps, parts)] = 0
+        steps = quiet if quiet.any() else steps  # a recording of one click has nothing else to show
+        hops = np.pad(steps, (before, _FRAME // _HOP))
         power = np.sum([hops[i : i + count] for i in range(_FRAME // _HOP)], axis=0) / _FRAME
         loudest = power.max()
         if not loudest:
             return 0, self.length
         loud = np.flatnonzero(power > loudest * 10 ** (-top_db / 10))
         return int(loud[0]) * _HOP, min(self.length, (int(loud[-1]) + 1) * _HOP)
+
+
+def _clicks(steps: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Find the steps that hold a click, and their neighbours: energies (n,), and the same in parts, (n, 8)."""
+    around = np.pad(steps, 4)
+    others = np.max([around[4 + shift : 4 + shift + len(steps)] for shift in (-4, -3, -2, 2, 3, 4)], axis=0)
+    alone = np.flatnonzero(steps > _CLICK * others)
+    found = []
+    for step in alone:
+        near = parts[max(0, step - 1) : step + 2].ravel()
+        if near.sum() and (near[:-1] + near[1:]).max() > _AT_ONCE * near.sum():
+            found += [step - 1, step, step + 1]
+    return np.unique([step for step in found if 0 <= step < len(steps)]).astype(np.int64)
 
 
 def trim(waveform: Waveform, top_db: float) -> Waveform:

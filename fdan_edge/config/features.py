@@ -21,6 +21,20 @@ class FeatureSettings(Settings):
     trim_db: float = setting(
         40.0, "ends that are quieter than this below the loudest frame are cut; 0: keep all", low=0, high=200
     )
+    high_pass: float = setting(
+        80.0,
+        "Hz below which sound is stopped before anything else, in training and at run time: constant offsets of "
+        "microphones, hum of the mains, rumble; 0: nothing is stopped",
+        low=0,
+        high=400,
+    )
+    noise_floor: float = setting(
+        0.0,
+        "dB below a window's loudest point at which the same power is added to all bands, which covers the noise "
+        "of quiet rooms and of weak signals in 16 bits; 0: none",
+        low=0,
+        high=120,
+    )
     level: str = setting(
         "peak",
         "what 0 dB is: peak, each window's loudest point; speech, 27 dB above the mean power of its speech, so "

@@ -44,12 +44,12 @@ def config_from_dict(values: dict[str, Any]) -> Config:
 
 
 def saved_config(values: dict[str, Any]) -> Config:
-    """Return the Config of a run's config.toml; one without a recipe is of a network.
+    """Return the Config of a run's config.toml; earlier ones name no recipe (a network) and no filters (none).
 
     Raises:
         ConfigError: as `config_from_dict`.
     """
-    config = config_from_dict({"recipe": "network", **values})
+    config = config_from_dict({"recipe": "network", "high_pass": 0.0, "noise_floor": 0.0, **values})
     return network_config(config) if config.recipe == "network" else config
 
 

@@ -58,7 +58,7 @@ def voice_features(runner: TorchRunner, items: list[Item]) -> tuple[Array, list[
     rows, classes = [], []
     for item in track(items, "features of voices"):
         try:
-            waveform = decode.load_speech(item.path, spec.sample_rate, spec.trim_db)
+            waveform = decode.load_speech(item.path, spec.sample_rate, spec.trim_db, high_pass=spec.high_pass)
         except AudioError:
             continue  # named when it was scored
         windows = torch.from_numpy(cut_windows(waveform, spec.window, spec.window_hop))

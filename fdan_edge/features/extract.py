@@ -33,8 +33,9 @@ from fdan_edge.models.log_mel import LogMel
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1  # of this module's features, and of all that they are computed with: raise it when they change
-_SOUND = ("sample_rate", "n_fft", "hop", "n_mels", "window", "trim_db", "level", "channel")
+_VERSION = 2  # of this module's features, and of all that they are computed with: raise it when they change
+_LOG_MEL = ("sample_rate", "n_fft", "hop", "n_mels", "noise_floor", "level", "channel")
+_SOUND = (*_LOG_MEL, "window", "trim_db", "high_pass")
 #: Kind of features -> the settings that they depend on. One that is missing here gives stale features.
 _SETTINGS = {
     "training": (*_SOUND, "speed_perturbation", "seed"),
@@ -42,7 +43,7 @@ _SETTINGS = {
     "faces": ("face_size", "video_frames"),
 }
 #: Values that change nothing of the cached features, and are left out of their key.
-_UNCHANGED = {"level": ("peak",), "channel": ("none", "match")}
+_UNCHANGED = {"high_pass": (0,), "noise_floor": (0,), "level": ("peak",), "channel": ("none", "match")}
 
 #: Log-mels in dB, (n, 1, mels, frames), to ones of the same shape; see `channel.ChannelMatch`.
 Transform: TypeAlias = Callable[[Tensor], Tensor]
@@ -244,7 +245,7 @@ def voice_features(
     item: Item, cut: _Cut, frontend: LogMel, config: Config, encoding: _Encoding | None = None
 ) -> Features:
     """Compute log-mels or encodings of the windows that `cut` takes from a recording, as `Voices` has them."""
-    waveform = decode.load_speech(item.path, config.sample_rate, config.trim_db)
+    waveform = decode.load_speech(item.path, config.sample_rate, config.trim_db, high_pass=config.high_pass)
     with torch.inference_mode():
         decibel = frontend(torch.from_numpy(cut(waveform, item, config)))
         values = encoding(decibel) if encoding else decibel

@@ -234,7 +234,8 @@ class AcousticPath(nn.Module):
 def build_frontend(config: Config, *, exact: bool = True) -> LogMel:
     """Build the log-mel front end that a configuration describes; see `LogMel` for `exact`."""
     c = config
-    return LogMel(c.sample_rate, c.n_fft, c.hop, c.n_mels, level=c.level, channel=c.channel, exact=exact)
+    shape = (c.sample_rate, c.n_fft, c.hop, c.n_mels)
+    return LogMel(*shape, level=c.level, channel=c.channel, noise_floor=c.noise_floor, exact=exact)
 
 
 def aligned_layers(config: Config) -> tuple[str, ...]:

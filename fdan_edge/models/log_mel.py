@@ -1,9 +1,9 @@
 """The log-mel front end: one module for training and inside the exported graph.
 
-With level = peak it equals `librosa.power_to_db(librosa.feature.melspectrogram(y=...), ref=np.max)`: 2e-4 dB is
-the largest difference found on 593 real recordings. The STFT is made of convolutions with DFT bases and the mel
-filterbank is a 1x1 Conv1d, because ONNX's STFT has no CUDA kernel in ONNX Runtime and does not parse in JetPack
-6's TensorRT, and Turing refuses FP32 MatMul.
+With level = peak it equals `librosa.power_to_db(librosa.feature.melspectrogram(y=...), ref=np.max, amin=1e-30)`:
+2e-4 dB is the largest difference found on 593 real recordings. The STFT is made of convolutions with DFT bases and
+the mel filterbank is a 1x1 Conv1d, because ONNX's STFT has no CUDA kernel in ONNX Runtime and does not parse in
+JetPack 6's TensorRT, and Turing refuses FP32 MatMul.
 
 How it stays exact in float32: a band 80 dB below the loudest one is what remains of sums 10^4 times as
 large, where librosa computes in float64 and one dense float32 DFT was up to 1.5e-2 dB off (1.1e-3 on
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from fdan_edge.models.mel_filters import hann, mel_filters, mel_frequencies
 
 TOP_DB = 80.0
-AMIN = 1e-10
+AMIN = 1e-30  # far below what is 80 dB under the loudest point of any sound: only the relative floor counts
 GATE_DB = 30.0  # what is this far below the loudest speech is a pause
 CLICK = 0.03  # s; what is shorter is no speech
 #: Where level = speech puts the mean power, and level = none a tone of full scale, in dB. The loudest point of 128
@@ -68,6 +68,8 @@ class LogMel(nn.Module):
         level: peak, speech or none.
         channel: window: cepstral mean normalisation (Atal 1974) over the `speech_frames`, as far as the
             shape of the spectrum goes, which becomes that of average speech. Else nothing is done.
+        noise_floor: dB below the waveform's loudest point at which the same power is added to all bands; 0: none.
+            It covers the noise of quiet rooms and of 16 bits that a weak signal leaves unused.
         exact: split factors as above; without, the same DFT in plain float32 takes half of the time and is within
             2e-3 dB on speech, which is enough under a network of 16 or 8 bits.
     """
@@ -83,12 +85,14 @@ class LogMel(nn.Module):
         *,
         level: str = "peak",
         channel: str = "none",
+        noise_floor: float = 0.0,
         exact: bool = True,
     ) -> None:
         super().__init__()
         self.exact = exact
         self.n_fft, self.hop = n_fft, hop
         self.level, self.channel = level, channel
+        self.noise_share = 10 ** (-noise_floor / 10) if noise_floor else 0.0
         self.lasting = lasting_frames(sample_rate, n_fft, hop)
         self.columns = _columns(n_fft, hop)
         self.rows = n_fft // self.columns
@@ -137,6 +141,8 @@ class LogMel(nn.Module):
         # A power of two near the peak: dividing by it rounds nothing.
         scale = torch.exp2(waveform.abs().amax(dim=1, keepdim=True).clamp_min(1e-30).log2().ceil())
         power = self.mel(self._power_spectrum(waveform / scale)) * scale.square()[:, :, None]
+        if self.noise_share:
+            power = power + power.amax(dim=(1, 2), keepdim=True) * self.noise_share
         decibel = 10 * torch.log10(power.clamp_min(AMIN))
         loudest = decibel.amax(dim=(1, 2), keepdim=True)
         return (decibel - loudest).clamp_min(-TOP_DB), loudest

@@ -143,6 +143,7 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
         window=config.window,
         window_hop=config.window_hop,
         trim_db=config.trim_db,
+        high_pass=config.high_pass,
         info={
             "recipe": config.recipe,
             "backbone": config.backbone,
@@ -158,6 +159,7 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
                 "n_fft": config.n_fft,
                 "hop": config.hop,
                 "n_mels": config.n_mels,
+                "noise_floor": config.noise_floor,
                 "decibel": "power_to_db(top_db=80), model input (dB + 40) / 20",
                 "level": config.level,  # what 0 dB is
                 "channel": config.channel,

@@ -10,8 +10,9 @@ from typing import Any
 from fdan_edge.errors import BundleError, one_line
 
 METADATA_KEY = "fdan_edge"
-SCHEMA = 1
+SCHEMA = 2  # 2: high_pass
 MAX_TRIM_DB = 200
+MAX_HIGH_PASS = 400
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class ModelSpec:
     window_hop: int  # samples between the windows of a longer recording
     trim_db: float  # quiet ends are cut this far below the loudest frame; 0: kept
     info: dict[str, Any] = field(default_factory=dict)  # protocol, scores, versions, licence note
+    high_pass: float = 0.0  # Hz below which sound is stopped before anything else; 0, as in schema 1: nothing is
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON, with the schema number."""
@@ -93,6 +95,8 @@ def _checked(spec: ModelSpec) -> ModelSpec:
             raise ValueError(f"{name} {value!r} is not a positive whole number")
     if type(spec.trim_db) not in (int, float) or not 0 <= spec.trim_db <= MAX_TRIM_DB:
         raise ValueError(f"trim_db {spec.trim_db!r} is not a number from 0 to {MAX_TRIM_DB}")
+    if type(spec.high_pass) not in (int, float) or not 0 <= spec.high_pass <= MAX_HIGH_PASS:
+        raise ValueError(f"high_pass {spec.high_pass!r} is not a number from 0 to {MAX_HIGH_PASS}")
     if not isinstance(spec.info, dict):
         raise ValueError("info is not a table")
     return spec

@@ -100,7 +100,7 @@ def embed_waveform(runner: FeatureRunner, waveform: Waveform, path: Path | None 
 
 def _of_file(spec: ModelSpec, path: Path, recognize: Callable[[Waveform], Recognition]) -> Recognition:
     """Recognise a sound file; errors name it."""
-    waveform = decode.load_speech(path, spec.sample_rate, spec.trim_db)
+    waveform = decode.load_speech(path, spec.sample_rate, spec.trim_db, high_pass=spec.high_pass)
     try:
         return recognize(waveform)
     except AudioError as error:

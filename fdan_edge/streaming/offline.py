@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 
+from fdan_edge.audio.high_pass import filtered
 from fdan_edge.audio.windows import Waveform
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.runner import Probabilities, Runner
@@ -29,13 +30,14 @@ _BATCH = 16
 def recording_events(
     runner: Runner | FrameRunner, waveform: Waveform, settings: StreamSettings | None = None
 ) -> list[Event]:
-    """Return the events of a recording (n,) at the model's rate.
+    """Return the events of a recording (n,) at the model's rate, not yet filtered.
 
     Raises:
         ConfigError, MissingDependencyError: as `Stream`.
         AudioError: the model gave no finite numbers.
     """
     settings, spec = settings or StreamSettings(), runner.spec
+    waveform = filtered(waveform, spec.high_pass, spec.sample_rate)
     grid = window_model(runner).grid
     turns = TurnDetector(spec.sample_rate, spec.window, grid, settings, open_vad(settings.vad, spec.sample_rate))
     threshold = unknown_threshold(spec, settings.unknown_below)

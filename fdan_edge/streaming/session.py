@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fdan_edge.audio.high_pass import HighPass
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.model_spec import ModelSpec
@@ -59,6 +60,7 @@ class Stream:
         self._tracker = LabelTracker(self.spec.labels, settings, threshold, self.hop)
         reserve = round((settings.pause + settings.min_speech + 1) * self.rate) + 2 * self._model.grid
         self._ring = RingBuffer(self.spec.window + _BLOCK + reserve)
+        self._high_pass = HighPass(self.spec.high_pass, self.rate)
         self._ended = False
 
     @property
@@ -82,7 +84,7 @@ class Stream:
         samples = samples.astype(np.float32, copy=False)
         events: list[Event] = []
         for first in range(0, len(samples), _BLOCK):
-            block = samples[first : first + _BLOCK]
+            block = self._high_pass(samples[first : first + _BLOCK])
             self._ring.append(block)
             events += self._events(self._turns.process(block))
         return events
@@ -92,6 +94,7 @@ class Stream:
         self._check_open()
         events = self._events(self._turns.end())
         events.append(Lost(self.time, samples / self.rate, reason))
+        self._high_pass.restart()
         self._turns.skip(samples)
         self._ring.skip(samples)
         return events

@@ -25,7 +25,7 @@ from fdan_edge.utils.files import sha256
 from fdan_edge.utils.progress import track
 
 #: Settings that make a crop, which must be the same for both networks; the front end is each network's own.
-_CROP_SETTINGS = ("sample_rate", "window_seconds", "trim_db")
+_CROP_SETTINGS = ("sample_rate", "window_seconds", "trim_db", "high_pass")
 _BATCH = 32
 
 

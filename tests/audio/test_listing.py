@@ -66,7 +66,7 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     finally:
         (tmp_path / "closed").chmod(0o700)
     assert [path.name for path in listing.files] == ["b.wav"]
-    assert listing.unreadable == [f"{tmp_path / 'closed'}: a folder that cannot be read: Permission denied"]
+    assert listing.unreadable == [f"{tmp_path / 'closed'}: not entered: Permission denied"]
 
 
 def test_a_pipe_among_the_files_is_not_waited_for(tmp_path: Path) -> None:

@@ -98,3 +98,19 @@ def test_windows_of_blocks_are_those_of_the_whole(batch: int, step: int, bounds:
 def test_the_level_changes_nothing_of_what_is_trimmed(seed: int, gain: float) -> None:
     waveform = bursts(seed)
     assert len(trim(waveform * np.float32(gain), 40)) == len(trim(waveform, 40))
+
+
+@pytest.mark.parametrize("at", [0, 800, 3000, 8000, 35000])
+def test_a_click_beside_the_speech_is_cut_with_the_silence_around_it(at: int) -> None:
+    silence = np.random.default_rng(0).normal(0, 1e-4, 40000).astype(np.float32)
+    silence[12000:28000] += 0.05 * tone()
+    expected = trim(silence, 40)
+    clicked = silence.copy()
+    clicked[at : at + 20] = 0.99
+    np.testing.assert_array_equal(trim(clicked, 40), expected)
+
+
+def test_a_recording_of_one_click_keeps_it() -> None:
+    waveform = np.zeros(RATE, np.float32)
+    waveform[5000:5020] = 0.9
+    assert trim(waveform, 40).max() == np.float32(0.9)

@@ -74,7 +74,7 @@ def test_colours_and_rotation(tmp_path: Path) -> None:
     [
         (None, "no such file"),
         (b"", "is empty (0 bytes)"),
-        (b"this is no video\n" * 99, "not a readable video, or damaged: Invalid data found"),
+        (b"this is no video\n" * 99, "not a readable video: is text"),
     ],
 )
 def test_what_is_no_video(tmp_path: Path, content: bytes | None, message: str) -> None:

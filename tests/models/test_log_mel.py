@@ -38,7 +38,7 @@ def librosa_decibel(y: Samples, n_fft: int = 1024, hop: int = 256, n_mels: int =
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about signals shorter than n_fft, which are meant
         mel = librosa.feature.melspectrogram(y=y, sr=RATE, n_fft=n_fft, hop_length=hop, n_mels=n_mels)
-        return np.asarray(librosa.power_to_db(mel, ref=np.max), np.float32)
+        return np.asarray(librosa.power_to_db(mel, ref=np.max, amin=1e-30), np.float32)
 
 
 def ours(y: Samples, n_fft: int = 1024, hop: int = 256, n_mels: int = 128) -> Samples:

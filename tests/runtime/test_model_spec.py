@@ -37,7 +37,7 @@ def test_no_metadata(text: str | None) -> None:
 
 def test_later_schema() -> None:
     text = json.dumps({"schema": SCHEMA + 1, "labels": 5})
-    with pytest.raises(BundleError, match=r"m\.onnx: made by a later fdan-edge \(schema 2 > 1\); update this one"):
+    with pytest.raises(BundleError, match=r"m\.onnx: made by a later fdan-edge \(schema 3 > 2\); update this one"):
         ModelSpec.from_json(text, "m.onnx")
 
 

@@ -152,7 +152,8 @@ def test_the_teacher_hears_the_student_s_crops_through_its_own_front_end(
     assert computed.shape == (3, 5, len(teacher.classes))
     with TorchRunner(run_folder) as runner:
         for i, item in enumerate(items[:5]):
-            waveform = decode.load_speech(item.path, settings.sample_rate, settings.trim_db)
+            sound = (settings.sample_rate, settings.trim_db)
+            waveform = decode.load_speech(item.path, *sound, high_pass=settings.high_pass)
             expected = runner.predict(extract.training_windows(waveform, item, settings))
             said = (computed[:, i] / runner.path.temperature).softmax(1).numpy()
             assert abs(said - expected).max() < 2e-3  # the cache keeps float16
