@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fdan_edge.audio import decode
+from fdan_edge.audio.recording import Recording
 from fdan_edge.audio.windows import Waveform, window_batches
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime.model_spec import ModelSpec
@@ -53,18 +53,21 @@ def probabilities(runner: Runner, waveform: Waveform, batch: int = BATCH) -> tup
         batch: windows at once.
     """
     spec = runner.spec
-    batches = window_batches(waveform, spec.window, spec.window_hop, batch)
+    return _mean_probabilities(runner, window_batches(waveform, spec.window, spec.window_hop, batch))
+
+
+def _mean_probabilities(runner: Runner, batches: Iterable[Waveform]) -> tuple[Probabilities, int]:
     by_window = np.concatenate([runner.predict(windows) for windows in batches])
     return by_window.mean(axis=0), len(by_window)
 
 
 def recognize_file(runner: Runner, path: Path) -> Recognition:
-    """Return the emotion in a sound file.
+    """Return the emotion in a sound file of any length; a long one is never in memory as a whole.
 
     Raises:
         AudioError: the file cannot be used; see `fdan_edge.audio.decode.load_speech`.
     """
-    return _of_file(runner.spec, path, lambda waveform: recognize_waveform(runner, waveform, path))
+    return _of_file(runner.spec, path, lambda batches, length: _recognized(runner, batches, length, path))
 
 
 def recognize_waveform(runner: Runner, waveform: Waveform, path: Path | None = None) -> Recognition:
@@ -73,13 +76,12 @@ def recognize_waveform(runner: Runner, waveform: Waveform, path: Path | None = N
     Raises:
         AudioError: the model gave no numbers.
     """
-    mean, count = probabilities(runner, waveform)
-    return _recognition(runner.spec, waveform, path, mean, count)
+    return _recognized(runner, _windows(waveform, runner.spec), len(waveform), path)
 
 
 def embed_file(runner: FeatureRunner, path: Path) -> Recognition:
     """Return the emotion in a sound file, with its embedding; errors as of `recognize_file`."""
-    return _of_file(runner.spec, path, lambda waveform: embed_waveform(runner, waveform, path))
+    return _of_file(runner.spec, path, lambda batches, length: _embedded(runner, batches, length, path))
 
 
 def embed_waveform(runner: FeatureRunner, waveform: Waveform, path: Path | None = None) -> Recognition:
@@ -88,32 +90,45 @@ def embed_waveform(runner: FeatureRunner, waveform: Waveform, path: Path | None 
     Raises:
         AudioError: the model gave no numbers.
     """
-    spec = runner.spec
-    batches = window_batches(waveform, spec.window, spec.window_hop, BATCH)
+    return _embedded(runner, _windows(waveform, runner.spec), len(waveform), path)
+
+
+def _windows(waveform: Waveform, spec: ModelSpec) -> Iterator[Waveform]:
+    return window_batches(waveform, spec.window, spec.window_hop, BATCH)
+
+
+def _of_file(
+    spec: ModelSpec, path: Path, recognize: Callable[[Iterable[Waveform], int], Recognition]
+) -> Recognition:
+    """Recognise a sound file; errors name it."""
+    recording = Recording(path, spec.sample_rate, spec.trim_db, high_pass=spec.high_pass)
+    try:
+        return recognize(recording.window_batches(spec.window, spec.window_hop, BATCH), len(recording))
+    except AudioError as error:
+        named = str(error).startswith(f"{path}: ")
+        raise AudioError(str(error) if named else f"{path}: {error}") from None
+
+
+def _recognized(runner: Runner, batches: Iterable[Waveform], length: int, path: Path | None) -> Recognition:
+    mean, count = _mean_probabilities(runner, batches)
+    return _recognition(runner.spec, length, path, mean, count)
+
+
+def _embedded(runner: FeatureRunner, batches: Iterable[Waveform], length: int, path: Path | None) -> Recognition:
     given = [runner.predict_features(windows) for windows in batches]
     by_window, features = (np.concatenate(part) for part in zip(*given, strict=True))
     mean, embedding = by_window.mean(axis=0), features.mean(axis=0)
     if not np.isfinite(embedding).all():
         raise AudioError("the model gave features that are not finite numbers")
-    return replace(_recognition(spec, waveform, path, mean, len(by_window)), embedding=embedding)
-
-
-def _of_file(spec: ModelSpec, path: Path, recognize: Callable[[Waveform], Recognition]) -> Recognition:
-    """Recognise a sound file; errors name it."""
-    waveform = decode.load_speech(path, spec.sample_rate, spec.trim_db, high_pass=spec.high_pass)
-    try:
-        return recognize(waveform)
-    except AudioError as error:
-        raise AudioError(f"{path}: {error}") from None
+    return replace(_recognition(runner.spec, length, path, mean, len(by_window)), embedding=embedding)
 
 
 def _recognition(
-    spec: ModelSpec, waveform: Waveform, path: Path | None, mean: Probabilities, windows: int
+    spec: ModelSpec, length: int, path: Path | None, mean: Probabilities, windows: int
 ) -> Recognition:
-    """Describe what mean probabilities (C,) say; raises AudioError where they are no numbers."""
+    """Describe what mean probabilities (C,) say of `length` samples; AudioError where they are no numbers."""
     if not np.isfinite(mean).all():
         raise AudioError("the model gave probabilities that are not finite numbers")
     best = int(mean.argmax())
     named = {label: float(p) for label, p in zip(spec.labels, mean, strict=True)}
-    seconds = len(waveform) / spec.sample_rate
-    return Recognition(path, spec.labels[best], float(mean[best]), named, seconds, windows)
+    return Recognition(path, spec.labels[best], float(mean[best]), named, length / spec.sample_rate, windows)
