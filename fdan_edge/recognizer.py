@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from fdan_edge.audio import decode
-from fdan_edge.audio.pcm import RATES
+from fdan_edge.audio.high_pass import filtered
+from fdan_edge.audio.pcm import MOST_CHANNELS, RATES
 from fdan_edge.audio.resample import Resampler
 from fdan_edge.audio.windows import Waveform
 from fdan_edge.errors import AudioError
@@ -89,43 +90,55 @@ class Recognizer:
         self.spec = self._runner.spec
         self.labels = self.spec.labels
 
-    def recognize_file(self, path: str | os.PathLike[str]) -> Recognition:
+    def recognize_file(self, path: str | os.PathLike[str], channel: str = "auto") -> Recognition:
         """Recognize the emotion in a sound file, or in the sound of a video.
+
+        Args:
+            path: of the file.
+            channel: as of `recognize`.
 
         Raises:
             AudioError: the file is missing, damaged or not audio, or its sound is as of `recognize`.
+            ConfigError: there is no such choice of a channel.
             MissingDependencyError: a video, and PyAV is not installed.
         """
-        return recognize_file(self._runner, Path(path))
+        return recognize_file(self._runner, Path(path), channel)
 
-    def recognize(self, waveform: NDArray[np.floating], sample_rate: int) -> Recognition:
+    def recognize(self, waveform: NDArray[np.floating], sample_rate: int, channel: str = "auto") -> Recognition:
         """Recognize the emotion in samples.
 
         Args:
             waveform: samples (n,) or (n, channels), full scale -1..1.
             sample_rate: Hz.
+            channel: what becomes of several: `mix`, their mean; `left`, `right` or a number from 1 on, as text;
+                `auto`, the mean, or where channels cancel each other the loudest one.
 
         Raises:
-            AudioError: they are shorter than 0.05 s, silent throughout, not finite, or of another shape.
+            AudioError: they are shorter than 0.05 s, silent throughout, not finite, or of another shape; or there
+                is no such channel.
+            ConfigError: there is no such choice of a channel.
         """
-        return recognize_waveform(self._runner, self._prepared(waveform, sample_rate))
+        return recognize_waveform(self._runner, self._prepared(waveform, sample_rate, channel))
 
-    def embed_file(self, path: str | os.PathLike[str]) -> Features:
+    def embed_file(self, path: str | os.PathLike[str], channel: str = "auto") -> Features:
         """Compute the embedding (d,) of a sound file, float32: the features that the classifier decides by.
 
         They are the mean over the file's windows, not normalised. Of a bundle ONNX Runtime gives them, whatever
         recognizes.
 
+        Args:
+            path, channel: as of `recognize_file`.
+
         Raises:
-            AudioError, MissingDependencyError: as of `recognize_file`.
+            AudioError, ConfigError, MissingDependencyError: as of `recognize_file`.
             BundleError: the model was loaded for TensorRT, whose engines have no such output.
             MissingDependencyError: a bundle or a file, and the package onnx is not installed.
         """
-        return _embedding(embed_file(self._feature_runner(), Path(path)))
+        return _embedding(embed_file(self._feature_runner(), Path(path), channel))
 
-    def embed(self, waveform: NDArray[np.floating], sample_rate: int) -> Features:
+    def embed(self, waveform: NDArray[np.floating], sample_rate: int, channel: str = "auto") -> Features:
         """Compute the embedding (d,) of samples; arguments as of `recognize`, the rest as of `embed_file`."""
-        return _embedding(embed_waveform(self._feature_runner(), self._prepared(waveform, sample_rate)))
+        return _embedding(embed_waveform(self._feature_runner(), self._prepared(waveform, sample_rate, channel)))
 
     def stream(self, settings: StreamSettings | None = None) -> Stream:
         """Open a live stream of samples at `spec.sample_rate`; streams do not disturb each other."""
@@ -141,17 +154,23 @@ class Recognizer:
             self._embedder = self._stack.enter_context(self._open_embedder())
         return self._embedder
 
-    def _prepared(self, waveform: NDArray[np.floating], sample_rate: int) -> Waveform:
+    def _prepared(self, waveform: NDArray[np.floating], sample_rate: int, channel: str) -> Waveform:
         """Check samples, and make them what the model hears; errors as of `recognize`."""
         waveform = np.asarray(waveform)
         if waveform.ndim not in (1, 2) or not waveform.size or not np.issubdtype(waveform.dtype, np.floating):
             raise AudioError(
                 f"expected floating-point samples (n,) or (n, channels), got {waveform.dtype} {waveform.shape}"
             )
+        if waveform.ndim == 2 and waveform.shape[1] > min(MOST_CHANNELS, waveform.shape[0]):
+            raise AudioError(
+                f"samples {waveform.shape} look transposed: expected (n, channels), at most {MOST_CHANNELS} "
+                "channels and more samples than channels; try its .T"
+            )
         low, high = RATES
         if not isinstance(sample_rate, (int, np.integer)) or not low <= sample_rate <= high:
             raise AudioError(f"sample_rate = {sample_rate!r}: valid are {low} to {high} Hz")
-        mono = Resampler(sample_rate, self.spec.sample_rate)(waveform, last=True)
+        mono = Resampler(sample_rate, self.spec.sample_rate, channel)(waveform, last=True)
+        mono = filtered(mono, self.spec.high_pass, self.spec.sample_rate)
         return decode.prepare(mono, self.spec.sample_rate, self.spec.trim_db)
 
     def close(self) -> None:

@@ -68,7 +68,8 @@ def test_embeddings_of_a_file_and_of_its_samples(bundle_folder: Path, recording:
         of_file, of_samples = recognizer.embed_file(str(recording)), recognizer.embed(samples, rate)
         stereo = recognizer.embed(np.stack([samples, samples], axis=1).astype(np.float64), rate)
         with open_feature_runner(bundle_folder, 1) as runner:
-            waveform = decode.load_speech(recording, recognizer.spec.sample_rate, recognizer.spec.trim_db)
+            spec = recognizer.spec
+            waveform = decode.load_speech(recording, spec.sample_rate, spec.trim_db, high_pass=spec.high_pass)
             windows = cut_windows(waveform, recognizer.spec.window, recognizer.spec.window_hop)
             _, features = runner.predict_features(windows)
         with pytest.raises(AudioError, match=r"none\.wav: no such file"):
@@ -149,3 +150,19 @@ assert not {{"torch", "librosa", "onnx"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("shape", [(2, 16000), (1, 16000), (65, 65), (16000, 65), (3, 4)])
+def test_an_array_that_looks_transposed(bundle_folder: Path, shape: tuple[int, int]) -> None:
+    with fdan_edge.load(bundle_folder) as recognizer:
+        with pytest.raises(AudioError, match=rf"\({shape[0]}, {shape[1]}\) look transposed: expected \(n, chan"):
+            recognizer.recognize(np.zeros(shape, np.float32), 16000)
+        with pytest.raises(AudioError, match="transposed"):
+            recognizer.embed(np.zeros(shape, np.float32), 16000)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (800, 2), (16000, 64)])
+def test_many_channels_are_no_mistake(bundle_folder: Path, shape: tuple[int, int]) -> None:
+    refused = pytest.raises(AudioError, match=r"too short|silent")
+    with fdan_edge.load(bundle_folder) as recognizer, refused:
+        recognizer.recognize(np.zeros(shape, np.float32), 16000)

@@ -5,25 +5,61 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge.audio.pcm import Frames
+from fdan_edge.audio.pcm import MOST_CHANNELS, Frames
 from fdan_edge.errors import AudioError, ConfigError, unknown_choice
 from fdan_edge.utils.messages import warn_once
 
 #: auto: the mean, or where channels cancel each other the loudest one; mix: the mean, whatever comes of it.
 CHANNELS = ("auto", "mix", "left", "right")
+#: For commands: every channel by itself.
+EACH = "each"
+_NUMBERS = {"left": 1, "right": 2}
 _CANCELLED = 0.2  # of the power that the mean of channels which have nothing in common would have
 _MEMORY = 5.0  # s over which the powers are averaged
 
 
-def check_channel(channel: str) -> str:
+def check_channel(channel: str, *, each: bool = False) -> str:
     """Return the name of a way to choose, or the number of a channel, from 1 on.
 
+    Args:
+        channel: what somebody asks for.
+        each: EACH is a choice too.
+
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is none of these.
     """
-    if channel in CHANNELS or (channel.isascii() and channel.isdigit() and int(channel) > 0):
+    channel = str(channel)  # a number from Python
+    valid = [*CHANNELS, *([EACH] if each else [])]
+    if channel in valid or _as_number(channel):
         return channel
-    raise ConfigError(unknown_choice("channel", channel, [*CHANNELS, "or a number from 1 on"]))
+    raise ConfigError(unknown_choice("channel", channel, [*valid, f"or a number from 1 to {MOST_CHANNELS}"]))
+
+
+def channel_number(channel: str) -> int:
+    """Return the number of the channel that is chosen, from 1 on; 1 where that is a mixture of all."""
+    return _NUMBERS.get(channel) or _as_number(channel) or 1
+
+
+def channel_names(count: int) -> list[str]:
+    """Name every channel of a recording: left and right, or numbers; the only one is called ""."""
+    return {1: [""], 2: list(_NUMBERS)}.get(count) or [str(number) for number in range(1, count + 1)]
+
+
+def check_has_channel(channel: str, count: int, where: str = "") -> None:
+    """Check that a recording with `count` channels has the chosen one.
+
+    Raises:
+        AudioError: it does not; `where` says what is read.
+    """
+    if channel_number(channel) > count:
+        there = f"has {count} channel{'s' if count > 1 else ''}; there is no channel {channel}"
+        raise AudioError(f"{where}: {there}" if where else there)
+
+
+def _as_number(channel: str) -> int:
+    """Return the number of a channel; 0 where it is none."""
+    number = int(channel) if channel.isascii() and channel.isdigit() and len(channel) < 9 else 0
+    return number if number <= MOST_CHANNELS else 0
 
 
 class ChannelMixer:
@@ -41,6 +77,7 @@ class ChannelMixer:
         self._channel, self._where = check_channel(channel), where
         self._powers: NDArray[np.float64] | None = None  # of the channels and of their mean, summed
         self._chosen: int | None = None  # where channels cancel each other
+        self._has_said_so = False
 
     def __call__(self, frames: NDArray[np.floating], rate: int) -> NDArray[np.float32]:
         """Mix samples (n,) or (n, channels) at `rate` Hz to (n,).
@@ -49,24 +86,17 @@ class ChannelMixer:
             AudioError: there is no channel of the number that was asked for.
         """
         frames = np.asarray(frames, np.float32)
-        if frames.ndim == 1:
-            return frames
-        if frames.shape[1] == 1:
-            return np.ascontiguousarray(frames[:, 0])
+        count = frames.shape[1] if frames.ndim == 2 else 1
+        if len(frames):  # what flushes a filter has no channels
+            check_has_channel(self._channel, count, self._where)
+        if count == 1:
+            return np.ascontiguousarray(frames.reshape(-1))
         if self._channel not in ("auto", "mix"):
-            return self._one(frames)
+            return np.ascontiguousarray(frames[:, channel_number(self._channel) - 1])
         mean: NDArray[np.float32] = frames.mean(axis=1, dtype=np.float64).astype(np.float32)
         if self._channel == "mix" or not len(frames):
             return mean
         return self._mean_or_loudest(frames, mean, rate)
-
-    def _one(self, frames: Frames) -> NDArray[np.float32]:
-        index = {"left": 0, "right": 1}.get(self._channel)
-        index = int(self._channel) - 1 if index is None else index
-        if index >= frames.shape[1]:
-            where = f"{self._where}: " if self._where else ""
-            raise AudioError(f"{where}has {frames.shape[1]} channels; there is no channel {self._channel}")
-        return np.ascontiguousarray(frames[:, index])
 
     def _mean_or_loudest(self, frames: Frames, mean: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
         # Without each block's own mean: a constant offset is no sound, and must not hide what cancels.
@@ -81,8 +111,14 @@ class ChannelMixer:
             return mean
         if self._chosen is None:
             self._chosen = loudest
-            name = ("left", "right")[loudest] if len(powers) == 3 else f"number {loudest + 1}"
-            warn_once(
-                f"{self._where or 'sound'}: its channels cancel each other; the louder one ({name}) is taken"
-            )
+            self._say_so(channel_names(frames.shape[1])[loudest])
         return np.ascontiguousarray(frames[:, self._chosen])
+
+    def _say_so(self, channel: str) -> None:
+        """Say once that one channel is taken, whatever comes later."""
+        if self._has_said_so:
+            return
+        self._has_said_so = True
+        name = channel if channel in _NUMBERS else f"number {channel}"
+        where = self._where or "sound"
+        warn_once(f"{where}: its channels cancel each other; the louder one ({name}) is taken")

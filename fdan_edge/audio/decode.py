@@ -136,6 +136,17 @@ def conditioned(
         yield keep(resampler.flush())
 
 
+def channel_count(path: Path) -> int:
+    """Return the number of channels that a recording begins with.
+
+    Raises:
+        AudioError, MissingDependencyError: as `file_blocks`, or there is no sound in it.
+    """
+    for _, block in file_blocks(path):
+        return int(block.shape[1])
+    raise AudioError(f"{path}: {wav.EMPTY}")
+
+
 def one_rate(blocks: Iterator[tuple[int, Frames]]) -> Iterator[tuple[int, Frames]]:
     """Yield blocks (rate, (n, channels)) at the rate of the first one, all channels of each kept."""
     import soxr
@@ -266,7 +277,7 @@ def _wav(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
 def _pcm(
     read: Callable[[int], bytes], size: int, frame: int, decode: Callable[[bytes], Frames]
 ) -> Iterator[Frames]:
-    at_once = max(1, sndfile.BLOCK_VALUES * 4 // frame) * frame
+    at_once = max(1, sndfile.BLOCK_VALUES // frame) * frame
     while size >= frame:
         data = read(min(at_once, size - size % frame))
         whole = data[: len(data) - len(data) % frame]

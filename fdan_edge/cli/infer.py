@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeAlias
 
 import typer
 
-from fdan_edge.cli.options import Model, Precision, Rebuild, Runtime, Threads
+from fdan_edge.cli.options import Channel, Model, Precision, Rebuild, Runtime, Threads
 from fdan_edge.errors import AudioError, ConfigError, MissingDependencyError, printable
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fdan_edge.cli.render.recognitions import Results
 
 log = logging.getLogger(__name__)
+
+Recognize: TypeAlias = Callable[[Path, str], Any]
 
 _STANDARD_OUTPUT = Path("-")
 
@@ -31,6 +33,7 @@ def infer(
     runtime: Runtime = None,
     precision: Precision = None,
     rebuild: Rebuild = False,
+    channel: Channel = "auto",
     windows: Annotated[
         bool,
         typer.Option("--windows", metavar="", help="Follow each file in time, as `fdan-edge stream` does."),
@@ -49,14 +52,16 @@ def infer(
     ] = False,
 ) -> None:
     """Name the emotion in sound files. Exit code 1: some files could not be used; 2: none could."""
+    from fdan_edge.audio.channels import EACH, check_channel
     from fdan_edge.audio.listing import find
     from fdan_edge.runtime import opening
 
     if embeddings and (windows or rebuild):
         raise ConfigError("--embeddings are of whole files, by no engine: leave out --windows and --rebuild")
+    check_channel(channel, each=True)
     listing = find(paths)
     files = listing.files
-    outputs = _Outputs(windows, as_json, csv, embeddings)
+    outputs = _Outputs(windows, channel == EACH, as_json, csv, embeddings)
     outputs.check(files)
     with contextlib.ExitStack() as stack:
         if embeddings:
@@ -67,9 +72,9 @@ def infer(
         stack.enter_context(runner)
         results = outputs.open(stack, files, runner.spec.labels)
         recognize = _recognizing(runner, windows=windows, embed=embeddings is not None)
-        used = sum(_recognized(path, recognize, results) for path in files)
-    whole = used == len(files) and not _left_out(listing)
-    raise typer.Exit(0 if whole else 1 if used else 2)
+        used = [row for path in files for row in _recognized(path, channel, recognize, results)]
+    whole = not _left_out(listing) and all(used)
+    raise typer.Exit(0 if whole else 1 if any(used) else 2)
 
 
 def _left_out(listing: Listing) -> bool:
@@ -85,35 +90,65 @@ def _left_out(listing: Listing) -> bool:
     return bool(listing.unreadable)
 
 
-def _recognizing(runner: Any, *, windows: bool, embed: bool) -> Callable[[Path], Any]:
-    """Return what makes a result of a file: a `Recognition`, or the events of `--windows`."""
+def _recognizing(runner: Any, *, windows: bool, embed: bool) -> Recognize:
+    """Return what makes a result of a file and a channel: a `Recognition`, or the events of `--windows`."""
     from fdan_edge.audio import decode
     from fdan_edge.runtime import recognition
 
     if windows:
         from fdan_edge.streaming.offline import recording_events
 
-        return lambda path: recording_events(runner, decode.load(path, runner.spec.sample_rate))
+        rate = runner.spec.sample_rate
+        return lambda path, channel: recording_events(runner, decode.load(path, rate, channel=channel))
     recognize = recognition.embed_file if embed else recognition.recognize_file
-    return lambda path: recognize(runner, path)
+    return lambda path, channel: recognize(runner, path, channel)
 
 
-def _recognized(path: Path, recognize: Callable[[Path], Any], results: Sequence[Results]) -> bool:
-    """Recognise one file, and pass on the result or the error; tell whether the file could be used."""
+def _recognized(path: Path, channel: str, recognize: Recognize, results: Sequence[Results]) -> list[bool]:
+    """Recognise one file, and pass on its results and errors; tell which of its channels could be used."""
+    from fdan_edge.audio.channels import EACH
     from fdan_edge.cli.render.console import errors
 
+    answers = _by_channel(path, recognize) if channel == EACH else {"": _answer(path, channel, recognize)}
+    for name, answer in answers.items():
+        if isinstance(answer, _Unusable):
+            text = f"{path}{f', channel {name}' if name else ''}: {answer.reason}"
+            for receiver in results:
+                receiver.error(path, text, name)
+            errors.print(f"error: {printable(text)}", markup=False)
+        else:
+            for receiver in results:
+                receiver.result(path, answer, name)
+    return [not isinstance(answer, _Unusable) for answer in answers.values()]
+
+
+@dataclass(frozen=True)
+class _Unusable:
+    """Why a file or a channel cannot be used."""
+
+    reason: str
+
+
+def _answer(path: Path, channel: str, recognize: Recognize) -> Any:
+    """Return the result of a file, or `_Unusable`."""
     try:
-        result = recognize(path)
+        return recognize(path, channel)
     except (AudioError, MissingDependencyError) as error:
         # A package is missing for videos; what else is there may be sound files.
-        text = str(error) if isinstance(error, AudioError) else f"{path}: {error}"
-        for receiver in results:
-            receiver.error(path, text)
-        errors.print(f"error: {printable(text)}", markup=False)
-        return False
-    for receiver in results:
-        receiver.result(path, result)
-    return True
+        return _Unusable(str(error).removeprefix(f"{path}: "))
+
+
+def _by_channel(path: Path, recognize: Recognize) -> dict[str, Any]:
+    """Return the result of each channel by its name, or what all of them share where none can be used."""
+    from fdan_edge.audio.channels import channel_names
+    from fdan_edge.audio.decode import channel_count
+
+    count = _answer(path, "", lambda path, _: channel_count(path))
+    if isinstance(count, _Unusable):
+        return {"": count}
+    answers = {name: _answer(path, name or "auto", recognize) for name in channel_names(count)}
+    reasons = {answer if isinstance(answer, _Unusable) else None for answer in answers.values()}
+    return {"": reasons.pop()} if len(reasons) == 1 and None not in reasons else answers
 
 
 @dataclass(frozen=True)
@@ -121,6 +156,7 @@ class _Outputs:
     """Where the results go, as the options say."""
 
     windows: bool
+    channels: bool  # by themselves
     as_json: bool
     csv: Path | None
     embeddings: Path | None
@@ -152,10 +188,12 @@ class _Outputs:
 
         results: list[Results] = []
         if not self._prints_csv:
-            results.append((Timelines if self.windows else Recognitions)(self.as_json, files, labels))
+            table = Timelines if self.windows else Recognitions
+            results.append(table(self.as_json, files, labels, channels=self.channels))
         if self.csv:
             write = text if self._prints_csv else stack.enter_context(GrowingFile(self.csv)).write
-            results.append((SegmentTable if self.windows else RecognitionTable)(write, labels))
+            rows = SegmentTable if self.windows else RecognitionTable
+            results.append(rows(write, labels, channels=self.channels))
         if self.embeddings:
-            results.append(stack.enter_context(EmbeddingFile(self.embeddings, labels)))
+            results.append(stack.enter_context(EmbeddingFile(self.embeddings, labels, channels=self.channels)))
         return results

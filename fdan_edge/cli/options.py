@@ -48,6 +48,10 @@ Rebuild = Annotated[
     bool,
     typer.Option("--rebuild", metavar="", help="Build a TensorRT engine for this machine where none fits."),
 ]
+Channel = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Of several channels: auto, mix, left, right, a number, or each by itself."),
+]
 Hop = Annotated[float, typer.Option(metavar="SECONDS", help="Between results.")]
 Unknown = Annotated[
     Optional[float],  # noqa: UP045

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fdan_edge.cli.render.console import json_line
 from fdan_edge.cli.render.recognitions import Recognitions
 from fdan_edge.streaming.events import Event, segments, to_dict
 
@@ -14,15 +13,15 @@ class Timelines(Recognitions):
 
     _HEAD = ("start", "end")
 
-    def result(self, path: Path, result: list[Event]) -> None:  # type: ignore[override]  # of --windows
-        """Print the segments or events of one file."""
+    def result(self, path: Path, result: list[Event], channel: str = "") -> None:  # type: ignore[override]  # of --windows
+        """Print the segments or events of one file or channel."""
         if self.as_json:
-            json_line({"path": str(path), "events": [to_dict(event) for event in result]})
+            self._json(channel, {"path": str(path), "events": [to_dict(event) for event in result]})
             return
         self._head()
-        in_order = segments(result)
+        in_order, file = segments(result), self._short(path)
         for segment in in_order:
-            percent = f"{100 * segment.confidence:.0f} %"
-            self._row(self._short(path), segment.label, percent, f"{segment.start:.2f}", f"{segment.end:.2f}")
+            percent, times = f"{100 * segment.confidence:.0f} %", (f"{segment.start:.2f}", f"{segment.end:.2f}")
+            self._row(file, channel, segment.label, percent, *times)
         if not in_order:
-            self._row(self._short(path), "no speech", "", "", "")
+            self._row(file, channel, "no speech", "", "", "")
