@@ -223,24 +223,19 @@ def check_finite(block: Frames, where: str) -> None:
 
 
 def _reader(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]:
-    """Choose what reads a file of this kind."""
+    """Choose what reads a file of this kind. Of FLAC that was written to a pipe, libsndfile loses the end."""
     if kind.reader == "wav":
         return _wav(path, kind)
-    if kind.reader == "libsndfile" and not _needs_ffmpeg(path, kind, head):
+    if kind == OGG and b"theora" not in head:
+        return sndfile.ogg_blocks(path)
+    if kind.reader == "libsndfile" and (kind != FLAC or sndfile.is_whole_flac(head)) and kind != OGG:
         return sndfile.blocks(path, kind)
     if kind == MP3 and not ffmpeg.is_installed():
         return sndfile.blocks(path, kind)
     return _ffmpeg(path, kind, head)
 
 
-def _needs_ffmpeg(path: Path, kind: Kind, head: bytes) -> bool:
-    """Tell whether libsndfile leaves out a part: the end of FLAC from a pipe, all but the first of chained Ogg."""
-    return (kind == FLAC and not sndfile.is_whole_flac(head)) or (kind == OGG and sndfile.is_chained_ogg(path))
-
-
 def _ffmpeg(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]:
-    if kind == OGG and not sndfile.ends_well(sndfile.ogg_tail(path)):
-        raise AudioError(f"{path}: is cut short: the end of its Ogg stream is missing")
     exact = kind != FLAC or sndfile.is_whole_flac(head)
     with path.open("rb") as file:
         if kind == AVI:

@@ -11,7 +11,7 @@ from fdan_edge.audio.decode import check_sound, mono_blocks
 from fdan_edge.audio.windows import LoudPart, Waveform, window_batches, window_batches_of_blocks
 from fdan_edge.errors import AudioError
 
-MOST_KEPT = 10 * 60.0  # s of sound that stay in memory; a longer recording is decoded a second time
+MOST_KEPT = 5 * 60.0  # s of sound that stay in memory; a longer recording is decoded a second time
 
 
 class Recording:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import re
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from fdan_edge.audio.kinds import MP3, OGG, Kind
 from fdan_edge.audio.pcm import Frames
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 BLOCK_VALUES = 1 << 20  # decoded at once, all channels together
 _OGG_PAGE = 65307  # bytes at most
+_CUT_OGG = "is cut short: the end of its Ogg stream is missing"
 _FLAC_SAMPLES = slice(18, 26)  # bytes of STREAMINFO with the rate, channels, bits and number of samples
 #: How libsndfile's log says that a header promises more bytes than the file has (WAV, AIFF, AU, W64).
 _PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -47,29 +49,49 @@ def blocks(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
             yield file.samplerate, block
 
 
+def ogg_blocks(path: Path) -> Iterator[tuple[int, Frames]]:
+    """Yield the blocks of all streams that follow each other in an Ogg file; see `blocks`."""
+    parts = ogg_parts(path)
+    if len(parts) == 1:
+        yield from blocks(path, OGG)
+        return
+    for start, end in parts:
+        with path.open("rb") as whole:
+            whole.seek(start)
+            content = whole.read(end - start)
+        if not ends_well(content[-2 * _OGG_PAGE :]):
+            raise AudioError(f"{path}: {_CUT_OGG}")
+        with _open(path, io.BytesIO(content)) as file:
+            for block in _decoded(file, path, contextlib.nullcontext, exact=True):
+                yield file.samplerate, block
+
+
 def is_whole_flac(head: bytes) -> bool:
     """Tell whether a FLAC file says how long it is: one that was written to a pipe does not."""
     samples = int.from_bytes(head[_FLAC_SAMPLES], "big") & (1 << 36) - 1
     return len(head) >= 26 and head[4] & 0x7F == 0 and samples > 0
 
 
-def is_chained_ogg(path: Path) -> bool:
-    """Tell whether streams follow each other in an Ogg file: libsndfile reads the first one only."""
-    begun, ended = 0, False
+def ogg_parts(path: Path) -> list[tuple[int, int]]:
+    """Find the streams that follow each other in an Ogg file, as (start, end) in bytes.
+
+    libsndfile reads the first one only, and FFmpeg refuses a later one of another rate.
+    """
+    starts, ended = [0], False
     with path.open("rb") as file:
-        before = b""
+        at, before = 0, b""  # `at`: where `before` begins
         while block := file.read(1 << 20):
             data = before + block
-            at = data.find(b"OggS\0")
-            while 0 <= at < len(data) - 6:
-                flags = data[at + 5]
-                begun += flags & 2 and ended
-                ended = ended or bool(flags & 4)
-                if begun:
-                    return True
-                at = data.find(b"OggS\0", at + 5)
+            page = data.find(b"OggS\0")
+            while 0 <= page < len(data) - 6:
+                if ended and data[page + 5] & 2:
+                    starts.append(at + page)
+                    ended = False
+                ended = ended or bool(data[page + 5] & 4)
+                page = data.find(b"OggS\0", page + 5)
             before = data[-6:]
-    return False
+            at += len(data) - len(before)
+    return list(zip(starts, [*starts[1:], path.stat().st_size], strict=True))
 
 
 def ends_well(tail: bytes) -> bool:
@@ -89,7 +111,7 @@ def ogg_tail(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[soundfile.SoundFile]:
+def _open(path: Path, content: BinaryIO | None = None) -> Iterator[soundfile.SoundFile]:
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: the package is there, and libsndfile is not
@@ -97,7 +119,7 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
         raise MissingDependencyError(package, f"reading {path}", "pip install soundfile") from None
     try:
         # As bytes, because soundfile cannot encode names that are not UTF-8.
-        file = soundfile.SoundFile(os.fsencode(path))
+        file = soundfile.SoundFile(content or os.fsencode(path))
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise AudioError(f"{path}: not a readable sound file: {_reason(error)}") from None
     except TypeError:  # soundfile asks for the rate and channels of what is called .raw
@@ -150,7 +172,7 @@ def _check_header(file: soundfile.SoundFile, path: Path) -> None:
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from None
     if file.format == OGG.name.upper() and not ends_well(ogg_tail(path)):
-        raise AudioError(f"{path}: is cut short: the end of its Ogg stream is missing")
+        raise AudioError(f"{path}: {_CUT_OGG}")
     match = _PROMISED.search(file.extra_info)
     if match and int(match[1]) > int(match[2]) and not stands_for_all(int(match[1])):
         raise AudioError(f"{path}: is cut short: {match[2]} of {match[1]} bytes of sound are there")
