@@ -292,3 +292,31 @@ def test_mp4_wherever_its_index_is(tmp_path: Path, options: dict[str, str]) -> N
         got, reason = drained(source, limit=60)
     assert source.name == "standard input (MP4: 16000 Hz, 1 channel)"
     assert (abs(len(got) - len(NOISE)) < 2100, reason) == (True, ENDED)
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.opus", "a.mp3"])
+def test_what_follows_in_one_pipe_is_read_whole(tmp_path: Path, name: str) -> None:
+    kind, subtype = ("OGG", "OPUS") if name == "a.opus" else (None, None)
+    soundfile.write(tmp_path / name, np.tile(NOISE, (4, 1)), 48_000, format=kind, subtype=subtype)
+    with pipe(2 * (tmp_path / name).read_bytes(), chunk=7777) as end:
+        got, reason = drained(PipeSource(descriptor=end), limit=60)
+    assert (len(got), reason) == (pytest.approx(8 * len(NOISE), abs=6000), ENDED)
+
+
+def test_flac_of_unknown_length(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", NOISE, 48_000)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    with pipe(bytes(data)) as end:
+        got, reason = drained(PipeSource(descriptor=end))
+    assert (len(got), reason) == (len(NOISE), ENDED)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_flac_that_is_cut_short(tmp_path: Path, share: float) -> None:
+    soundfile.write(tmp_path / "a.flac", np.tile(NOISE, (10, 1)), 24_000)
+    data = (tmp_path / "a.flac").read_bytes()
+    with pipe(data[: int(len(data) * share)]) as end:
+        _, reason = drained(PipeSource(descriptor=end), limit=60)
+    assert "is cut short" in reason
