@@ -114,10 +114,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def unknown_choice(what: str, value: str, valid: tuple[str, ...] | list[str]) -> str:
-    """Return the message for a wrong value: it names the nearest valid one and lists them all."""
+def shown(value: object, limit: int = 80) -> str:
+    """Return a wrong value as a message shows it, at most `limit` characters of it."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def unknown_choice(what: str, value: object, valid: tuple[str, ...] | list[str]) -> str:
+    """Return the message for a wrong value, of any type: it names the nearest valid one and lists them all."""
     from difflib import get_close_matches
 
-    near = get_close_matches(value, valid, n=1)
+    near = get_close_matches(value, valid, n=1) if isinstance(value, str) else []
     hint = f" (did you mean {near[0]}?)" if near else ""
-    return f"unknown {what} {value!r}{hint}; valid: {', '.join(valid)}"
+    return f"unknown {what} {shown(value)}{hint}; valid: {', '.join(valid)}"

@@ -11,7 +11,7 @@ from typing import Any
 from fdan_edge.config.backbones import find_backbone
 from fdan_edge.config.recipes import network_config, wants_network, without_head
 from fdan_edge.config.settings import FIELDS, GROUP_OF, GROUPS, Config
-from fdan_edge.errors import ConfigError, one_line, unknown_choice
+from fdan_edge.errors import ConfigError, one_line, shown, unknown_choice
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -150,7 +150,7 @@ def _parse(name: str, text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        raise ConfigError(f"{name} = {text!r} is not {kind_of(default)}") from None
+        raise ConfigError(f"{name} = {shown(text)} is not {kind_of(default)}") from None
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -166,7 +166,7 @@ def _typed(name: str, value: Any) -> Any:
         return float(value)
     elif type(value) is type(default):
         return value
-    raise ConfigError(f"{name} = {value!r} is not {kind_of(default)}")
+    raise ConfigError(f"{name} = {shown(value)} is not {kind_of(default)}")
 
 
 def _default(name: str) -> Any:

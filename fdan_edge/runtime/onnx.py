@@ -66,7 +66,10 @@ class OnnxSession:
             self._session = open_session(content or os.fspath(path), providers, intra_op_num_threads=threads)
         except Exception as error:  # its exceptions have no common base of its own
             raise BundleError(f"{path}: cut short or not an ONNX model: {_reason(error)}") from None
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError:
+            raise BundleError(f"{path}: its metadata is damaged: not UTF-8") from None
         self.spec = ModelSpec.from_json(self.metadata.get(METADATA_KEY), str(path))
         self._taken = taken
         self._check_names(path)

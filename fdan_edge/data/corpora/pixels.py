@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from fdan_edge.data.corpora import Item, files_below, tables
-from fdan_edge.errors import DataError
+from fdan_edge.errors import DataError, shown
 from fdan_edge.utils.files import cache_home, sha256
 from fdan_edge.utils.progress import track
 
@@ -74,9 +74,9 @@ def _write_face(folder: Path, line: int, values: dict[str, str]) -> None:
     """
     number, usage = values["emotion"], values.get("usage", "").lower()
     if number not in map(str, range(len(CLASSES))):
-        raise ValueError(f"emotion {number!r} is none of 0 to {len(CLASSES) - 1}")
+        raise ValueError(f"emotion {shown(number)} is none of 0 to {len(CLASSES) - 1}")
     if usage not in _USAGES:
-        raise ValueError(f"usage {values['usage']!r} is none of Training, PublicTest, PrivateTest")
+        raise ValueError(f"usage {shown(values['usage'])} is none of Training, PublicTest, PrivateTest")
     try:
         pixels = bytes(map(int, values["pixels"].split()))
     except ValueError:
