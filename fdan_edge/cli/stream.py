@@ -8,14 +8,14 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from fdan_edge.cli.options import Hop, Precision, Rebuild, Runtime, Threads, Unknown, VoiceActivity
+from fdan_edge.cli.options import Channel, Hop, Precision, Rebuild, Runtime, Threads, Unknown, VoiceActivity
 from fdan_edge.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def stream(
         Optional[str],  # noqa: UP045
         typer.Option("--format", metavar="NAME", help="Of raw PCM: s16, s24, f32, ulaw ...", show_default="s16"),
     ] = None,
+    channel: Channel = "auto",
     seconds: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(metavar="N", min=0.1, help="End after so much sound.", show_default="never"),
@@ -86,7 +87,10 @@ def stream(
         bool, typer.Option("--json", metavar="", help="Print each event as a line of JSON.")
     ] = False,
 ) -> None:
-    """Name the emotion of who speaks, as they speak. Exit code 1: the sound broke off."""
+    """Name the emotion of who speaks, as they speak. Exit code 1: the sound broke off.
+
+    --channel each recognises every channel by itself, and prints lines where there are several, no live view.
+    """
     from fdan_edge.cli.render import stream as show_stream
 
     if list_devices:
@@ -96,32 +100,43 @@ def stream(
         return
     if bundle is None:
         raise ConfigError("no bundle given: fdan-edge stream BUNDLE SOURCE, or fdan-edge stream BUNDLE --mic")
+    from fdan_edge.audio.channels import EACH, check_channel
     from fdan_edge.runtime.opening import open_stream_runner
-    from fdan_edge.streaming.live import run_stream
+    from fdan_edge.streaming.live import run_channels
     from fdan_edge.streaming.session import Stream
     from fdan_edge.streaming.settings import StreamSettings
     from fdan_edge.utils.growing_file import check_written
 
+    check_channel(channel, each=True)
     settings = StreamSettings(hop=hop, unknown_below=unknown, vad=vad)
     source_options = _SourceOptions(
-        source, mic or device is not None, device or "", realtime, rate, channels, format_
+        source, mic or device is not None, device or "", realtime, rate, channels, format_, channel
     )
     files = {"--rttm": rttm, "--csv": csv, "--audacity": audacity}
     if seconds is not None and not math.isfinite(seconds):
         raise ConfigError(f"--seconds {seconds}: not a length; without it the stream goes on")
     check_written(files, [Path(source)] if source not in (None, "-") else [], "the source")
     sound = source_options.open()
+    names = _channels(channel, sound)
     with (
         open_stream_runner(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner,
         contextlib.ExitStack() as outputs,
     ):
-        session = Stream(runner, settings)
-        summary = show_stream.Summary()
-        sinks: list[Handle] = [*map(outputs.enter_context, _annotations(files, sound, session.spec)), summary]
-        sinks.append(_printer(as_json, f"{bundle.resolve().name}, {sound.name}", session, outputs))
+        sessions = {name: Stream(runner, settings) for name in names}
+        summaries = {name: show_stream.Summary() for name in names}
+        written = [*map(outputs.enter_context, _annotations(files, sound, runner.spec, channel == EACH))]
+        title = f"{bundle.resolve().name}, {sound.name}"
+        printers = _printers(as_json, channel == EACH, title, sessions, outputs)
+
+        def handle(events: list[Event], name: str) -> None:
+            for annotation in written:
+                annotation(events, name)
+            summaries[name](events)
+            printers[name](events)
+
         with _stop_on_signals() as stop:
-            end = run_stream(sound, session, lambda events: _send(sinks, events), stop, seconds=seconds)
-    _say_end(end, summary, as_json)
+            end = run_channels(sound, sessions, handle, stop, seconds=seconds)
+    _say_end(end, summaries, as_json)
     raise typer.Exit(1 if end.broken else 0)
 
 
@@ -136,6 +151,7 @@ class _SourceOptions:
     rate: int | None
     channels: int | None
     format: str | None
+    channel: str
 
     def open(self) -> AudioSource:
         """Open the source.
@@ -153,6 +169,8 @@ class _SourceOptions:
             raise ConfigError("--rate, --channels and --format say what raw PCM is; they belong to the source -")
         if self.realtime and (self.mic or self.source == "-"):
             raise ConfigError("--realtime is for files; what is live already is heard as it comes")
+        if self.mic and self.channel != "auto":
+            raise ConfigError("--channel is for files and standard input; a microphone has one channel")
         return self._open_source(pcm_format)
 
     def _open_source(self, pcm_format: dict[str, Any]) -> AudioSource:
@@ -168,27 +186,55 @@ class _SourceOptions:
         return FileSource(Path(self.source), realtime=self.realtime)
 
 
-def _annotations(files: dict[str, Path | None], source: AudioSource, spec: ModelSpec) -> Iterator[AnnotationFile]:
+def _channels(channel: str, source: AudioSource) -> list[str]:
+    """Return what is recognised by itself: the names of all channels, or the one choice.
+
+    Raises:
+        AudioError: there is no such channel.
+    """
+    from fdan_edge.audio.channels import EACH, channel_names, check_has_channel
+
+    if channel == EACH:
+        return channel_names(source.channels)
+    check_has_channel(channel, source.channels, source.name)
+    return [channel]
+
+
+def _annotations(
+    files: dict[str, Path | None], source: AudioSource, spec: ModelSpec, channels: bool
+) -> Iterator[AnnotationFile]:
     """Open the annotation files that are asked for."""
     from fdan_edge.streaming import annotations as annotate
 
     if path := files["--rttm"]:
         yield annotate.rttm(path, Path(source.name).stem)
     if path := files["--csv"]:
-        yield annotate.csv_table(path, spec.labels)
+        yield annotate.csv_table(path, spec.labels, channels=channels)
     if path := files["--audacity"]:
-        yield annotate.audacity(path)
+        yield annotate.audacity(path, channels=channels)
 
 
-def _printer(as_json: bool, title: str, session: Stream, outputs: contextlib.ExitStack) -> Handle:
-    """Make what writes on standard output: JSON, plain lines or the live view."""
+def _printers(
+    as_json: bool, channels: bool, title: str, sessions: Mapping[str, Stream], outputs: contextlib.ExitStack
+) -> dict[str, Handle]:
+    """Make what writes on standard output: JSON, plain lines, or of one channel the live view."""
     from fdan_edge.cli.render import stream as show_stream
     from fdan_edge.cli.render.console import out
 
     if as_json:
-        return show_stream.JsonLines()
-    if not out.is_terminal or out.is_dumb_terminal:
-        return show_stream.Lines(session.spec.labels)
+        return {name: show_stream.JsonLines({"channel": name or None} if channels else {}) for name in sessions}
+    (_, session), *more = sessions.items()
+    if more or not out.is_terminal or out.is_dumb_terminal:
+        width = max(map(len, sessions)) if more else 0
+        return {
+            name: show_stream.Lines(one.spec.labels, f"{name:{width}}  " if more else "")
+            for name, one in sessions.items()
+        }
+    return dict.fromkeys(sessions, _view(title, session, outputs))
+
+
+def _view(title: str, session: Stream, outputs: contextlib.ExitStack) -> Handle:
+    """Open the live view."""
     from rich.console import Console
 
     from fdan_edge.cli.render.live_view import View
@@ -196,11 +242,6 @@ def _printer(as_json: bool, title: str, session: Stream, outputs: contextlib.Exi
     return outputs.enter_context(
         View(printable(title), session.spec.labels, lambda: session.time, Console(highlight=False))
     )
-
-
-def _send(sinks: Sequence[Handle], events: list[Event]) -> None:
-    for sink in sinks:
-        sink(events)
 
 
 @contextlib.contextmanager
@@ -229,11 +270,12 @@ def _stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _say_end(end: End, summary: Summary, as_json: bool) -> None:
-    """Print the summary after the view is gone, and on standard error what broke off."""
+def _say_end(end: End, summaries: Mapping[str, Summary], as_json: bool) -> None:
+    """Print a summary of each channel after the view is gone, and on standard error what broke off."""
     from fdan_edge.cli.render.console import errors, out
 
-    if not as_json:
-        out.print(str(summary), markup=False) if out.is_terminal else log.info(str(summary))
+    for name, summary in {} if as_json else summaries.items():
+        text = f"channel {name}: {summary}" if len(summaries) > 1 else str(summary)
+        out.print(text, markup=False) if out.is_terminal else log.info(text)
     if end.broken:
         errors.print(f"error: {printable(end.reason)}", markup=False)

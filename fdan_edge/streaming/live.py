@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeAlias
 
 from fdan_edge.audio.resample import Resampler, Samples
 from fdan_edge.errors import AudioError, one_line
 from fdan_edge.streaming.backlog import Backlog, End, Gap, Piece, Sound
-from fdan_edge.streaming.events import Event
+from fdan_edge.streaming.events import Ended, Event, Segment
 from fdan_edge.streaming.latency import ArrivalTimes
 from fdan_edge.streaming.sources import STOPPED, AudioSource
 
 Handle: TypeAlias = Callable[[list[Event]], None]
+#: Takes events of one channel, and its name.
+HandleChannel: TypeAlias = Callable[[list[Event], str], None]
 
 _TICK = 0.1  # s
 _PATIENCE = 2.0  # s for the source's thread to end
@@ -64,6 +68,7 @@ def run_stream(
     stop: threading.Event | None = None,
     *,
     seconds: float | None = None,
+    channel: str = "auto",
 ) -> End:
     """Process a source until it ends, and hand on the events as they come.
 
@@ -74,15 +79,39 @@ def run_stream(
             raises BrokenPipeError or KeyboardInterrupt, the stream ends.
         stop: set it to end the stream.
         seconds: of sound, after which the stream ends.
+        channel: what becomes of several; see `fdan_edge.audio.channels.CHANNELS`.
 
     Returns:
         Why it ended.
+
+    Raises:
+        AudioError: the source has no such channel, or the stream failed.
+        ConfigError: there is no such choice of a channel.
+    """
+    return run_channels(source, {channel: stream}, lambda events, _: handle(events), stop, seconds=seconds)
+
+
+def run_channels(
+    source: AudioSource,
+    streams: Mapping[str, EventStream],
+    handle: HandleChannel,
+    stop: threading.Event | None = None,
+    *,
+    seconds: float | None = None,
+) -> End:
+    """Process several channels of a source, each by a stream of its own.
+
+    The events of one piece of sound are handed on in the order of time, whatever channel they are of.
+
+    Args:
+        streams: by the name of a channel, or another choice of `fdan_edge.audio.channels.CHANNELS`; "": as `auto`.
+        source, handle, stop, seconds: as of `run_stream`; what it returns and raises is the same too.
     """
     backlog = Backlog(source.rate)
     thread = threading.Thread(target=_read, args=(source, backlog), name="source", daemon=True)
     thread.start()
     try:
-        return _LiveRun(source, stream, handle).run(backlog, stop or threading.Event(), seconds)
+        return _LiveRun(source, streams, handle).run(backlog, stop or threading.Event(), seconds)
     finally:
         backlog.close(STOPPED)
         source.close()
@@ -101,10 +130,12 @@ def _read(source: AudioSource, backlog: Backlog) -> None:
 class _LiveRun:
     """The calling thread's part."""
 
-    def __init__(self, source: AudioSource, stream: EventStream, handle: Handle) -> None:
-        self._stream, self._handle = stream, handle
-        self._resampler = Resampler(source.rate, stream.rate)
-        self._rate = source.rate
+    def __init__(self, source: AudioSource, streams: Mapping[str, EventStream], handle: HandleChannel) -> None:
+        self._handle, self._rate = handle, source.rate
+        self._streams = {
+            name: (stream, Resampler(source.rate, stream.rate, name or "auto", source.name))
+            for name, stream in streams.items()
+        }
         self._position = 0  # samples at the source's rate, lost ones included
         self._arrivals = ArrivalTimes() if source.live else None
 
@@ -121,7 +152,7 @@ class _LiveRun:
                     end = piece
                     break
                 if piece is None:
-                    self._handle([])
+                    self._tick()
                 else:
                     self._process(_shortened(piece, None if limit is None else limit - self._position))
         except BrokenPipeError:
@@ -130,11 +161,23 @@ class _LiveRun:
             if stop.is_set():  # asked for twice
                 raise
         with contextlib.suppress(BrokenPipeError):
-            self._hand_on(process(self._stream, self._resampler, end))
+            self._hand_on(self._events(end))
         return end
 
+    def _tick(self) -> None:
+        for name in self._streams:
+            self._handle([], name)
+
+    def _events(self, piece: Piece) -> list[tuple[str, Event]]:
+        """Return the events within a piece, with the names of their channels."""
+        by_channel = [
+            [(name, event) for event in process(stream, resampler, piece)]
+            for name, (stream, resampler) in self._streams.items()
+        ]
+        return list(heapq.merge(*by_channel, key=_moment))
+
     def _process(self, piece: Sound | Gap) -> None:
-        events = process(self._stream, self._resampler, piece)
+        events = self._events(piece)
         length = len(piece.samples) if isinstance(piece, Sound) else piece.samples
         self._position += length
         if self._arrivals and length:
@@ -142,8 +185,20 @@ class _LiveRun:
             self._arrivals.note(self._position / self._rate, arrived)
         self._hand_on(events)
 
-    def _hand_on(self, events: list[Event]) -> None:
-        self._handle([self._arrivals.add_latency(event) for event in events] if self._arrivals else events)
+    def _hand_on(self, events: Iterable[tuple[str, Event]]) -> None:
+        add_latency = self._arrivals.add_latency if self._arrivals else _unchanged
+        for name, those in itertools.groupby(events, lambda named: named[0]):
+            self._handle([add_latency(event) for _, event in those], name)
+
+
+def _unchanged(event: Event) -> Event:
+    return event
+
+
+def _moment(named: tuple[str, Event]) -> tuple[bool, float]:
+    """Return what the events of several channels are ordered by: all of them end last."""
+    event = named[1]
+    return isinstance(event, Ended), event.end if isinstance(event, Segment) else event.time
 
 
 def _shortened(piece: Sound | Gap, limit: int | None) -> Sound | Gap:

@@ -43,7 +43,7 @@ class Microphone:
         ConfigError: there is no such device, or more than one.
     """
 
-    live = True
+    live, channels = True, 1
 
     def __init__(self, device: str = "", silent_seconds: float = SILENT_SECONDS) -> None:
         self._sounddevice = _import_sounddevice()

@@ -25,6 +25,7 @@ class AudioSource(Protocol):
 
     name: str  # for people
     rate: int  # Hz
+    channels: int  # that it begins with
     live: bool  # the sound happens now: results have a latency, and what is too late is dropped
 
     def feed(self, backlog: Backlog) -> str:
@@ -63,6 +64,7 @@ class FileSource:
         if first is None:
             raise AudioError(f"{path}: {EMPTY}")
         self.rate, self._first = first
+        self.channels = int(self._first.shape[1])
 
     def feed(self, backlog: Backlog) -> str:
         """Read the file; see `AudioSource`."""

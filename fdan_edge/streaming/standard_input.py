@@ -60,7 +60,7 @@ class PipeSource:
         if format and kind and kind.name in _BY_CHANCE:
             kind = None
         self._reader = _reader(pipe, kind, format)
-        self.rate = self._reader.rate
+        self.rate, self.channels = self._reader.rate, self._reader.channels
         self.name = f"{WHERE} ({self._reader.name})"
 
     def feed(self, backlog: Backlog) -> str:
@@ -88,14 +88,16 @@ class PipeSource:
 class _Reader:
     """Blocks (n, channels) at one rate, and what was wrong with their end."""
 
-    def __init__(self, name: str, rate: int, blocks: Iterator[Frames], end: Callable[[], str]) -> None:
-        self.name, self.rate, self.blocks, self.end = name, rate, blocks, end
+    def __init__(
+        self, name: str, rate: int, channels: int, blocks: Iterator[Frames], end: Callable[[], str]
+    ) -> None:
+        self.name, self.rate, self.channels, self.blocks, self.end = name, rate, channels, blocks, end
 
 
 def _reader(pipe: _Pipe, kind: Kind | None, raw: PcmFormat | None) -> _Reader:
     if kind is None:
         pcm = raw or PcmFormat()
-        return _Reader(f"raw: {pcm}", pcm.rate, _pcm_blocks(pipe, pcm, None), lambda: "")
+        return _Reader(f"raw: {pcm}", pcm.rate, pcm.channels, _pcm_blocks(pipe, pcm, None), lambda: "")
     if not kind.reader:
         raise AudioError(f"{WHERE}: {decode.not_sound(kind)}")
     if kind.reader == "wav":
@@ -115,7 +117,8 @@ def _wav_reader(pipe: _Pipe, kind: Kind) -> _Reader:
     pipe.forget(header.peeked)
     counted = _Counted(header.size)
     blocks = _pcm_blocks(pipe, header.pcm, counted)
-    return _Reader(f"{kind}: {header.pcm}", header.pcm.rate, blocks, lambda: counted.problem(pipe))
+    name, pcm = f"{kind}: {header.pcm}", header.pcm
+    return _Reader(name, pcm.rate, pcm.channels, blocks, lambda: counted.problem(pipe))
 
 
 def _container_reader(pipe: _Pipe, kind: Kind) -> _Reader:
@@ -139,7 +142,7 @@ def _container_reader(pipe: _Pipe, kind: Kind) -> _Reader:
 
     channels = first[1].shape[1]
     text = f"{kind}: {first[0]} Hz, {channels} channel{'s' if channels > 1 else ''}"
-    return _Reader(text, first[0], all_blocks(), end)
+    return _Reader(text, first[0], channels, all_blocks(), end)
 
 
 def _needs_seeking(kind: Kind, head: bytes) -> bool:

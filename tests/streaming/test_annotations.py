@@ -77,3 +77,21 @@ def test_what_fails_leaves_what_it_has(tmp_path: Path) -> None:
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a folder; name a file"):
         audacity(tmp_path)
+
+
+def test_channels_have_a_number_a_column_or_a_name(tmp_path: Path) -> None:
+    with (
+        rttm(tmp_path / "x.rttm", "call") as lines,
+        csv_table(tmp_path / "x.csv", LABELS, channels=True) as table,
+        audacity(tmp_path / "x.txt", channels=True) as track,
+    ):
+        for written in (lines, table, track):
+            for channel in ("left", "right", "7", ""):
+                written([ONE], channel)
+    assert [line.split()[2] for line in (tmp_path / "x.rttm").read_text().splitlines()] == ["1", "2", "7", "1"]
+    with (tmp_path / "x.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["channel", "start", "end", "label", "confidence", *LABELS]
+    assert [row[:2] for row in rows] == [["left", "0.500"], ["right", "0.500"], ["7", "0.500"], ["", "0.500"]]
+    labels = [line.split("\t")[2] for line in (tmp_path / "x.txt").read_text().splitlines()]
+    assert labels == ["left: very angry", "right: very angry", "7: very angry", "very angry"]

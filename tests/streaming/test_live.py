@@ -13,7 +13,7 @@ from fdan_edge.audio.resample import Samples
 from fdan_edge.errors import AudioError
 from fdan_edge.streaming.backlog import TOO_SLOW, Backlog, End
 from fdan_edge.streaming.events import Ended, Event, Lost, Result
-from fdan_edge.streaming.live import run_stream
+from fdan_edge.streaming.live import run_channels, run_stream
 from fdan_edge.streaming.sources import ENDED, STOPPED
 
 RATE = 1000
@@ -59,8 +59,11 @@ class Given:
 
     name = "given"
 
-    def __init__(self, bring: Callable[[Backlog], str], rate: int = RATE, live: bool = True) -> None:
-        self.rate, self.live, self.closed, self._bring = rate, live, threading.Event(), bring
+    def __init__(
+        self, bring: Callable[[Backlog], str], rate: int = RATE, live: bool = True, channels: int = 1
+    ) -> None:
+        self.rate, self.channels, self.live, self._bring = rate, channels, live, bring
+        self.closed = threading.Event()
 
     def feed(self, backlog: Backlog) -> str:
         return self._bring(backlog)
@@ -254,3 +257,46 @@ def test_lost_seconds_count_as_asked_for() -> None:
     events: list[Event] = []
     run_stream(Given(bring), Ear(), events.extend, seconds=2.0)
     assert events == [Lost(0.0, 2.0, "why"), Ended(2.0, "2 s were asked for")]
+
+
+def stereo(backlog: Backlog) -> str:
+    for _ in range(5):
+        backlog.put(np.tile(np.array([[1.0, -0.5]], np.float32), (40, 1)), wait=True)
+    return ENDED
+
+
+@pytest.mark.parametrize(("channel", "level"), [("left", 1.0), ("2", -0.5), ("mix", 0.25)])
+def test_one_channel_of_several(channel: str, level: float) -> None:
+    ear = Ear()
+    run_stream(Given(stereo, channels=2), ear, lambda _: None, channel=channel)
+    np.testing.assert_allclose(np.concatenate(ear.heard), level)
+
+
+def test_a_channel_that_is_not_there_closes_the_source() -> None:
+    source = Given(stereo, channels=2)
+    with pytest.raises(AudioError, match=r"^given: has 2 channels; there is no channel 3$"):
+        run_stream(source, Ear(), lambda _: None, channel="3")
+    assert source.closed.is_set()
+
+
+def test_every_channel_has_a_stream_and_events_are_in_the_order_of_time() -> None:
+    def bring(backlog: Backlog) -> str:
+        backlog.put(np.tile(np.array([[1.0, -0.5]], np.float32), (250, 1)), wait=True)
+        time.sleep(0.2)  # so that somebody asks in vain
+        backlog.put_gap(50, "why")
+        return stereo(backlog)
+
+    ears, told = {"left": Ear(), "right": Ear()}, list[tuple[str, Event]]()
+    ticks = set[str]()
+
+    def handle(events: list[Event], channel: str) -> None:
+        told.extend((channel, event) for event in events)
+        ticks.update([] if events else [channel])
+
+    assert run_channels(Given(bring, channels=2), ears, handle) == End(ENDED)
+    for ear, level in zip(ears.values(), (1.0, -0.5), strict=True):
+        np.testing.assert_allclose(np.concatenate(ear.heard), level)
+    both = [(name, kind) for kind in (Result, Result, Lost, Result, Result) for name in ears]
+    assert [(name, type(event)) for name, event in told] == [*both, ("left", Ended), ("right", Ended)]
+    assert [event.latency is not None for _, event in told if isinstance(event, Result)] == [True] * 8
+    assert ticks == {"left", "right"}

@@ -6,7 +6,8 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.cells import cell_len
 from typing_extensions import assert_never
@@ -27,24 +28,37 @@ from fdan_edge.streaming.events import (
 
 
 class JsonLines:
-    """Prints every event as a line of JSON, at once."""
+    """Prints every event as a line of JSON, at once.
+
+    Args:
+        fields: that every line has, after its type.
+    """
+
+    def __init__(self, fields: Mapping[str, Any] | None = None) -> None:
+        self._fields = fields or {}
 
     def __call__(self, events: Sequence[Event]) -> None:
         for event in events:
-            line(json.dumps(to_dict(event), ensure_ascii=False))
+            line(json.dumps({"type": event.type, **self._fields, **to_dict(event)}, ensure_ascii=False))
 
 
 class Lines:
-    """Prints a plain line for each segment."""
+    """Prints a plain line for each segment.
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    Args:
+        labels: of the model.
+        prefix: of every line.
+    """
+
+    def __init__(self, labels: Sequence[str], prefix: str = "") -> None:
+        self._prefix = prefix
         self._width = max(cell_len(name) for name in (UNKNOWN, *labels))
 
     def __call__(self, events: Sequence[Event]) -> None:
         for segment in segments(events):
             times = f"{clock(segment.start, 1)} - {clock(segment.end, 1)}"
             blanks = " " * (self._width - cell_len(segment.label))
-            line(f"{times}  {segment.label}{blanks}  {100 * segment.confidence:3.0f} %")
+            line(f"{self._prefix}{times}  {segment.label}{blanks}  {100 * segment.confidence:3.0f} %")
 
 
 def line(text: str) -> None:
