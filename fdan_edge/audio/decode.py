@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fdan_edge.audio import ffmpeg, mp3, sndfile, wav
+from fdan_edge.audio import ffmpeg, mp3, promises, sndfile, wav
+from fdan_edge.audio.full_scale import full_scale
 from fdan_edge.audio.high_pass import HighPass
 from fdan_edge.audio.kinds import AVI, FLAC, HEAD, MP3, OGG, RIFX, Kind, identify
 from fdan_edge.audio.listing import find
@@ -26,7 +27,6 @@ from fdan_edge.utils.messages import warn_once
 
 SILENCE = 1e-4  # a peak below -80 dBFS is no sound
 MIN_SECONDS = 0.05  # less than one syllable tells nothing
-_LEFT_OVER = 0.01  # s behind the sound that a WAV header promises: less is padding
 
 
 def load(path: Path, sample_rate: int = 16000, *, high_pass: float = 0.0, channel: str = "auto") -> Waveform:
@@ -85,11 +85,11 @@ def prepare(waveform: Waveform, sample_rate: int, trim_db: float) -> Waveform:
 
 
 def check_sound(length: int, peak: float, sample_rate: int) -> None:
-    """Raise AudioError for a recording without anything to recognise.
+    """Raise AudioError for a recording without anything to recognise, or with values that no sound has.
 
     Args:
         length: samples.
-        peak: the largest absolute value.
+        peak: the largest absolute value; of whole numbers too, see `full_scale`.
         sample_rate: Hz.
     """
     if length < MIN_SECONDS * sample_rate:
@@ -97,7 +97,7 @@ def check_sound(length: int, peak: float, sample_rate: int) -> None:
         raise AudioError(f"is too short: {seconds:.4f} s of sound; {MIN_SECONDS} s are needed")
     if not np.isfinite(peak):
         raise AudioError("has samples that are not finite numbers")
-    if peak < SILENCE:
+    if peak < SILENCE * full_scale(peak):
         raise AudioError("is silent: no sample is above -80 dBFS, so there is nothing to recognise")
 
 
@@ -179,7 +179,23 @@ def file_blocks(path: Path) -> Iterator[tuple[int, Frames]]:
     kind = identify(head)
     if kind is None or not kind.reader:
         raise AudioError(f"{path}: {not_sound(kind, path.suffix)}")
-    return _reader(path, kind, head)
+    return _and_what_follows(_reader(path, kind, head), path, promises.second_start(kind, head))
+
+
+def _and_what_follows(
+    blocks: Iterator[tuple[int, Frames]], path: Path, start: bytes
+) -> Iterator[tuple[int, Frames]]:
+    """Yield blocks, and warn where another file begins behind the first, of a kind whose decoders end there."""
+    yield from blocks
+    if not start:
+        return
+    with path.open("rb") as file:
+        before = file.read(len(start) + 12)[-len(start) + 1 :]  # its own start is in the first bytes
+        while block := file.read(1 << 20):
+            if start in before + block:
+                warn_once(f"{path}: {promises.ANOTHER}")
+                return
+            before = (before + block)[-len(start) + 1 :]
 
 
 def not_sound(kind: Kind | None, suffix: str = "") -> str:
@@ -263,10 +279,7 @@ def _wav(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
         file.seek(header.at)
         yield from ((pcm.rate, block) for block in _pcm(file.read, size, pcm.size, pcm.decode))
         left = wav.bytes_left_over(file, header.at + size, length, ">" if kind == RIFX else "<")
-        seconds = left / pcm.size / pcm.rate
-        if seconds >= _LEFT_OVER:
-            rest = f"{left} bytes follow that are no chunks ({seconds:.2f} s if they are sound) and are not used"
-            warn_once(f"{path}: its header promises {size / pcm.size / pcm.rate:.2f} s of sound; {rest}")
+        wav.tell_left_over(str(path), left, size / pcm.size / pcm.rate, left / pcm.size / pcm.rate)
 
 
 def _pcm(

@@ -93,11 +93,15 @@ def sound(file: BinaryIO, kind: Kind, where: str, *, exact: bool = True) -> Iter
             check_length(where, decoder.seconds, float(stream.duration * stream.time_base))
 
 
-def check_riff_size(file: BinaryIO, where: str) -> None:
-    """Raise AudioError for a RIFF file, such as AVI, with less content than it promises; seeks to its start."""
+def check_riff_size(file: BinaryIO, where: str, there: int | None = None) -> None:
+    """Raise AudioError for a RIFF file, such as AVI, with less content than it promises; seeks to its start.
+
+    Args:
+        file, where, there: as of `mp3.check_size`.
+    """
     file.seek(0)
     head = file.read(8)
-    there = file.seek(0, os.SEEK_END)
+    there = file.seek(0, os.SEEK_END) if there is None else there
     file.seek(0)
     promised = int.from_bytes(head[4:], "little") + len(head) if head[:4] == b"RIFF" else 0
     # A program that wrote to a pipe left 0 or the largest number; an odd length may lack its last, empty byte.

@@ -12,13 +12,18 @@ _NEAR = 4096  # bytes after the tags in which the first frame begins
 _MOST_TAGS = 16
 
 
-def check_size(file: BinaryIO, where: str) -> None:
+def check_size(file: BinaryIO, where: str, there: int | None = None) -> None:
     """Raise AudioError for a file that ends before its Xing or Info header says; seeks to its start.
+
+    Args:
+        file: or its first bytes.
+        where: what it is called.
+        there: bytes that it has; None: `file` has them all.
 
     Such a header stands in the first frame, and counts the bytes from there on. Files without one promise nothing,
     and others may be longer: recordings that somebody put one behind another are read whole.
     """
-    there = file.seek(0, os.SEEK_END)
+    there = file.seek(0, os.SEEK_END) if there is None else there
     at = _after_tags(file)
     file.seek(at)
     head = file.read(_NEAR)

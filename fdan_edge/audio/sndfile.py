@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from fdan_edge.audio import ogg, promises, wav
 from fdan_edge.audio.kinds import MP3, OGG, Kind
 from fdan_edge.audio.pcm import Frames
 from fdan_edge.audio.wav import check_rate, stands_for_all
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BLOCK_VALUES = 1 << 20  # decoded at once, all channels together
-_OGG_PAGE = 65307  # bytes at most
-_CUT_OGG = "is cut short: the end of its Ogg stream is missing"
 _FLAC_SAMPLES = slice(18, 26)  # bytes of STREAMINFO with the rate, channels, bits and number of samples
 #: How libsndfile's log says that a header promises more bytes than the file has (WAV, AIFF, AU, W64).
 _PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -42,72 +41,70 @@ def blocks(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
     # libsndfile's MP3 decoder writes on standard error what it thinks of a file.
     quiet = partial(c_messages.logged, log) if kind == MP3 else contextlib.nullcontext
     with contextlib.ExitStack() as stack:
+        promise = _promise(path, kind)
         with quiet():
             file = stack.enter_context(_open(path))
         _check_header(file, path)
         for block in _decoded(file, path, quiet, exact=kind != MP3):
             yield file.samplerate, block
+        if promise:
+            _tell_left_over(path, kind, promise, file.frames / file.samplerate)
+
+
+def _promise(path: Path, kind: Kind) -> promises.Promise | None:
+    """Read what a header promises; raise where there is less."""
+    with path.open("rb") as file:
+        promise = promises.read(file, kind)
+    if promise and (problem := promises.missing(promise, path.stat().st_size)):
+        raise AudioError(f"{path}: {problem}")
+    return promise
+
+
+def _tell_left_over(path: Path, kind: Kind, promise: promises.Promise, seconds: float) -> None:
+    with path.open("rb") as file:
+        left = promises.left_over(file, promise, path.stat().st_size, kind)
+    wav.tell_left_over(str(path), left, seconds, seconds * left / promise.size)
 
 
 def ogg_blocks(path: Path) -> Iterator[tuple[int, Frames]]:
     """Yield the blocks of all streams that follow each other in an Ogg file; see `blocks`."""
-    parts = ogg_parts(path)
-    if len(parts) == 1:
-        yield from blocks(path, OGG)
-        return
+    parts = ogg.parts(path)
     for start, end in parts:
-        with path.open("rb") as whole:
-            whole.seek(start)
-            content = whole.read(end - start)
-        if not ends_well(content[-2 * _OGG_PAGE :]):
-            raise AudioError(f"{path}: {_CUT_OGG}")
-        with _open(path, io.BytesIO(content)) as file:
-            for block in _decoded(file, path, contextlib.nullcontext, exact=True):
-                yield file.samplerate, block
+        head, tail = ogg.ends(path, start, end)
+        of_part = blocks(path, OGG) if len(parts) == 1 else _part(path, start, end)
+        yield from _complete(of_part, path, tail, ogg.seconds(head, tail))
+
+
+def _part(path: Path, start: int, end: int) -> Iterator[tuple[int, Frames]]:
+    with path.open("rb") as whole:
+        whole.seek(start)
+        content = whole.read(end - start)
+    with _open(path, io.BytesIO(content)) as file:
+        for block in _decoded(file, path, contextlib.nullcontext, exact=True):
+            yield file.samplerate, block
+
+
+def _complete(
+    of_part: Iterator[tuple[int, Frames]], path: Path, tail: bytes, promised: float
+) -> Iterator[tuple[int, Frames]]:
+    """Yield blocks of a stream that ends well, and raise where some are missing.
+
+    libsndfile passes over damaged pages without a word.
+    """
+    seconds = 0.0
+    for rate, block in of_part:
+        if not seconds and not ogg.ends_well(tail):
+            raise AudioError(f"{path}: {ogg.CUT}")
+        seconds += len(block) / rate
+        yield rate, block
+    if seconds < promised - ogg.LOST:
+        raise AudioError(f"{path}: is damaged: {seconds:.2f} of {promised:.2f} s could be decoded")
 
 
 def is_whole_flac(head: bytes) -> bool:
     """Tell whether a FLAC file says how long it is: one that was written to a pipe does not."""
     samples = int.from_bytes(head[_FLAC_SAMPLES], "big") & (1 << 36) - 1
     return len(head) >= 26 and head[4] & 0x7F == 0 and samples > 0
-
-
-def ogg_parts(path: Path) -> list[tuple[int, int]]:
-    """Find the streams that follow each other in an Ogg file, as (start, end) in bytes.
-
-    libsndfile reads the first one only, and FFmpeg refuses a later one of another rate.
-    """
-    starts, ended = [0], False
-    with path.open("rb") as file:
-        at, before = 0, b""  # `at`: where `before` begins
-        while block := file.read(1 << 20):
-            data = before + block
-            page = data.find(b"OggS\0")
-            while 0 <= page < len(data) - 6:
-                if ended and data[page + 5] & 2:
-                    starts.append(at + page)
-                    ended = False
-                ended = ended or bool(data[page + 5] & 4)
-                page = data.find(b"OggS\0", page + 5)
-            before = data[-6:]
-            at += len(data) - len(before)
-    return list(zip(starts, [*starts[1:], path.stat().st_size], strict=True))
-
-
-def ends_well(tail: bytes) -> bool:
-    """Tell whether the last page of an Ogg stream, in its last bytes, is whole and marked as the last."""
-    page = tail[tail.rfind(b"OggS") :]
-    if not page.startswith(b"OggS") or len(page) < 27:
-        return False
-    segments = page[27 : 27 + page[26]]
-    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(segments)
-
-
-def ogg_tail(path: Path) -> bytes:
-    """Read the bytes at a file's end that hold its last Ogg page."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 2 * _OGG_PAGE))
-        return file.read()
 
 
 @contextlib.contextmanager
@@ -171,8 +168,6 @@ def _check_header(file: soundfile.SoundFile, path: Path) -> None:
         check_rate(file.samplerate)
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from None
-    if file.format == OGG.name.upper() and not ends_well(ogg_tail(path)):
-        raise AudioError(f"{path}: {_CUT_OGG}")
     match = _PROMISED.search(file.extra_info)
     if match and int(match[1]) > int(match[2]) and not stands_for_all(int(match[1])):
         raise AudioError(f"{path}: is cut short: {match[2]} of {match[1]} bytes of sound are there")

@@ -18,6 +18,7 @@ from typing import BinaryIO, TypeAlias
 
 from fdan_edge.audio.pcm import MOST_CHANNELS, RATES, PcmFormat
 from fdan_edge.errors import AudioError
+from fdan_edge.utils.messages import warn_once
 
 #: Returns as many bytes as are asked for, or fewer at the end.
 Read: TypeAlias = Callable[[int], bytes]
@@ -28,7 +29,10 @@ EMPTY = "holds no samples"
 _PCM, _FLOAT, _ALAW, _ULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _INTEGERS = {1: "u8", 2: "s16", 3: "s24", 4: "s32"}
 _NAMES = {2: "Microsoft ADPCM", 17: "IMA ADPCM", 49: "GSM 6.10", 0x55: "MP3", 0xFF: "AAC", 0x161: "WMA"}
+LEFT_OVER = 0.01  # s behind the sound that a header promises: less is padding
 _WHOLE_HEADER = 1 << 26  # bytes before the sound: longer ones are damage
+#: Another recording behind the first, whose header would pass as a chunk.
+_FILES = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM")
 #: What may follow the sound without being a chunk: ID3 and APE tags, signatures, XML.
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"-----BEGIN", b"<?xml", b"\x30\x80", b"\x30\x82")
 
@@ -187,7 +191,7 @@ def stands_for_all(size: int) -> bool:
 
 def is_chunk_head(data: bytes, order: str = "<", room: int | None = None) -> bool:
     """Tell whether a chunk begins with these bytes, which has room in what is left."""
-    if len(data) < 8 or not _is_name(data[:4]):
+    if len(data) < 8 or not _is_name(data[:4]) or data[:4] in _FILES:
         return False
     size: int = struct.unpack(f"{order}I", data[4:8])[0]
     return room is None or size <= max(0, room - 8)
@@ -210,12 +214,31 @@ def bytes_left_over(file: BinaryIO, at: int, length: int, order: str = "<") -> i
             break
         size = struct.unpack(f"{order}I", head[shift + 4 : shift + 8])[0]
         at = min(length, at + shift + 8 + size)
+    return bytes_of_no_tag(file, at, length)
+
+
+def bytes_of_no_tag(file: BinaryIO, at: int, length: int) -> int:
+    """Count the bytes from `at` to the end of a file; 0 where they begin as a tag does, or are padding."""
     file.seek(at)
     head = file.read(1 << 16)
     if head.lstrip(b"\0").startswith(_TAGS) or head.startswith(_TAGS):
         return 0
     silent = not head.strip(b"\0") and length - at <= len(head)
     return 0 if silent else length - at
+
+
+def tell_left_over(where: str, left: int, seconds: float, more: float) -> None:
+    """Warn of bytes that follow the sound and are not used, unless they are too few to be more than padding.
+
+    Args:
+        where: what the recording is called.
+        left: how many.
+        seconds: that the header promises.
+        more: seconds that they are if they are sound.
+    """
+    if more >= LEFT_OVER:
+        rest = f"{left} bytes follow that are no chunks ({more:.2f} s if they are sound) and are not used"
+        warn_once(f"{where}: its header promises {seconds:.2f} s of sound; {rest}")
 
 
 def is_ordinary(data: bytes, order: str = "<") -> bool:

@@ -96,6 +96,6 @@ def load_predictions(path: Path) -> Predictions:
             raise ValueError("not a probability for each class")
         if unknown := {prediction.emotion for prediction in predictions.recordings} - set(labels):
             raise ValueError(f"emotion {sorted(unknown)[0]!r} is none of the labels")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: missing or damaged: {one_line(error)}") from None
     return predictions

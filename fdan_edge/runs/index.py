@@ -116,7 +116,7 @@ def read_run(folder: Path, name: str) -> RunRow:
         if not str(info.get("format")).startswith("fdan-edge run"):
             raise ValueError("run.toml: not of fdan-edge")
         return _row(folder, name, saved_config(read_toml(folder / "config.toml")), info)
-    except (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = one_line(error).removeprefix(f"{folder}{os.sep}")
         problem = f"{type(error).__name__}: {reason}" if _terse(error) else reason
         return RunRow(name, str(folder), DAMAGED, problem)
@@ -218,7 +218,7 @@ def _json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path.name}: {one_line(error)}") from None
 
 

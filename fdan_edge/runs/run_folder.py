@@ -152,7 +152,7 @@ def load_split(folder: Path) -> dict[str, list[str]]:
         values: dict[str, list[str]] = json.loads(path.read_text())
         parts = {part: list(values[part]) for part in ("train", "val", "test")}
         return {**parts, **{met: list(values.get(met, [])) for met in ("speakers", "texts", "target", "unheard")}}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: missing or damaged: {one_line(error)}") from None
 
 
@@ -177,7 +177,7 @@ def load_calibration(folder: Path, epoch: int) -> dict[str, Any]:
             raise ValueError(f"temperature {temperature!r} is not a positive number")
         # A training that went on has other weights than those that the temperature was fitted to.
         return values if values["epoch"] == epoch else {"temperature": 1.0}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged: {one_line(error)}") from None
 
 
@@ -214,7 +214,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path}: not a checkpoint of fdan-edge")
         return load_file(path), json.loads(metadata["state"])
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
         raise CheckpointError(f"{path}: cut short or not a checkpoint: {one_line(error)}") from None
 
 

@@ -66,13 +66,14 @@ class OnnxSession:
             self._session = open_session(content or os.fspath(path), providers, intra_op_num_threads=threads)
         except Exception as error:  # its exceptions have no common base of its own
             raise BundleError(f"{path}: cut short or not an ONNX model: {_reason(error)}") from None
+        self._taken = taken
         try:
             self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+            self.spec = ModelSpec.from_json(self.metadata.get(METADATA_KEY), str(path))
+            self._check_names(path)
+            self._shapes = [list(self._session.get_inputs()[0].shape), self._output_shape()]
         except UnicodeDecodeError:
-            raise BundleError(f"{path}: its metadata is damaged: not UTF-8") from None
-        self.spec = ModelSpec.from_json(self.metadata.get(METADATA_KEY), str(path))
-        self._taken = taken
-        self._check_names(path)
+            raise BundleError(f"{path}: damaged: a name or its metadata is not UTF-8") from None
         self.provider: str = self._session.get_providers()[0]
         words = ("ONNX Runtime", self.provider.removesuffix("ExecutionProvider"), precision)
         self.name = " ".join(word for word in words if word)
@@ -123,10 +124,13 @@ class OnnxSession:
         if inputs != [self._taken] or OUTPUT not in outputs:
             raise BundleError(f"{path}: not a model of fdan-edge: it turns {inputs} into {outputs}")
 
+    def _output_shape(self) -> list[Any]:
+        (shape,) = (list(value.shape) for value in self._session.get_outputs() if value.name == OUTPUT)
+        return shape
+
     def _check_shapes(self, path: Path, taken: list[int], words: str) -> None:
         """Raise BundleError unless the graph takes and gives what its metadata says."""
-        (output_shape,) = (value.shape for value in self._session.get_outputs() if value.name == OUTPUT)
-        input_shape, classes = self._session.get_inputs()[0].shape, len(self.spec.labels)
+        (input_shape, output_shape), classes = self._shapes, len(self.spec.labels)
         if input_shape[1:] != taken or output_shape[1:] != [classes]:
             raise BundleError(
                 f"{path}: its metadata ({words}, {classes} labels) does not fit its graph "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from fdan_edge.errors import ConfigError, unknown_choice
+from fdan_edge.errors import ConfigError, shown, unknown_choice
 
 VADS = ("auto", "silero", "energy", "none")
 
@@ -50,8 +50,8 @@ class StreamSettings:
             if setting.name == "vad":
                 if value not in VADS:
                     raise ConfigError(unknown_choice("vad", value, VADS))
-            elif value is not None and not (isinstance(value, (int, float)) and math.isfinite(value)):
-                raise ConfigError(f"{setting.name} = {value!r}: not a number")
+            elif (value is not None or setting.name != "unknown_below") and not _is_number(value):
+                raise ConfigError(f"{setting.name} = {shown(value)}: not a number")
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
@@ -60,6 +60,10 @@ class StreamSettings:
             raise ConfigError(
                 f"speech_off = {self.speech_off:g} is above speech_on = {self.speech_on:g}; it must not be"
             )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 _RANGES = (

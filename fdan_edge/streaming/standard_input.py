@@ -14,8 +14,8 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from fdan_edge.audio import decode, ffmpeg, sndfile, wav
-from fdan_edge.audio.kinds import CAF, HEAD, MP4, OGG, Kind, identify
+from fdan_edge.audio import decode, ffmpeg, mp3, ogg, promises, wav
+from fdan_edge.audio.kinds import AVI, CAF, HEAD, MP3, MP4, OGG, Kind, identify
 from fdan_edge.audio.pcm import Frames, PcmFormat
 from fdan_edge.errors import AudioError
 from fdan_edge.streaming.backlog import Backlog
@@ -27,7 +27,7 @@ _PATIENCE = 0.3  # s that the first bytes may take to come, before what is there
 _ENOUGH = 4096  # bytes that tell what it is
 _IN_MEMORY = 1 << 24  # bytes of a file that must be there whole before it can be read
 _TICK = 0.2  # s between two looks at whether `close` was called
-_TAIL = 1 << 17  # bytes at the end that are kept, for the last page of an Ogg stream
+_HEAD, _TAIL = 1 << 20, 1 << 17  # bytes at both ends that are kept, to know what was promised, and what more came
 #: Kinds that raw samples can be mistaken for: who names a format has raw samples.
 _BY_CHANCE = ("text", "MP3", "AAC", "AAC (LATM)", "MPEG-TS", "AC-3")
 
@@ -123,7 +123,7 @@ def _wav_reader(pipe: _Pipe, kind: Kind) -> _Reader:
 
 def _container_reader(pipe: _Pipe, kind: Kind) -> _Reader:
     """Decode with FFmpeg; its first block tells the rate."""
-    pipe.keep_tail = kind == OGG
+    pipe.watch(promises.second_start(kind, pipe.peek(_ENOUGH, _PATIENCE)))
     file = _spooled(pipe) if _needs_seeking(kind, pipe.peek(_ENOUGH, _PATIENCE)) else cast("BinaryIO", pipe)
     blocks = decode.one_rate(ffmpeg.sound(file, kind, WHERE))
     first = next(blocks, None)
@@ -136,13 +136,37 @@ def _container_reader(pipe: _Pipe, kind: Kind) -> _Reader:
             yield block
 
     def end() -> str:
-        if kind == OGG and not sndfile.ends_well(pipe.tail):
-            return "is cut short: the end of its Ogg stream is missing"
-        return ""
+        pipe.drain()
+        return _end_problem(pipe, kind)
 
     channels = first[1].shape[1]
     text = f"{kind}: {first[0]} Hz, {channels} channel{'s' if channels > 1 else ''}"
     return _Reader(text, first[0], channels, all_blocks(), end)
+
+
+def _end_problem(pipe: _Pipe, kind: Kind) -> str:
+    """Say what a container's header promised and did not come, or what more came; "" where all is well."""
+    if kind == OGG:
+        return "" if ogg.ends_well(pipe.tail) else ogg.CUT
+    head = io.BytesIO(pipe.head)
+    if kind == AVI:
+        ffmpeg.check_riff_size(head, WHERE, pipe.count)
+    if kind == MP3:
+        mp3.check_size(head, WHERE, pipe.count)
+    promise = promises.read(head, kind)
+    if promise and (problem := promises.missing(promise, pipe.count)):
+        return problem
+    if pipe.came_again:
+        return promises.ANOTHER
+    return _left_over(pipe, kind, promise) if promise else ""
+
+
+def _left_over(pipe: _Pipe, kind: Kind, promise: promises.Promise) -> str:
+    left = pipe.count - promise.at - promise.size
+    behind = pipe.tail[-left:] if left > 0 else b""  # all that follows, or the end of it
+    if not promises.left_over(io.BytesIO(behind), promises.Promise(0, 0), len(behind), kind):
+        return ""
+    return f"more follows than the {promise.size} bytes of sound that its header promises; it was not used"
 
 
 def _needs_seeking(kind: Kind, head: bytes) -> bool:
@@ -208,9 +232,20 @@ class _Pipe:
     def __init__(self, descriptor: int, closed: threading.Event) -> None:
         self._descriptor, self._closed = descriptor, closed
         self._ahead = b""  # read, and not yet given out
-        self.keep_all = self.keep_tail = False
+        self.keep_all = False
         self._given = b""  # where all is kept
-        self.tail = b""
+        self.head = self.tail = b""  # the first and the last bytes that were given out
+        self.count = 0  # bytes that were given out
+        self._start, self._noting, self.came_again = b"", False, False
+
+    def watch(self, start: bytes) -> None:
+        """Note from now on what is given out, and in `came_again` whether another file begins behind the first."""
+        self._start, self._noting = start, True
+
+    def drain(self) -> None:
+        """Read to the end."""
+        while self.some(1 << 16):
+            pass
 
     def peek(self, size: int, patience: float) -> bytes:
         """Return the first bytes: all 12 that a header has at least, and up to `size` that come soon."""
@@ -243,9 +278,18 @@ class _Pipe:
             data = self._more(most, None) or b""
         if self.keep_all:
             self._given += data
-        if self.keep_tail:
-            self.tail = (self.tail + data)[-_TAIL:]
+        if self._noting:
+            self._note(data)
         return data
+
+    def _note(self, data: bytes) -> None:
+        if len(self.head) < _HEAD:
+            self.head += data[: _HEAD - len(self.head)]
+        own = max(0, len(self._start) + 12 - self.count)  # its own start is in the first bytes
+        if self._start and self._start in self.tail[-len(self._start) + 1 :] * (not own) + data[own:]:
+            self.came_again = True
+        self.count += len(data)
+        self.tail = (self.tail + data)[-_TAIL:]
 
     def rewind(self) -> None:
         """Give everything out again that was kept."""

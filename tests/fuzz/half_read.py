@@ -49,7 +49,9 @@ def check(data: bytes, seconds: float, lines: Sequence[str], *, tail: bool = Tru
     there = promise.there / promise.per_second
     promised = there if promise.promised is None else promise.promised / promise.per_second
     if promised > there + _EXACT:
-        raise Finding(f"{data[:4]!r}: accepted: {there:.3f} s are there of {promised:.3f} s that its header promises")
+        raise Finding(
+            f"{data[:4]!r}: accepted: {there:.3f} s are there of {promised:.3f} s that its header promises"
+        )
     if seconds < promised - _EXACT:
         raise Finding(f"{data[:4]!r}: {seconds:.3f} s were read of {promised:.3f} s that its header promises")
     if tail and there > promised + _EXACT and not _ordinary(_rest(data, promise)):
@@ -71,7 +73,7 @@ def _expected(data: bytes) -> tuple[str, float, float]:
             return f"{seed.name}, cut short", seed.seconds * share, slack
         if data.startswith(seed.data) and (second := _whole(data[len(seed.data) :])) is not None:
             more = second.seconds if second.data[:4] == data[:4] else 0.0
-            return f"{seed.name} and {second.name}", seed.seconds + more, slack
+            return f"{data[:4]!r} and another", seed.seconds + more, slack
         if len(data) == len(seed.data) and seed.promises and data[:_HEAD] == seed.data[:_HEAD]:
             return f"{seed.name}, damaged", seed.seconds, slack
     return "", 0.0, 0.0

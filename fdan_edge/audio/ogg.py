@@ -1,0 +1,86 @@
+"""The pages of Ogg: which streams follow each other in a file, where each ends, and how long it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+PAGE = 65307  # bytes of a page at most
+CUT = "is cut short: the end of its Ogg stream is missing"
+LOST = 0.2  # s by which a whole stream may be shorter than its pages say
+_FROM_START = 60.0  # s; a first page that ends later is of a broadcast that was cut out
+
+
+def parts(path: Path) -> list[tuple[int, int]]:
+    """Find the streams that follow each other in an Ogg file, as (start, end) in bytes.
+
+    libsndfile reads the first one only, and FFmpeg refuses a later one of another rate.
+    """
+    starts, ended = [0], False
+    with path.open("rb") as file:
+        at, before = 0, b""  # `at`: where `before` begins
+        while block := file.read(1 << 20):
+            data = before + block
+            page = data.find(b"OggS\0")
+            while 0 <= page < len(data) - 6:
+                if ended and data[page + 5] & 2:
+                    starts.append(at + page)
+                    ended = False
+                ended = ended or bool(data[page + 5] & 4)
+                page = data.find(b"OggS\0", page + 5)
+            before = data[-6:]
+            at += len(data) - len(before)
+    return list(zip(starts, [*starts[1:], path.stat().st_size], strict=True))
+
+
+def ends_well(tail: bytes) -> bool:
+    """Tell whether the last page of an Ogg stream, in its last bytes, is whole and marked as the last."""
+    page = tail[tail.rfind(b"OggS") :]
+    if not page.startswith(b"OggS") or len(page) < 27:
+        return False
+    segments = page[27 : 27 + page[26]]
+    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(segments)
+
+
+def ends(path: Path, start: int, end: int) -> tuple[bytes, bytes]:
+    """Read the first and the last bytes of a part of a file, two pages of each at least."""
+    with path.open("rb") as file:
+        file.seek(start)
+        head = file.read(min(2 * PAGE, end - start))
+        file.seek(max(start, end - 2 * PAGE))
+        return head, file.read(end - file.tell())
+
+
+def seconds(head: bytes, tail: bytes) -> float:
+    """Return how long a stream must be at least, by the positions on its pages; 0: they do not say.
+
+    Decoders pass over damaged pages without a word.
+
+    Args:
+        head, tail: the first and the last bytes of the stream, two pages of each at least.
+    """
+    rate, skipped = _rate(head)
+    first = next((position for position in _positions(head) if position > 0), 0)
+    last = max(_positions(tail), default=0)
+    if not rate or last <= first:
+        return 0.0
+    start = skipped if first < _FROM_START * rate else first
+    return max(0.0, (last - start) / rate)
+
+
+def _rate(head: bytes) -> tuple[int, int]:
+    """Return the positions of a second, and how many at the start are no sound; 0 for codecs not known here."""
+    packet = head[28:64] if head[26:27] == b"\1" else b""
+    if packet.startswith(b"OpusHead"):
+        return 48000, int.from_bytes(packet[10:12], "little")
+    if packet.startswith(b"\1vorbis"):
+        return int.from_bytes(packet[12:16], "little"), 0
+    return 0, 0
+
+
+def _positions(data: bytes) -> Iterator[int]:
+    """Yield the positions that pages end at, of the pages whose beginning is there."""
+    at = data.find(b"OggS\0")
+    while 0 <= at <= len(data) - 14:
+        yield int.from_bytes(data[at + 6 : at + 14], "little", signed=True)
+        at = data.find(b"OggS\0", at + 5)

@@ -1,0 +1,186 @@
+"""How much sound a header promises, and what follows it: of AIFF, AU, CAF, W64, VOC and NIST SPHERE.
+
+The rule is that of `wav`: more promised than there is refused, and what is left over is said. Only the headers are
+read here; the samples are libsndfile's or FFmpeg's to decode.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from fdan_edge.audio import wav
+from fdan_edge.audio.kinds import AIFF, ASF, AU, AVI, CAF, FLAC, FLV, MATROSKA, MP4, SPHERE, TTA, VOC, W64, Kind
+
+ANOTHER = "another recording begins behind the first; only the first one is used"
+_MOST_CHUNKS = 10_000
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a header promises.
+
+    Args:
+        at: bytes before the sound.
+        size: bytes of sound.
+    """
+
+    at: int
+    size: int
+
+
+def read(file: BinaryIO, kind: Kind) -> Promise | None:
+    """Read what a header promises; None where it promises nothing, or is not one of these kinds.
+
+    Args:
+        file: open for reading at any place; its position changes. The first bytes of a stream do as well.
+        kind: of it.
+    """
+    reader = _READERS.get(kind)
+    try:
+        promise = reader(file) if reader else None
+    except (
+        struct.error,
+        ValueError,
+    ):  # damaged, which is the decoder's to say; or it ends before the sound begins
+        return None
+    return promise if promise and promise.size > 0 and not wav.stands_for_all(promise.size) else None
+
+
+def missing(promise: Promise, length: int) -> str:
+    """Say how much of the sound is missing in a file of `length` bytes; "" where nothing is."""
+    there = max(0, length - promise.at)
+    return f"is cut short: {there} of {promise.size} bytes of sound are there" if there < promise.size else ""
+
+
+def left_over(file: BinaryIO, promise: Promise, length: int, kind: Kind) -> int:
+    """Count the bytes behind the sound that are neither chunks nor padding nor tags."""
+    at = promise.at + promise.size
+    if kind == VOC:  # more blocks of sound may follow, which are read
+        return 0
+    if kind in (CAF, W64):
+        at = _after_chunks(file, at, length, _caf_chunk if kind == CAF else _w64_chunk)
+    return wav.bytes_left_over(file, at, length, ">") if kind == AIFF else wav.bytes_of_no_tag(file, at, length)
+
+
+def second_start(kind: Kind, head: bytes) -> bytes:
+    """Return what would tell that another file of this kind begins further on; b"" where all of it is read anyway.
+
+    Of two files of these kinds, one behind the other, decoders read the first one.
+    """
+    if kind == MP4:
+        return head[4:12] if head[4:8] == b"ftyp" else b""
+    if kind.demuxer == "wav":
+        return b"WAVEfmt "
+    starts = {FLAC: b"fLaC\0\0\0\x22", AVI: b"AVI LIST", VOC: b"Creative Voice File\x1a"}
+    own = {MATROSKA: 8, ASF: 16, FLV: 9, TTA: 14}
+    return starts.get(kind, head[: own.get(kind, 0)])
+
+
+def _aiff(file: BinaryIO) -> Promise | None:
+    """Walk to the chunk SSND; COMM, which counts frames, may promise more than it has."""
+    file.seek(8)
+    counted = 0
+    plain = file.read(4) == b"AIFF"
+    for _ in range(_MOST_CHUNKS):
+        name, size = struct.unpack(">4sI", file.read(8))
+        start = file.tell()
+        if name == b"COMM":
+            channels, frames, bits = struct.unpack(">HIH", file.read(8))
+            counted = channels * frames * -(-bits // 8) if plain else 0
+        if name == b"SSND":
+            offset = struct.unpack(">I", file.read(4))[0]
+            return Promise(start + 8 + offset, max(size - 8 - offset, counted if size else 0))
+        file.seek(start + size + size % 2)
+    return None
+
+
+def _au(file: BinaryIO) -> Promise | None:
+    file.seek(0)
+    order = ">" if file.read(4) == b".snd" else "<"
+    at, size = struct.unpack(f"{order}II", file.read(8))
+    return Promise(at, size)
+
+
+def _caf(file: BinaryIO) -> Promise | None:
+    """Walk to the chunk data, which begins with a number of edits."""
+    file.seek(8)
+    for _ in range(_MOST_CHUNKS):
+        name, size = struct.unpack(">4sq", file.read(12))
+        if name == b"data":
+            return Promise(file.tell() + 4, size - 4)
+        if size < 0:
+            return None
+        file.seek(file.tell() + size)
+    return None
+
+
+def _w64(file: BinaryIO) -> Promise | None:
+    file.seek(40)
+    for _ in range(_MOST_CHUNKS):
+        name, size = struct.unpack("<16sQ", file.read(24))
+        if name[:4] == b"data":
+            return Promise(file.tell(), size - 24)
+        if size < 24:
+            return None
+        file.seek(file.tell() - 24 + (size + 7) // 8 * 8)
+    return None
+
+
+def _voc(file: BinaryIO) -> Promise | None:
+    """Walk to the first block of sound."""
+    file.seek(20)
+    file.seek(struct.unpack("<H", file.read(2))[0])
+    for _ in range(_MOST_CHUNKS):
+        (number,) = struct.unpack("<I", file.read(4))
+        block, size = number & 0xFF, number >> 8
+        if block in (1, 9):
+            before = 2 if block == 1 else 12
+            return Promise(file.tell() + before, size - before)
+        file.seek(file.tell() + size)
+    return None
+
+
+def _sphere(file: BinaryIO) -> Promise | None:
+    file.seek(0)
+    _, size, *lines = file.read(1 << 16).split(b"\n")
+    values = {words[0]: words[2] for words in (line.split() for line in lines[:200]) if len(words) == 3}
+    if b"," in values.get(b"sample_coding", b""):  # compressed
+        return None
+    counts = [int(values.get(name, b"0")) for name in (b"sample_count", b"sample_n_bytes", b"channel_count")]
+    return Promise(int(size), counts[0] * counts[1] * counts[2])
+
+
+_READERS: dict[Kind, Callable[[BinaryIO], Promise | None]] = {
+    AIFF: _aiff,
+    AU: _au,
+    CAF: _caf,
+    W64: _w64,
+    VOC: _voc,
+    SPHERE: _sphere,
+}
+
+
+def _caf_chunk(head: bytes) -> int:
+    name, size = struct.unpack(">4sq", head[:12])
+    return 12 + size if name.isalnum() and size >= 0 else 0
+
+
+def _w64_chunk(head: bytes) -> int:
+    size: int = struct.unpack("<Q", head[16:24])[0]
+    return (size + 7) // 8 * 8 if head[:4].strip().isalnum() and size >= 24 else 0
+
+
+def _after_chunks(file: BinaryIO, at: int, length: int, size_of: Callable[[bytes], int]) -> int:
+    """Return where the chunks end that follow each other from `at` on; up to 7 empty bytes may come before."""
+    file.seek(at)
+    at += -at % 8 if not file.read(-at % 8).strip(b"\0") else 0
+    while at + 24 <= length:
+        file.seek(at)
+        size = size_of(file.read(24))
+        if not size or at + size > length:
+            break
+        at += size
+    return at
