@@ -238,7 +238,9 @@ def _view(title: str, session: Stream, outputs: contextlib.ExitStack) -> Handle:
     from rich.console import Console
 
     from fdan_edge.cli.render.live_view import View
+    from fdan_edge.utils.messages import kept_back
 
+    outputs.enter_context(kept_back())
     return outputs.enter_context(
         View(printable(title), session.spec.labels, lambda: session.time, Console(highlight=False))
     )

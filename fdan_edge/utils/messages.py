@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 #: The logger above all of this package's.
 ROOT = "fdan_edge"
+_KEPT = 1000  # messages that wait until a view is gone
 
 
 class ConsoleHandler(logging.Handler):
@@ -45,6 +46,27 @@ def shown() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.level, logger.propagate = before
+
+
+@contextlib.contextmanager
+def kept_back() -> Iterator[None]:
+    """Show what is said while the block runs at its end: a view fills the terminal until then."""
+    from logging.handlers import MemoryHandler  # it takes a while to import
+
+    def keeper(handler: logging.Handler) -> logging.Handler:
+        return (
+            MemoryHandler(_KEPT, logging.CRITICAL + 1, handler) if isinstance(handler, ConsoleHandler) else handler
+        )
+
+    logger = logging.getLogger(ROOT)
+    before = logger.handlers
+    logger.handlers = [keeper(handler) for handler in before]
+    try:
+        yield
+    finally:
+        for handler in set(logger.handlers) - set(before):
+            handler.close()  # which passes on what it kept
+        logger.handlers = before
 
 
 def show_all() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -355,3 +358,28 @@ def test_standard_input_without_that_channel(bundle_folder: Path, call: Path) ->
     assert done.returncode == 2
     assert done.stderr.startswith("error: standard input (WAV: ")
     assert done.stderr.endswith("has 2 channels; there is no channel 3\n")
+
+
+def on_a_terminal(*words: str | Path) -> str:
+    """What a command writes on a terminal."""
+    terminal, ours = pty.openpty()
+    command = [sys.executable, "-m", "fdan_edge", *map(str, words)]
+    with subprocess.Popen(command, stdin=ours, stdout=ours, stderr=ours):
+        os.close(ours)
+        text = b""
+        with contextlib.suppress(OSError):  # nobody holds the other end any more
+            while data := os.read(terminal, 1 << 16):
+                text += data
+    os.close(terminal)
+    return text.decode()
+
+
+def test_on_a_terminal(bundle_folder: Path, call: Path, folder: Path) -> None:
+    lines = on_a_terminal("stream", bundle_folder, call, "--channel", "each", *SURE).splitlines()
+    assert "\x1b[?1049h" not in "".join(lines)
+    assert lines[0].startswith("left ")
+    assert [line.partition(":")[0] for line in lines[-2:]] == ["channel left", "channel right"]
+    opposite = written(folder / "o.wav", beside(spoken("sad"), -0.9 * spoken("sad")))
+    view, _, after = on_a_terminal("stream", bundle_folder, opposite, *SURE).partition("\x1b[?1049l")
+    assert CANCEL not in view  # where the view would cover it
+    assert after.startswith(f"o.wav: {CANCEL}")

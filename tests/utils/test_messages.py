@@ -73,3 +73,20 @@ def test_the_logger_is_as_before_afterwards() -> None:
         assert (logger.level, logger.propagate, logger.handlers) == before
     finally:
         logger.addHandler(handler)
+
+
+def test_messages_are_kept_back_while_a_view_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("fdan_edge.data")
+
+    def fail() -> None:
+        with messages.kept_back():
+            log.warning("later")
+            assert capsys.readouterr().err == ""
+            raise ZeroDivisionError
+
+    with messages.shown():
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert capsys.readouterr().err == "later\n"
+        log.warning("at once")
+        assert capsys.readouterr().err == "at once\n"
