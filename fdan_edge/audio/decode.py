@@ -179,23 +179,24 @@ def file_blocks(path: Path) -> Iterator[tuple[int, Frames]]:
     kind = identify(head)
     if kind is None or not kind.reader:
         raise AudioError(f"{path}: {not_sound(kind, path.suffix)}")
-    return _and_what_follows(_reader(path, kind, head), path, promises.second_start(kind, head))
+    return _and_what_follows(_reader(path, kind, head), path, kind)
 
 
 def _and_what_follows(
-    blocks: Iterator[tuple[int, Frames]], path: Path, start: bytes
+    blocks: Iterator[tuple[int, Frames]], path: Path, kind: Kind
 ) -> Iterator[tuple[int, Frames]]:
     """Yield blocks, and warn where another file begins behind the first, of a kind whose decoders end there."""
     yield from blocks
-    if not start:
+    start = promises.second_start(kind)
+    if start is None:
         return
     with path.open("rb") as file:
-        before = file.read(len(start) + 12)[-len(start) + 1 :]  # its own start is in the first bytes
+        before = file.read(promises.LONGEST_START)[1:]  # without its own start
         while block := file.read(1 << 20):
-            if start in before + block:
+            if start.search(before + block):
                 warn_once(f"{path}: {promises.ANOTHER}")
                 return
-            before = (before + block)[-len(start) + 1 :]
+            before = (before + block)[-promises.LONGEST_START :]
 
 
 def not_sound(kind: Kind | None, suffix: str = "") -> str:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 SLACK = 0.5  # seconds that a stream may end before its header says: players and cutters are that careless
 #: Demuxers whose header gives an exact length. Of others it is an estimate, or there is none.
-_EXACT = ("mov", "flac", "aiff", "au", "caf", "w64", "wav", "wv", "ape", "tta")
+_EXACT = {"mov": SLACK, "wav": SLACK}  # seconds by which it may be off
+_EXACT |= dict.fromkeys(("flac", "aiff", "au", "caf", "w64", "voc", "wv", "ape", "tta"), 0.01)
 _GAP = 0.2  # s that are missing between two pages of an Ogg stream: some of it was lost
 
 
@@ -90,7 +91,8 @@ def sound(file: BinaryIO, kind: Kind, where: str, *, exact: bool = True) -> Iter
         decoder = _Decoder(container, stream, kind, where)
         yield from decoder.blocks()
         if exact and stream.duration and stream.time_base and kind.demuxer in _EXACT:
-            check_length(where, decoder.seconds, float(stream.duration * stream.time_base))
+            promised = float(stream.duration * stream.time_base)
+            check_length(where, decoder.seconds, promised, _EXACT[kind.demuxer])
 
 
 def check_riff_size(file: BinaryIO, where: str, there: int | None = None) -> None:
@@ -109,9 +111,9 @@ def check_riff_size(file: BinaryIO, where: str, there: int | None = None) -> Non
         raise AudioError(f"{where}: is cut short: {there} of {promised} bytes are there")
 
 
-def check_length(where: str, seconds: float, promised: float) -> None:
-    """Raise AudioError where a stream ends before the length that its header promises."""
-    if seconds < promised - SLACK:
+def check_length(where: str, seconds: float, promised: float, slack: float = SLACK) -> None:
+    """Raise AudioError where a stream ends before the length that its header promises, by more than `slack`."""
+    if seconds < promised - slack:
         raise AudioError(f"{where}: is cut short or damaged: {seconds:.2f} of {promised:.2f} s could be decoded")
 
 

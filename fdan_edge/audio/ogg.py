@@ -51,7 +51,15 @@ def ends(path: Path, start: int, end: int) -> tuple[bytes, bytes]:
         return head, file.read(end - file.tell())
 
 
-def seconds(head: bytes, tail: bytes) -> float:
+def problem(head: bytes, tail: bytes, seconds: float) -> str:
+    """Say what is missing of a stream of which `seconds` were decoded; "" where nothing is."""
+    if not ends_well(tail):
+        return CUT
+    promised = least_seconds(head, tail)
+    return f"is damaged: {seconds:.2f} of {promised:.2f} s could be decoded" if seconds < promised - LOST else ""
+
+
+def least_seconds(head: bytes, tail: bytes) -> float:
     """Return how long a stream must be at least, by the positions on its pages; 0: they do not say.
 
     Decoders pass over damaged pages without a word.
@@ -62,7 +70,7 @@ def seconds(head: bytes, tail: bytes) -> float:
     rate, skipped = _rate(head)
     first = next((position for position in _positions(head) if position > 0), 0)
     last = max(_positions(tail), default=0)
-    if not rate or last <= first:
+    if not rate or head[14:18] != _serial(tail):  # of several streams in turns, or one behind the other
         return 0.0
     start = skipped if first < _FROM_START * rate else first
     return max(0.0, (last - start) / rate)
@@ -76,6 +84,12 @@ def _rate(head: bytes) -> tuple[int, int]:
     if packet.startswith(b"\1vorbis"):
         return int.from_bytes(packet[12:16], "little"), 0
     return 0, 0
+
+
+def _serial(tail: bytes) -> bytes:
+    """Return the number of the stream that the last page belongs to."""
+    page = tail.rfind(b"OggS")
+    return tail[page + 14 : page + 18] if page >= 0 else b""
 
 
 def _positions(data: bytes) -> Iterator[int]:

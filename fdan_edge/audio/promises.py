@@ -6,16 +6,30 @@ read here; the samples are libsndfile's or FFmpeg's to decode.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from fdan_edge.audio import wav
-from fdan_edge.audio.kinds import AIFF, ASF, AU, AVI, CAF, FLAC, FLV, MATROSKA, MP4, SPHERE, TTA, VOC, W64, Kind
+from fdan_edge.audio.kinds import AIFF, AU, CAF, SPHERE, VOC, W64, Kind
 
 ANOTHER = "another recording begins behind the first; only the first one is used"
 _MOST_CHUNKS = 10_000
+#: How files begin of which decoders read only the first where others follow, by FFmpeg's name of their kind. Each
+#: is long enough to stand nowhere else by chance.
+_STARTS = {
+    "mov": re.compile(rb"\0\0\0[\x08-\x80]ftyp[ -~]{4}"),
+    "matroska": re.compile(rb"\x1aE\xdf\xa3.{1,8}\x42\x86\x81\x01", re.DOTALL),
+    "flac": re.compile(rb"fLaC[\0\x80]\0\0\x22"),
+    "wav": re.compile(rb"RIFF.{4}(?:WAVEfmt |AVI LIST)", re.DOTALL),
+    "voc": re.compile(rb"Creative Voice File\x1a"),
+    "asf": re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"),
+    "flv": re.compile(rb"FLV\x01[\0\x01\x04\x05]\0\0\0\x09"),
+    "tta": re.compile(rb"TTA1[\x01-\x03]\0[\x01-\x08]\0"),
+}
+LONGEST_START = 32  # bytes
 
 
 @dataclass(frozen=True)
@@ -65,18 +79,9 @@ def left_over(file: BinaryIO, promise: Promise, length: int, kind: Kind) -> int:
     return wav.bytes_left_over(file, at, length, ">") if kind == AIFF else wav.bytes_of_no_tag(file, at, length)
 
 
-def second_start(kind: Kind, head: bytes) -> bytes:
-    """Return what would tell that another file of this kind begins further on; b"" where all of it is read anyway.
-
-    Of two files of these kinds, one behind the other, decoders read the first one.
-    """
-    if kind == MP4:
-        return head[4:12] if head[4:8] == b"ftyp" else b""
-    if kind.demuxer == "wav":
-        return b"WAVEfmt "
-    starts = {FLAC: b"fLaC\0\0\0\x22", AVI: b"AVI LIST", VOC: b"Creative Voice File\x1a"}
-    own = {MATROSKA: 8, ASF: 16, FLV: 9, TTA: 14}
-    return starts.get(kind, head[: own.get(kind, 0)])
+def second_start(kind: Kind) -> re.Pattern[bytes] | None:
+    """Return how another file behind the first of this kind begins; None where decoders go on to it themselves."""
+    return _STARTS["wav"] if kind.demuxer in ("wav", "avi") else _STARTS.get(kind.demuxer)
 
 
 def _aiff(file: BinaryIO) -> Promise | None:

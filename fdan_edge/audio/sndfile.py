@@ -72,7 +72,7 @@ def ogg_blocks(path: Path) -> Iterator[tuple[int, Frames]]:
     for start, end in parts:
         head, tail = ogg.ends(path, start, end)
         of_part = blocks(path, OGG) if len(parts) == 1 else _part(path, start, end)
-        yield from _complete(of_part, path, tail, ogg.seconds(head, tail))
+        yield from _complete(of_part, path, head, tail)
 
 
 def _part(path: Path, start: int, end: int) -> Iterator[tuple[int, Frames]]:
@@ -85,7 +85,7 @@ def _part(path: Path, start: int, end: int) -> Iterator[tuple[int, Frames]]:
 
 
 def _complete(
-    of_part: Iterator[tuple[int, Frames]], path: Path, tail: bytes, promised: float
+    of_part: Iterator[tuple[int, Frames]], path: Path, head: bytes, tail: bytes
 ) -> Iterator[tuple[int, Frames]]:
     """Yield blocks of a stream that ends well, and raise where some are missing.
 
@@ -97,8 +97,8 @@ def _complete(
             raise AudioError(f"{path}: {ogg.CUT}")
         seconds += len(block) / rate
         yield rate, block
-    if seconds < promised - ogg.LOST:
-        raise AudioError(f"{path}: is damaged: {seconds:.2f} of {promised:.2f} s could be decoded")
+    if problem := ogg.problem(head, tail, seconds):
+        raise AudioError(f"{path}: {problem}")
 
 
 def is_whole_flac(head: bytes) -> bool:

@@ -116,7 +116,16 @@ def read_run(folder: Path, name: str) -> RunRow:
         if not str(info.get("format")).startswith("fdan-edge run"):
             raise ValueError("run.toml: not of fdan-edge")
         return _row(folder, name, saved_config(read_toml(folder / "config.toml")), info)
-    except (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ConfigError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         reason = one_line(error).removeprefix(f"{folder}{os.sep}")
         problem = f"{type(error).__name__}: {reason}" if _terse(error) else reason
         return RunRow(name, str(folder), DAMAGED, problem)

@@ -128,7 +128,7 @@ def load(folder: Path) -> dict[str, Any] | None:
             raise ValueError("no sessions")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(one_line(error)) from None
     return values
 

@@ -214,7 +214,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path}: not a checkpoint of fdan-edge")
         return load_file(path), json.loads(metadata["state"])
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cut short or not a checkpoint: {one_line(error)}") from None
 
 

@@ -159,7 +159,7 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
                 "n_fft": config.n_fft,
                 "hop": config.hop,
                 "n_mels": config.n_mels,
-                "noise_floor": config.noise_floor,
+                "dynamic_range": config.dynamic_range,
                 "decibel": "power_to_db(top_db=80), model input (dB + 40) / 20",
                 "level": config.level,  # what 0 dB is
                 "channel": config.channel,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import select
 import stat
 import tempfile
@@ -123,31 +124,35 @@ def _wav_reader(pipe: _Pipe, kind: Kind) -> _Reader:
 
 def _container_reader(pipe: _Pipe, kind: Kind) -> _Reader:
     """Decode with FFmpeg; its first block tells the rate."""
-    pipe.watch(promises.second_start(kind, pipe.peek(_ENOUGH, _PATIENCE)))
+    pipe.watch(promises.second_start(kind))
     file = _spooled(pipe) if _needs_seeking(kind, pipe.peek(_ENOUGH, _PATIENCE)) else cast("BinaryIO", pipe)
     blocks = decode.one_rate(ffmpeg.sound(file, kind, WHERE))
     first = next(blocks, None)
     if first is None:
         raise AudioError(f"{WHERE}: {wav.EMPTY}")
 
+    seconds = len(first[1]) / first[0]
+
     def all_blocks() -> Iterator[Frames]:
+        nonlocal seconds
         yield first[1]
-        for _, block in blocks:
+        for rate, block in blocks:
+            seconds += len(block) / rate
             yield block
 
     def end() -> str:
         pipe.drain()
-        return _end_problem(pipe, kind)
+        return _end_problem(pipe, kind, seconds)
 
     channels = first[1].shape[1]
     text = f"{kind}: {first[0]} Hz, {channels} channel{'s' if channels > 1 else ''}"
     return _Reader(text, first[0], channels, all_blocks(), end)
 
 
-def _end_problem(pipe: _Pipe, kind: Kind) -> str:
+def _end_problem(pipe: _Pipe, kind: Kind, seconds: float) -> str:
     """Say what a container's header promised and did not come, or what more came; "" where all is well."""
     if kind == OGG:
-        return "" if ogg.ends_well(pipe.tail) else ogg.CUT
+        return ogg.problem(pipe.head, pipe.tail, seconds)
     head = io.BytesIO(pipe.head)
     if kind == AVI:
         ffmpeg.check_riff_size(head, WHERE, pipe.count)
@@ -236,9 +241,10 @@ class _Pipe:
         self._given = b""  # where all is kept
         self.head = self.tail = b""  # the first and the last bytes that were given out
         self.count = 0  # bytes that were given out
-        self._start, self._noting, self.came_again = b"", False, False
+        self._start: re.Pattern[bytes] | None = None
+        self._noting = self.came_again = False
 
-    def watch(self, start: bytes) -> None:
+    def watch(self, start: re.Pattern[bytes] | None) -> None:
         """Note from now on what is given out, and in `came_again` whether another file begins behind the first."""
         self._start, self._noting = start, True
 
@@ -285,8 +291,7 @@ class _Pipe:
     def _note(self, data: bytes) -> None:
         if len(self.head) < _HEAD:
             self.head += data[: _HEAD - len(self.head)]
-        own = max(0, len(self._start) + 12 - self.count)  # its own start is in the first bytes
-        if self._start and self._start in self.tail[-len(self._start) + 1 :] * (not own) + data[own:]:
+        if self._start and self._start.search(self.tail[-promises.LONGEST_START :] + data, 0 if self.count else 1):
             self.came_again = True
         self.count += len(data)
         self.tail = (self.tail + data)[-_TAIL:]

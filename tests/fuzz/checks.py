@@ -111,8 +111,7 @@ def _outcome(read: Callable[[bytes, list[str]], None], data: bytes, lines: list[
 
 
 def _refused(text: str, error: Exception) -> Outcome:
-    problem = _wrong_line(text) or ("memory" if "allocate memory" in text else "")
-    if problem:
+    if problem := _wrong_line(text):
         return Outcome("message", f"{problem}: {text!r}\n{_trace(error)}", f"{problem} {_place(error)}")
     return Outcome(REFUSED, text)
 

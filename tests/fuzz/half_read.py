@@ -148,7 +148,7 @@ def _of_caf(data: bytes) -> Promise | None:
             return None
         place += step
     size = struct.unpack(">q", data[place + 4 : place + 12])[0]
-    promised = None if size < 0 else max(0, size - 4)
+    promised = None if size < 0 or size >= 1 << 62 else max(0, size - 4)
     return Promise(promised, len(data) - place - 16, block * rate)
 
 

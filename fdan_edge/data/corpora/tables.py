@@ -12,6 +12,7 @@ from fdan_edge.errors import DataError, one_line
 
 TABLES = (".csv", ".tsv")
 _SEPARATORS = {",": "a comma", "\t": "a tab", ";": "a semicolon"}
+_SHOWN = 300  # characters of the columns' names in a message
 _HEAD = 1 << 16  # characters that the line with the columns' names has at most
 #: Windows's quotes that were once decoded as Latin-1 are control characters in an otherwise sound UTF-8 file.
 _QUOTES = {i: bytes([i]).decode("cp1252", "ignore") for i in range(0x80, 0xA0)}
@@ -69,7 +70,10 @@ def _check_columns(path: Path, head: list[str], columns: tuple[str, ...]) -> Non
     if twice := [name for name in columns if head.count(name) > 1]:
         raise DataError(f"{path}, line 1: column {twice[0]!r} is there {head.count(twice[0])} times")
     if missing := [name for name in columns if name not in head]:
-        text = f"no column {missing[0]!r}; its columns: {', '.join(name for name in head if name) or 'none'}"
+        names = ", ".join(name for name in head if name) or "none"
+        text = (
+            f"no column {missing[0]!r}; its columns: {names if len(names) <= _SHOWN else names[:_SHOWN] + '...'}"
+        )
         how = ", with a comma, tab or semicolon between them" if len(head) == 1 and len(columns) > 1 else ""
         raise DataError(f"{path}, line 1: {text}; line 1 must name {', '.join(columns)}{how}")
 
