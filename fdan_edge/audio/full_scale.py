@@ -38,7 +38,7 @@ class FullScale:
     """Brings the samples of one stream to a full scale of 1, as soon as they show what theirs is.
 
     The scale only grows, and depends on the samples alone, not on the blocks that they come in. Single samples
-    that are beyond it are cut.
+    that are beyond it are cut. Where it changes, what was given out before was too large by the same factor.
 
     Args:
         rate: of the samples, Hz.

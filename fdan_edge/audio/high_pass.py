@@ -42,6 +42,11 @@ class HighPass:
         """Forget the samples before: what comes now does not follow them."""
         self._before = None
 
+    def rescale(self, factor: float) -> None:
+        """Multiply the samples before: they turned out to be of another scale."""
+        if self._before is not None:
+            self._before *= np.float32(factor)
+
     def _filtered(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         assert self._response is not None
         reach = len(self._response) - 1

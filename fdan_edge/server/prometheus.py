@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from typing_extensions import assert_never
 
 from fdan_edge.server.protocol import GOING_AWAY, NORMAL, TRY_LATER
-from fdan_edge.streaming.events import Ended, Event, Lost, Result, Segment, Silence, Speech
+from fdan_edge.streaming.events import Ended, Event, InputWarning, Lost, Result, Segment, Silence, Speech
 
 _BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # s
 
@@ -29,6 +29,9 @@ class ServerMetrics:
         )
         self._heard = Counter("fdan_edge_heard_seconds", "Sound that was heard.", registry=all_)
         self._lost = Counter("fdan_edge_lost_seconds", "Sound that was dropped.", registry=all_)
+        self._warnings = Counter(
+            "fdan_edge_input_warnings", "Faults of the sound, by problem.", ["problem"], registry=all_
+        )
         self._results = Counter("fdan_edge_results", "Results by label.", ["label"], registry=all_)
         self._latency = Histogram(
             "fdan_edge_result_latency_seconds",
@@ -63,6 +66,8 @@ class ServerMetrics:
                 self._results.labels(event.label).inc()
                 if event.latency is not None:
                     self._latency.observe(event.latency)
+            case InputWarning():
+                self._warnings.labels(event.problem).inc()
             case Speech() | Segment() | Silence() | Ended():
                 pass
             case _:

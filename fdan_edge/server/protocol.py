@@ -9,7 +9,8 @@ The client begins with JSON text, and the server answers with a description of i
 Then the client sends binary messages: mono samples as little-endian float32 in -1..1, at most 64 KiB each and
 best 50 to 250 ms. The server sends events as JSON text, as `streaming.events.to_dict` writes them: speech,
 result (with `latency`, seconds from the arrival of its last sample; a `final` one waits for the pause that ends
-the speech, and has none), segment, silence, lost. Their times are seconds of sound since the start.
+the speech, and has none), segment, silence, lost, warning. Their times are seconds of sound since the start.
+Whole numbers of 16, 24 or 32 bits as float32 are told from sound in -1..1, and a warning says so.
 
     {"type": "stop"}    the client has no more; the server sends what is open, `ended`, and closes with 1000
 
@@ -18,7 +19,7 @@ Closes, each with one line that says why:
     1000  after stop
     1001  the server ends
     1003  a message of a kind that was not expected
-    1007  a message that cannot be read: not JSON, not float32, not finite, another rate
+    1007  a message that cannot be read: not JSON, not float32, not finite, beyond 32 bits, another rate
     1008  token wrong or missing, more sound than real time allows, silence on the line, results not read
     1009  a message that is too large
     1011  this client's stream failed
@@ -35,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from fdan_edge.audio.full_scale import LARGEST
 from fdan_edge.audio.resample import Samples
 
 NORMAL, GOING_AWAY, UNSUPPORTED, INVALID = 1000, 1001, 1003, 1007
@@ -42,7 +44,6 @@ POLICY, TOO_LARGE, FAILED, TRY_LATER = 1008, 1009, 1011, 1013
 
 #: Hz, of sound cards and recordings.
 RATES = (8000, 192_000)
-_LOUDEST = 64.0  # browsers go somewhat beyond 1; whole numbers of 16 bits go far beyond
 _REASON = 123  # bytes that a close frame has room for
 
 
@@ -103,8 +104,8 @@ def parse_sound(message: Mapping[str, Any], largest: int) -> Samples | None:
     loudest = float(np.abs(samples).max(initial=0))
     if not np.isfinite(loudest):
         raise Close(INVALID, "samples that are not finite numbers")
-    if loudest > _LOUDEST:
-        raise Close(INVALID, f"samples up to {loudest:g}; they must lie in -1..1")
+    if loudest > LARGEST:
+        raise Close(INVALID, f"samples up to {loudest:.3g}; they must lie in -1..1")
     return samples
 
 

@@ -69,6 +69,20 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class InputWarning:
+    """The sound that comes in is of little use; emitted when that begins, and again only after it has ended."""
+
+    time: float  # when it was noticed: the last seconds before show it
+    problem: str  # TOO_QUIET, CLIPPED, ONLY_DC, NO_SIGNAL or INTEGERS
+    value: float  # what was measured; see `describe`
+    type: str = field(default="warning", init=False)
+
+
+TOO_QUIET, CLIPPED, ONLY_DC, NO_SIGNAL = "too quiet", "clipped", "only DC", "no signal"
+INTEGERS = "integers"
+
+
+@dataclass(frozen=True)
 class Ended:
     """Nothing more comes."""
 
@@ -77,7 +91,7 @@ class Ended:
     type: str = field(default="ended", init=False)
 
 
-Event: TypeAlias = Speech | Result | Segment | Silence | Lost | Ended
+Event: TypeAlias = Speech | Result | Segment | Silence | Lost | InputWarning | Ended
 
 
 def to_dict(event: Event) -> dict[str, Any]:
@@ -88,6 +102,18 @@ def to_dict(event: Event) -> dict[str, Any]:
     return {name: _rounded(name, value) for name, value in values.items()}
 
 
+def describe(warning: InputWarning) -> str:
+    """Say in a line what is wrong with the sound, and what to do about it."""
+    value = warning.value
+    return {
+        TOO_QUIET: f"too quiet: its peak is at {value:.0f} dBFS; raise the microphone's level",
+        CLIPPED: f"clipped: {100 * value:.1f} % of the samples are at full scale; lower the microphone's level",
+        ONLY_DC: f"only DC: a constant offset of {value:.3g} and no sound; is the microphone broken?",
+        NO_SIGNAL: "no signal: every sample is 0; is the microphone muted?",
+        INTEGERS: f"samples far beyond -1..1: taken for whole numbers with a full scale of {value:.0f}",
+    }[warning.problem]
+
+
 def segments(events: Iterable[Event]) -> list[Segment]:
     """Return the segments among events, for what needs nothing else of a stream."""
     return [event for event in events if isinstance(event, Segment)]
@@ -96,4 +122,6 @@ def segments(events: Iterable[Event]) -> list[Segment]:
 def _rounded(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {label: round(p, 6) for label, p in value.items()}
-    return round(value, 6 if name in ("confidence", "latency") else 3) if isinstance(value, float) else value
+    return (
+        round(value, 6 if name in ("confidence", "latency", "value") else 3) if isinstance(value, float) else value
+    )

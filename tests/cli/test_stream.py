@@ -220,6 +220,31 @@ def test_the_summary_says_what_was_lost() -> None:
     assert str(summary) == "heard 1:01:40: happy 3.5 s, sad 1.0 s; lost 1.5 s (why); over"
 
 
+def test_what_is_wrong_with_the_sound(run: Run, bundle_folder: Path, tmp_path: Path) -> None:
+    """In plain lines on standard error and in the summary; as an event in JSON."""
+    path = tmp_path / "dead.wav"
+    soundfile.write(path, np.full(5 * 16_000, 0.1), 16_000, subtype="FLOAT")
+    code, out, err = run("stream", bundle_folder, path, *SURE)
+    assert (code, out) == (0, "")
+    assert err.splitlines() == [
+        "0:03.0  only DC: a constant offset of 0.1 and no sound; is the microphone broken?",
+        "heard 0:05: no speech; input: only DC; the sound ended",
+    ]
+    code, out, err = run("stream", bundle_folder, path, "--json", *SURE)
+    assert (code, err) == (0, "")
+    warning = json.loads(out.splitlines()[0])
+    assert warning == {"type": "warning", "time": 3.0, "problem": "only DC", "value": pytest.approx(0.1)}
+
+
+def test_a_float_file_of_whole_numbers(run: Run, bundle_folder: Path, talk: Path, tmp_path: Path) -> None:
+    path, samples = tmp_path / "x.wav", soundfile.read(talk)[0]
+    soundfile.write(path, samples * 32768, 16_000, subtype="FLOAT")
+    code, expected, _ = run("stream", bundle_folder, talk, *SURE)
+    code, out, err = run("stream", bundle_folder, path, *SURE)
+    assert (code, out) == (0, expected)
+    assert "taken for whole numbers with a full scale of 32768" in err
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0.04, "0:00.0"), (59.96, "1:00.0"), (3725.5, "1:02:05.5")])
 def test_the_clock(seconds: float, text: str) -> None:
     assert stream.clock(seconds, 1) == text

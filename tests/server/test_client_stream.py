@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fdan_edge.server.client_stream import ClientStream
 from fdan_edge.server.limits import Limits
 from fdan_edge.server.prometheus import ServerMetrics
-from fdan_edge.streaming.events import Event, Result
+from fdan_edge.streaming.events import Event, InputWarning, Result
 from tests.helpers.serving import RATE, FakeStream
 
 
@@ -116,6 +116,8 @@ def test_counts() -> None:
     assert "fdan_edge_lost_seconds_total 1.0" in text
     assert 'fdan_edge_results_total{label="angry"} 30.0' in text
     assert "fdan_edge_result_latency_seconds_count 30.0" in text
+    metrics.record(1.0, [InputWarning(1.0, "clipped", 0.1), InputWarning(9.0, "clipped", 0.2)])
+    assert 'fdan_edge_input_warnings_total{problem="clipped"} 2.0' in metrics.text().decode()
 
 
 def test_messages_without_sound_leave_nothing_behind() -> None:

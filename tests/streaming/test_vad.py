@@ -12,7 +12,7 @@ from fdan_edge.audio import decode
 from fdan_edge.audio.windows import Waveform
 from fdan_edge.errors import ConfigError, MissingDependencyError
 from fdan_edge.streaming import vad
-from fdan_edge.streaming.vad import EnergyVad, SileroVad, Vad, open_vad
+from fdan_edge.streaming.vad import EnergyVad, LevelledVad, SileroVad, Vad, open_vad
 from tests.conftest import SHARED
 from tests.helpers.stream_parts import RATE, babble
 
@@ -86,10 +86,73 @@ def test_energy_gets_used_to_a_noise_that_stays() -> None:
     assert max(heard[-20:]) < 0.1
 
 
-def test_energy_at_any_rate_and_nothing_below_60_dbfs() -> None:
+def test_energy_at_any_rate() -> None:
     assert open_vad("auto", 8000).name == "energy"
     assert EnergyVad(44100).step == 1411
-    assert max(probabilities(EnergyVad(RATE), babble((1.0, 0.0), (1.0, 5e-4), noise=1e-6))) == 0
+
+
+TALK = babble((2.0, 0.0), (1.0, 0.3), (1.0, 0.0), (0.5, 0.1), (2.0, 0.0), noise=3e-3)
+
+
+@pytest.mark.parametrize("db", [-20, -40])
+def test_energy_at_any_level(db: int) -> None:
+    quiet = TALK * np.float32(10 ** (db / 20))
+    assert max(probabilities(EnergyVad(RATE), TALK)) > 0.99
+    np.testing.assert_allclose(
+        probabilities(EnergyVad(RATE), quiet), probabilities(EnergyVad(RATE), TALK), atol=0.01
+    )
+
+
+@silero
+@pytest.mark.parametrize("name", ["silero", "energy"])
+def test_a_dead_line_is_no_speech(name: str) -> None:
+    """Zeros, then the last bit of 16, then a constant offset."""
+    last_bit = np.random.default_rng(0).integers(-1, 2, 3 * RATE) / 32768
+    line = np.concatenate([np.zeros(RATE), last_bit, np.full(3 * RATE, 0.1)]).astype(np.float32)
+    heard = np.array(probabilities(open_vad(name, RATE), line)) > 0.5
+    assert heard.sum() < 3  # as many steps as speech begins with: the offset begins with a click
+
+
+@silero
+@pytest.mark.corpora
+@pytest.mark.parametrize(("db", "offset"), [(-20, 0), (-40, 0.1), (-60, 0), (-60, -0.02)])
+def test_real_speech_at_any_level_and_offset(recording: Waveform, db: int, offset: float) -> None:
+    loud = recording / np.abs(recording).max()
+    quiet = loud * np.float32(10 ** (db / 20)) + np.float32(offset)
+    expected = np.array(probabilities(open_vad("silero", RATE), loud)) > 0.5
+    assert expected.sum() > 20
+    assert (expected != (np.array(probabilities(open_vad("silero", RATE), quiet)) > 0.5)).mean() < 0.05
+    # The level alone: noise that is gone at -60 dBFS is no noise to compare with, so some less is speech.
+    heard = np.array(probabilities(open_vad("energy", RATE), quiet)) > 0.5
+    assert heard[expected].mean() > (0.9 if db > -60 else 0.6)
+    assert heard[:20].mean() < 0.1
+
+
+def test_the_gain_follows_what_is_loud_for_some_steps() -> None:
+    class Peak:
+        name, step = "peak", 512
+
+        def reset(self) -> None:
+            pass
+
+        def rescale(self, factor: float) -> None:
+            pass
+
+        def __call__(self, samples: Waveform) -> float:
+            return float(np.abs(samples).max())
+
+    tone = np.sin(np.arange(RATE) / 3).astype(np.float32)
+    quiet = np.tile(tone, 3) * np.float32(1e-3)
+    level = np.array(probabilities(LevelledVad(Peak()), np.concatenate([tone, quiet])))
+    assert level[5] == pytest.approx(vad.PEAK, rel=0.05)
+    assert level[40] < vad.PEAK / 100  # not yet up again
+    assert (np.diff(level[40:80]) > 0).all()
+    clicked = quiet.copy()
+    clicked[2 * RATE : 2 * RATE + 100] = 1
+    after = round(2.1 / vad.STEP_SECONDS)
+    assert probabilities(LevelledVad(Peak()), clicked)[after] == pytest.approx(vad.PEAK, rel=0.05)
+    dead = probabilities(LevelledVad(Peak()), tone * np.float32(1e-6))
+    assert max(dead) < vad.PEAK / 50
 
 
 def test_none_is_always_speech() -> None:

@@ -15,7 +15,18 @@ from rich.text import Text
 from typing_extensions import Self, assert_never
 
 from fdan_edge.cli.render.stream import clock
-from fdan_edge.streaming.events import UNKNOWN, Ended, Event, Lost, Result, Segment, Silence, Speech
+from fdan_edge.streaming.events import (
+    UNKNOWN,
+    Ended,
+    Event,
+    InputWarning,
+    Lost,
+    Result,
+    Segment,
+    Silence,
+    Speech,
+    describe,
+)
 
 CELL = 0.5  # s of a cell of the timeline
 SILENT, GONE, WAITING, UNSURE = ".", "!", "-", "?"
@@ -24,6 +35,7 @@ _KEPT = 1200  # cells
 _SHOWN = 60.0  # s, where there is room
 _ROW_SECONDS = (60, 30, 20, 15, 10, 5)
 _MARGIN = 8  # columns of the clock before a row
+_WARNED = 10.0  # s that a warning stays at least; then the next speech takes it away
 _PERIOD, _IDLE = 0.1, 0.5  # s between two drawings: at least; at most
 #: Of Okabe and Ito, and Tol: told apart by the colour-blind too, and black is readable on them.
 _COLOURS = (
@@ -75,7 +87,7 @@ class Timeline:
             case Lost():
                 self._from(event.time + event.seconds, SILENT)
                 self._set(event.time, event.time + event.seconds, GONE)
-            case Ended():
+            case InputWarning() | Ended():
                 pass
             case _:
                 assert_never(event)
@@ -130,6 +142,7 @@ class View:
         self._result: Result | None = None
         self._speaking = False
         self._lost = 0.0
+        self._warning: InputWarning | None = None
         self._drawn = -math.inf
         self._live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False)
 
@@ -171,6 +184,8 @@ class View:
         match event:
             case Speech():
                 self._speaking, self._result = True, None
+                if self._warning and event.time >= self._warning.time + _WARNED:
+                    self._warning = None
             case Result():
                 self._result = event
             case Silence():
@@ -178,6 +193,8 @@ class View:
             case Lost():
                 self._speaking = False
                 self._lost += event.seconds
+            case InputWarning():
+                self._warning = event
             case Segment() | Ended():
                 pass
             case _:
@@ -235,7 +252,8 @@ class View:
             phrases.append(f"latency {1000 * self._result.latency:.0f} ms")
         phrases.append(f"lost {self._lost:.1f} s")
         phrases.append("Ctrl-C ends")
-        return [Text(_fitting(phrases, width))]
+        warning = [Text(set_cell_size(describe(self._warning), width), "bold yellow")] if self._warning else []
+        return [*warning, Text(_fitting(phrases, width))]
 
 
 def _fitting(phrases: Sequence[str], width: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections import defaultdict
@@ -17,14 +18,17 @@ from fdan_edge.streaming.events import (
     UNKNOWN,
     Ended,
     Event,
+    InputWarning,
     Lost,
     Result,
     Segment,
     Silence,
     Speech,
-    segments,
+    describe,
     to_dict,
 )
+
+log = logging.getLogger(__name__)
 
 
 class JsonLines:
@@ -43,7 +47,7 @@ class JsonLines:
 
 
 class Lines:
-    """Prints a plain line for each segment.
+    """Prints a plain line for each segment, and on standard error what is wrong with the sound.
 
     Args:
         labels: of the model.
@@ -55,10 +59,13 @@ class Lines:
         self._width = max(cell_len(name) for name in (UNKNOWN, *labels))
 
     def __call__(self, events: Sequence[Event]) -> None:
-        for segment in segments(events):
-            times = f"{clock(segment.start, 1)} - {clock(segment.end, 1)}"
-            blanks = " " * (self._width - cell_len(segment.label))
-            line(f"{self._prefix}{times}  {segment.label}{blanks}  {100 * segment.confidence:3.0f} %")
+        for event in events:
+            if isinstance(event, InputWarning):
+                log.warning("%s%s  %s", self._prefix, clock(event.time, 1), describe(event))
+            elif isinstance(event, Segment):
+                times = f"{clock(event.start, 1)} - {clock(event.end, 1)}"
+                blanks = " " * (self._width - cell_len(event.label))
+                line(f"{self._prefix}{times}  {event.label}{blanks}  {100 * event.confidence:3.0f} %")
 
 
 def line(text: str) -> None:
@@ -102,6 +109,7 @@ class Summary:
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._lost = 0.0  # s
         self._reasons: list[str] = []
+        self._problems: list[str] = []
         self._end: Ended | None = None
 
     def __call__(self, events: Sequence[Event]) -> None:
@@ -116,6 +124,9 @@ class Summary:
                 self._lost += event.seconds
                 if event.reason not in self._reasons:
                     self._reasons.append(event.reason)
+            case InputWarning():
+                if event.problem not in self._problems:
+                    self._problems.append(event.problem)
             case Ended():
                 self._end = event
             case Speech() | Result() | Silence():
@@ -129,5 +140,6 @@ class Summary:
         most_first = sorted(self._seconds.items(), key=lambda label_seconds: -label_seconds[1])
         phrases = [f"{label} {seconds:.1f} s" for label, seconds in most_first]
         lost = f"; lost {self._lost:.1f} s ({', '.join(self._reasons)})" if self._reasons else ""
-        summary = f"heard {clock(self._end.time)}: {', '.join(phrases) or 'no speech'}{lost}"
+        problems = f"; input: {', '.join(self._problems)}" if self._problems else ""
+        summary = f"heard {clock(self._end.time)}: {', '.join(phrases) or 'no speech'}{lost}{problems}"
         return printable(f"{summary}; {self._end.reason}")

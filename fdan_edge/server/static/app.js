@@ -142,11 +142,15 @@ function finish(text = "") {
 
 // An entry for each type of streaming/events.py; a test looks for one that is missing.
 const SHOW = {
-  speech: () => view.quiet("…"),
+  speech: (event) => {
+    view.quiet("…");
+    view.spoken(offset() + event.time);
+  },
   result: (event) => view.result(event, offset()),
   segment: (event) => showSegment(event),
   silence: () => view.quiet("silence"),
   lost: (event) => showLost(event),
+  warning: (event) => view.warning(event, offset() + event.time),
   ended: () => {}, // the close that follows is shown
 };
 

@@ -6,6 +6,18 @@ import { clock, Timeline } from "./timeline.js";
 const ROWS = 100; // of segments that the page shows; all are saved
 const RECENT = 240; // results that medians are taken of
 
+const WARNED = 10; // s that a warning stays at least; then the next speech takes it away
+
+// What is wrong with the sound, and what to do about it; as in streaming/events.py.
+const WARNINGS = {
+  "too quiet": (value) => `The sound is too quiet: its peak is at ${value.toFixed(0)} dBFS. Raise the microphone's level.`,
+  "clipped": (value) =>
+    `The sound is clipped: ${(100 * value).toFixed(1)} % of the samples are at full scale. Lower the microphone's level.`,
+  "only DC": (value) => `A constant offset of ${value.toPrecision(3)} and no sound: is the microphone broken?`,
+  "no signal": () => "No signal, every sample is 0: is the microphone muted?",
+  "integers": (value) => `Samples far beyond -1..1: taken for whole numbers with a full scale of ${value}.`,
+};
+
 const at = (id) => document.getElementById(id);
 const percent = (p) => `${Math.round(p * 100)} %`;
 const ms = (seconds) => `${Math.round(seconds * 1000)} ms`;
@@ -16,6 +28,7 @@ export class View {
     this.latencies = [];
     this.roundTrips = [];
     this.shown = "";
+    this.warned = 0; // s on the page
     new ResizeObserver(() => this.timeline.draw(this.labels)).observe(at("timeline"));
   }
 
@@ -38,6 +51,16 @@ export class View {
     at("trouble").hidden = !text;
     at("again").hidden = !again;
     at("trouble-text").textContent = text;
+  }
+
+  warning({ problem, value }, time) {
+    at("warning").textContent = WARNINGS[problem]?.(value) ?? problem;
+    at("warning").hidden = false;
+    this.warned = time;
+  }
+
+  spoken(time) {
+    if (time >= this.warned + WARNED) at("warning").hidden = true;
   }
 
   result(event, base) {
@@ -114,6 +137,7 @@ export class View {
     at("segments").replaceChildren();
     at("none").hidden = false;
     at("save").disabled = true;
+    at("warning").hidden = true;
     this.time(0, 0);
   }
 }
