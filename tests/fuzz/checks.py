@@ -70,7 +70,7 @@ class Check:
     """Runs one parser's check, with everything that must hold whatever the parser.
 
     Args:
-        read: reads bytes, and raises `Finding` where they were read wrongly. It is given the lines that were logged.
+        read: reads bytes, and raises `Finding` where they were read wrongly; it is given the logged lines too.
     """
 
     read: Callable[[bytes, list[str]], None]

@@ -54,7 +54,7 @@ def check(data: bytes, seconds: float, lines: Sequence[str], *, tail: bool = Tru
         )
     if seconds < promised - _EXACT:
         raise Finding(f"{data[:4]!r}: {seconds:.3f} s were read of {promised:.3f} s that its header promises")
-    if tail and there > promised + _EXACT and not _ordinary(_rest(data, promise)):
+    if tail and there > max(promised, seconds) + _EXACT and not _ordinary(_rest(data, promise)):
         raise Finding(f"{data[:4]!r}: {there - promised:.3f} s follow what its header promises, without a word")
 
 

@@ -24,6 +24,7 @@ from fdan_edge.runtime.onnx import OnnxRunner
 from fdan_edge.runtime.onnx_stream import OnnxFrameRunner, write_front_end
 from fdan_edge.runtime.onnx_stream import read_front_end as parse_front_end
 from fdan_edge.runtime.typed_json import to_json
+from fdan_edge.utils.files import sha256
 from tests.fuzz.checks import Finding
 from tests.fuzz.mutate import mutate, mutate_value
 from tests.helpers import bundles, tiny_models
@@ -61,9 +62,7 @@ def _manifest() -> dict[str, Any]:
         ),
         engines=(bundles.engine(plan, first),),
         versions={"torch": "2"},
-        files={
-            path.name: manifest.FileEntry(bundles.sha256(path), path.stat().st_size) for path in folder.iterdir()
-        },
+        files={path.name: manifest.FileEntry(sha256(path), path.stat().st_size) for path in folder.iterdir()},
     )
     return {"schema": manifest.SCHEMA, **to_json(made)}
 
@@ -138,7 +137,7 @@ def read_onnx(data: bytes, lines: list[str]) -> None:  # noqa: ARG001
 @functools.cache
 def _run_files() -> dict[str, bytes]:
     """Return the small files of a run folder, by name."""
-    info = {"classes": ["angry", "sad"], "speech": ["ravdess:/r"], "faces": [], "target": []}
+    info: dict[str, Any] = {"classes": ["angry", "sad"], "speech": ["ravdess:/r"], "faces": [], "target": []}
     info |= {"protocol": "speakers", "versions": {"torch": "2"}, "audit": "clean", "teacher": {}}
     names = {"format": run_folder.FORMAT, **vars(run_folder.RunInfo(**info))}
     epoch = {"epoch": 1, "val_uar": 0.5, "val_loss": 0.7, "seconds": 2.0, "rate": 80.0, "skipped": 1}

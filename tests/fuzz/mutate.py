@@ -204,7 +204,7 @@ def _changed_list(rng: random.Random, value: list[Any]) -> list[Any]:
         return value[:at] + value[at + 1 :]
     if what < 0.3:
         return value[:at] + value[at : at + 1] * rng.choice((2, 2, 300)) + value[at + 1 :]
-    return value[:at] + [_changed(rng, value[at])] + value[at + 1 :]
+    return [*value[:at], _changed(rng, value[at]), *value[at + 1 :]]
 
 
 def _other(rng: random.Random, value: Any) -> Any:

@@ -1,6 +1,6 @@
 """What mutations begin with: small sound files of every kind, made of synthetic sound.
 
-`python -m tests.fuzz.seeds` writes tests/fuzz/seeds anew; the files are kept, since encoders differ between versions.
+`python -m tests.fuzz.seeds` writes tests/fuzz/seeds anew. The files are kept, since encoders' versions differ.
 """
 
 from __future__ import annotations

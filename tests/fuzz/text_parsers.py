@@ -26,33 +26,23 @@ from tests.fuzz.mutate import VALUES, mutate, mutate_value
 
 _LARGEST = 65536  # bytes of a message
 _CELLS = (
-    "",
-    " ",
-    "angry",
-    "Anger",
-    "anrgy!",
-    "sad",
-    "!",
-    "1",
-    "01",
-    "nan",
-    "-1",
-    "a.wav",
-    "../a.wav",
-    "~nobody/a.wav",
-)
-_CELLS += (
-    "C:\\a.wav",
-    "\0.wav",
-    "a\nb",
-    'a"b',
-    "x" * 300,
-    "\ud800.wav",
-    "\u2028",
-    "=1+1",
-    "train",
-    "test",
-    "\x1b[0m",
+    *(
+        "",
+        " ",
+        "angry",
+        "Anger",
+        "anrgy!",
+        "sad",
+        "!",
+        "1",
+        "01",
+        "nan",
+        "-1",
+        "a.wav",
+        "../a.wav",
+        "~nobody/a.wav",
+    ),
+    *("C:\\a.wav", "\0.wav", "a\nb", 'a"b', "x" * 300, "\ud800.wav", "\u2028", "=1+1", "train", "test", "\x1b[0m"),
 )
 
 
@@ -169,7 +159,9 @@ def read_corpus_table(data: bytes, lines: list[str]) -> None:  # noqa: ARG001
 def make_message(rng: random.Random) -> bytes:
     """Return a message: `t` and text, or `b` and bytes."""
     if rng.random() < 0.4:
-        samples = np.float32([rng.choice((0.0, 0.5, -1.0, 65.0, float("nan"), float("inf"))) for _ in range(4)])
+        samples = np.array(
+            [rng.choice((0.0, 0.5, -1.0, 65.0, float("nan"), float("inf"))) for _ in range(4)], np.float32
+        )
         return b"b" + (
             mutate(rng, samples.tobytes()) if rng.random() < 0.8 else rng.randbytes(rng.choice((70_000, 8)))
         )

@@ -79,7 +79,7 @@ def fuzz(
 
 def table(tallies: dict[str, Tally], out: Path) -> str:
     """Write what came of all inputs, a row for each parser, and which files hold the findings."""
-    rows = [("parser", "inputs", "accepted", "refused", "findings")]
+    rows: list[tuple[str, ...]] = [("parser", "inputs", "accepted", "refused", "findings")]
     whole = Tally(*(sum(getattr(tally, name) for tally in tallies.values()) for name in _KINDS))
     for name, tally in (*tallies.items(), ("all", whole)):
         rows.append((name, *(f"{n:,}" for n in (tally.inputs, tally.accepted, tally.refused, tally.findings))))
