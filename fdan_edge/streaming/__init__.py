@@ -5,6 +5,8 @@ Imports no torch.
 events             what a stream emits
 settings           times and thresholds
 session            `Stream`: samples in, events out
+intake             from samples as they come to filtered ones, and to what is found in them
+input_level        what is wrong with the sound that comes in
 speech_turns       where speech begins and ends, and which windows are due
 vad                the probability of speech
 incremental_mel    mel power of windows, each frame computed once

@@ -1,8 +1,8 @@
 """Judge the level of the sound that comes into a stream, before any filter. Imports no torch.
 
-What is judged are the last three seconds, twice a second. A pause in a quiet room is no fault: the noise of any
-room and microphone is above the level at which a line counts as dead, and speech is too quiet only where there is
-speech.
+What is judged are the last three seconds, twice a second; silence after sound is judged over five. A pause in a
+quiet room is no fault: the noise of any room and microphone is above the level at which a line counts as dead, and
+speech is too quiet only where there is speech.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fdan_edge.streaming.events import CLIPPED, NO_SIGNAL, ONLY_DC, TOO_QUIET, I
 
 _STEP = 0.5  # s
 _STEPS = 6  # together long enough that a dropout or a swallowed word is no fault
+_DEAD_STEPS = 10  # once there has been sound: noise gates and recordings have zeros in short pauses
 _SPEECH_STEPS = 2  # of the last ones end in speech: a short utterance can be too quiet as well
 #: dBFS of the loudest sample. Of RAVDESS's 1440 recordings, whose actors also whisper, 1 in 100 is below; at -40,
 #: 16 bits leave so little that some 7 of 100 labels change.
@@ -54,11 +55,12 @@ class InputLevel:
     def __init__(self, rate: int) -> None:
         self._size = round(_STEP * rate)
         self._problems: set[str] = set()  # those that have been told and have not ended
+        self._dead_steps = _STEPS  # that make a dead line
         self.restart()
 
     def restart(self) -> None:
         """Forget the samples before: what comes now does not follow them."""
-        self._steps: deque[_Step] = deque(maxlen=_STEPS)
+        self._steps: deque[_Step] = deque(maxlen=_DEAD_STEPS)
         self._begin_step()
 
     def _begin_step(self) -> None:
@@ -85,33 +87,34 @@ class InputLevel:
         return [InputWarning(time, problem, value) for problem, value in self._judge()]
 
     def _judge(self) -> list[tuple[str, float]]:
-        low, high = min(step.low for step in self._steps), max(step.high for step in self._steps)
-        count = sum(step.count for step in self._steps)
-        offset = sum(step.total for step in self._steps) / count
-        share = sum(step.full for step in self._steps) / count
-        return [*self._judge_quiet(low, high, offset), *self._judge_clipped(share)]
+        lately = [*self._steps][-_STEPS:]
+        share = sum(step.full for step in lately) / sum(step.count for step in lately)
+        return [*self._judge_quiet(lately), *self._judge_clipped(share)]
 
-    def _judge_quiet(self, low: float, high: float, offset: float) -> list[tuple[str, float]]:
-        problem, value, peak = "", 0.0, (high - low) / 2  # without a constant offset
-        level = float(20 * np.log10(max(peak, 1e-12)))
-        if len(self._steps) == _STEPS and peak < SILENCE:
-            if low == high == 0:
-                problem = NO_SIGNAL
-            elif low == high or abs(offset) >= SILENCE:
-                problem, value = ONLY_DC, offset
-            else:
-                problem, value = TOO_QUIET, level
-        elif peak >= SILENCE and level < _QUIET and sum(step.speech for step in self._steps) >= _SPEECH_STEPS:
-            problem, value = TOO_QUIET, level
-        if problem:
-            self._problems -= {NO_SIGNAL, ONLY_DC} - {problem}
-            return self._tell(problem, value)
-        # A dead line has ended with any sound, quiet speech only with a louder one.
+    def _judge_quiet(self, lately: list[_Step]) -> list[tuple[str, float]]:
+        peak = _peak(lately)
         if peak >= SILENCE:
+            self._dead_steps = _DEAD_STEPS
             self._problems -= {NO_SIGNAL, ONLY_DC}
+        level = float(20 * np.log10(max(peak, 1e-12)))
         if level >= _QUIET + _NO_LONGER_QUIET:
             self._problems.discard(TOO_QUIET)
-        return []
+        if peak >= SILENCE:
+            speech = sum(step.speech for step in lately) >= _SPEECH_STEPS
+            return self._tell(TOO_QUIET, level) if level < _QUIET and speech else []
+        return self._judge_dead([*self._steps][-self._dead_steps :])
+
+    def _judge_dead(self, steps: list[_Step]) -> list[tuple[str, float]]:
+        """Judge steps that may be a dead line's."""
+        peak = _peak(steps)
+        if len(steps) < self._dead_steps or peak >= SILENCE:
+            return []
+        offset = sum(step.total for step in steps) / sum(step.count for step in steps)
+        problem, value = TOO_QUIET, float(20 * np.log10(max(peak, 1e-12)))
+        if peak == 0 or abs(offset) >= SILENCE:
+            problem, value = (ONLY_DC, offset) if offset else (NO_SIGNAL, 0.0)
+        self._problems -= {NO_SIGNAL, ONLY_DC} - {problem}
+        return self._tell(problem, value)
 
     def _judge_clipped(self, share: float) -> list[tuple[str, float]]:
         if share < _NO_LONGER_CLIPPED:
@@ -124,3 +127,8 @@ class InputLevel:
             return []
         self._problems.add(problem)
         return [(problem, value)]
+
+
+def _peak(steps: list[_Step]) -> float:
+    """Return the peak without a constant offset: half of the range."""
+    return (max(step.high for step in steps) - min(step.low for step in steps)) / 2

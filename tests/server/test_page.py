@@ -22,6 +22,7 @@ from fdan_edge.runtime.opening import open_runner
 from fdan_edge.server.access import Access, make_access
 from fdan_edge.server.limits import Limits
 from fdan_edge.server.server import make_hub
+from fdan_edge.streaming.events import Event, InputWarning
 from fdan_edge.streaming.settings import StreamSettings
 
 #: Set by CI: there a missing browser is a failure.
@@ -107,6 +108,22 @@ def test_a_file(page: Page, recording: Path) -> None:
         page.wait(f"{STATE} === 'not listening'", 120)  # at its end, by itself
         page.wait(f"!{STATE}.includes('opening')")
         assert run.hub.metrics.text().count(b"fdan_edge_lost_seconds_total 0.0") == 1
+    assert page.errors == []
+
+
+def test_a_warning_of_the_sound(page: Page) -> None:
+    """Told by the stream, in words for a person."""
+
+    class Clipped(FakeStream):
+        def push(self, samples: np.ndarray) -> list[Event]:
+            return [*super().push(samples), *([InputWarning(self.time, "clipped", 0.031)] if len(samples) else [])]
+
+    with running(Clipped) as run:
+        open_page(page, run)
+        assert page.evaluate("document.querySelector('#warning').hidden") is True
+        page.press("#listen")
+        page.wait("document.querySelector('#warning').hidden === false")
+        assert "clipped: 3.1 % of the samples" in page.text("#warning")
     assert page.errors == []
 
 

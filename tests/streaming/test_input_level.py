@@ -102,10 +102,15 @@ def test_again_only_after_it_has_ended() -> None:
     loud, quiet = voice(5, 0.5), voice(5, 0.005)
     assert problems(quiet, loud, quiet, speaking=True) == ["too quiet"] * 2
     assert problems(quiet, voice(5, 0.0127), quiet, speaking=True) == ["too quiet"]  # near the limit is no end
-    assert problems(zeros(5), loud, zeros(5)) == ["no signal"] * 2
-    assert problems(zeros(5), zeros(5) + np.float32(0.1), zeros(5)) == ["no signal", "only DC", "no signal"]
+    assert problems(zeros(5), loud, zeros(6)) == ["no signal"] * 2
+    assert problems(zeros(5), zeros(6) + np.float32(0.1), zeros(6)) == ["no signal", "only DC", "no signal"]
     clipped = (30 * voice(5, 1.0)).clip(-1, 1)
     assert problems(clipped, clipped, loud, clipped, speaking=True) == ["clipped"] * 2
+
+
+def test_zeros_in_pauses_are_no_fault_until_they_take_five_seconds() -> None:
+    assert problems(*[voice(2, 0.5), zeros(4.5)] * 3) == []
+    assert said(voice(2, 0.5), zeros(9)) == [InputWarning(7.0, "no signal", 0.0)]
 
 
 def test_what_was_before_a_gap_does_not_count() -> None:
