@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from fdan_edge.audio.kinds import AAC, MP3, OGG, Kind
+from fdan_edge.audio.kinds import AAC, AVI, MP3, OGG, Kind
 from fdan_edge.audio.pcm import Frames
 from fdan_edge.audio.wav import check_rate
 from fdan_edge.errors import INSTALL_VIDEO, AudioError, MissingDependencyError, one_line
@@ -22,6 +22,7 @@ SLACK = 0.5  # seconds that a stream may end before its header says: players and
 #: Demuxers whose header gives an exact length. Of others it is an estimate, or there is none.
 _EXACT = {"mov": SLACK, "wav": SLACK}  # seconds by which it may be off
 _EXACT |= dict.fromkeys(("flac", "aiff", "au", "caf", "w64", "voc", "wv", "ape", "tta"), 0.01)
+_MANY = 8  # channels of which PyAV's arrays are wrong, or end the process, where each channel has its own memory
 _GAP = 0.2  # s that are missing between two pages of an Ogg stream: some of it was lost
 
 
@@ -90,9 +91,13 @@ def sound(file: BinaryIO, kind: Kind, where: str, *, exact: bool = True) -> Iter
             )
         decoder = _Decoder(container, stream, kind, where)
         yield from decoder.blocks()
-        if exact and stream.duration and stream.time_base and kind.demuxer in _EXACT:
-            promised = float(stream.duration * stream.time_base)
+        promised = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        if exact and kind.demuxer in _EXACT:
             check_length(where, decoder.seconds, promised, _EXACT[kind.demuxer])
+        if kind == AVI and decoder.seconds < promised - SLACK:  # its length is not what players go by
+            warn_once(
+                f"{where}: {decoder.seconds:.2f} of the {promised:.2f} s that its header promises could be decoded"
+            )
 
 
 def check_riff_size(file: BinaryIO, where: str, there: int | None = None) -> None:
@@ -155,14 +160,14 @@ class _Decoder:
 
     def _as_floats(self, frame: Any) -> Frames:
         check_rate(frame.sample_rate)
+        channels = frame.layout.nb_channels
+        if frame.format.name == "fltp" and channels < _MANY:
+            return np.ascontiguousarray(frame.to_ndarray().T, np.float32)
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if frame.format.name == "fltp":
-            samples = frame.to_ndarray()
-        else:
-            if shape != self._shape:
-                self._resampler, self._shape = import_av("").AudioResampler(format="fltp"), shape
-            samples = np.concatenate([part.to_ndarray() for part in self._resampler.resample(frame)], axis=1)
-        return np.ascontiguousarray(samples.T, np.float32)
+        if shape != self._shape:
+            self._resampler, self._shape = import_av("").AudioResampler(format="flt"), shape
+        parts = [part.to_ndarray().reshape(-1, channels) for part in self._resampler.resample(frame)]
+        return np.concatenate(parts, dtype=np.float32)
 
 
 def _reason(error: Exception) -> str:

@@ -107,6 +107,7 @@ def _aiff(file: BinaryIO) -> Promise | None:
             counted = channels * frames * -(-bits // 8) if plain else 0
         if name == b"SSND":
             offset = struct.unpack(">I", file.read(4))[0]
+            offset = offset if offset < size else 0  # damaged
             return Promise(start + 8 + offset, max(size - 8 - offset, counted if size else 0))
         file.seek(start + size + size % 2)
     return None
@@ -185,7 +186,8 @@ def _caf_chunk(head: bytes) -> int:
 
 def _w64_chunk(head: bytes) -> int:
     size: int = struct.unpack("<Q", head[16:24])[0]
-    return (size + 7) // 8 * 8 if head[:4].strip().isalnum() and size >= 24 else 0
+    name = head[:4].strip()
+    return (size + 7) // 8 * 8 if name.isalnum() and name != b"riff" and size >= 24 else 0
 
 
 def _after_chunks(file: BinaryIO, at: int, length: int, size_of: Callable[[bytes], int]) -> int:

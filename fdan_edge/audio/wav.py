@@ -209,6 +209,8 @@ def bytes_left_over(file: BinaryIO, at: int, length: int, order: str = "<") -> i
     while at < length:
         file.seek(at)
         head = file.read(16)
+        if head[:4] in _FILES:
+            break
         shift = next((s for s in (0, 1) if is_chunk_head(head[s:], order, length - at - s)), None)
         if shift is None:
             break
@@ -243,6 +245,8 @@ def tell_left_over(where: str, left: int, seconds: float, more: float) -> None:
 
 def is_ordinary(data: bytes, order: str = "<") -> bool:
     """Tell whether what follows the sound is a chunk, padding or a tag, by its first 16 bytes."""
+    if data[:4] in _FILES:
+        return False
     tag = data.lstrip(b"\0").startswith(_TAGS)
     return tag or not data.strip(b"\0") or any(is_chunk_head(data[shift:], order) for shift in (0, 1))
 

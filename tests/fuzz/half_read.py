@@ -74,9 +74,17 @@ def _expected(data: bytes) -> tuple[str, float, float]:
         if data.startswith(seed.data) and (second := _whole(data[len(seed.data) :])) is not None:
             more = second.seconds if second.data[:4] == data[:4] else 0.0
             return f"{data[:4]!r} and another", seed.seconds + more, slack
-        if len(data) == len(seed.data) and seed.promises and data[:_HEAD] == seed.data[:_HEAD]:
+        if len(data) == len(seed.data) and seed.promises and _headers(data, seed) == _headers(seed.data, seed):
             return f"{seed.name}, damaged", seed.seconds, slack
     return "", 0.0, 0.0
+
+
+def _headers(data: bytes, seed: Seed) -> tuple[bytes, bytes]:
+    """Return the parts of a seed, or of what it became, that say how long it is: of MP4 they may be at its end."""
+    if b"moov" not in seed.data:
+        return data[:_HEAD], b""
+    sound, index = seed.data.index(b"mdat"), seed.data.index(b"moov")
+    return data[: max(_HEAD, sound)], data[index:] if index > sound else b""
 
 
 def _whole(data: bytes) -> Seed | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from fdan_edge.errors import DataError, one_line
+from fdan_edge.errors import DataError, one_line, printable
 
 TABLES = (".csv", ".tsv")
 _SEPARATORS = {",": "a comma", "\t": "a tab", ";": "a semicolon"}
@@ -70,7 +70,7 @@ def _check_columns(path: Path, head: list[str], columns: tuple[str, ...]) -> Non
     if twice := [name for name in columns if head.count(name) > 1]:
         raise DataError(f"{path}, line 1: column {twice[0]!r} is there {head.count(twice[0])} times")
     if missing := [name for name in columns if name not in head]:
-        names = ", ".join(name for name in head if name) or "none"
+        names = ", ".join(printable(name) for name in head if name) or "none"
         text = (
             f"no column {missing[0]!r}; its columns: {names if len(names) <= _SHOWN else names[:_SHOWN] + '...'}"
         )
