@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fdan_edge.audio.pcm import Frames
 
-ORDER = 8
+ORDER = 12
 _SILENT = 1e-5  # of the impulse response's peak: what comes after the last such value is left out
 _BLOCK = 1 << 16  # samples of a long recording that are filtered at once
 
@@ -18,9 +18,9 @@ _BLOCK = 1 << 16  # samples of a long recording that are filtered at once
 class HighPass:
     """Filters blocks of one recording or stream, which follow each other; their lengths change nothing.
 
-    A causal Butterworth filter of order 8, whose impulse response is cut where it has faded, convolved by FFT:
-    numpy has no recursive filter. What came before the first sample is taken to be equal to it, so a constant
-    offset leaves no trace, not even at the start.
+    A causal Butterworth filter of order 12: at a cutoff of 80 Hz, 60 Hz comes out 30 dB weaker, 100 Hz 0.02. Its
+    impulse response is cut where it has faded, and convolved by FFT: numpy has no recursive filter. What came
+    before the first sample is taken to be equal to it, so a constant offset leaves no trace, even at the start.
 
     Args:
         cutoff: Hz, at which half of the power passes; 0: everything passes as it is.

@@ -162,6 +162,8 @@ _BUILT_IN = (
             "n_fft": 400,
             "hop": 160,
             "n_mels": 80,
+            "dynamic_range": 50.0,
+            "trim_db": 30.0,
             "face_backbone": "mobilenet_v2",
             "frozen_stages": 2,
             "lr": 2e-3,

@@ -28,12 +28,12 @@ class FeatureSettings(Settings):
         low=0,
         high=400,
     )
-    noise_floor: float = setting(
-        0.0,
-        "dB below a window's loudest point at which the same power is added to all bands, which covers the noise "
-        "of quiet rooms and of weak signals in 16 bits; 0: none",
-        low=0,
-        high=120,
+    dynamic_range: float = setting(
+        80.0,
+        "dB of a window's log-mel: what is further below its loudest point is raised to there, so that the noise "
+        "of quiet rooms, and of weak signals in 16 bits, does not count",
+        low=20,
+        high=80,
     )
     level: str = setting(
         "peak",

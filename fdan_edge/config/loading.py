@@ -43,13 +43,17 @@ def config_from_dict(values: dict[str, Any]) -> Config:
     return Config(**{name: _typed(name, value) for name, value in _flat(values).items()})
 
 
+#: What runs have that do not name these settings: they are of an earlier fdan-edge.
+_EARLIER = {"recipe": "network", "high_pass": 0.0, "dynamic_range": 80.0}
+
+
 def saved_config(values: dict[str, Any]) -> Config:
     """Return the Config of a run's config.toml; earlier ones name no recipe (a network) and no filters (none).
 
     Raises:
         ConfigError: as `config_from_dict`.
     """
-    config = config_from_dict({"recipe": "network", "high_pass": 0.0, "noise_floor": 0.0, **values})
+    config = config_from_dict({**_EARLIER, **values})
     return network_config(config) if config.recipe == "network" else config
 
 

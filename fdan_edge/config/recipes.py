@@ -20,6 +20,8 @@ MOST_FOR_HEAD = 5000
 _OF_NETWORKS = {
     name for name, group in GROUP_OF.items() if group in ("model", "loss", "augmentation", "optimisation")
 } - {"backbone", "weights", "encoder_layers", "recipe"} | {"n_fft", "hop", "n_mels", "sample_rate", "precision"}
+#: What a backbone brings that says how sound is prepared; a head has it unless the user set another value.
+_OF_SOUND = ("dynamic_range", "trim_db")
 #: Settings of a head in which it differs from the defaults.
 _OF_HEADS: dict[str, Any] = {
     "fc_layers": 0,
@@ -73,7 +75,10 @@ def choose_recipe(config: Config, recordings: int, *, faces: bool = False, targe
 
 def head_config(config: Config) -> Config:
     """Return the settings of a head on frozen features."""
-    brought = {**get_backbone(HEAD_BACKBONE).brings, "frozen_stages": config.encoder_layers + 1}
+    brings = get_backbone(HEAD_BACKBONE).brings
+    own = {name for name in _OF_SOUND if getattr(config, name) != FIELDS[name].default}
+    brought = {name: value for name, value in brings.items() if name not in own}
+    brought["frozen_stages"] = config.encoder_layers + 1
     protocol = _protocol(config, "all")
     values = {"recipe": "head", "backbone": HEAD_BACKBONE, "protocol": protocol, **brought, **_OF_HEADS}
     return dataclasses.replace(config, **values)
@@ -92,7 +97,9 @@ def network_config(config: Config) -> Config:
 
 def without_head(values: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a head's config.toml without what makes it a head, which would spoil a network."""
-    brought = {**get_backbone(HEAD_BACKBONE).brings, "recipe": "", "backbone": "", "frozen_stages": 0}
+    brings = get_backbone(HEAD_BACKBONE).brings
+    brought = {name for name, value in brings.items() if name not in _OF_SOUND or values.get(name) == value}
+    brought |= {"recipe", "backbone", "frozen_stages"}
     usual = {"protocol"} if values.get("protocol") == "all" else set()
     return {name: v for name, v in values.items() if name not in {*_OF_HEADS, *brought, *usual}}
 

@@ -34,7 +34,7 @@ from fdan_edge.models.log_mel import LogMel
 log = logging.getLogger(__name__)
 
 _VERSION = 2  # of this module's features, and of all that they are computed with: raise it when they change
-_LOG_MEL = ("sample_rate", "n_fft", "hop", "n_mels", "noise_floor", "level", "channel")
+_LOG_MEL = ("sample_rate", "n_fft", "hop", "n_mels", "dynamic_range", "level", "channel")
 _SOUND = (*_LOG_MEL, "window", "trim_db", "high_pass")
 #: Kind of features -> the settings that they depend on. One that is missing here gives stale features.
 _SETTINGS = {
@@ -43,7 +43,7 @@ _SETTINGS = {
     "faces": ("face_size", "video_frames"),
 }
 #: Values that change nothing of the cached features, and are left out of their key.
-_UNCHANGED = {"high_pass": (0,), "noise_floor": (0,), "level": ("peak",), "channel": ("none", "match")}
+_UNCHANGED = {"high_pass": (0,), "dynamic_range": (80,), "level": ("peak",), "channel": ("none", "match")}
 
 #: Log-mels in dB, (n, 1, mels, frames), to ones of the same shape; see `channel.ChannelMatch`.
 Transform: TypeAlias = Callable[[Tensor], Tensor]

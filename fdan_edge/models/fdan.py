@@ -235,7 +235,7 @@ def build_frontend(config: Config, *, exact: bool = True) -> LogMel:
     """Build the log-mel front end that a configuration describes; see `LogMel` for `exact`."""
     c = config
     shape = (c.sample_rate, c.n_fft, c.hop, c.n_mels)
-    return LogMel(*shape, level=c.level, channel=c.channel, noise_floor=c.noise_floor, exact=exact)
+    return LogMel(*shape, level=c.level, channel=c.channel, dynamic_range=c.dynamic_range, exact=exact)
 
 
 def aligned_layers(config: Config) -> tuple[str, ...]:

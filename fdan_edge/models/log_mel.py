@@ -68,8 +68,8 @@ class LogMel(nn.Module):
         level: peak, speech or none.
         channel: window: cepstral mean normalisation (Atal 1974) over the `speech_frames`, as far as the
             shape of the spectrum goes, which becomes that of average speech. Else nothing is done.
-        noise_floor: dB below the waveform's loudest point at which the same power is added to all bands; 0: none.
-            It covers the noise of quiet rooms and of 16 bits that a weak signal leaves unused.
+        dynamic_range: dB below the waveform's loudest point to which what is quieter is raised. With less than 80,
+            the noise of quiet rooms does not count, and neither does that of 16 bits that a weak signal barely uses.
         exact: split factors as above; without, the same DFT in plain float32 takes half of the time and is within
             2e-3 dB on speech, which is enough under a network of 16 or 8 bits.
     """
@@ -85,14 +85,14 @@ class LogMel(nn.Module):
         *,
         level: str = "peak",
         channel: str = "none",
-        noise_floor: float = 0.0,
+        dynamic_range: float = TOP_DB,
         exact: bool = True,
     ) -> None:
         super().__init__()
         self.exact = exact
         self.n_fft, self.hop = n_fft, hop
         self.level, self.channel = level, channel
-        self.noise_share = 10 ** (-noise_floor / 10) if noise_floor else 0.0
+        self.dynamic_range = dynamic_range
         self.lasting = lasting_frames(sample_rate, n_fft, hop)
         self.columns = _columns(n_fft, hop)
         self.rows = n_fft // self.columns
@@ -141,11 +141,9 @@ class LogMel(nn.Module):
         # A power of two near the peak: dividing by it rounds nothing.
         scale = torch.exp2(waveform.abs().amax(dim=1, keepdim=True).clamp_min(1e-30).log2().ceil())
         power = self.mel(self._power_spectrum(waveform / scale)) * scale.square()[:, :, None]
-        if self.noise_share:
-            power = power + power.amax(dim=(1, 2), keepdim=True) * self.noise_share
         decibel = 10 * torch.log10(power.clamp_min(AMIN))
         loudest = decibel.amax(dim=(1, 2), keepdim=True)
-        return (decibel - loudest).clamp_min(-TOP_DB), loudest
+        return (decibel - loudest).clamp_min(-self.dynamic_range), loudest
 
     def _normalised(self, decibel: Tensor, loudest: Tensor) -> Tensor:
         """Apply `level` and `channel` to the output of `_decibel`: (n, mels, frames)."""
