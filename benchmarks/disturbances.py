@@ -55,13 +55,18 @@ def _hum(hertz: float, *overtones: float) -> Callable[[Sound], Sound]:
         time = np.arange(len(sound)) / RATE
         waves = [np.sin(2 * np.pi * hertz * time + 1)]
         waves += [gain * np.sin(2 * np.pi * (n + 2) * hertz * time) for n, gain in enumerate(overtones)]
-        return (sound + _peak(sound) * 10 ** (-30 / 20) * np.sum(waves, axis=0)).astype(np.float32)
+        hum: Sound = (_peak(sound) * 10 ** (-30 / 20) * np.sum(waves, axis=0)).astype(np.float32)
+        return sound + hum
 
     return spoil
 
 
 def _at(decibel: float) -> Callable[[Sound], Sound]:
-    return lambda sound: (sound / _peak(sound) * 10 ** (decibel / 20)).astype(np.float32)
+    def spoil(sound: Sound) -> Sound:
+        scaled: Sound = (sound * (10 ** (decibel / 20) / _peak(sound))).astype(np.float32)
+        return scaled
+
+    return spoil
 
 
 def _opposite(sound: Sound) -> Sound:

@@ -68,20 +68,31 @@ def load_speech(
     """
     waveform = load(path, sample_rate, high_pass=high_pass, channel=channel)
     try:
-        return prepare(waveform, sample_rate, trim_db)
+        return prepare(waveform, sample_rate, trim_db, clicks=cuts_clicks(high_pass))
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from None
 
 
-def prepare(waveform: Waveform, sample_rate: int, trim_db: float) -> Waveform:
+def cuts_clicks(high_pass: float) -> bool:
+    """Tell whether quiet ends are cut with the clicks in them: not for models without a filter, which are older."""
+    return high_pass > 0
+
+
+def prepare(waveform: Waveform, sample_rate: int, trim_db: float, *, clicks: bool = False) -> Waveform:
     """Check that a waveform holds sound, and cut its quiet ends.
+
+    Args:
+        waveform: (n,), filtered.
+        sample_rate: Hz.
+        trim_db: see `windows.trim`; 0: nothing is cut.
+        clicks: see `windows.trim`.
 
     Raises:
         AudioError: shorter than 0.05 s, silent throughout, or with values that are not finite.
     """
     peak = float(np.maximum(waveform.max(), -waveform.min())) if len(waveform) else 0.0
     check_sound(len(waveform), peak, sample_rate)
-    return trim(waveform, trim_db) if trim_db else waveform
+    return trim(waveform, trim_db, clicks=clicks) if trim_db else waveform
 
 
 def check_sound(length: int, peak: float, sample_rate: int) -> None:
@@ -259,7 +270,7 @@ def _ffmpeg(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]
         if kind == AVI:
             ffmpeg.check_riff_size(file, str(path))
         if kind == MP3:
-            mp3.check_size(file, str(path))
+            exact = mp3.check_size(file, str(path))
         yield from ffmpeg.sound(file, kind, str(path), exact=exact)
 
 
@@ -270,14 +281,14 @@ def _wav(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
             header = wav.read_header(file.read)
         except AudioError as error:
             raise AudioError(f"{path}: {_as_file(str(error))}") from None
-        if header.pcm is None:
-            yield from _encoded_wav(path, kind, header.encoding)
-            return
         length, pcm = path.stat().st_size, header.pcm
         there = length - header.at
         size = there if header.size is None else header.size
         if size > there:
             raise AudioError(f"{path}: is cut short: {there} of {size} bytes of sound are there")
+        if pcm is None:
+            yield from _encoded_wav(path, kind, header.encoding)
+            return
         file.seek(header.at)
         yield from ((pcm.rate, block) for block in _pcm(file.read, size, pcm.size, pcm.decode))
         left = wav.bytes_left_over(file, header.at + size, length, ">" if kind == RIFX else "<")

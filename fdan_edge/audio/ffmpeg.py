@@ -94,7 +94,9 @@ def sound(file: BinaryIO, kind: Kind, where: str, *, exact: bool = True) -> Iter
         promised = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
         if exact and kind.demuxer in _EXACT:
             check_length(where, decoder.seconds, promised, _EXACT[kind.demuxer])
-        if kind == AVI and decoder.seconds < promised - SLACK:  # its length is not what players go by
+        if (
+            exact and kind in (AVI, MP3) and decoder.seconds < promised - SLACK
+        ):  # its length is not what players go by
             warn_once(
                 f"{where}: {decoder.seconds:.2f} of the {promised:.2f} s that its header promises could be decoded"
             )

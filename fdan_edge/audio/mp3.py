@@ -12,13 +12,16 @@ _NEAR = 4096  # bytes after the tags in which the first frame begins
 _MOST_TAGS = 16
 
 
-def check_size(file: BinaryIO, where: str, there: int | None = None) -> None:
+def check_size(file: BinaryIO, where: str, there: int | None = None) -> bool:
     """Raise AudioError for a file that ends before its Xing or Info header says; seeks to its start.
 
     Args:
         file: or its first bytes.
         where: what it is called.
         there: bytes that it has; None: `file` has them all.
+
+    Returns:
+        Whether such a header counts the frames.
 
     Such a header stands in the first frame, and counts the bytes from there on. Files without one promise nothing,
     and others may be longer: recordings that somebody put one behind another are read whole.
@@ -30,15 +33,16 @@ def check_size(file: BinaryIO, where: str, there: int | None = None) -> None:
     file.seek(0)
     found = [place for name in (b"Xing", b"Info") if (place := head.find(name)) >= 0]
     if not found or len(head) < min(found) + 16:
-        return
+        return False
     place = min(found)
     flags, *numbers = struct.unpack(">III", head[place + 4 : place + 16])
     frame = head.rfind(b"\xff", 0, place)
     if not flags & 2 or frame < 0:
-        return
+        return bool(flags & 1)
     size = numbers[1] if flags & 1 else numbers[0]
     if size > there - at - max(0, head.find(b"\xff")):
         raise AudioError(f"{where}: is cut short: {there - at} of {size} bytes of MP3 are there")
+    return bool(flags & 1)
 
 
 def _after_tags(file: BinaryIO) -> int:

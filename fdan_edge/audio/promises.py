@@ -16,7 +16,7 @@ from typing import BinaryIO
 from fdan_edge.audio import wav
 from fdan_edge.audio.kinds import AIFF, AU, CAF, SPHERE, VOC, W64, Kind
 
-ANOTHER = "another recording begins behind the first; only the first one is used"
+ANOTHER = "another recording begins behind the first, and is not read as one"
 _MOST_CHUNKS = 10_000
 #: How files begin of which decoders read only the first where others follow, by FFmpeg's name of their kind. Each
 #: is long enough to stand nowhere else by chance.
@@ -40,10 +40,12 @@ class Promise:
     Args:
         at: bytes before the sound.
         size: bytes of sound.
+        frames: samples of each channel, of kinds that count them beside; 0: it does not.
     """
 
     at: int
     size: int
+    frames: int = 0
 
 
 def read(file: BinaryIO, kind: Kind) -> Promise | None:
@@ -95,20 +97,19 @@ def second_start(kind: Kind) -> re.Pattern[bytes] | None:
 
 
 def _aiff(file: BinaryIO) -> Promise | None:
-    """Walk to the chunk SSND; COMM, which counts frames, may promise more than it has."""
+    """Walk to the chunk SSND; COMM counts the frames in it, or of compressed sound something else."""
     file.seek(8)
-    counted = 0
+    frames = 0
     plain = file.read(4) == b"AIFF"
     for _ in range(_MOST_CHUNKS):
         name, size = struct.unpack(">4sI", file.read(8))
         start = file.tell()
         if name == b"COMM":
-            channels, frames, bits = struct.unpack(">HIH", file.read(8))
-            counted = channels * frames * -(-bits // 8) if plain else 0
+            frames = struct.unpack(">I", file.read(6)[2:])[0] if plain else 0
         if name == b"SSND":
             offset = struct.unpack(">I", file.read(4))[0]
             offset = offset if offset < size else 0  # damaged
-            return Promise(start + 8 + offset, max(size - 8 - offset, counted if size else 0))
+            return Promise(start + 8 + offset, size - 8 - offset, 0 if wav.stands_for_all(frames) else frames)
         file.seek(start + size + size % 2)
     return None
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 BLOCK_VALUES = 1 << 20  # decoded at once, all channels together
 _FLAC_SAMPLES = slice(18, 26)  # bytes of STREAMINFO with the rate, channels, bits and number of samples
 #: How libsndfile's log says that a header promises more bytes than the file has (WAV, AIFF, AU, W64).
-_PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
 def blocks(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
@@ -47,6 +47,8 @@ def blocks(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
         _check_header(file, path)
         for block in _decoded(file, path, quiet, exact=kind != MP3):
             yield file.samplerate, block
+        if promise and file.frames < promise.frames:
+            raise AudioError(f"{path}: is damaged: {file.frames} of {promise.frames} samples could be decoded")
         if promise:
             _tell_left_over(path, kind, promise, file.frames / file.samplerate)
 

@@ -20,8 +20,7 @@ class LoudPart:
     """Finds what is left of a recording when its quiet ends are cut, from blocks that follow each other.
 
     Ends are cut that are more than `top_db` below the loudest frame. Frames of 2048 samples, 512 apart; the result
-    is that of `librosa.effects.trim`, without librosa, as long as there is no click: a switch or a plug at the
-    start is louder than speech, and is cut with the silence around it.
+    is that of `librosa.effects.trim`, without librosa.
     """
 
     def __init__(self) -> None:
@@ -37,16 +36,22 @@ class LoudPart:
         self._energies.append(_energy(samples[:whole].reshape(-1, _PART)).reshape(-1, _HOP // _PART))
         self._rest = samples[whole:].copy()
 
-    def bounds(self, top_db: float) -> tuple[int, int]:
-        """Return the first sample that stays, and the one after the last."""
+    def bounds(self, top_db: float, *, clicks: bool = False) -> tuple[int, int]:
+        """Return the first sample that stays, and the one after the last.
+
+        Args:
+            top_db: see above.
+            clicks: cut clicks with the silence around them: a switch or a plug at the start is louder than speech.
+        """
         # A frame is 4 hops long and centred on one, so its energy is a sum over 4 of them.
         before, count = _FRAME // _HOP // 2, self.length // _HOP + 1
         parts = np.concatenate([*self._energies, np.zeros((1, _HOP // _PART))])
         steps = parts.sum(axis=1)
         steps[-1] = _energy(self._rest[None])[0]
-        quiet = steps.copy()
-        quiet[_clicks(steps, parts)] = 0
-        steps = quiet if quiet.any() else steps  # a recording of one click has nothing else to show
+        if clicks:
+            quiet = steps.copy()
+            quiet[_clicks(steps, parts)] = 0
+            steps = quiet if quiet.any() else steps  # a recording of one click has nothing else to show
         hops = np.pad(steps, (before, _FRAME // _HOP))
         power = np.sum([hops[i : i + count] for i in range(_FRAME // _HOP)], axis=0) / _FRAME
         loudest = power.max()
@@ -69,11 +74,11 @@ def _clicks(steps: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[n
     return np.unique([step for step in found if 0 <= step < len(steps)]).astype(np.int64)
 
 
-def trim(waveform: Waveform, top_db: float) -> Waveform:
+def trim(waveform: Waveform, top_db: float, *, clicks: bool = False) -> Waveform:
     """Cut the ends that are more than `top_db` below the loudest frame; see `LoudPart`."""
     part = LoudPart()
     part.add(waveform)
-    first, end = part.bounds(top_db)
+    first, end = part.bounds(top_db, clicks=clicks)
     return waveform[first:end]
 
 

@@ -69,7 +69,7 @@ class LogMel(nn.Module):
         channel: window: cepstral mean normalisation (Atal 1974) over the `speech_frames`, as far as the
             shape of the spectrum goes, which becomes that of average speech. Else nothing is done.
         dynamic_range: dB below the waveform's loudest point to which what is quieter is raised. With less than 80,
-            the noise of quiet rooms does not count, and neither does that of 16 bits that a weak signal barely uses.
+            the noise of quiet rooms does not count, and neither does that of 16 bits in a weak recording.
         exact: split factors as above; without, the same DFT in plain float32 takes half of the time and is within
             2e-3 dB on speech, which is enough under a network of 16 or 8 bits.
     """

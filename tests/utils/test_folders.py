@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from fdan_edge.utils import folders
 from fdan_edge.utils.folders import walk
 
 
@@ -70,7 +69,7 @@ def test_folders_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pyte
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return scandir(path)
 
-    monkeypatch.setattr(folders.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     tree = walk(tmp_path)
     assert tree.files == ["open/1.wav"]
     assert tree.unreadable == {tmp_path / "shut": "Permission denied"}

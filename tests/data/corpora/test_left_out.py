@@ -14,7 +14,6 @@ import soundfile
 from fdan_edge.data.corpora import Source, left_out, read, read_visual
 from fdan_edge.data.scan import scan
 from fdan_edge.errors import DataError
-from fdan_edge.utils import folders
 from tests.data.corpora.test_registry import touch
 from tests.data.corpora.test_speech import MELD_HEAD
 
@@ -110,7 +109,7 @@ def test_folders_that_cannot_be_read(
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return scandir(path)
 
-    monkeypatch.setattr(folders.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     source = Source("folder", mine)
     assert len(read(source, "speech")) == 1
     assert written(capfd) == f"left out: {mine}/sad: a folder that cannot be read: Permission denied"

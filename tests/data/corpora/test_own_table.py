@@ -91,6 +91,10 @@ def test_a_table_of_sounds_faces_and_videos(tmp_path: Path) -> None:
             "no column 'path'; its columns: path|emotion; line 1 must name path, emotion, "
             "with a comma, tab or semicolon between them",
         ),
+        (
+            "pa\u2028th,emotion\n",
+            "no column 'path'; its columns: pa\\u2028th, emotion; line 1 must name path, emotion",
+        ),
         ("path,emotion,emotion\n", "column 'emotion' is there 2 times"),
         ("path,emotion,Speakers\na.wav,sad,p\n", "unknown column 'speakers': did you mean speaker?"),
         ("path,emotion,speaker\na.wav,sad,\n", "column 'speaker' is empty; fill it in, or delete the column"),
