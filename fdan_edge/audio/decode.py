@@ -74,7 +74,7 @@ def load_speech(
 
 
 def cuts_clicks(high_pass: float) -> bool:
-    """Tell whether quiet ends are cut with the clicks in them: not for models without a filter, which are older."""
+    """Tell whether quiet ends are cut with the clicks in them: not for models without filter, which are older."""
     return high_pass > 0
 
 

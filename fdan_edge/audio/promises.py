@@ -39,7 +39,7 @@ class Promise:
 
     Args:
         at: bytes before the sound.
-        size: bytes of sound.
+        size: bytes of sound; 0: all until the end.
         frames: samples of each channel, of kinds that count them beside; 0: it does not.
     """
 
@@ -63,7 +63,9 @@ def read(file: BinaryIO, kind: Kind) -> Promise | None:
         ValueError,
     ):  # damaged, which is the decoder's to say; or it ends before the sound begins
         return None
-    return promise if promise and promise.size > 0 and not wav.stands_for_all(promise.size) else None
+    if promise is None or (promise.size > 0 and not wav.stands_for_all(promise.size)):
+        return promise
+    return Promise(promise.at, 0, promise.frames) if promise.frames else None
 
 
 def is_open_caf(head: bytes) -> bool:
@@ -81,9 +83,8 @@ def missing(promise: Promise, length: int) -> str:
     return f"is cut short: {there} of {promise.size} bytes of sound are there" if there < promise.size else ""
 
 
-def left_over(file: BinaryIO, promise: Promise, length: int, kind: Kind) -> int:
-    """Count the bytes behind the sound that are neither chunks nor padding nor tags."""
-    at = promise.at + promise.size
+def left_over(file: BinaryIO, at: int, length: int, kind: Kind) -> int:
+    """Count the bytes from `at`, the end of the sound, to the end that are neither chunks nor padding nor tags."""
     if kind == VOC:  # more blocks of sound may follow, which are read
         return 0
     if kind in (CAF, W64):

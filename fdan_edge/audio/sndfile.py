@@ -49,7 +49,7 @@ def blocks(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
             yield file.samplerate, block
         if promise and file.frames < promise.frames:
             raise AudioError(f"{path}: is damaged: {file.frames} of {promise.frames} samples could be decoded")
-        if promise:
+        if promise and promise.size:
             _tell_left_over(path, kind, promise, file.frames / file.samplerate)
 
 
@@ -64,7 +64,7 @@ def _promise(path: Path, kind: Kind) -> promises.Promise | None:
 
 def _tell_left_over(path: Path, kind: Kind, promise: promises.Promise, seconds: float) -> None:
     with path.open("rb") as file:
-        left = promises.left_over(file, promise, path.stat().st_size, kind)
+        left = promises.left_over(file, promise.at + promise.size, path.stat().st_size, kind)
     wav.tell_left_over(str(path), left, seconds, seconds * left / promise.size)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fdan_edge.config import DECISIVE, Config, config_to_dict, method_name, read_toml, saved_config
-from fdan_edge.errors import CheckpointError, ConfigError, one_line, unknown_choice
+from fdan_edge.errors import CheckpointError, ConfigError, one_line, shown, unknown_choice
 from fdan_edge.runs import provenance
 
 SORTS = ("name", "uar", "date")
@@ -115,7 +115,9 @@ def read_run(folder: Path, name: str) -> RunRow:
         info = read_toml(folder / "run.toml")
         if not str(info.get("format")).startswith("fdan-edge run"):
             raise ValueError("run.toml: not of fdan-edge")
-        return _row(folder, name, saved_config(read_toml(folder / "config.toml")), info)
+        row = _row(folder, name, saved_config(read_toml(folder / "config.toml")), info)
+        _check_values(row)
+        return row
     except (
         ConfigError,
         OSError,
@@ -162,6 +164,19 @@ def _row(folder: Path, name: str, config: Config, info: dict[str, Any]) -> RunRo
         data=history["data"] if history else {},
         settings=_settings(config, info),
     )
+
+
+def _check_values(row: RunRow) -> None:
+    """Raise ValueError where a file has text for a number, or the other way round."""
+    for name in ("best_epoch", "val_uar", "test_uar"):
+        if type(value := getattr(row, name)) not in (int, float, type(None)):
+            raise ValueError(f"{name} = {shown(value)} is not a number")
+    for name in ("commit", "date"):
+        if type(value := getattr(row, name)) not in (str, type(None)):
+            raise ValueError(f"{name} = {shown(value)} is not text")
+    interval = row.test_interval
+    if interval is not None and (len(interval) != 2 or any(type(end) not in (int, float) for end in interval)):
+        raise ValueError(f"the interval {shown(interval)} is not two numbers")
 
 
 def _settings(config: Config, info: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from fdan_edge.audio import decode, ffmpeg, mp3, ogg, promises, wav
-from fdan_edge.audio.kinds import AVI, CAF, HEAD, MP3, MP4, OGG, Kind, identify
+from fdan_edge.audio.kinds import AVI, CAF, HEAD, MP3, MP4, OGG, RIFX, Kind, identify
 from fdan_edge.audio.pcm import Frames, PcmFormat
 from fdan_edge.errors import AudioError
 from fdan_edge.streaming.backlog import Backlog
@@ -27,6 +27,8 @@ _AHEAD = 1.0  # s of sound more than time has passed
 _PATIENCE = 0.3  # s that the first bytes may take to come, before what is there is judged
 _ENOUGH = 4096  # bytes that tell what it is
 _IN_MEMORY = 1 << 24  # bytes of a file that must be there whole before it can be read
+_MOST_CHUNKS = 1 << 20  # bytes behind the sound that are looked at
+_UNKNOWN = 1 << 62  # bytes: more than any header promises
 _TICK = 0.2  # s between two looks at whether `close` was called
 _HEAD, _TAIL = 1 << 20, 1 << 17  # bytes at both ends that are kept, to know what was promised, and what more came
 #: Kinds that raw samples can be mistaken for: who names a format has raw samples.
@@ -114,19 +116,22 @@ def _wav_reader(pipe: _Pipe, kind: Kind) -> _Reader:
         raise AudioError(f"{WHERE}: {error}") from None
     if header.pcm is None:
         pipe.rewind()
-        return _container_reader(pipe, Kind(f"WAV of {header.encoding}", "ffmpeg", kind.demuxer))
+        promise = promises.Promise(header.at, header.size or 0)
+        return _container_reader(pipe, Kind(f"WAV of {header.encoding}", "ffmpeg", kind.demuxer), promise)
     pipe.forget(header.peeked)
-    counted = _Counted(header.size)
+    pipe.watch(promises.second_start(kind))
+    counted = _Counted(header.size, ">" if kind == RIFX else "<")
     blocks = _pcm_blocks(pipe, header.pcm, counted)
     name, pcm = f"{kind}: {header.pcm}", header.pcm
     return _Reader(name, pcm.rate, pcm.channels, blocks, lambda: counted.problem(pipe))
 
 
-def _container_reader(pipe: _Pipe, kind: Kind) -> _Reader:
+def _container_reader(pipe: _Pipe, kind: Kind, promise: promises.Promise | None = None) -> _Reader:
     """Decode with FFmpeg; its first block tells the rate."""
     pipe.watch(promises.second_start(kind))
     file = _spooled(pipe) if _needs_seeking(kind, pipe.peek(_ENOUGH, _PATIENCE)) else cast("BinaryIO", pipe)
-    blocks = decode.one_rate(ffmpeg.sound(file, kind, WHERE))
+    exact = kind != MP3 or mp3.check_size(io.BytesIO(pipe.peek(_ENOUGH, _PATIENCE)), WHERE, _UNKNOWN)
+    blocks = decode.one_rate(ffmpeg.sound(file, kind, WHERE, exact=exact))
     first = next(blocks, None)
     if first is None:
         raise AudioError(f"{WHERE}: {wav.EMPTY}")
@@ -142,14 +147,14 @@ def _container_reader(pipe: _Pipe, kind: Kind) -> _Reader:
 
     def end() -> str:
         pipe.drain()
-        return _end_problem(pipe, kind, seconds)
+        return _end_problem(pipe, kind, seconds, promise)
 
     channels = first[1].shape[1]
     text = f"{kind}: {first[0]} Hz, {channels} channel{'s' if channels > 1 else ''}"
     return _Reader(text, first[0], channels, all_blocks(), end)
 
 
-def _end_problem(pipe: _Pipe, kind: Kind, seconds: float) -> str:
+def _end_problem(pipe: _Pipe, kind: Kind, seconds: float, promise: promises.Promise | None) -> str:
     """Say what a container's header promised and did not come, or what more came; "" where all is well."""
     if kind == OGG:
         return ogg.problem(pipe.head, pipe.tail, seconds)
@@ -158,18 +163,18 @@ def _end_problem(pipe: _Pipe, kind: Kind, seconds: float) -> str:
         ffmpeg.check_riff_size(head, WHERE, pipe.count)
     if kind == MP3:
         mp3.check_size(head, WHERE, pipe.count)
-    promise = promises.read(head, kind)
+    promise = promise or promises.read(head, kind)
     if promise and (problem := promises.missing(promise, pipe.count)):
         return problem
     if pipe.came_again:
         return promises.ANOTHER
-    return _left_over(pipe, kind, promise) if promise else ""
+    return _left_over(pipe, kind, promise) if promise and promise.size else ""
 
 
 def _left_over(pipe: _Pipe, kind: Kind, promise: promises.Promise) -> str:
     left = pipe.count - promise.at - promise.size
     behind = pipe.tail[-left:] if left > 0 else b""  # all that follows, or the end of it
-    if not promises.left_over(io.BytesIO(behind), promises.Promise(0, 0), len(behind), kind):
+    if not promises.left_over(io.BytesIO(behind), 0, len(behind), kind):
         return ""
     return f"more follows than the {promise.size} bytes of sound that its header promises; it was not used"
 
@@ -199,17 +204,19 @@ def _spooled(pipe: _Pipe) -> BinaryIO:
 class _Counted:
     """Counts the bytes of sound that a header promises."""
 
-    def __init__(self, size: int | None) -> None:
-        self.size, self.left = size, size
+    def __init__(self, size: int | None, order: str) -> None:
+        self.size, self.left, self._order = size, size, order
 
     def problem(self, pipe: _Pipe) -> str:
         """Say what is missing, or what more follows; "" where all is as the header promises."""
         if self.left is None or self.size is None:
-            return ""
+            return promises.ANOTHER if pipe.came_again else ""
         if self.left > 0:
             return f"is cut short: {self.size - self.left} of {self.size} bytes of sound came"
-        follows = pipe.read(16)
-        if len(follows) < 8 or wav.is_ordinary(follows):
+        follows = pipe.read(_MOST_CHUNKS)
+        whole = len(follows) < _MOST_CHUNKS
+        left = wav.bytes_left_over(io.BytesIO(follows), 0, len(follows), self._order) if whole else 0
+        if left < 8 if whole else wav.is_ordinary(follows, self._order):
             return ""
         return f"more follows than the {self.size} bytes of sound that its header promises; it was not used"
 

@@ -105,12 +105,13 @@ def read_pipe(data: bytes, lines: list[str]) -> None:
     """Decode standard input, and compare with what the same is as a file."""
     path = _path()
     path.write_bytes(data)
-    seconds = _seconds_of_pipe(path, data)
+    count, rate = _samples_of_pipe(path, data)
     if identify(data[:HEAD]) is None:
         return
+    seconds = count / rate
     half_read.check(data, seconds, lines)
     try:
-        of_file = sum(len(block) / rate for rate, block in decode.file_blocks(path))
+        of_file = sum(len(block) for _, block in decode.file_blocks(path)) / rate
     except AudioError as error:
         if _MISSING.search(str(error)):
             raise Finding(f"a pipe gives {seconds:.2f} s of what is refused as a file: {error}") from None
@@ -119,13 +120,14 @@ def read_pipe(data: bytes, lines: list[str]) -> None:
         raise Finding(f"a pipe gives {seconds:.2f} s of what has {of_file:.2f} s as a file")
 
 
-def _seconds_of_pipe(path: Path, data: bytes) -> float:
+def _samples_of_pipe(path: Path, data: bytes) -> tuple[int, int]:
+    """Decode a pipe to its number of samples and their rate."""
     descriptor = _piped(data) if len(data) <= _PIPE else os.open(path, os.O_RDONLY)
     try:
         source = PipeSource(descriptor=descriptor)
         sink = _Sink(source.rate)
         source.feed(sink)
-        return sink.count / source.rate
+        return sink.count, source.rate
     finally:
         os.close(descriptor)
 

@@ -136,6 +136,10 @@ def test_who_looks_is_no_training(tmp_path: Path) -> None:
         ("metrics.json", "[1]", "metrics.json: "),
         ("metrics.json", '{"test": 3}', ""),
         ("metrics.json", '{"test": {"intervals": {}}}', "KeyError: 'uar'"),
+        ("metrics.json", '{"test": {"uar": {}}}', "test_uar = {} is not a number"),
+        ("metrics.json", '{"test": {"intervals": {"uar": [1]}}}', "the interval [1] is not two numbers"),
+        ("metrics.json", "[" * 100_000, "metrics.json: "),
+        ("epochs.jsonl", "[" * 100_000, "maximum recursion depth exceeded"),
     ],
 )
 def test_damaged(tmp_path: Path, file: str, text: str | None, words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,14 @@ def foreign(path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, path)
 
 
+def huge_shape(path: Path) -> None:
+    """As long as it should be, with a shape that no machine's integers hold."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = re.sub(rb'"shape":\[[1-9][0-9,]*\]', b'"shape":[0,99999999999999999999]', data[8 : 8 + size], count=1)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + size :])
+
+
 def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -164,7 +173,7 @@ def fewer_tensors(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [truncated, garbage, foreign, emptied, state_for_resume, fewer_tensors, Path.unlink]
+    "damage", [truncated, garbage, foreign, huge_shape, emptied, state_for_resume, fewer_tensors, Path.unlink]
 )
 def test_damaged_checkpoints(run: Path, damage: Callable[[Path], None]) -> None:
     damage(run / WEIGHTS)
@@ -203,7 +212,9 @@ def test_damaged_run_folders(run: Path, damage: Callable[[Path], None], message:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", '{"train": []}', '{"train": 1, "val": [], "test": []}'])
+@pytest.mark.parametrize(
+    "content", [None, "", "[]", "[" * 100_000, '{"train": []}', '{"train": 1, "val": [], "test": []}']
+)
 def test_damaged_splits(run: Path, content: str | None) -> None:
     path = run / "split.json"
     path.unlink() if content is None else path.write_text(content)

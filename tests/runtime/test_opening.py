@@ -147,6 +147,13 @@ def test_damaged_metadata(tmp_path: Path) -> None:
     assert "metadata is damaged" in fails(model(tmp_path / "m.onnx", {METADATA_KEY: SPEC.to_json()[:-5]}))
 
 
+@pytest.mark.parametrize("old", [b"angry", b"probabilities"])
+def test_names_that_are_no_text(tmp_path: Path, old: bytes) -> None:
+    path = model(tmp_path / "m.onnx")
+    path.write_bytes(path.read_bytes().replace(old, b"\xff" + old[1:]))
+    assert "damaged: a name or its metadata is not UTF-8" in fails(path)
+
+
 def changed(**changes: Any) -> dict[str, str]:
     """Metadata of SPEC with entries changed."""
     return {METADATA_KEY: json.dumps(json.loads(SPEC.to_json()) | changes)}

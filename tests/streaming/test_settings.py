@@ -18,6 +18,9 @@ from fdan_edge.streaming.settings import StreamSettings
         ({"hop": "1"}, r"hop = '1': not a number"),
         ({"unknown_below": 1.5}, r"unknown_below = 1.5: valid are 0 to 1"),
         ({"vad": "silera"}, r"unknown vad 'silera' \(did you mean silero\?\); valid: auto, silero, energy, none"),
+        ({"vad": 3}, r"unknown vad 3; valid: auto"),
+        ({"speech_off": None}, r"speech_off = None: not a number"),
+        ({"pause": ["x" * 9000]}, r"pause = \['x{70,80}\.\.\.: not a number"),
         ({"speech_off": 0.6}, r"speech_off = 0.6 is above speech_on = 0.5"),
     ],
 )
