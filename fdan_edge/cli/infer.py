@@ -92,14 +92,12 @@ def _left_out(listing: Listing) -> bool:
 
 def _recognizing(runner: Any, *, windows: bool, embed: bool) -> Recognize:
     """Return what makes a result of a file and a channel: a `Recognition`, or the events of `--windows`."""
-    from fdan_edge.audio import decode
     from fdan_edge.runtime import recognition
 
     if windows:
-        from fdan_edge.streaming.offline import recording_events
+        from fdan_edge.streaming.offline import file_events
 
-        rate = runner.spec.sample_rate
-        return lambda path, channel: recording_events(runner, decode.load(path, rate, channel=channel))
+        return lambda path, channel: file_events(runner, path, channel)
     recognize = recognition.embed_file if embed else recognition.recognize_file
     return lambda path, channel: recognize(runner, path, channel)
 

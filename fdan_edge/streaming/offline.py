@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 
+from fdan_edge.audio import decode
+from fdan_edge.audio.recording import MOST_KEPT
 from fdan_edge.audio.windows import Waveform
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.runner import Probabilities, Runner
@@ -18,7 +21,13 @@ from fdan_edge.streaming.events import Ended, Event
 from fdan_edge.streaming.incremental_mel import WholeWindowRunner
 from fdan_edge.streaming.intake import Finding, Intake
 from fdan_edge.streaming.label_tracker import LabelTracker
-from fdan_edge.streaming.session import center_window, check_finite, events_from_findings, window_model
+from fdan_edge.streaming.session import (
+    Stream,
+    center_window,
+    check_finite,
+    events_from_findings,
+    window_model,
+)
 from fdan_edge.streaming.settings import StreamSettings
 from fdan_edge.streaming.speech_turns import WindowDue
 from fdan_edge.streaming.unknown_threshold import unknown_threshold
@@ -52,6 +61,28 @@ def recording_events(
     rows = iter([row for batch in _predict(runner, waveform, due, grid) for row in batch])
     events = list(events_from_findings(findings, tracker, spec.sample_rate, lambda _: next(rows)))
     return [*events, Ended(len(waveform) / spec.sample_rate, "the sound ended")]
+
+
+def file_events(runner: Runner | FrameRunner, path: Path, channel: str = "auto") -> list[Event]:
+    """Return the events of a sound file; a long one goes through a stream, which keeps its last seconds only.
+
+    Raises:
+        ConfigError, MissingDependencyError: as `Stream`, or as `decode.load`.
+        AudioError: as `decode.load`; or the model gave no finite numbers.
+    """
+    rate, blocks, length = runner.spec.sample_rate, list[Waveform](), 0
+    stream: Stream | None = None
+    events: list[Event] = []
+    for block in decode.mono_blocks(path, rate, channel=channel):
+        length += len(block)
+        blocks.append(block)
+        if stream or length > MOST_KEPT * rate:
+            stream = stream or Stream(runner)
+            events += [event for waiting in blocks for event in stream.push(waiting)]
+            blocks = []
+    if stream:
+        return [*events, *stream.finish()]
+    return recording_events(runner, np.concatenate(blocks))
 
 
 def _predict(

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from fdan_edge.streaming import StreamSettings
+from fdan_edge.audio import sndfile
+from fdan_edge.streaming import StreamSettings, offline
 from fdan_edge.streaming.events import Result
 from fdan_edge.streaming.offline import recording_events
 from tests.helpers.stream_parts import RATE, Fake, babble, by_loudness
@@ -76,3 +77,17 @@ def test_files_that_cannot_be_used(
     assert code == 1
     assert err.endswith("none.wav: no such file\n")
     assert "talk.wav" in out
+
+
+@pytest.mark.parametrize("kept", [300.0, 1.0])
+def test_a_long_file_has_the_events_of_a_short_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: float
+) -> None:
+    monkeypatch.setattr(offline, "MOST_KEPT", kept)
+    monkeypatch.setattr(sndfile, "BLOCK_VALUES", 30_001)
+    talk = babble((2.0, 0.3), (1.0, 0.0), (2.0, 0.3), (1.0, 0.0))
+    soundfile.write(tmp_path / "a.wav", talk, RATE, subtype="FLOAT")
+    events = offline.file_events(Fake(by_loudness), tmp_path / "a.wav")
+    expected = recording_events(Fake(by_loudness), talk)
+    assert [event.type for event in events] == [event.type for event in expected]
+    assert events[-1] == expected[-1]
