@@ -81,8 +81,8 @@ def _expected(data: bytes) -> tuple[str, float, float]:
 
 def _headers(data: bytes, seed: Seed) -> tuple[bytes, bytes]:
     """Return the parts of a seed, or of what it became, that say how long it is: of MP4 they may be at its end."""
-    if b"moov" not in seed.data:
-        return data[:_HEAD], b""
+    if b"moov" not in seed.data:  # what stands before a chunk of sound, or at the beginning
+        return data[: max(_HEAD, seed.data.find(b"data") + 16)], b""
     sound, index = seed.data.index(b"mdat"), seed.data.index(b"moov")
     return data[: max(_HEAD, sound)], data[index:] if index > sound else b""
 
