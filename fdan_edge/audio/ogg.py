@@ -55,6 +55,8 @@ def problem(head: bytes, tail: bytes, seconds: float) -> str:
     """Say what is missing of a stream of which `seconds` were decoded; "" where nothing is."""
     if not ends_well(tail):
         return CUT
+    if not _sums_up(tail[tail.rfind(b"OggS") :]):  # so its position says nothing
+        return "is damaged: the last page of its Ogg stream"
     promised = least_seconds(head, tail)
     return f"is damaged: {seconds:.2f} of {promised:.2f} s could be decoded" if seconds < promised - LOST else ""
 
@@ -84,6 +86,28 @@ def _rate(head: bytes) -> tuple[int, int]:
     if packet.startswith(b"\1vorbis"):
         return int.from_bytes(packet[12:16], "little"), 0
     return 0, 0
+
+
+def _sums_up(page: bytes) -> bool:
+    """Tell whether a page has the checksum that it names: a CRC of 32 bits, polynomial 0x04c11db7."""
+    size = 27 + page[26] + sum(page[27 : 27 + page[26]])
+    crc = 0
+    for byte in page[:22] + bytes(4) + page[26:size]:
+        crc = (crc << 8 & 0xFFFFFFFF) ^ _CRC[crc >> 24 ^ byte]
+    return crc == int.from_bytes(page[22:26], "little")
+
+
+def _crc_table() -> list[int]:
+    table = []
+    for byte in range(256):
+        value = byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+        table.append(value)
+    return table
+
+
+_CRC = _crc_table()
 
 
 def _serial(tail: bytes) -> bytes:

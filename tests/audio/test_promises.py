@@ -150,6 +150,14 @@ def test_a_damaged_page_of_ogg_is_told(tmp_path: Path, subtype: str, decoded: De
 
 
 @both
+@pytest.mark.parametrize("byte", [6, 60])
+def test_a_damaged_last_page_of_ogg_is_told(tmp_path: Path, byte: int, decoded: Decoded) -> None:
+    data = bytearray(written("ogg", "VORBIS"))
+    data[data.rindex(b"OggS") + byte] ^= 0x40  # its position, or its sound
+    assert "is damaged" in refusal(decoded, tmp_path / "a", bytes(data))
+
+
+@both
 @pytest.mark.parametrize("channels", [2, 7, 8, 9, 32])
 def test_many_channels(tmp_path: Path, channels: int, decoded: Decoded) -> None:
     """PyAV ends the process where 8 or more have memory of their own."""
