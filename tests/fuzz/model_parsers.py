@@ -6,7 +6,6 @@ import functools
 import json
 import random
 import struct
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from fdan_edge.runtime.typed_json import to_json
 from fdan_edge.utils.files import sha256
 from tests.fuzz.checks import Finding
 from tests.fuzz.mutate import mutate, mutate_value
+from tests.fuzz.places import new_folder
 from tests.helpers import bundles, tiny_models
 
 _WHERE = "input"
@@ -39,10 +39,8 @@ def dumped(rng: random.Random, value: Any) -> bytes:
     return mutate(rng, data) if rng.random() < 0.15 else data
 
 
-@functools.cache
 def _folder() -> Path:
-    shared = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="fdan-edge-fuzz-", dir=shared if shared.is_dir() else None))
+    return new_folder("models")
 
 
 @functools.cache

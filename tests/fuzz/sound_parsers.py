@@ -7,7 +7,6 @@ import io
 import os
 import random
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from fdan_edge.streaming.standard_input import PipeSource
 from tests.fuzz import half_read
 from tests.fuzz.checks import Finding
 from tests.fuzz.mutate import mutate
+from tests.fuzz.places import new_folder
 from tests.fuzz.seeds import Seed, encoded_sounds, pcm_sounds, sounds
 
 _RATE = 16000
@@ -61,10 +61,8 @@ def _damaged(rng: random.Random, seeds: Sequence[Seed]) -> bytes:
 
 @functools.cache
 def _path() -> Path:
-    """Return where inputs are written: in memory, where the system has such a folder."""
-    shared = Path("/dev/shm")
-    folder = tempfile.mkdtemp(prefix="fdan-edge-fuzz-", dir=shared if shared.is_dir() else None)
-    return Path(folder) / "input"
+    """Return where inputs are written."""
+    return new_folder("sound") / "input"
 
 
 def read_kind(data: bytes, lines: list[str]) -> None:  # noqa: ARG001

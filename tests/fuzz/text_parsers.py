@@ -23,6 +23,7 @@ from fdan_edge.streaming.settings import StreamSettings
 from tests.fuzz.checks import Finding
 from tests.fuzz.model_parsers import dumped
 from tests.fuzz.mutate import VALUES, mutate, mutate_value
+from tests.fuzz.places import new_folder
 
 _LARGEST = 65536  # bytes of a message
 _CELLS = (
@@ -48,8 +49,7 @@ _CELLS = (
 
 @functools.cache
 def _folder() -> Path:
-    shared = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="fdan-edge-fuzz-", dir=shared if shared.is_dir() else None))
+    folder = new_folder("tables")
     for name in ("a.wav", "b.wav", "c.wav", "meld/train_splits/dia0_utt0.mp4"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"")

@@ -8,6 +8,7 @@ import itertools
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import tempfile
 import time
@@ -17,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from tests.fuzz import places
 from tests.fuzz.checks import ACCEPTED, REFUSED, SECONDS, Outcome
 from tests.fuzz.parsers import PARSERS
 
@@ -61,6 +63,7 @@ def fuzz(
     for old in out.glob("*~*"):
         old.unlink()
     until, told = time.monotonic() + seconds, time.monotonic()
+    places.top = places.new_folder("workers")
     running = [_Worker(names, seed, number, workers, out) for number in range(workers)]
     try:
         while time.monotonic() < until and (count is None or _total(running) < count):
@@ -73,6 +76,9 @@ def fuzz(
     finally:
         for worker in running:
             worker.end()
+        shutil.rmtree(places.top, ignore_errors=True)
+        places.top = None
+        places.new_folder.cache_clear()
     sums = [[worker.counts[i] for worker in running] for i in range(len(names) * len(_KINDS))]
     return {name: Tally(*(sum(sums[len(_KINDS) * at + i]) for i in range(3))) for at, name in enumerate(names)}
 
