@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from fdan_edge.audio import decode
+from fdan_edge.audio.high_pass import filtered
 from fdan_edge.audio.video import is_video
 from fdan_edge.audio.windows import Waveform, cut_windows
 from fdan_edge.config import Config
@@ -33,6 +34,7 @@ from fdan_edge.models.log_mel import LogMel
 
 log = logging.getLogger(__name__)
 
+_WEAK = 1e-3  # of full scale: -60 dB
 _VERSION = 2  # of this module's features, and of all that they are computed with: raise it when they change
 _LOG_MEL = ("sample_rate", "n_fft", "hop", "n_mels", "dynamic_range", "level", "channel")
 _SOUND = (*_LOG_MEL, "window", "trim_db", "high_pass")
@@ -40,6 +42,7 @@ _SOUND = (*_LOG_MEL, "window", "trim_db", "high_pass")
 _SETTINGS = {
     "training": (*_SOUND, "speed_perturbation", "seed"),
     "evaluation": (*_SOUND, "window_hop"),
+    "weak": (*_SOUND, "window_hop"),
     "faces": ("face_size", "video_frames"),
 }
 #: Values that change nothing of the cached features, and are left out of their key.
@@ -48,6 +51,8 @@ _UNCHANGED = {"high_pass": (0,), "dynamic_range": (80,), "level": ("peak",), "ch
 #: Log-mels in dB, (n, 1, mels, frames), to ones of the same shape; see `channel.ChannelMatch`.
 Transform: TypeAlias = Callable[[Tensor], Tensor]
 
+#: (item, config) -> the speech of a recording, (n,)
+_Load: TypeAlias = Callable[[Item, Config], Waveform]
 #: (waveform, item, config) -> windows, (k, samples)
 _Cut: TypeAlias = Callable[[Waveform, Item, Config], Waveform]
 
@@ -143,6 +148,26 @@ def evaluation_voices(
     return Voices(concatenate(parts).grouped(1), torch.tensor(kept)[owner], owner, None if encoding else match)
 
 
+def weak_voices(
+    items: list[Item], labels: list[int], config: Config, what: str, encoder: StagedBackbone | None = None
+) -> Voices:
+    """Extract what `evaluation_voices` does of recordings that were made far too weak; see `weak_copy`.
+
+    A recording that is silent then is left out without a word.
+    """
+    encoding = _Encoding.of(encoder, None, "")
+    parts, kept = _recordings("weak", _all_windows, items, labels, config, what, encoding)
+    owner = _owner(parts)
+    return Voices(concatenate(parts).grouped(1), torch.tensor(kept)[owner], owner)
+
+
+def weak_copy(waveform: Waveform) -> Waveform:
+    """Return a recording as 16 bits hold it 60 dB below full scale: in 33 steps up and 33 down, rounded down."""
+    peak = max(float(np.abs(waveform).max()), 1e-9)
+    weak: Waveform = np.floor(waveform * np.float32(_WEAK * 32767 / peak)) / np.float32(32768)
+    return weak
+
+
 def load_faces(items: list[Item], labels: list[int], config: Config) -> Faces:
     """Extract the faces of images and videos, each `face_size` wide and high.
 
@@ -232,20 +257,38 @@ def _recordings(
     """Collect log-mels or encodings of the recordings that are usable, and their labels."""
 
     def prepare() -> Extractor:  # the front end takes a second to build, and is not needed for what is cached
-        return partial(voice_features, cut=cut, frontend=build_frontend(config), config=config, encoding=encoding)
+        load = _load_weak if kind == "weak" else _load
+        extract = partial(voice_features, cut=cut, frontend=build_frontend(config), config=config, load=load)
+        return partial(extract, encoding=encoding)
 
     store = feature_store(kind, config, encoding.key if encoding else None)
-    parts, kept = _usable(collect(items, prepare, store, what), labels)
+    parts, kept = _usable(collect(items, prepare, store, what), labels, told=kind != "weak")
     if not parts:
         raise DataError(f"no usable recording among {len(items)} files for {what}")
     return parts, kept
 
 
+def _load(item: Item, config: Config) -> Waveform:
+    return decode.load_speech(item.path, config.sample_rate, config.trim_db, high_pass=config.high_pass)
+
+
+def _load_weak(item: Item, config: Config) -> Waveform:
+    whole = decode.load(item.path, config.sample_rate, high_pass=config.high_pass)
+    weak = filtered(weak_copy(whole), config.high_pass, config.sample_rate)
+    clicks = decode.cuts_clicks(config.high_pass)
+    return decode.prepare(weak, config.sample_rate, config.trim_db, clicks=clicks)
+
+
 def voice_features(
-    item: Item, cut: _Cut, frontend: LogMel, config: Config, encoding: _Encoding | None = None
+    item: Item,
+    cut: _Cut,
+    frontend: LogMel,
+    config: Config,
+    encoding: _Encoding | None = None,
+    load: _Load = _load,
 ) -> Features:
     """Compute log-mels or encodings of the windows that `cut` takes from a recording, as `Voices` has them."""
-    waveform = decode.load_speech(item.path, config.sample_rate, config.trim_db, high_pass=config.high_pass)
+    waveform = load(item, config)
     with torch.inference_mode():
         decibel = frontend(torch.from_numpy(cut(waveform, item, config)))
         values = encoding(decibel) if encoding else decibel
@@ -300,9 +343,9 @@ def feature_store(kind: str, config: Config, encoding: dict[str, Any] | None = N
     return Store(f"encoded{kind}" if encoding else kind, {"version": _VERSION, **named, **(encoding or {})})
 
 
-def _usable(results: list[Result], labels: list[int]) -> tuple[list[ItemRows], list[int]]:
-    """Return the rows and labels of the items that are not broken; report the others."""
-    _report([str(result) for result in results if isinstance(result, DataError)])
+def _usable(results: list[Result], labels: list[int], *, told: bool = True) -> tuple[list[ItemRows], list[int]]:
+    """Return the rows and labels of the items that are not broken; report the others where `told`."""
+    _report([str(result) for result in results if isinstance(result, DataError)] if told else [])
     pairs = [(r, label) for r, label in zip(results, labels, strict=True) if isinstance(r, ItemRows)]
     return [part for part, _ in pairs], [label for _, label in pairs]
 

@@ -25,7 +25,7 @@ from fdan_edge.streaming.sources import ENDED, STOPPED, PipeLead
 WHERE = "standard input"
 _AHEAD = 1.0  # s of sound more than time has passed
 _PATIENCE = 0.3  # s that the first bytes may take to come, before what is there is judged
-_ENOUGH = 4096  # bytes that tell what it is
+_ENOUGH = HEAD  # bytes that tell what it is, as of a file
 _IN_MEMORY = 1 << 24  # bytes of a file that must be there whole before it can be read
 _MOST_CHUNKS = 1 << 20  # bytes behind the sound that are looked at
 _UNKNOWN = 1 << 62  # bytes: more than any header promises

@@ -100,7 +100,9 @@ def _solve(within: Array, centres: Array) -> Array:
     return solution
 
 
-def cross_validated_logits(recordings: Recordings, groups: Indices, classes: int, seed: int) -> Array:
+def cross_validated_logits(
+    recordings: Recordings, groups: Indices, classes: int, seed: int, copies: Array | None = None
+) -> Array:
     """Compute logits of all windows, each by a head that was fitted without the window's group.
 
     Args:
@@ -108,6 +110,7 @@ def cross_validated_logits(recordings: Recordings, groups: Indices, classes: int
         groups: of each recording, (n,): speakers, or recordings that belong together.
         classes: C.
         seed: of the folds.
+        copies: mean features of a disturbed copy of each recording, (n, d), to be fitted on as well.
 
     Returns:
         (windows, C).
@@ -127,10 +130,17 @@ def cross_validated_logits(recordings: Recordings, groups: Indices, classes: int
         warnings.simplefilter("ignore", UserWarning)  # of classes that not every fold can have
         parts = list(folds.split(means, labels, groups))
     for train, test in parts:
-        head = fit_head(means[train], labels[train], classes)
+        head = fit_with_copies(means[train], labels[train], classes, None if copies is None else copies[train])
         tested = np.isin(recordings.owner, test)
         logits[tested] = head.logits(recordings.features[tested])
     return logits
+
+
+def fit_with_copies(means: Array, labels: Indices, classes: int, copies: Array | None) -> Head:
+    """Fit a head on recordings and on disturbed copies of them, each (n, d); see `fit_head`."""
+    if copies is None:
+        return fit_head(means, labels, classes)
+    return fit_head(np.concatenate([means, copies]), np.concatenate([labels, labels]), classes)
 
 
 def spread(logits: Array) -> float:

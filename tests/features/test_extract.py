@@ -118,6 +118,18 @@ def test_evaluation_voices_are_all_windows_that_inference_cuts(tmp_path: Path) -
     torch.testing.assert_close(voices.decibel[0], expected, rtol=0, atol=0.1)
 
 
+def test_weak_voices_are_those_of_a_weak_recording(tmp_path: Path) -> None:
+    settings, waveform = config(trim_db=30, high_pass=80), noise(1.4, 3)
+    items = recordings(tmp_path, waveform)
+    voices = extract.weak_voices(items, [2], settings, "weak")
+    soundfile.write(tmp_path / "weak.wav", waveform * (1e-3 / np.abs(waveform).max()), RATE)  # rounds down, too
+    weak = [replace(items[0], path=tmp_path / "weak.wav", id="weak")]
+    expected = extract.evaluation_voices(weak, [2], settings)
+    assert voices.labels.tolist() == expected.labels.tolist()
+    difference = (voices.decibel[0, torch.arange(1)] - expected.decibel[0, torch.arange(1)]).float().abs()
+    assert float(difference.mean()) < 3  # dB: the filter comes before the bits in one, and after them in the other
+
+
 #: A change to each setting that the features of some kind depend on.
 CHANGES = {
     "sample_rate": 8000,

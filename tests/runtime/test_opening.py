@@ -160,7 +160,7 @@ def changed(**changes: Any) -> dict[str, str]:
 
 
 def test_later_schema(tmp_path: Path) -> None:
-    assert "made by a later fdan-edge (schema 9 > 1)" in fails(model(tmp_path / "m.onnx", changed(schema=9)))
+    assert "made by a later fdan-edge (schema 9 > 2)" in fails(model(tmp_path / "m.onnx", changed(schema=9)))
 
 
 def test_metadata_that_does_not_fit_the_graph(tmp_path: Path) -> None:

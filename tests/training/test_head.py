@@ -7,7 +7,14 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from fdan_edge.errors import DataError
-from fdan_edge.training.head import SHRINKAGE, Recordings, cross_validated_logits, fit_head, spread
+from fdan_edge.training.head import (
+    SHRINKAGE,
+    Recordings,
+    cross_validated_logits,
+    fit_head,
+    fit_with_copies,
+    spread,
+)
 
 
 def clouds(each: int, seed: int, width: int = 12, speakers: int = 4) -> tuple[Recordings, np.ndarray]:
@@ -105,3 +112,24 @@ def test_logits_are_scaled() -> None:
     scaled = head.scaled(1 / spread(logits)).logits(recordings.features)
     assert spread(scaled) == pytest.approx(1)
     assert np.array_equal(scaled.argmax(1), logits.argmax(1))
+
+
+def test_copies_are_fitted_on_and_never_tested() -> None:
+    """A copy counts as a recording of its own, in the fold of the one that it is of."""
+    recordings, _ = clouds(10, 0)
+    means, labels = recordings.means(), recordings.labels
+    copies = means + np.random.default_rng(1).normal(0, 0.1, means.shape)
+    both = fit_with_copies(means, labels, 3, copies)
+    alone = fit_head(np.concatenate([means, copies]), np.concatenate([labels, labels]), 3)
+    np.testing.assert_array_equal(both.weight, alone.weight)
+    np.testing.assert_array_equal(
+        fit_with_copies(means, labels, 3, None).weight, fit_head(means, labels, 3).weight
+    )
+    groups = np.arange(len(labels))
+    logits = cross_validated_logits(recordings, groups, 3, 0, copies)
+    assert logits.shape == (len(recordings.owner), 3)
+    spoilt = copies.copy()
+    spoilt[0] += 1000  # seen by all folds but that of the first recording
+    changed = np.abs(cross_validated_logits(recordings, groups, 3, 0, spoilt) - logits).max(axis=1) > 0
+    assert changed[recordings.owner != 0].any()
+    assert not changed[recordings.owner == 0].any()
