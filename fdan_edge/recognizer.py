@@ -171,8 +171,8 @@ class Recognizer:
             raise AudioError(f"sample_rate = {sample_rate!r}: valid are {low} to {high} Hz")
         mono = Resampler(sample_rate, self.spec.sample_rate, channel)(waveform, last=True)
         mono = filtered(mono, self.spec.high_pass, self.spec.sample_rate)
-        clicks = decode.cuts_clicks(self.spec.high_pass)
-        return decode.prepare(mono, self.spec.sample_rate, self.spec.trim_db, clicks=clicks)
+        noisy = decode.expects_noise(self.spec.high_pass)
+        return decode.prepare(mono, self.spec.sample_rate, self.spec.trim_db, noisy=noisy)
 
     def close(self) -> None:
         """Release the model; neither the recognizer nor its streams can be used afterwards."""

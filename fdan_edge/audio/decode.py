@@ -68,31 +68,31 @@ def load_speech(
     """
     waveform = load(path, sample_rate, high_pass=high_pass, channel=channel)
     try:
-        return prepare(waveform, sample_rate, trim_db, clicks=cuts_clicks(high_pass))
+        return prepare(waveform, sample_rate, trim_db, noisy=expects_noise(high_pass))
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from None
 
 
-def cuts_clicks(high_pass: float) -> bool:
-    """Tell whether quiet ends are cut with the clicks in them: not for models without filter, which are older."""
+def expects_noise(high_pass: float) -> bool:
+    """Tell whether ends are cut as `windows.trim` does in noise: not for older models, which have no filter."""
     return high_pass > 0
 
 
-def prepare(waveform: Waveform, sample_rate: int, trim_db: float, *, clicks: bool = False) -> Waveform:
+def prepare(waveform: Waveform, sample_rate: int, trim_db: float, *, noisy: bool = False) -> Waveform:
     """Check that a waveform holds sound, and cut its quiet ends.
 
     Args:
         waveform: (n,), filtered.
         sample_rate: Hz.
         trim_db: see `windows.trim`; 0: nothing is cut.
-        clicks: see `windows.trim`.
+        noisy: see `windows.trim`.
 
     Raises:
         AudioError: shorter than 0.05 s, silent throughout, or with values that are not finite.
     """
     peak = float(np.maximum(waveform.max(), -waveform.min())) if len(waveform) else 0.0
     check_sound(len(waveform), peak, sample_rate)
-    return trim(waveform, trim_db, clicks=clicks) if trim_db else waveform
+    return trim(waveform, trim_db, noisy=noisy) if trim_db else waveform
 
 
 def check_sound(length: int, peak: float, sample_rate: int) -> None:

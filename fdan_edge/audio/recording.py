@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fdan_edge.audio.decode import check_sound, cuts_clicks, mono_blocks
+from fdan_edge.audio.decode import check_sound, expects_noise, mono_blocks
 from fdan_edge.audio.windows import LoudPart, Waveform, window_batches, window_batches_of_blocks
 from fdan_edge.errors import AudioError
 
@@ -43,7 +43,7 @@ class Recording:
             check_sound(loud.length, peak, sample_rate)
         except AudioError as error:
             raise AudioError(f"{path}: {error}") from None
-        self._bounds = loud.bounds(trim_db, clicks=cuts_clicks(high_pass)) if trim_db else (0, loud.length)
+        self._bounds = loud.bounds(trim_db, noisy=expects_noise(high_pass)) if trim_db else (0, loud.length)
         self._waveform = np.concatenate(kept)[slice(*self._bounds)] if kept is not None else None
 
     def __len__(self) -> int:

@@ -13,6 +13,9 @@ Waveform: TypeAlias = NDArray[np.float32]
 _FRAME, _HOP = 2048, 512  # samples, of librosa.effects.trim
 _PART = 64  # samples; a click is over within two of them
 _CLICK = 16.0  # times the energy of all steps within 64 to 128 ms: speech does not stand out so alone
+_QUIET_FRAMES = 8  # 256 ms at 16 kHz
+_ABOVE_NOISE = 10 ** (4 / 10)  # of power: what is louder than noise by that is speech
+_LEAST_LOUD = 10 ** (-18 / 10)  # of the loudest frame: that is speech whatever the noise
 _AT_ONCE = 0.7  # of the energy of a click's step and its neighbours that comes at once
 
 
@@ -36,19 +39,20 @@ class LoudPart:
         self._energies.append(_energy(samples[:whole].reshape(-1, _PART)).reshape(-1, _HOP // _PART))
         self._rest = samples[whole:].copy()
 
-    def bounds(self, top_db: float, *, clicks: bool = False) -> tuple[int, int]:
+    def bounds(self, top_db: float, *, noisy: bool = False) -> tuple[int, int]:
         """Return the first sample that stays, and the one after the last.
 
         Args:
             top_db: see above.
-            clicks: cut clicks with the silence around them: a switch or a plug at the start is louder than speech.
+            noisy: expect clicks and noise. A click at the start, as of a switch, is louder than speech, and is cut
+                with the silence around it. Where noise is louder than `top_db` says, ends are cut just above it.
         """
         # A frame is 4 hops long and centred on one, so its energy is a sum over 4 of them.
         before, count = _FRAME // _HOP // 2, self.length // _HOP + 1
         parts = np.concatenate([*self._energies, np.zeros((1, _HOP // _PART))])
         steps = parts.sum(axis=1)
         steps[-1] = _energy(self._rest[None])[0]
-        if clicks:
+        if noisy:
             quiet = steps.copy()
             quiet[_clicks(steps, parts)] = 0
             steps = quiet if quiet.any() else steps  # a recording of one click has nothing else to show
@@ -57,8 +61,20 @@ class LoudPart:
         loudest = power.max()
         if not loudest:
             return 0, self.length
-        loud = np.flatnonzero(power > loudest * 10 ** (-top_db / 10))
+        share = 10 ** (-top_db / 10)
+        if noisy:
+            share = min(max(share, _ABOVE_NOISE * _noise(power) / loudest), max(share, _LEAST_LOUD))
+        loud = np.flatnonzero(power > share * loudest)
         return int(loud[0]) * _HOP, min(self.length, (int(loud[-1]) + 1) * _HOP)
+
+
+def _noise(power: NDArray[np.float64]) -> float:
+    """Estimate the power of a recording's noise: that of its quietest quarter of a second; 0 in a short one."""
+    inner = power[_FRAME // _HOP // 2 : -(_FRAME // _HOP // 2)]  # frames at the ends are partly zeros
+    if len(inner) < 2 * _QUIET_FRAMES:
+        return 0.0
+    sums = np.concatenate([[0.0], np.cumsum(inner)])
+    return max(0.0, float((sums[_QUIET_FRAMES:] - sums[:-_QUIET_FRAMES]).min()) / _QUIET_FRAMES)
 
 
 def _clicks(steps: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -74,11 +90,11 @@ def _clicks(steps: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[n
     return np.unique([step for step in found if 0 <= step < len(steps)]).astype(np.int64)
 
 
-def trim(waveform: Waveform, top_db: float, *, clicks: bool = False) -> Waveform:
+def trim(waveform: Waveform, top_db: float, *, noisy: bool = False) -> Waveform:
     """Cut the ends that are more than `top_db` below the loudest frame; see `LoudPart`."""
     part = LoudPart()
     part.add(waveform)
-    first, end = part.bounds(top_db, clicks=clicks)
+    first, end = part.bounds(top_db, noisy=noisy)
     return waveform[first:end]
 
 

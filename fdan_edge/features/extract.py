@@ -275,8 +275,8 @@ def _load(item: Item, config: Config) -> Waveform:
 def _load_weak(item: Item, config: Config) -> Waveform:
     whole = decode.load(item.path, config.sample_rate, high_pass=config.high_pass)
     weak = filtered(weak_copy(whole), config.high_pass, config.sample_rate)
-    clicks = decode.cuts_clicks(config.high_pass)
-    return decode.prepare(weak, config.sample_rate, config.trim_db, clicks=clicks)
+    noisy = decode.expects_noise(config.high_pass)
+    return decode.prepare(weak, config.sample_rate, config.trim_db, noisy=noisy)
 
 
 def voice_features(

@@ -107,11 +107,25 @@ def test_a_click_beside_the_speech_is_cut_with_the_silence_around_it(at: int) ->
     expected = trim(silence, 40)
     clicked = silence.copy()
     clicked[at : at + 20] = 0.99
-    np.testing.assert_array_equal(trim(clicked, 40, clicks=True), expected)
+    np.testing.assert_array_equal(trim(clicked, 40, noisy=True), expected)
     assert len(trim(clicked, 40)) != len(expected)  # as models from before have it
 
 
 def test_a_recording_of_one_click_keeps_it() -> None:
     waveform = np.zeros(RATE, np.float32)
     waveform[5000:5020] = 0.9
-    assert trim(waveform, 40, clicks=True).max() == np.float32(0.9)
+    assert trim(waveform, 40, noisy=True).max() == np.float32(0.9)
+
+
+@pytest.mark.parametrize("noise_db", [-25, -22])
+def test_noise_before_and_after_speech_is_cut(noise_db: float) -> None:
+    speech = np.pad(0.4 * np.sin(np.arange(RATE) / 5) * np.hanning(RATE) ** 0.2, (RATE, RATE))
+    noise = np.random.default_rng(0).normal(0, 0.28 * 10 ** (noise_db / 20), len(speech))
+    waveform = (speech + noise).astype(np.float32)
+    assert len(trim(waveform, 30)) == len(waveform)
+    assert 0.9 * RATE < len(trim(waveform, 30, noisy=True)) < 1.2 * RATE
+
+
+def test_speech_without_a_pause_is_not_taken_for_noise() -> None:
+    waveform = (0.3 * np.sin(np.arange(2 * RATE) / 5) * np.linspace(0.3, 1, 2 * RATE)).astype(np.float32)
+    assert len(trim(waveform, 30, noisy=True)) > 1.9 * RATE
