@@ -17,7 +17,7 @@ import numpy as np
 from fdan_edge.audio import ffmpeg, mp3, promises, sndfile, wav
 from fdan_edge.audio.full_scale import full_scale
 from fdan_edge.audio.high_pass import HighPass
-from fdan_edge.audio.kinds import AVI, CAF, FLAC, HEAD, MP3, OGG, RIFX, Kind, identify
+from fdan_edge.audio.kinds import AVI, CAF, FLAC, MP3, OGG, RIFX, Kind, after_tags, identify_file
 from fdan_edge.audio.listing import find
 from fdan_edge.audio.pcm import Frames
 from fdan_edge.audio.resample import Resampler
@@ -27,6 +27,7 @@ from fdan_edge.utils.messages import warn_once
 
 SILENCE = 1e-4  # a peak below -80 dBFS is no sound
 MIN_SECONDS = 0.05  # less than one syllable tells nothing
+_JOINED = 1 << 16  # samples of each channel
 
 
 def load(path: Path, sample_rate: int = 16000, *, high_pass: float = 0.0, channel: str = "auto") -> Waveform:
@@ -147,6 +148,21 @@ def conditioned(
         yield keep(resampler.flush())
 
 
+def _joined(blocks: Iterator[tuple[int, Frames]]) -> Iterator[tuple[int, Frames]]:
+    """Join the blocks of a codec, some 20 ms each: to filter them one by one takes several times as long."""
+    waiting: list[Frames] = []
+    count, of = 0, (0, 0)
+    for rate, block in blocks:
+        shape = rate, block.shape[1]
+        if waiting and (shape != of or count >= _JOINED):
+            yield of[0], np.concatenate(waiting)
+            waiting, count = [], 0
+        waiting.append(block)
+        count, of = count + len(block), shape
+    if waiting:
+        yield of[0], np.concatenate(waiting)
+
+
 def channel_count(path: Path) -> int:
     """Return the number of channels that a recording begins with.
 
@@ -186,8 +202,7 @@ def file_blocks(path: Path) -> Iterator[tuple[int, Frames]]:
     """
     check_readable(path)
     with path.open("rb") as file:
-        head = file.read(HEAD)
-    kind = identify(head)
+        kind, head = identify_file(file)
     if kind is None or not kind.reader:
         raise AudioError(f"{path}: {not_sound(kind, path.suffix)}")
     return _and_what_follows(_reader(path, kind, head), path, kind)
@@ -202,7 +217,8 @@ def _and_what_follows(
     if start is None:
         return
     with path.open("rb") as file:
-        before = file.read(promises.LONGEST_START)[1:]  # without its own start
+        file.seek(after_tags(file) + 1)  # not its own start
+        before = b""
         while block := file.read(1 << 20):
             if start.search(before + block):
                 warn_once(f"{path}: {promises.ANOTHER}")
@@ -271,7 +287,7 @@ def _ffmpeg(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]
             ffmpeg.check_riff_size(file, str(path))
         if kind == MP3:
             exact = mp3.check_size(file, str(path))
-        yield from ffmpeg.sound(file, kind, str(path), exact=exact)
+        yield from _joined(ffmpeg.sound(file, kind, str(path), exact=exact))
 
 
 def _wav(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
@@ -312,7 +328,8 @@ def _encoded_wav(path: Path, kind: Kind, encoding: str) -> Iterator[tuple[int, F
     """Yield the blocks of a WAV file whose samples are encoded: ADPCM, GSM, MP3 and others."""
     if ffmpeg.is_installed():
         with path.open("rb") as file:
-            yield from ffmpeg.sound(file, Kind(f"WAV of {encoding}", "ffmpeg", kind.demuxer), str(path))
+            of_codec = Kind(f"WAV of {encoding}", "ffmpeg", kind.demuxer)
+            yield from _joined(ffmpeg.sound(file, of_codec, str(path)))
     else:
         yield from sndfile.blocks(path, kind)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 #: Bytes from the start of a file that `identify` wants to see.
 HEAD = 8192
@@ -117,13 +120,13 @@ _OTHERS = (
 )
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _TEXT = re.compile(rb"[\t\n\r -~\x80-\xff]*\Z")
+_MOST_TAGS = 16
 
 
 def identify(head: bytes) -> Kind | None:
     """Tell what begins with these bytes (`HEAD` of them, or all of a shorter file); None where nothing fits."""
-    if tagged := _after_id3(head):
-        # The tag may be longer than the head: MP3 is what nearly all of them are before.
-        return identify(tagged) if tagged[:4] in (b"fLaC", b"TTA1", b"wvpk") else _mpeg(tagged) or MP3
+    if size := tag_size(head):
+        return behind_tag(head[size:])
     for start, kind in (*_STARTS, *_OTHERS):
         if head.startswith(start):
             return kind
@@ -136,6 +139,51 @@ def identify(head: bytes) -> Kind | None:
     return _mpeg(head) or (Kind("text", "") if head and _is_text(head) else None)
 
 
+def behind_tag(head: bytes) -> Kind:
+    """Tell what an ID3v2 tag is in front of: nearly always MP3, which it is where nothing else fits."""
+    if tag_size(head) or head[:4] in (b"fLaC", b"TTA1", b"wvpk"):
+        return identify(head) or MP3
+    return _mpeg(head) or MP3
+
+
+def tag_size(head: bytes) -> int:
+    """Return the bytes of the ID3v2 tag that begins here, its pictures included; 0 where none does."""
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+
+
+def after_tags(file: BinaryIO) -> int:
+    """Return where the first bytes of a file are that belong to no ID3v2 tag; its position changes."""
+    at = 0
+    for _ in range(_MOST_TAGS):
+        file.seek(at)
+        size = tag_size(file.read(10))
+        if not size:
+            break
+        at += size
+    return at
+
+
+def identify_file(file: BinaryIO) -> tuple[Kind | None, bytes]:
+    """Tell what an open file is, and return its first bytes, those of ID3v2 tags left out; its position changes."""
+    at = after_tags(file)
+    file.seek(at)
+    head = file.read(HEAD)
+    return behind_tag(head) if at else identify(head), head
+
+
+def kind_of(path: Path) -> Kind | None:
+    """Tell what a file is; None for pipes and devices, which are never opened, and for what cannot be read."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return identify_file(file)[0]
+    except OSError:
+        return None
+
+
 def _of_chunks(group: bytes, form: bytes) -> Kind | None:
     kinds = {
         (b"RIFF", b"WAVE"): WAV,
@@ -145,14 +193,6 @@ def _of_chunks(group: bytes, form: bytes) -> Kind | None:
         (b"FORM", b"AIFC"): AIFF,
     }
     return kinds.get((group, form))
-
-
-def _after_id3(head: bytes) -> bytes:
-    """Return what follows an ID3v2 tag, as far as it is in the head; b"" where there is no tag."""
-    if head[:3] != b"ID3" or len(head) < 10:
-        return b""
-    size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    return head[10 + size :] or b"\0"
 
 
 def _mpeg(head: bytes) -> Kind | None:
@@ -169,8 +209,8 @@ def _mpeg(head: bytes) -> Kind | None:
     return None
 
 
-def _follow(head: bytes, at: int, length_of: object, wanted: int) -> bool:
-    assert callable(length_of)
+def _follow(head: bytes, at: int, length_of: Callable[[bytes], int], wanted: int) -> bool:
+    """Tell whether so many frames follow each other from `at` on."""
     for _ in range(wanted):
         length = length_of(head[at : at + 7])
         if not length:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fdan_edge.audio.kinds import HEAD, SOUNDS, VIDEOS, identify
+from fdan_edge.audio.kinds import SOUNDS, VIDEOS, kind_of
 from fdan_edge.utils.folders import walk
 
 
@@ -54,11 +54,5 @@ def _is_sound(path: Path) -> bool:
     """Tell whether a file is named as sound or video, or is such by its content. A pipe is never opened."""
     if path.suffix.lower() in (*SOUNDS, *VIDEOS):
         return True
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            kind = identify(file.read(HEAD))
-    except OSError:
-        return False
+    kind = kind_of(path)
     return kind is not None and bool(kind.reader)

@@ -6,10 +6,10 @@ import os
 import struct
 from typing import BinaryIO
 
+from fdan_edge.audio.kinds import after_tags
 from fdan_edge.errors import AudioError
 
 _NEAR = 4096  # bytes after the tags in which the first frame begins
-_MOST_TAGS = 16
 
 
 def check_size(file: BinaryIO, where: str, there: int | None = None) -> bool:
@@ -27,7 +27,7 @@ def check_size(file: BinaryIO, where: str, there: int | None = None) -> bool:
     and others may be longer: recordings that somebody put one behind another are read whole.
     """
     there = file.seek(0, os.SEEK_END) if there is None else there
-    at = _after_tags(file)
+    at = after_tags(file)
     file.seek(at)
     head = file.read(_NEAR)
     file.seek(0)
@@ -43,15 +43,3 @@ def check_size(file: BinaryIO, where: str, there: int | None = None) -> bool:
     if size > there - at - max(0, head.find(b"\xff")):
         raise AudioError(f"{where}: is cut short: {there - at} of {size} bytes of MP3 are there")
     return bool(flags & 1)
-
-
-def _after_tags(file: BinaryIO) -> int:
-    """Return where the first bytes are that belong to no ID3v2 tag."""
-    at = 0
-    for _ in range(_MOST_TAGS):
-        file.seek(at)
-        head = file.read(10)
-        if len(head) < 10 or head[:3] != b"ID3":
-            break
-        at += 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    return at

@@ -38,7 +38,8 @@ class Recording:
             loud.add(block)
             peak = float(np.maximum(peak, np.abs(block).max(initial=0)))
             if kept is not None:
-                kept = [*kept, block] if loud.length <= MOST_KEPT * sample_rate else None
+                kept.append(block)
+                kept = kept if loud.length <= MOST_KEPT * sample_rate else None
         try:
             check_sound(loud.length, peak, sample_rate)
         except AudioError as error:

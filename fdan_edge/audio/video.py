@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fdan_edge.audio import ffmpeg
-from fdan_edge.audio.kinds import HEAD, VIDEOS, identify
+from fdan_edge.audio.kinds import VIDEOS, identify_file
 from fdan_edge.errors import AudioError, DataError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
             if not file.read(1):
                 raise DataError(f"{path}: is empty (0 bytes)")
             ffmpeg.check_riff_size(file, str(path))
-            kind = identify(file.read(HEAD))
+            kind, _ = identify_file(file)
             file.seek(0)
             if kind is None or not kind.demuxer:
                 raise DataError(f"{path}: not a readable video: is {kind or 'of no known kind'}")

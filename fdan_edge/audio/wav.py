@@ -33,6 +33,8 @@ LEFT_OVER = 0.01  # s behind the sound that a header promises: less is padding
 _WHOLE_HEADER = 1 << 26  # bytes before the sound: longer ones are damage
 #: Another recording behind the first, whose header would pass as a chunk.
 _FILES = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM")
+#: Chunks of sound, of WAV and AIFF; the first one is read.
+_SOUND = (b"data", b"SSND")
 #: What may follow the sound without being a chunk: ID3 and APE tags, signatures, XML.
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"-----BEGIN", b"<?xml", b"\x30\x80", b"\x30\x82")
 
@@ -200,6 +202,8 @@ def is_chunk_head(data: bytes, order: str = "<", room: int | None = None) -> boo
 def bytes_left_over(file: BinaryIO, at: int, length: int, order: str = "<") -> int:
     """Count the bytes from `at` to the end of a file that are neither chunks nor padding nor tags.
 
+    A second chunk of sound counts: it is not read.
+
     Args:
         file: open for reading; its position changes.
         at: the end of the sound.
@@ -212,7 +216,7 @@ def bytes_left_over(file: BinaryIO, at: int, length: int, order: str = "<") -> i
         if head[:4] in _FILES:
             break
         shift = next((s for s in (0, 1) if is_chunk_head(head[s:], order, length - at - s)), None)
-        if shift is None:
+        if shift is None or head[shift : shift + 4] in _SOUND:
             break
         size = struct.unpack(f"{order}I", head[shift + 4 : shift + 8])[0]
         at = min(length, at + shift + 8 + size)
@@ -239,13 +243,13 @@ def tell_left_over(where: str, left: int, seconds: float, more: float) -> None:
         more: seconds that they are if they are sound.
     """
     if more >= LEFT_OVER:
-        rest = f"{left} bytes follow that are no chunks ({more:.2f} s if they are sound) and are not used"
+        rest = f"{left} bytes follow that are no metadata ({more:.2f} s if they are sound) and are not used"
         warn_once(f"{where}: its header promises {seconds:.2f} s of sound; {rest}")
 
 
 def is_ordinary(data: bytes, order: str = "<") -> bool:
     """Tell whether what follows the sound is a chunk, padding or a tag, by its first 16 bytes."""
-    if data[:4] in _FILES:
+    if data[:4] in _FILES or data[:4] in _SOUND or data[1:5] in _SOUND:
         return False
     tag = data.lstrip(b"\0").startswith(_TAGS)
     return tag or not data.strip(b"\0") or any(is_chunk_head(data[shift:], order) for shift in (0, 1))

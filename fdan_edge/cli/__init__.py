@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(arguments)
-        sys.stdout.flush()  # when Python ends it would be too late for an error of ours
+        if sys.stdout:  # not where it is closed
+            sys.stdout.flush()  # when Python ends it would be too late for an error of ours
         sys.exit(code)
     except FdanEdgeError as error:
         _fail(str(error))
@@ -82,7 +83,8 @@ def _interrupted() -> NoReturn:
 def _stdout_fails() -> bool:
     """Tell whether what was printed and waits cannot be written; then it is dropped."""
     try:
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
         return True

@@ -35,7 +35,7 @@ from fdan_edge.models.log_mel import LogMel
 log = logging.getLogger(__name__)
 
 _WEAK = 1e-3  # of full scale: -60 dB
-_VERSION = 2  # of this module's features, and of all that they are computed with: raise it when they change
+_VERSION = 3  # of this module's features, and of all that they are computed with: raise it when they change
 _LOG_MEL = ("sample_rate", "n_fft", "hop", "n_mels", "dynamic_range", "level", "channel")
 _SOUND = (*_LOG_MEL, "window", "trim_db", "high_pass")
 #: Kind of features -> the settings that they depend on. One that is missing here gives stale features.

@@ -12,7 +12,8 @@ from fdan_edge.errors import BundleError, one_line
 METADATA_KEY = "fdan_edge"
 SCHEMA = 2  # 2: high_pass
 MAX_TRIM_DB = 200
-MAX_HIGH_PASS = 400
+HIGH_PASS = (10, 400)  # Hz; a filter below would remember more than two seconds
+MAX_SAMPLE_RATE = 768_000
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,11 @@ def _checked(spec: ModelSpec) -> ModelSpec:
             raise ValueError(f"{name} {value!r} is not a positive whole number")
     if type(spec.trim_db) not in (int, float) or not 0 <= spec.trim_db <= MAX_TRIM_DB:
         raise ValueError(f"trim_db {spec.trim_db!r} is not a number from 0 to {MAX_TRIM_DB}")
-    if type(spec.high_pass) not in (int, float) or not 0 <= spec.high_pass <= MAX_HIGH_PASS:
-        raise ValueError(f"high_pass {spec.high_pass!r} is not a number from 0 to {MAX_HIGH_PASS}")
+    if spec.sample_rate > MAX_SAMPLE_RATE:
+        raise ValueError(f"sample_rate {spec.sample_rate} is above {MAX_SAMPLE_RATE}")
+    low, high = HIGH_PASS[0], min(HIGH_PASS[1], spec.sample_rate / 4)
+    if type(spec.high_pass) not in (int, float) or not (spec.high_pass == 0 or low <= spec.high_pass <= high):
+        raise ValueError(f"high_pass {spec.high_pass!r} is neither 0 nor a number from {low} to {high:g}")
     if not isinstance(spec.info, dict):
         raise ValueError("info is not a table")
     return spec

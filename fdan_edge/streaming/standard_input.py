@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from fdan_edge.audio import decode, ffmpeg, mp3, ogg, promises, wav
-from fdan_edge.audio.kinds import AVI, CAF, HEAD, MP3, MP4, OGG, RIFX, Kind, identify
+from fdan_edge.audio.kinds import AVI, CAF, HEAD, MP3, MP4, OGG, RIFX, Kind, behind_tag, identify, tag_size
 from fdan_edge.audio.pcm import Frames, PcmFormat
 from fdan_edge.errors import AudioError
 from fdan_edge.streaming.backlog import Backlog
@@ -62,6 +62,8 @@ class PipeSource:
         kind = identify(head)
         if format and kind and kind.name in _BY_CHANCE:
             kind = None
+        elif kind and tag_size(head):
+            kind = _pass_tags(pipe, tag_size(head))
         self._reader = _reader(pipe, kind, format)
         self.rate, self.channels = self._reader.rate, self._reader.channels
         self.name = f"{WHERE} ({self._reader.name})"
@@ -86,6 +88,16 @@ class PipeSource:
     def close(self) -> None:
         """End `feed` soon."""
         self._closed.set()
+
+
+def _pass_tags(pipe: _Pipe, size: int) -> Kind:
+    """Pass over ID3v2 tags, the first of which has `size` bytes; tell what follows."""
+    head = b""
+    while size:
+        pipe.skip(size)
+        head = pipe.peek(_ENOUGH, _PATIENCE)
+        size = tag_size(head)
+    return behind_tag(head)
 
 
 class _Reader:
@@ -182,7 +194,7 @@ def _left_over(pipe: _Pipe, kind: Kind, promise: promises.Promise) -> str:
 def _needs_seeking(kind: Kind, head: bytes) -> bool:
     """Tell whether FFmpeg must seek in a file: in CAF, and in MP4 whose index follows the sound."""
     index, sound = head.find(b"moov"), head.find(b"mdat")
-    return kind == CAF or (kind == MP4 and sound >= 0 and not 0 <= index < sound)
+    return kind == CAF or (kind == MP4 and (index < 0 or 0 <= sound < index))  # room may be kept before either
 
 
 def _spooled(pipe: _Pipe) -> BinaryIO:
@@ -245,7 +257,7 @@ class _Pipe:
         self._descriptor, self._closed = descriptor, closed
         self._ahead = b""  # read, and not yet given out
         self.keep_all = False
-        self._given = b""  # where all is kept
+        self._given = bytearray()  # where all is kept
         self.head = self.tail = b""  # the first and the last bytes that were given out
         self.count = 0  # bytes that were given out
         self._start: re.Pattern[bytes] | None = None
@@ -259,6 +271,11 @@ class _Pipe:
         """Read to the end."""
         while self.some(1 << 16):
             pass
+
+    def skip(self, size: int) -> None:
+        """Pass over so many bytes, or fewer at the end."""
+        while size and (data := self.some(min(size, 1 << 16))):
+            size -= len(data)
 
     def peek(self, size: int, patience: float) -> bytes:
         """Return the first bytes: all 12 that a header has at least, and up to `size` that come soon."""
@@ -305,11 +322,11 @@ class _Pipe:
 
     def rewind(self) -> None:
         """Give everything out again that was kept."""
-        self._ahead, self._given, self.keep_all = self._given + self._ahead, b"", False
+        self._ahead, self._given, self.keep_all = bytes(self._given) + self._ahead, bytearray(), False
 
     def forget(self, peeked: bytes) -> None:
         """Keep nothing any more, and give out again what was read too much."""
-        self._ahead, self._given, self.keep_all = peeked + self._ahead, b"", False
+        self._ahead, self._given, self.keep_all = peeked + self._ahead, bytearray(), False
 
     def _more(self, most: int, wait: float | None) -> bytes | None:
         """Read from the descriptor; None where nothing came in time."""

@@ -175,9 +175,34 @@ def test_a_wav_header_that_promises_less(tmp_path: Path, caplog: pytest.LogCaptu
             assert len(decode.load(tmp_path / "a.wav")) == 20_000
     (record,) = caplog.records
     assert record.message == (
-        f"{tmp_path / 'a.wav'}: its header promises 1.25 s of sound; 88000 bytes follow that are no chunks "
+        f"{tmp_path / 'a.wav'}: its header promises 1.25 s of sound; 88000 bytes follow that are no metadata "
         "(2.75 s if they are sound) and are not used"
     )
+
+
+def test_a_second_chunk_of_sound_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = wav(voice())
+    (tmp_path / "a.wav").write_bytes(data + b"LIST\4\0\0\0abcd" + data[36:])
+    with caplog.at_level(logging.WARNING, "fdan_edge"):
+        assert len(decode.load(tmp_path / "a.wav")) == 2 * RATE
+    assert "its header promises 2.00 s of sound; 64008 bytes follow" in caplog.text
+
+
+@pytest.mark.parametrize("picture", [100, 20_000])
+@pytest.mark.parametrize("name", ["a.flac", "a.aac", "a.mp3"])
+def test_a_tag_with_a_picture_before_any_kind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, picture: int
+) -> None:
+    path = tmp_path / name
+    if name == "a.aac":
+        encoded(path, voice(), "aac")
+    else:
+        soundfile.write(path, voice(), RATE)
+    tag = b"ID3\4\0\0" + bytes(picture >> shift & 0x7F for shift in (21, 14, 7, 0)) + b"A" * picture
+    path.write_bytes(tag + path.read_bytes())
+    with caplog.at_level(logging.WARNING, "fdan_edge"):
+        assert alike(decode.load(path), voice())
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

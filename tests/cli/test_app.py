@@ -23,6 +23,13 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_a_closed_standard_output_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as Python has it after `>&-`
+    with pytest.raises(SystemExit) as end:
+        fdan_edge.cli.main(["--version"])
+    assert end.value.code in (None, 0)
+
+
 def test_help_loads_few_of_our_modules() -> None:
     """Each costs --help some milliseconds, and a device more."""
     code = """

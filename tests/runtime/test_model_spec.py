@@ -66,6 +66,9 @@ def test_later_schema() -> None:
         (damaged(sample_rate=16000.5), "sample_rate 16000.5 is not"),
         (damaged(trim_db="x"), "trim_db 'x' is not a number"),
         (damaged(trim_db=-1), "trim_db -1 is not"),
+        (damaged(high_pass=1e-9), "high_pass 1e-09 is neither 0 nor a number from 10 to 400"),
+        (damaged(high_pass=80, sample_rate=200), "high_pass 80 is neither 0 nor a number from 10 to 50"),
+        (damaged(sample_rate=10**12), "sample_rate 1000000000000 is above 768000"),
         (damaged(info=[1]), "info is not a table"),
     ],
 )

@@ -294,6 +294,54 @@ def test_mp4_wherever_its_index_is(tmp_path: Path, options: dict[str, str]) -> N
     assert (abs(len(got) - len(NOISE)) < 2100, reason) == (True, ENDED)
 
 
+def test_mp4_with_room_before_its_sound(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(tmp_path / "a.mp4", "w") as container:
+        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(NOISE[None, :, 0].copy(), "fltp", "mono")
+        frame.sample_rate = 16_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    data, room = bytearray((tmp_path / "a.mp4").read_bytes()), 20_008
+    table = data.index(b"stco") + 8  # the places of the sound, which move with it
+    (count,) = struct.unpack_from(">I", data, table)
+    for place in range(table + 4, table + 4 + 4 * count, 4):
+        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + room)
+    sound = data.index(b"mdat") - 4
+    free = struct.pack(">I", room) + b"free" + bytes(room - 8)
+    with pipe(bytes(data[:sound] + free + data[sound:])) as end:
+        got, reason = drained(PipeSource(descriptor=end), limit=60)
+    assert (abs(len(got) - len(NOISE)) < 2100, reason) == (True, ENDED)
+
+
+def tag(size: int) -> bytes:
+    """An ID3v2 tag with a picture."""
+    return b"ID3\4\0\0" + bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0)) + b"A" * size
+
+
+@pytest.mark.parametrize("size", [100, 20_000, 1_500_000])
+def test_tags_with_pictures_are_passed_over(tmp_path: Path, size: int) -> None:
+    soundfile.write(tmp_path / "a.flac", NOISE, 48_000)
+    with pipe(tag(size) + tag(10) + (tmp_path / "a.flac").read_bytes(), chunk=60_000) as end:
+        got, reason = drained(PipeSource(descriptor=end))
+    assert (len(got), reason) == (len(NOISE), ENDED)
+
+
+def test_a_cut_mp3_behind_a_large_picture(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.mp3", np.tile(NOISE, (4, 1)), 48_000)
+    data = (tmp_path / "a.mp3").read_bytes()
+    with pipe(tag(1_500_000) + data[: len(data) // 2]) as end:
+        _, reason = drained(PipeSource(descriptor=end), limit=60)
+    assert "is cut short" in reason
+
+
+def test_a_second_chunk_of_sound_is_told() -> None:
+    data = wav(NOISE)
+    with pipe(data + data[36:]) as end:
+        got, reason = drained(PipeSource(descriptor=end))
+    assert (len(got), "more follows" in reason) == (len(NOISE), True)
+
+
 @pytest.mark.parametrize("name", ["a.ogg", "a.opus", "a.mp3"])
 def test_what_follows_in_one_pipe_is_read_whole(tmp_path: Path, name: str) -> None:
     kind, subtype = ("OGG", "OPUS") if name == "a.opus" else (None, None)

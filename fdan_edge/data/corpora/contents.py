@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from fdan_edge.audio.kinds import GIT_LFS, HEAD, Kind, identify
+from fdan_edge.audio.kinds import GIT_LFS, Kind, identify, kind_of
 from fdan_edge.data.corpora.items import IMAGES, SOUNDS, VIDEOS
 
 #: Suffixes of what lies beside sound and is none; such files are not opened before a training.
@@ -38,13 +38,7 @@ def sound_under_other_name(path: Path) -> Kind | None:
     """
     if path.suffix.lower() in (*SOUNDS, *VIDEOS):
         return None
-    try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            kind = identify(file.read(HEAD))
-    except OSError:
-        return None
+    kind = kind_of(path)
     return kind if kind is not None and kind.reader else None
 
 

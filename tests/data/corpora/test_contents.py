@@ -44,8 +44,8 @@ def test_of_a_suffix_of_thousands_only_some_are_opened(tmp_path: Path, monkeypat
     paths = [tmp_path / f"{number}.{number}" for number in range(1000)]
     for path in paths:
         path.write_bytes(b"\1\2\3")
-    opened: list[bytes] = []
-    monkeypatch.setattr(contents, "identify", opened.append)
+    opened: list[Path] = []
+    monkeypatch.setattr(contents, "kind_of", opened.append)
     assert sounds_under_other_names(paths) == []
     assert len(opened) == 20
     monkeypatch.undo()
