@@ -166,7 +166,7 @@ def after_tags(file: BinaryIO) -> int:
 
 
 def identify_file(file: BinaryIO) -> tuple[Kind | None, bytes]:
-    """Tell what an open file is, and return its first bytes, those of ID3v2 tags left out; its position changes."""
+    """Tell what an open file is, and return its first bytes behind ID3v2 tags; its position changes."""
     at = after_tags(file)
     file.seek(at)
     head = file.read(HEAD)

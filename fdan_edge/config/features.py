@@ -57,9 +57,7 @@ class FeatureSettings(Settings):
         """Check the lengths of frames and windows against their steps."""
         super().check()
         if 0 < self.high_pass < 10:  # as in `runtime.model_spec`: such a filter would remember seconds
-            raise ConfigError(
-                f"high_pass = {self.high_pass:g}: valid are 0, which stops nothing, and 10 to 400 Hz"
-            )
+            raise ConfigError(f"high_pass = {self.high_pass:g}: valid are 0 (no filter) and 10 to 400 Hz")
         if self.hop > self.n_fft:
             raise ConfigError(f"hop = {self.hop} is longer than n_fft = {self.n_fft} samples")
         if self.window_hop_seconds > self.window_seconds:
