@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+_START = b"OggS\0"  # of a page, before its flags
+_FIRST = 2  # a flag: of a stream
 PAGE = 65307  # bytes of a page at most
 CUT = "is cut short: the end of its Ogg stream is missing"
 LOST = 0.2  # s by which a whole stream may be shorter than its pages say
@@ -31,6 +33,62 @@ def parts(path: Path) -> list[tuple[int, int]]:
             before = data[-6:]
             at += len(data) - len(before)
     return list(zip(starts, [*starts[1:], path.stat().st_size], strict=True))
+
+
+class Link:
+    """The first of the streams that follow each other in a pipe, as a file that is read forwards only.
+
+    FFmpeg refuses a next one of another codec or rate, and loses sound where one is cut short before the next.
+
+    Args:
+        some: reads from the pipe what is there, at most so many bytes; none at the end.
+        begin: what of it was read before.
+    """
+
+    def __init__(self, some: Callable[[int], bytes], begin: bytes = b"") -> None:
+        self._some, self._waiting, self._looked = some, bytearray(begin), 0
+        self._sound = False  # a page that is no stream's first came
+        self.head = self.tail = b""  # the first and the last bytes that were given out, two pages of each
+        self.rest = b""  # of what follows, the bytes that were read already
+        self._ended = False
+        self._look()
+
+    def read(self, size: int) -> bytes:
+        """Read what is there, at most so many bytes; none at the end."""
+        while not self._known and not self._ended:
+            more = self._some(1 << 16)
+            self._ended = not more
+            self._waiting += more
+            self._look()
+        data = bytes(self._waiting[: size if self._ended else min(size, self._known)])
+        del self._waiting[: len(data)]
+        self._looked = max(0, self._looked - len(data))
+        self.head += data[: max(0, 2 * PAGE - len(self.head))]
+        self.tail = (self.tail + data)[-2 * PAGE :]
+        return data
+
+    def drain(self) -> None:
+        """Read to the end."""
+        while self.read(1 << 16):
+            pass
+
+    @property
+    def _known(self) -> int:
+        """How many bytes that wait are certainly of this stream: a page's start may be cut at their end."""
+        return max(0, len(self._waiting) - len(_START))
+
+    def _look(self) -> None:
+        """Look for the first page of a next stream; first pages of streams that take turns follow each other."""
+        at = self._waiting.find(_START, self._looked)
+        while 0 <= at < len(self._waiting) - len(_START):
+            first = bool(self._waiting[at + len(_START)] & _FIRST)
+            if first and self._sound:
+                self.rest, self._ended = bytes(self._waiting[at:]), True
+                del self._waiting[at:]
+                return
+            self._sound = self._sound or not first
+            at = self._waiting.find(_START, at + len(_START))
+        self._looked = self._known
 
 
 def ends_well(tail: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 import select
@@ -143,33 +144,38 @@ def _container_reader(pipe: _Pipe, kind: Kind, promise: promises.Promise | None 
     pipe.watch(promises.second_start(kind))
     file = _spooled(pipe) if _needs_seeking(kind, pipe.peek(_ENOUGH, _PATIENCE)) else cast("BinaryIO", pipe)
     exact = kind != MP3 or mp3.check_size(io.BytesIO(pipe.peek(_ENOUGH, _PATIENCE)), WHERE, _UNKNOWN)
-    blocks = decode.one_rate(ffmpeg.sound(file, kind, WHERE, exact=exact))
+    sound = _ogg_sound(pipe) if kind == OGG else ffmpeg.sound(file, kind, WHERE, exact=exact)
+    blocks = decode.one_rate(sound)
     first = next(blocks, None)
     if first is None:
         raise AudioError(f"{WHERE}: {wav.EMPTY}")
 
-    seconds = len(first[1]) / first[0]
-
-    def all_blocks() -> Iterator[Frames]:
-        nonlocal seconds
-        yield first[1]
-        for rate, block in blocks:
-            seconds += len(block) / rate
-            yield block
-
     def end() -> str:
         pipe.drain()
-        return _end_problem(pipe, kind, seconds, promise)
+        return _end_problem(pipe, kind, promise)
 
+    rest = (block for _, block in blocks)
     channels = first[1].shape[1]
     text = f"{kind}: {first[0]} Hz, {channels} channel{'s' if channels > 1 else ''}"
-    return _Reader(text, first[0], channels, all_blocks(), end)
+    return _Reader(text, first[0], channels, itertools.chain([first[1]], rest), end)
 
 
-def _end_problem(pipe: _Pipe, kind: Kind, seconds: float, promise: promises.Promise | None) -> str:
+def _ogg_sound(pipe: _Pipe) -> Iterator[tuple[int, Frames]]:
+    """Decode the streams of an Ogg pipe, which may follow each other, as those of a file."""
+    begin, first = b"", True
+    while begin or first:
+        link, seconds, first = ogg.Link(pipe.some, begin), 0.0, False
+        for rate, block in ffmpeg.sound(cast("BinaryIO", link), OGG, WHERE):
+            seconds += len(block) / rate
+            yield rate, block
+        link.drain()
+        if problem := ogg.problem(link.head, link.tail, seconds):
+            raise AudioError(f"{WHERE}: {problem}")
+        begin = link.rest
+
+
+def _end_problem(pipe: _Pipe, kind: Kind, promise: promises.Promise | None) -> str:
     """Say what a container's header promised and did not come, or what more came; "" where all is well."""
-    if kind == OGG:
-        return ogg.problem(pipe.head, pipe.tail, seconds)
     head = io.BytesIO(pipe.head)
     if kind == AVI:
         ffmpeg.check_riff_size(head, WHERE, pipe.count)

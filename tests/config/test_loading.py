@@ -79,7 +79,7 @@ def test_a_configuration_does_not_change() -> None:
         ("acoustic_path=", "unknown acoustic_path ''; valid: skip, bank"),
         ("calm_as_neutral=yes", "calm_as_neutral = 'yes' is not true or false"),
         ("calm_as_neutral=1", "calm_as_neutral = 1 is not true or false"),
-        ("high_pass=0.5", "high_pass = 0.5: valid are 0 (no filter) and 10 to 400 Hz"),
+        ("high_pass=0.5", "high_pass = 0.5: valid are 0 .no filter. and 10 to 400 Hz"),
         ("hop=2048", "hop = 2048 is longer than n_fft = 1024 samples"),
         ("backbone=vgg16,n_mels=16", "vgg16 needs at least 32 mel bands and 32 frames; n_mels = 16"),
         ("window_hop_seconds=4", "window_hop_seconds = 4 leaves gaps between windows of window_seconds = 3"),

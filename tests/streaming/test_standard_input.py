@@ -352,6 +352,26 @@ def test_what_follows_in_one_pipe_is_read_whole(tmp_path: Path, name: str) -> No
     assert abs(len(got) - 8 * len(NOISE)) < 6000
 
 
+def ogg(subtype: str, rate: int, times: int = 4) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.tile(NOISE, (times, 1)), rate, format="OGG", subtype=subtype)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("chunk", [777, 70_000])
+def test_ogg_of_another_codec_and_rate_follows_in_one_pipe(chunk: int) -> None:
+    with pipe(ogg("OPUS", 48_000) + ogg("VORBIS", 24_000), chunk=chunk) as end:
+        got, reason = drained(PipeSource(descriptor=end), limit=60)
+    assert (abs(len(got) - 12 * len(NOISE)) < 6000, reason) == (True, ENDED)
+
+
+def test_an_ogg_stream_that_is_cut_short_before_another() -> None:
+    cut = ogg("VORBIS", 24_000, 20)
+    with pipe(cut[: int(0.7 * len(cut))] + ogg("VORBIS", 24_000)) as end:
+        _, reason = drained(PipeSource(descriptor=end), limit=60)
+    assert "is cut short" in reason
+
+
 def test_flac_of_unknown_length(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", NOISE, 48_000)
     data = bytearray((tmp_path / "a.flac").read_bytes())
