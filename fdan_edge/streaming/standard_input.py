@@ -54,7 +54,10 @@ class PipeSource:
         if os.isatty(descriptor):
             raise AudioError("standard input is a terminal; pipe sound into it: arecord -f S16_LE -r 16000 |")
         self._closed = threading.Event()
-        self._patient = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        try:
+            self._patient = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        except OSError:
+            raise AudioError(f"{WHERE}: is closed; pipe sound into it") from None
         self.live = not self._patient
         pipe = _Pipe(descriptor, self._closed)
         head = pipe.peek(_ENOUGH, _PATIENCE)
@@ -261,7 +264,7 @@ class _Pipe:
 
     def __init__(self, descriptor: int, closed: threading.Event) -> None:
         self._descriptor, self._closed = descriptor, closed
-        self._ahead = b""  # read, and not yet given out
+        self._ahead = memoryview(b"")  # read, and not yet given out; what is left of it is no copy
         self.keep_all = False
         self._given = bytearray()  # where all is kept
         self.head = self.tail = b""  # the first and the last bytes that were given out
@@ -291,10 +294,10 @@ class _Pipe:
             more = self._more(min(HEAD, size - len(self._ahead)), wait)
             if more is None or not more:
                 break
-            self._ahead += more
+            self._ahead = memoryview(bytes(self._ahead) + more)
             if len(self._ahead) >= 12 and until is None:
                 until = time.monotonic() + patience
-        return self._ahead
+        return bytes(self._ahead[:size])
 
     def read(self, size: int = -1) -> bytes:
         """Read exactly so many bytes, or fewer at the end."""
@@ -309,7 +312,7 @@ class _Pipe:
     def some(self, most: int) -> bytes:
         """Read what is there, at least one byte; nothing at the end, or once closed."""
         if self._ahead:
-            data, self._ahead = self._ahead[:most], self._ahead[most:]
+            data, self._ahead = bytes(self._ahead[:most]), self._ahead[most:]
         else:
             data = self._more(most, None) or b""
         if self.keep_all:
@@ -328,11 +331,13 @@ class _Pipe:
 
     def rewind(self) -> None:
         """Give everything out again that was kept."""
-        self._ahead, self._given, self.keep_all = bytes(self._given) + self._ahead, bytearray(), False
+        self._ahead = memoryview(bytes(self._given) + self._ahead)
+        self._given, self.keep_all = bytearray(), False
 
     def forget(self, peeked: bytes) -> None:
         """Keep nothing any more, and give out again what was read too much."""
-        self._ahead, self._given, self.keep_all = peeked + self._ahead, bytearray(), False
+        self._ahead = memoryview(peeked + self._ahead)
+        self._given, self.keep_all = bytearray(), False
 
     def _more(self, most: int, wait: float | None) -> bytes | None:
         """Read from the descriptor; None where nothing came in time."""

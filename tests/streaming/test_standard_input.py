@@ -7,6 +7,7 @@ import io
 import os
 import struct
 import threading
+import time
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,6 +214,24 @@ def test_a_terminal_is_told_what_to_do() -> None:
         PipeSource(descriptor=theirs)
     os.close(ours)
     os.close(theirs)
+
+
+def test_a_closed_pipe_is_told() -> None:
+    taken, given = os.pipe()
+    os.close(given)
+    os.close(taken)
+    with pytest.raises(AudioError, match="standard input: is closed"):
+        PipeSource(descriptor=taken)
+
+
+def test_megabytes_before_encoded_sound_take_no_time() -> None:
+    data = wav(NOISE, "IMA_ADPCM")
+    junk = b"junk" + struct.pack("<I", 30 << 20) + bytes(30 << 20)
+    begun = time.process_time()
+    with pipe(data[:12] + junk + data[12:], chunk=1 << 16) as end:
+        got, reason = drained(PipeSource(descriptor=end), limit=60)
+    assert (abs(len(got) - len(NOISE)) < 2000, reason) == (True, ENDED)
+    assert time.process_time() - begun < 2  # 15 where all that waits is copied for each piece
 
 
 # --- every kind of file, through a pipe ---
