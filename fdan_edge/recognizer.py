@@ -169,6 +169,10 @@ class Recognizer:
         low, high = RATES
         if not isinstance(sample_rate, (int, np.integer)) or not low <= sample_rate <= high:
             raise AudioError(f"sample_rate = {sample_rate!r}: valid are {low} to {high} Hz")
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused
+            waveform = waveform.astype(np.float32, copy=False)
+        if not np.isfinite(waveform).all():
+            raise AudioError(decode.NOT_FINITE)
         mono = Resampler(sample_rate, self.spec.sample_rate, channel)(waveform, last=True)
         mono = filtered(mono, self.spec.high_pass, self.spec.sample_rate)
         noisy = decode.expects_noise(self.spec.high_pass)

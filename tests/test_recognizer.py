@@ -118,6 +118,7 @@ def test_streams_do_not_disturb_each_other(bundle_folder: Path) -> None:
     assert any(event.type == "result" for event in got)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("waveform", "rate", "message"),
     [
@@ -126,6 +127,8 @@ def test_streams_do_not_disturb_each_other(bundle_folder: Path) -> None:
         (np.zeros(0), 16000, r"got float64 \(0,\)"),
         (np.ones(16000), 10, r"sample_rate = 10: valid are 1000 to 768000 Hz"),
         (np.full(16000, np.nan), 16000, r"not finite"),
+        (np.full(16000, np.inf), 16000, r"not finite"),
+        (np.full(16000, 1e300), 16000, r"not finite"),  # beyond 32 bits
         (np.zeros(16000), 16000, r"is silent"),
         (np.ones(10), 16000, r"is too short"),
     ],

@@ -25,6 +25,7 @@ from fdan_edge.audio.windows import Waveform, trim
 from fdan_edge.errors import AudioError
 from fdan_edge.utils.messages import warn_once
 
+NOT_FINITE = "has samples that are not finite numbers"
 SILENCE = 1e-4  # a peak below -80 dBFS is no sound
 MIN_SECONDS = 0.05  # less than one syllable tells nothing
 _JOINED = 1 << 16  # samples of each channel
@@ -108,7 +109,7 @@ def check_sound(length: int, peak: float, sample_rate: int) -> None:
         seconds = length / sample_rate
         raise AudioError(f"is too short: {seconds:.4f} s of sound; {MIN_SECONDS} s are needed")
     if not np.isfinite(peak):
-        raise AudioError("has samples that are not finite numbers")
+        raise AudioError(NOT_FINITE)
     if peak < SILENCE * full_scale(peak):
         raise AudioError("is silent: no sample is above -80 dBFS, so there is nothing to recognise")
 

@@ -35,7 +35,7 @@ from fdan_edge.models.log_mel import LogMel
 log = logging.getLogger(__name__)
 
 _WEAK = 1e-3  # of full scale: -60 dB
-_VERSION = 3  # of this module's features, and of all that they are computed with: raise it when they change
+_VERSION = 4  # of this module's features, and of all that they are computed with: raise it when they change
 _LOG_MEL = ("sample_rate", "n_fft", "hop", "n_mels", "dynamic_range", "level", "channel")
 _SOUND = (*_LOG_MEL, "window", "trim_db", "high_pass")
 #: Kind of features -> the settings that they depend on. One that is missing here gives stale features.
@@ -273,8 +273,9 @@ def _load(item: Item, config: Config) -> Waveform:
 
 
 def _load_weak(item: Item, config: Config) -> Waveform:
-    whole = decode.load(item.path, config.sample_rate, high_pass=config.high_pass)
-    weak = filtered(weak_copy(whole), config.high_pass, config.sample_rate)
+    # Before the filter, as a recorder does: what it stops has its part in how the bits are used.
+    whole = decode.load(item.path, config.sample_rate)
+    weak = filtered(weak_copy(whole - whole.mean()), config.high_pass, config.sample_rate)
     noisy = decode.expects_noise(config.high_pass)
     return decode.prepare(weak, config.sample_rate, config.trim_db, noisy=noisy)
 

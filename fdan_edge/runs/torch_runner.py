@@ -160,7 +160,7 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
                 "hop": config.hop,
                 "n_mels": config.n_mels,
                 "dynamic_range": config.dynamic_range,
-                "decibel": "power_to_db(top_db=80), model input (dB + 40) / 20",
+                "decibel": f"power_to_db(top_db={config.dynamic_range:g}), model input (dB + 40) / 20",
                 "level": config.level,  # what 0 dB is
                 "channel": config.channel,
             },

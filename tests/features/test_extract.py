@@ -127,7 +127,7 @@ def test_weak_voices_are_those_of_a_weak_recording(tmp_path: Path) -> None:
     expected = extract.evaluation_voices(weak, [2], settings)
     assert voices.labels.tolist() == expected.labels.tolist()
     difference = (voices.decibel[0, torch.arange(1)] - expected.decibel[0, torch.arange(1)]).float().abs()
-    assert float(difference.mean()) < 3  # dB: the filter comes before the bits in one, and after them in the other
+    assert float(difference.mean()) < 1  # dB: of a copy without its mean, which moves a few roundings
 
 
 #: A change to each setting that the features of some kind depend on.
@@ -325,7 +325,7 @@ def stores(**changes: str) -> list[str]:
 
 def test_names_of_caches_stay() -> None:
     """Else every cache on disk would be computed anew. Matching is no part of what is kept."""
-    before = ["training-ed7fcbb6463221b6", "evaluation-22f6e52cb635bb55", "faces-cef1fd206d43c154"]
+    before = ["training-c7456699fb4cfe6d", "evaluation-993034346a09c4a4", "faces-78e2ab9da48c4a38"]
     assert stores() == stores(channel="match") == before
     others = [stores(level="speech"), stores(level="none"), stores(channel="window")]
     both = [*others, stores(level="speech", channel="window")]
