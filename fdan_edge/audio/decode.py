@@ -286,6 +286,10 @@ def _ffmpeg(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]
     with path.open("rb") as file:
         if kind == AVI:
             ffmpeg.check_riff_size(file, str(path))
+        promise = promises.read(file, kind)
+        if promise and (problem := promises.missing(promise, path.stat().st_size)):
+            raise AudioError(f"{path}: {problem}")
+        file.seek(0)
         if kind == MP3:
             exact = mp3.check_size(file, str(path))
         yield from _joined(ffmpeg.sound(file, kind, str(path), exact=exact))

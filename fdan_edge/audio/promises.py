@@ -1,4 +1,4 @@
-"""How much sound a header promises, and what follows it: of AIFF, AU, CAF, W64, VOC and NIST SPHERE.
+"""How much sound a header promises, and what follows it: of AIFF, AU, CAF, W64, VOC, NIST SPHERE and Matroska.
 
 The rule is that of `wav`: more promised than there is refused, and what is left over is said. Only the headers are
 read here; the samples are libsndfile's or FFmpeg's to decode.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from fdan_edge.audio import wav
-from fdan_edge.audio.kinds import AIFF, AU, CAF, SPHERE, VOC, W64, Kind
+from fdan_edge.audio.kinds import AIFF, AU, CAF, MATROSKA, SPHERE, VOC, W64, Kind
 
 ANOTHER = "another recording begins behind the first, and is not read as one"
 _MOST_CHUNKS = 10_000
@@ -85,7 +85,7 @@ def missing(promise: Promise, length: int) -> str:
 
 def left_over(file: BinaryIO, at: int, length: int, kind: Kind) -> int:
     """Count the bytes from `at`, the end of the sound, to the end that are neither chunks nor padding nor tags."""
-    if kind == VOC:  # more blocks of sound may follow, which are read
+    if kind in (VOC, MATROSKA):  # more blocks of sound may follow, which are read
         return 0
     if kind in (CAF, W64):
         at = _after_chunks(file, at, length, _caf_chunk if kind == CAF else _w64_chunk)
@@ -171,6 +171,27 @@ def _sphere(file: BinaryIO) -> Promise | None:
     return Promise(int(size), counts[0] * counts[1] * counts[2])
 
 
+def _matroska(file: BinaryIO) -> Promise | None:
+    """Read the size of the segment, all but a short header; programs that write to pipes leave it open."""
+    file.seek(4)
+    file.seek(_element_size(file), io.SEEK_CUR)
+    if file.read(4) != b"\x18\x53\x80\x67":
+        return None
+    size = _element_size(file)
+    return Promise(file.tell(), size)
+
+
+def _element_size(file: BinaryIO) -> int:
+    """Read an element's size, in as many bytes as the first one has zeros in front, and one; 0: it is open."""
+    (first,) = file.read(1)
+    length = 9 - first.bit_length()
+    if length > 8:
+        raise ValueError("no size")
+    bits = 7 * length
+    size = int.from_bytes(bytes([first]) + file.read(length - 1), "big") & (1 << bits) - 1
+    return 0 if size == (1 << bits) - 1 else size
+
+
 _READERS: dict[Kind, Callable[[BinaryIO], Promise | None]] = {
     AIFF: _aiff,
     AU: _au,
@@ -178,6 +199,7 @@ _READERS: dict[Kind, Callable[[BinaryIO], Promise | None]] = {
     W64: _w64,
     VOC: _voc,
     SPHERE: _sphere,
+    MATROSKA: _matroska,
 }
 
 

@@ -17,7 +17,20 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from fdan_edge.audio import decode, ffmpeg, mp3, ogg, promises, wav
-from fdan_edge.audio.kinds import AVI, CAF, HEAD, MP3, MP4, OGG, RIFX, Kind, behind_tag, identify, tag_size
+from fdan_edge.audio.kinds import (
+    AVI,
+    CAF,
+    HEAD,
+    MP3,
+    MP4,
+    OGG,
+    RIFX,
+    WAVPACK,
+    Kind,
+    behind_tag,
+    identify,
+    tag_size,
+)
 from fdan_edge.audio.pcm import Frames, PcmFormat
 from fdan_edge.errors import AudioError
 from fdan_edge.streaming.backlog import Backlog
@@ -201,9 +214,11 @@ def _left_over(pipe: _Pipe, kind: Kind, promise: promises.Promise) -> str:
 
 
 def _needs_seeking(kind: Kind, head: bytes) -> bool:
-    """Tell whether FFmpeg must seek in a file: in CAF, and in MP4 whose index follows the sound."""
+    """Tell whether FFmpeg must seek in a file: in CAF, WavPack, and in MP4 whose index follows the sound."""
     index, sound = head.find(b"moov"), head.find(b"mdat")
-    return kind == CAF or (kind == MP4 and (index < 0 or 0 <= sound < index))  # room may be kept before either
+    return kind in (CAF, WAVPACK) or (
+        kind == MP4 and (index < 0 or 0 <= sound < index)
+    )  # room may be kept before either
 
 
 def _spooled(pipe: _Pipe) -> BinaryIO:

@@ -224,6 +224,19 @@ def test_ordinary_ends_of_wav_are_silent(tmp_path: Path, caplog: pytest.LogCaptu
     assert not caplog.records
 
 
+def test_matroska_that_is_cut_short(tmp_path: Path) -> None:
+    path = encoded(tmp_path / "a.mka", voice(), "aac")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert "is cut short" in message(path)
+    size = data.index(b"\x18\x53\x80\x67") + 4
+    streamed = data[:size] + b"\1" + 7 * b"\xff" + data[size + 8 :]  # as programs write it to a pipe
+    path.write_bytes(streamed)
+    assert alike(decode.load(path), voice())
+    path.write_bytes(streamed[: int(0.9 * len(data))])
+    assert len(decode.load(path)) > RATE
+
+
 @pytest.mark.parametrize("kind", ["RF64", "BW64"])
 @pytest.mark.parametrize("sizes", ["right", "zero", "ones"])
 def test_rf64_from_pipes(tmp_path: Path, kind: str, sizes: str) -> None:

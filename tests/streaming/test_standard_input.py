@@ -371,6 +371,35 @@ def test_what_follows_in_one_pipe_is_read_whole(tmp_path: Path, name: str) -> No
     assert abs(len(got) - 8 * len(NOISE)) < 6000
 
 
+def encoded(path: Path, codec: str) -> bytes:
+    """Encode with FFmpeg, in the container of the file's name."""
+    av = pytest.importorskip("av")
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=16_000, layout="mono")
+        sound = np.tile(NOISE[:, 0], 4)
+        resampler = av.AudioResampler(format=stream.format.name, layout="mono", rate=16_000, frame_size=1024)
+        frame = av.AudioFrame.from_ndarray(sound[None], "fltp", "mono")
+        frame.sample_rate = 16_000
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mka", "aac"), ("a.wv", "wavpack")])
+def test_containers_of_ffmpeg_whole_and_cut_short(tmp_path: Path, name: str, codec: str) -> None:
+    data = encoded(tmp_path / name, codec)
+    with pipe(data, chunk=3000) as end:
+        got, reason = drained(PipeSource(descriptor=end), limit=60)
+    assert (abs(len(got) - 4 * len(NOISE)) < 3000, reason) == (True, ENDED)
+    with pipe(data[: int(0.8 * len(data))], chunk=3000) as end:
+        try:
+            _, reason = drained(PipeSource(descriptor=end), limit=60)
+        except AudioError as error:
+            reason = str(error)
+    assert "is cut short" in reason
+
+
 def ogg(subtype: str, rate: int, times: int = 4) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, np.tile(NOISE, (times, 1)), rate, format="OGG", subtype=subtype)
