@@ -15,6 +15,7 @@ CHANNELS = ("auto", "mix", "left", "right")
 EACH = "each"
 _NUMBERS = {"left": 1, "right": 2}
 _CANCELLED = 0.2  # of the power that the mean of channels which have nothing in common would have
+_STEP = 0.5  # s after which it is decided anew, at most
 _MEMORY = 5.0  # s over which the powers are averaged
 
 
@@ -96,7 +97,13 @@ class ChannelMixer:
         mean: NDArray[np.float32] = frames.mean(axis=1, dtype=np.float64).astype(np.float32)
         if self._channel == "mix" or not len(frames):
             return mean
-        return self._mean_or_loudest(frames, mean, rate)
+        # In steps of one length, so that a second of a long file counts like one of a stream.
+        step = max(1, round(_STEP * rate))
+        parts = [
+            self._mean_or_loudest(frames[at : at + step], mean[at : at + step], rate)
+            for at in range(0, len(mean), step)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _mean_or_loudest(self, frames: Frames, mean: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
         # Without each block's own mean: a constant offset is no sound, and must not hide what cancels.

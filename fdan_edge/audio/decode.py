@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fdan_edge.audio import ffmpeg, mp3, promises, sndfile, wav
+from fdan_edge.audio import ffmpeg, mp3, ogg, promises, sndfile, wav
 from fdan_edge.audio.full_scale import full_scale
 from fdan_edge.audio.high_pass import HighPass
 from fdan_edge.audio.kinds import AVI, CAF, FLAC, MP3, OGG, RIFX, Kind, after_tags, identify_file
@@ -272,13 +272,31 @@ def _reader(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]
     if kind.reader == "wav":
         return _wav(path, kind)
     if kind == OGG and b"theora" not in head:
-        return sndfile.ogg_blocks(path)
+        return _or_ffmpeg(sndfile.ogg_blocks(path), path, kind, head)
     unfinished = (kind == FLAC and not sndfile.is_whole_flac(head)) or (kind == CAF and promises.is_open_caf(head))
     if kind.reader == "libsndfile" and not unfinished and kind != OGG:
-        return sndfile.blocks(path, kind)
+        return _or_ffmpeg(sndfile.blocks(path, kind), path, kind, head)
     if kind == MP3 and not ffmpeg.is_installed():
         return sndfile.blocks(path, kind)
     return _ffmpeg(path, kind, head)
+
+
+def _or_ffmpeg(
+    blocks: Iterator[tuple[int, Frames]], path: Path, kind: Kind, head: bytes
+) -> Iterator[tuple[int, Frames]]:
+    """Yield libsndfile's blocks; FFmpeg's where libsndfile cannot begin: some FLAC in Ogg, some ALAC in CAF."""
+    try:
+        first = next(blocks, None)
+    except sndfile.NotReadableError:
+        if not (kind == CAF or b"\x7fFLAC" in head) or not ffmpeg.is_installed():
+            raise
+        if kind == OGG and not ogg.ends_well(ogg.ends(path, 0, path.stat().st_size)[1]):
+            raise
+        yield from _ffmpeg(path, kind, head)
+        return
+    if first is not None:
+        yield first
+        yield from blocks
 
 
 def _ffmpeg(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]:
@@ -331,7 +349,7 @@ def _pcm(
 
 def _encoded_wav(path: Path, kind: Kind, encoding: str) -> Iterator[tuple[int, Frames]]:
     """Yield the blocks of a WAV file whose samples are encoded: ADPCM, GSM, MP3 and others."""
-    if ffmpeg.is_installed():
+    if ffmpeg.is_installed() and encoding not in wav.OF_LIBSNDFILE:
         with path.open("rb") as file:
             of_codec = Kind(f"WAV of {encoding}", "ffmpeg", kind.demuxer)
             yield from _joined(ffmpeg.sound(file, of_codec, str(path)))

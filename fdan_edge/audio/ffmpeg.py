@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from fdan_edge.audio.kinds import AAC, AVI, MP3, OGG, Kind
+from fdan_edge.audio.kinds import AAC, AC3, AMR, AVI, LATM, MP3, OGG, WAVPACK, Kind
 from fdan_edge.audio.pcm import Frames
 from fdan_edge.audio.wav import check_rate
 from fdan_edge.errors import INSTALL_VIDEO, AudioError, MissingDependencyError, one_line
@@ -23,6 +23,7 @@ SLACK = 0.5  # seconds that a stream may end before its header says: players and
 _EXACT = {"mov": SLACK, "wav": SLACK}  # seconds by which it may be off
 _EXACT |= dict.fromkeys(("flac", "aiff", "au", "caf", "w64", "voc", "wv", "ape", "tta"), 0.01)
 _MANY = 8  # channels of which PyAV's arrays are wrong, or end the process, where each channel has its own memory
+_FRAMES = (MP3, AAC, LATM, AC3, AMR, WAVPACK)
 _GAP = 0.2  # s that are missing between two pages of an Ogg stream: some of it was lost
 
 
@@ -142,13 +143,21 @@ class _Decoder:
         if self._bad > 2:  # the first frames of a broadcast that was cut out need what came before them
             warn_once(f"{self._where}: damaged: {self._bad} packets could not be decoded; the others are used")
 
+    def _packets(self) -> Iterator[Any]:
+        try:
+            yield from self._container.demux(self._stream)
+        except import_av("").error.FFmpegError:
+            if self._kind not in _FRAMES or not self.seconds:
+                raise
+            # What follows the last frame is none; where a length is promised, that is looked at.
+
     def _frames(self) -> Iterator[Any]:
-        for packet in self._container.demux(self._stream):
+        for packet in self._packets():
             try:
                 yield from packet.decode()
-            except import_av("").error.InvalidDataError as error:
-                # Frames of these stand for themselves, and tags and rubbish stand between them.
-                if self._kind not in (MP3, AAC):
+            except import_av("").error.FFmpegError as error:
+                # Frames of these stand for themselves, and tags and rubbish stand between and behind them.
+                if self._kind not in _FRAMES:
                     raise AudioError(f"{self._where}: is cut short or damaged: {_reason(error)}") from None
                 self._bad += 1
 

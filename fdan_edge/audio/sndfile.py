@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from fdan_edge.audio import ogg, promises, wav
-from fdan_edge.audio.kinds import MP3, OGG, Kind
+from fdan_edge.audio.kinds import MP3, OGG, SPHERE, W64, Kind
 from fdan_edge.audio.pcm import Frames
 from fdan_edge.audio.wav import check_rate, stands_for_all
 from fdan_edge.errors import AudioError, MissingDependencyError, one_line
@@ -31,6 +31,10 @@ _FLAC_SAMPLES = slice(18, 26)  # bytes of STREAMINFO with the rate, channels, bi
 _PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
+class NotReadableError(AudioError):
+    """Raised for a file that libsndfile cannot open."""
+
+
 def blocks(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
     """Yield the sample rate in Hz and blocks, float32 (n, channels), of a file that libsndfile reads.
 
@@ -45,12 +49,22 @@ def blocks(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
         with quiet():
             file = stack.enter_context(_open(path))
         _check_header(file, path)
+        most = _frames_of_sound(file, path, promise) if promise and kind in (SPHERE, W64) else file.frames
+        read = 0
         for block in _decoded(file, path, quiet, exact=kind != MP3):
-            yield file.samplerate, block
+            yield file.samplerate, block[: most - read] if most < file.frames else block
+            read += len(block)
         if promise and file.frames < promise.frames:
             raise AudioError(f"{path}: is damaged: {file.frames} of {promise.frames} samples could be decoded")
         if promise and promise.size:
-            _tell_left_over(path, kind, promise, file.frames / file.samplerate)
+            _tell_left_over(path, kind, promise, most / file.samplerate)
+
+
+def _frames_of_sound(file: soundfile.SoundFile, path: Path, promise: promises.Promise) -> int:
+    """Count the frames that a header promises: libsndfile takes all until the end of these kinds for sound."""
+    there = path.stat().st_size - promise.at
+    frames: int = file.frames
+    return frames * promise.size // there if 0 < promise.size < there else frames
 
 
 def _promise(path: Path, kind: Kind) -> promises.Promise | None:
@@ -120,7 +134,7 @@ def _open(path: Path, content: BinaryIO | None = None) -> Iterator[soundfile.Sou
         # As bytes, because soundfile cannot encode names that are not UTF-8.
         file = soundfile.SoundFile(content or os.fsencode(path))
     except (soundfile.SoundFileError, RuntimeError) as error:
-        raise AudioError(f"{path}: not a readable sound file: {_reason(error)}") from None
+        raise NotReadableError(f"{path}: not a readable sound file: {_reason(error)}") from None
     except TypeError:  # soundfile asks for the rate and channels of what is called .raw
         raise AudioError(f"{path}: not a readable sound file: raw samples without a header") from None
     with file:

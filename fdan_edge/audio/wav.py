@@ -29,6 +29,9 @@ EMPTY = "holds no samples"
 _PCM, _FLOAT, _ALAW, _ULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _INTEGERS = {1: "u8", 2: "s16", 3: "s24", 4: "s32"}
 _NAMES = {2: "Microsoft ADPCM", 17: "IMA ADPCM", 49: "GSM 6.10", 0x55: "MP3", 0xFF: "AAC", 0x161: "WMA"}
+_NAMES |= {56: "NMS ADPCM", 64: "G.721"}
+#: Encodings that libsndfile decodes; FFmpeg refuses one of them, and makes another sound of another.
+OF_LIBSNDFILE = tuple(_NAMES[tag] for tag in (2, 17, 49, 56, 64))
 LEFT_OVER = 0.01  # s behind the sound that a header promises: less is padding
 _WHOLE_HEADER = 1 << 26  # bytes before the sound: longer ones are damage
 #: Another recording behind the first, whose header would pass as a chunk.

@@ -28,7 +28,8 @@ _STANDARD_OUTPUT = Path("-")
 def infer(
     bundle: Model,
     paths: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="Sound files or videos, or folders of them.")
+        list[Path],
+        typer.Argument(metavar="FILE", readable=False, help="Sound files or videos, or folders of them."),
     ],
     runtime: Runtime = None,
     precision: Precision = None,

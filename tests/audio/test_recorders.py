@@ -360,3 +360,48 @@ def test_a_dead_microphone_is_silent(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(RATE, 0.1), RATE)
     with pytest.raises(AudioError, match="is silent"):
         decode.load_speech(tmp_path / "a.wav", RATE, 30, high_pass=80)
+
+
+# --- what a person with odd recordings found ---
+
+
+@pytest.mark.parametrize("subtype", ["G721_32", "NMS_ADPCM_32", "IMA_ADPCM", "MS_ADPCM", "GSM610"])
+def test_codecs_of_telephones_in_wav(tmp_path: Path, subtype: str) -> None:
+    soundfile.write(tmp_path / "a.wav", voice(rate=8000), 8000, subtype=subtype)
+    assert alike(decode.load(tmp_path / "a.wav"), voice(), 0.9)
+
+
+@pytest.mark.parametrize("kind", ["W64", "NIST"])
+def test_what_follows_the_sound_is_not_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    soundfile.write(tmp_path / "a.w", voice(), RATE, format=kind, subtype="PCM_16")
+    data = (tmp_path / "a.w").read_bytes()
+    (tmp_path / "a.w").write_bytes(data + np.random.default_rng(0).bytes(20_000))
+    with caplog.at_level(logging.WARNING, "fdan_edge"):
+        assert len(decode.load(tmp_path / "a.w")) == 2 * RATE
+    assert "its header promises 2.00 s of sound; 20000 bytes follow" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "codec", "rate"), [("a.ac3", "ac3", 48_000), ("a.wv", "wavpack", RATE)])
+@pytest.mark.parametrize("after", [b"TAG" + bytes(125), b"APETAGEX" + bytes(60), bytes(3000)])
+def test_tags_behind_frames_are_passed_over(
+    tmp_path: Path, name: str, codec: str, rate: int, after: bytes
+) -> None:
+    path = encoded(tmp_path / name, voice(), codec, rate)
+    path.write_bytes(path.read_bytes() + after)
+    assert alike(decode.load(path), voice())
+
+
+def test_two_webm_in_one_are_both_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = encoded(tmp_path / "a.webm", voice(), "libopus", 48_000)
+    path.write_bytes(2 * path.read_bytes())
+    with caplog.at_level(logging.WARNING, "fdan_edge"):
+        assert len(decode.load(path)) == pytest.approx(4 * RATE, abs=0.1 * RATE)
+    assert not caplog.records
+
+
+def test_channels_that_cancel_for_a_while(tmp_path: Path) -> None:
+    both = np.concatenate([np.stack([voice(), -voice()], axis=1), np.stack([voice(), voice()], axis=1)])
+    soundfile.write(tmp_path / "a.wav", both, RATE, subtype="FLOAT")
+    heard = decode.load(tmp_path / "a.wav")
+    np.testing.assert_allclose(heard[: 2 * RATE], voice(), atol=1e-6)
+    np.testing.assert_allclose(heard[-RATE // 2 :], voice()[-RATE // 2 :], atol=1e-6)
