@@ -69,6 +69,16 @@ def _at(decibel: float) -> Callable[[Sound], Sound]:
     return spoil
 
 
+def _rounded(decibel: float) -> Callable[[Sound], Sound]:
+    """Quantise to 16 bits by rounding; libsndfile, which writes the others, rounds down."""
+
+    def spoil(sound: Sound) -> Sound:
+        steps: Sound = np.round(_at(decibel)(sound) * 2**15).astype(np.float32)
+        return steps / np.float32(2**15)
+
+    return spoil
+
+
 def _opposite(sound: Sound) -> Sound:
     noise = np.random.default_rng(0).normal(0, 1e-4, (len(sound), 2))
     return (np.stack([sound, -sound], axis=1) + noise).astype(np.float32)
@@ -92,7 +102,8 @@ DISTURBANCES = (
     Disturbance("peak at -60 dBFS, float", _at(-60)),
     Disturbance("16-bit values in float", lambda sound: sound * np.float32(2**15)),
     Disturbance("peak at -40 dBFS, 16 bits", _at(-40), "PCM_16"),
-    Disturbance("peak at -60 dBFS, 16 bits", _at(-60), "PCM_16"),
+    Disturbance("peak at -60 dBFS, 16 bits, rounded", _rounded(-60)),
+    Disturbance("peak at -60 dBFS, 16 bits, rounded down", _at(-60), "PCM_16"),
     Disturbance("opposite channels with a little noise", _opposite),
     Disturbance("opposite channels, Vorbis", _opposite, "VORBIS", "OGG"),
     Disturbance("opposite channels, Opus", _opposite, "OPUS", "OGG"),
