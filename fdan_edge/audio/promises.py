@@ -22,6 +22,7 @@ _MOST_CHUNKS = 10_000
 #: is long enough to stand nowhere else by chance.
 _STARTS = {
     "mov": re.compile(rb"\0\0\0[\x08-\x80]ftyp[ -~]{4}"),
+    "matroska": re.compile(rb"\x1aE\xdf\xa3.{1,8}\x42\x86\x81\x01", re.DOTALL),
     "flac": re.compile(rb"fLaC[\0\x80]\0\0\x22"),
     "wav": re.compile(rb"RIFF.{4}(?:WAVEfmt |AVI LIST)", re.DOTALL),
     "voc": re.compile(rb"Creative Voice File\x1a"),

@@ -114,7 +114,7 @@ def test_padding_and_tags_are_not(
 
 
 @both
-@pytest.mark.parametrize("name", ["a.m4a", "a.tta", "a.flv", "a.avi"])
+@pytest.mark.parametrize("name", ["a.m4a", "a.mka", "a.tta", "a.flv", "a.avi"])
 def test_another_recording_behind_the_first(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, decoded: Decoded
 ) -> None:

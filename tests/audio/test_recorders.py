@@ -391,14 +391,6 @@ def test_tags_behind_frames_are_passed_over(
     assert alike(decode.load(path), voice())
 
 
-def test_two_webm_in_one_are_both_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = encoded(tmp_path / "a.webm", voice(), "libopus", 48_000)
-    path.write_bytes(2 * path.read_bytes())
-    with caplog.at_level(logging.WARNING, "fdan_edge"):
-        assert len(decode.load(path)) == pytest.approx(4 * RATE, abs=0.1 * RATE)
-    assert not caplog.records
-
-
 def test_channels_that_cancel_for_a_while(tmp_path: Path) -> None:
     both = np.concatenate([np.stack([voice(), -voice()], axis=1), np.stack([voice(), voice()], axis=1)])
     soundfile.write(tmp_path / "a.wav", both, RATE, subtype="FLOAT")

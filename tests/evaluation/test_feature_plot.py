@@ -23,7 +23,8 @@ def test_voice_features_are_what_the_classifier_hears(run_folder: Path, ravdess_
     (item,) = read_labelled_speech([Source("ravdess", ravdess_tree)], calm_as_neutral=True)[:1]
     broken = Item("x", "b", ravdess_tree / "none.wav", "sad")
     found, classes = voice_features(runner, [broken, item])
-    waveform = decode.load_speech(item.path, 16000, 40.0)
+    spec = runner.spec
+    waveform = decode.load_speech(item.path, spec.sample_rate, spec.trim_db, high_pass=spec.high_pass)
     windows = cut_windows(waveform, runner.spec.window, runner.spec.window_hop)
     with torch.inference_mode():
         logits = runner.path.model.acoustic_logits(runner.path.frontend(torch.from_numpy(windows)))

@@ -110,7 +110,7 @@ def test_a_dead_line_is_no_speech(name: str) -> None:
     last_bit = np.random.default_rng(0).integers(-1, 2, 3 * RATE) / 32768
     line = np.concatenate([np.zeros(RATE), last_bit, np.full(3 * RATE, 0.1)]).astype(np.float32)
     heard = np.array(probabilities(open_vad(name, RATE), line)) > 0.5
-    assert heard.sum() < 3  # as many steps as speech begins with: the offset begins with a click
+    assert heard.sum() <= 3  # 96 ms: the offset begins with a click
 
 
 @silero
