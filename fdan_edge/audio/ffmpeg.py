@@ -149,7 +149,7 @@ class _Decoder:
         except import_av("").error.FFmpegError:
             if self._kind not in _FRAMES or not self.seconds:
                 raise
-            # What follows the last frame is none; where a length is promised, that is looked at.
+            warn_once(f"{self._where}: what follows after {self.seconds:.2f} s cannot be read, and is not used")
 
     def _frames(self) -> Iterator[Any]:
         for packet in self._packets():

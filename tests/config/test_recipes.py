@@ -87,6 +87,7 @@ def test_settings_of_a_head_s_run_are_those_of_another_run(tmp_path: Path) -> No
 def test_a_run_of_before_is_of_a_network() -> None:
     saved = saved_config({"backbone": "vgg8", "protocol": "kfold"})
     assert (saved.recipe, saved.protocol, saved.backbone) == ("network", "kfold", "vgg8")
+    assert (saved.high_pass, saved.dynamic_range) == (0, 80)  # it has no filter, whatever new runs have
 
 
 @pytest.mark.parametrize("word", ["weights=none", "window_seconds=10"])
