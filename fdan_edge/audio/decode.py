@@ -274,6 +274,8 @@ def _reader(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]
     if kind == OGG and b"theora" not in head:
         return _or_ffmpeg(sndfile.ogg_blocks(path), path, kind, head)
     unfinished = (kind == FLAC and not sndfile.is_whole_flac(head)) or (kind == CAF and promises.is_open_caf(head))
+    if kind == FLAC and ffmpeg.is_installed():
+        unfinished = unfinished or sndfile.counts_too_few(head, path.stat().st_size)
     if kind.reader == "libsndfile" and not unfinished and kind != OGG:
         return _or_ffmpeg(sndfile.blocks(path, kind), path, kind, head)
     if kind == MP3 and not ffmpeg.is_installed():

@@ -31,6 +31,13 @@ _FLAC_SAMPLES = slice(18, 26)  # bytes of STREAMINFO with the rate, channels, bi
 _PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
+def counts_too_few(head: bytes, size: int) -> bool:
+    """Tell whether a FLAC file of `size` bytes holds more than the samples that it counts would take unpacked."""
+    numbers = int.from_bytes(head[_FLAC_SAMPLES], "big")
+    channels, bits, samples = (numbers >> 41 & 7) + 1, (numbers >> 36 & 31) + 1, numbers & (1 << 36) - 1
+    return size > len(head) + samples * channels * bits // 8
+
+
 class NotReadableError(AudioError):
     """Raised for a file that libsndfile cannot open."""
 

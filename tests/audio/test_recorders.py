@@ -397,3 +397,12 @@ def test_channels_that_cancel_for_a_while(tmp_path: Path) -> None:
     heard = decode.load(tmp_path / "a.wav")
     np.testing.assert_allclose(heard[: 2 * RATE], voice(), atol=1e-6)
     np.testing.assert_allclose(heard[-RATE // 2 :], voice()[-RATE // 2 :], atol=1e-6)
+
+
+def test_flac_that_counts_far_too_few_samples_is_read_whole(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", voice(), RATE)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = struct.pack(">I", 254)
+    (tmp_path / "a.flac").write_bytes(data)
+    np.testing.assert_allclose(decode.load(tmp_path / "a.flac"), voice(), atol=1e-4)
