@@ -306,9 +306,7 @@ def _ffmpeg(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]
     with path.open("rb") as file:
         if kind == AVI:
             ffmpeg.check_riff_size(file, str(path))
-        promise = promises.read(file, kind)
-        if promise and (problem := promises.missing(promise, path.stat().st_size)):
-            raise AudioError(f"{path}: {problem}")
+        promises.checked(file, kind, str(path), path.stat().st_size)
         file.seek(0)
         if kind == MP3:
             exact = mp3.check_size(file, str(path))

@@ -14,22 +14,8 @@ HEAD = 8192
 #: Suffixes by which folders and corpora list files, in lower case; what a listed file is, its content tells.
 SOUNDS = (
     *(".wav", ".wave", ".rf64", ".bw64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".spx", ".mp3", ".mp2"),
-    *(
-        ".m4a",
-        ".m4b",
-        ".aac",
-        ".amr",
-        ".awb",
-        ".3gp",
-        ".3g2",
-        ".mka",
-        ".weba",
-        ".wma",
-        ".ac3",
-        ".wv",
-        ".ape",
-        ".tta",
-    ),
+    *(".m4a", ".m4b", ".aac", ".3gp", ".3g2", ".amr", ".awb", ".mka", ".weba"),
+    *(".wma", ".ac3", ".wv", ".ape", ".tta"),
     *(".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".voc", ".sph"),
 )
 VIDEOS = (".mp4", ".m4v", ".avi", ".flv", ".mov", ".mkv", ".mpg", ".mpeg", ".mts", ".ogv", ".webm", ".wmv")

@@ -31,10 +31,10 @@ def check_size(file: BinaryIO, where: str, there: int | None = None) -> bool:
     file.seek(at)
     head = file.read(_NEAR)
     file.seek(0)
-    found = [place for name in (b"Xing", b"Info") if (place := head.find(name)) >= 0]
-    if not found or len(head) < min(found) + 16:
+    places = [place for name in (b"Xing", b"Info") if (place := head.find(name)) >= 0]
+    if not places or len(head) < min(places) + 16:
         return False
-    place = min(found)
+    place = min(places)
     flags, *numbers = struct.unpack(">III", head[place + 4 : place + 16])
     frame = head.rfind(b"\xff", 0, place)
     if not flags & 2 or frame < 0:

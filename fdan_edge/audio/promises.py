@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from fdan_edge.audio import wav
 from fdan_edge.audio.kinds import AIFF, AU, CAF, MATROSKA, SPHERE, VOC, W64, Kind
+from fdan_edge.errors import AudioError
 
 ANOTHER = "another recording begins behind the first, and is not read as one"
 _MOST_CHUNKS = 10_000
@@ -80,6 +81,18 @@ def is_open_caf(head: bytes) -> bool:
     except struct.error:
         return False
     return promise is not None and promise.size < 0
+
+
+def checked(file: BinaryIO, kind: Kind, where: str, length: int) -> Promise | None:
+    """Read what the header of a file of `length` bytes promises; see `read`.
+
+    Raises:
+        AudioError: less is there.
+    """
+    promise = read(file, kind)
+    if promise and (problem := missing(promise, length)):
+        raise AudioError(f"{where}: {problem}")
+    return promise
 
 
 def missing(promise: Promise, length: int) -> str:

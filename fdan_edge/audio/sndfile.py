@@ -31,13 +31,6 @@ _FLAC_SAMPLES = slice(18, 26)  # bytes of STREAMINFO with the rate, channels, bi
 _PROMISED = re.compile(r"^ ?(?:data|SSND|  Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
-def counts_too_few(head: bytes, size: int) -> bool:
-    """Tell whether a FLAC file of `size` bytes holds more than the samples that it counts would take unpacked."""
-    numbers = int.from_bytes(head[_FLAC_SAMPLES], "big")
-    channels, bits, samples = (numbers >> 41 & 7) + 1, (numbers >> 36 & 31) + 1, numbers & (1 << 36) - 1
-    return size > len(head) + samples * channels * bits // 8
-
-
 class NotReadableError(AudioError):
     """Raised for a file that libsndfile cannot open."""
 
@@ -52,7 +45,8 @@ def blocks(path: Path, kind: Kind) -> Iterator[tuple[int, Frames]]:
     # libsndfile's MP3 decoder writes on standard error what it thinks of a file.
     quiet = partial(c_messages.logged, log) if kind == MP3 else contextlib.nullcontext
     with contextlib.ExitStack() as stack:
-        promise = _promise(path, kind)
+        with path.open("rb") as header:
+            promise = promises.checked(header, kind, str(path), path.stat().st_size)
         with quiet():
             file = stack.enter_context(_open(path))
         _check_header(file, path)
@@ -72,15 +66,6 @@ def _frames_of_sound(file: soundfile.SoundFile, path: Path, promise: promises.Pr
     there = path.stat().st_size - promise.at
     frames: int = file.frames
     return frames * promise.size // there if 0 < promise.size < there else frames
-
-
-def _promise(path: Path, kind: Kind) -> promises.Promise | None:
-    """Read what a header promises; raise where there is less."""
-    with path.open("rb") as file:
-        promise = promises.read(file, kind)
-    if promise and (problem := promises.missing(promise, path.stat().st_size)):
-        raise AudioError(f"{path}: {problem}")
-    return promise
 
 
 def _tell_left_over(path: Path, kind: Kind, promise: promises.Promise, seconds: float) -> None:
@@ -126,8 +111,19 @@ def _complete(
 
 def is_whole_flac(head: bytes) -> bool:
     """Tell whether a FLAC file says how long it is: one that was written to a pipe does not."""
-    samples = int.from_bytes(head[_FLAC_SAMPLES], "big") & (1 << 36) - 1
-    return len(head) >= 26 and head[4] & 0x7F == 0 and samples > 0
+    return len(head) >= 26 and head[4] & 0x7F == 0 and _streaminfo(head)[2] > 0
+
+
+def counts_too_few(head: bytes, size: int) -> bool:
+    """Tell whether a FLAC file of `size` bytes holds more than the samples that it counts would take unpacked."""
+    channels, bits, samples = _streaminfo(head)
+    return size > len(head) + samples * channels * bits // 8
+
+
+def _streaminfo(head: bytes) -> tuple[int, int, int]:
+    """Return the channels, the bits of a sample, and the samples of each channel that FLAC's STREAMINFO names."""
+    numbers = int.from_bytes(head[_FLAC_SAMPLES], "big")
+    return (numbers >> 41 & 7) + 1, (numbers >> 36 & 31) + 1, numbers & (1 << 36) - 1
 
 
 @contextlib.contextmanager

@@ -82,12 +82,12 @@ def _clicks(steps: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[n
     around = np.pad(steps, 4)
     others = np.max([around[4 + shift : 4 + shift + len(steps)] for shift in (-4, -3, -2, 2, 3, 4)], axis=0)
     alone = np.flatnonzero(steps > _CLICK * others)
-    found = []
-    for step in alone:
+    clicks: list[int] = []
+    for step in alone.tolist():
         near = parts[max(0, step - 1) : step + 2].ravel()
         if near.sum() and (near[:-1] + near[1:]).max() > _AT_ONCE * near.sum():
-            found += [step - 1, step, step + 1]
-    return np.unique([step for step in found if 0 <= step < len(steps)]).astype(np.int64)
+            clicks += [step - 1, step, step + 1]
+    return np.unique([step for step in clicks if 0 <= step < len(steps)]).astype(np.int64)
 
 
 def trim(waveform: Waveform, top_db: float, *, noisy: bool = False) -> Waveform:
