@@ -65,36 +65,33 @@ def export_bundle(
     Raises:
         ExportError: a file does not pass, or something cannot be built.
         ConfigError: an unknown target or precision.
-        BundleError: `out` holds something that is not a bundle's.
+        BundleError: `out` holds something that is not a bundle's, or another process writes it.
     """
     run, out = Path(run), Path(out)
     plans = plan(targets, precisions)
     import_onnxruntime()  # what is missing is said before minutes of work, not after
     engine_plans = _engines_to_build(plans, required)
     sources = [parse_source(source) if isinstance(source, str) else source for source in speech]
-    with TorchRunner(run) as reference:
+    # The place is taken first: a second export into it would else work for minutes in vain.
+    with TorchRunner(run) as reference, new_bundle(out) as folder:
         lower = any(entry.precision != "fp32" for entry in plans)
         recordings = RunRecordings(run, reference, sources, distances=lower)
         _ = recordings.compared  # too few of them are said before minutes of work
         spec = _with_confidence(_with_scores(reference.spec, run), recordings)
-        inputs = ExportInputs(reference, spec, recordings, force)
-        with new_bundle(out) as folder:
-            writer = ArtifactWriter(inputs, folder)
-            artifacts = tuple(writer.write(entry) for entry in plans)
-            engines = [
-                engine for entry, target in engine_plans for engine in _build(folder, entry, target, required)
-            ]
-            manifest = Manifest(
-                run=str(run),
-                split_sha256=sha256(run / "split.json"),
-                spec=spec,
-                licence=spec.info["licence"],
-                versions=_versions(),
-                artifacts=artifacts,
-                engines=tuple(engines),
-            )
-            write_card(folder, manifest)
-            write_manifest(folder, manifest)
+        writer = ArtifactWriter(ExportInputs(reference, spec, recordings, force), folder)
+        artifacts = tuple(writer.write(entry) for entry in plans)
+        engines = [engine for entry, target in engine_plans for engine in _build(folder, entry, target, required)]
+        manifest = Manifest(
+            run=str(run),
+            split_sha256=sha256(run / "split.json"),
+            spec=spec,
+            licence=spec.info["licence"],
+            versions=_versions(),
+            artifacts=artifacts,
+            engines=tuple(engines),
+        )
+        write_card(folder, manifest)
+        write_manifest(folder, manifest)
     if useless := spec.info["test_scores"]["useless"]:
         log.warning(f"{out}: this model should not be used: {useless}")
     return Bundle.open(out)

@@ -23,7 +23,8 @@ from fdan_edge.runtime.deploy_targets import known_targets
 from fdan_edge.runtime.manifest import Artifact, EngineFile
 from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
 from fdan_edge.runtime.tensorrt.engines import BATCH
-from fdan_edge.utils.files import atomic_folder, sha256, write_text
+from fdan_edge.utils.atomic_folder import atomic_folder
+from fdan_edge.utils.files import sha256, write_text
 
 CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
 _MARK = "# Written by `fdan-edge export --triton`; replaced by the next one.\n"

@@ -22,7 +22,8 @@ from typing_extensions import Self
 from fdan_edge.errors import BundleError, one_line
 from fdan_edge.runtime import manifest as schema
 from fdan_edge.runtime.manifest import Artifact, EngineFile, FileEntry, Manifest
-from fdan_edge.utils.files import atomic_folder, sha256, write_bytes
+from fdan_edge.utils.atomic_folder import BUSY, atomic_folder
+from fdan_edge.utils.files import sha256, write_bytes
 
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
@@ -195,13 +196,18 @@ def new_bundle(target: Path) -> Iterator[Path]:
 
     Raises:
         BundleError: `target` exists and holds what is no bundle's, so replacing it could lose something;
-            it is the current folder, which must stay; or it would lie below a file.
+            it is the current folder, which must stay; it would lie below a file; or another process writes it.
     """
     check_out(target)
     target = Path(os.path.realpath(target))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
+    except (FileExistsError, NotADirectoryError):
         raise BundleError(f"{target}: cannot be made: {target.parent} is not a folder") from None
-    with atomic_folder(target) as temporary:
+    with contextlib.ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(atomic_folder(target))
+        except BlockingIOError:
+            raise BundleError(f"{target}: {BUSY}; wait, or name another --out") from None
+        check_out(target)  # an earlier bundle that an interrupted export had moved aside is back
         yield temporary

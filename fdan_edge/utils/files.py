@@ -8,7 +8,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ from typing import Any, TypeAlias
 #: no ordinary program can do that, since nothing but the clock sets ctime.
 FileState: TypeAlias = tuple[int, int, int, int]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Numbers of the errors of a disk that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 FRESH_NANOSECONDS = 2_500_000_000  # file systems count time in steps of up to 2 s
 
@@ -60,26 +60,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `target` when the block succeeds; an earlier one is kept till then."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    old = temporary.with_name(temporary.name + "-old")
-    try:
-        temporary.chmod(0o755)
-        with naming(target, *_FULL):  # much more than writing may happen in the block
-            yield temporary
-        if target.exists():
-            target.rename(old)
-        temporary.rename(target)
-    finally:
-        if old.exists() and not target.exists():  # the second rename failed
-            old.rename(target)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fdan_edge.utils import files
+from fdan_edge.utils.atomic_folder import atomic_folder
 
 
 def test_text_json_and_bytes(tmp_path: Path) -> None:
@@ -42,13 +43,13 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with pytest.raises(OSError, match=f"No space left on device: '{path}'"), files.atomic_path(path):
         raise full
-    with pytest.raises(OSError, match=f"No space left on device: '{path}'"), files.atomic_folder(path):
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"), atomic_folder(path):
         raise full
     other = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "other.wav")
     with pytest.raises(OSError, match=r"other\.wav"), files.atomic_path(path):
         raise other
     unreadable = OSError(errno.EIO, os.strerror(errno.EIO))  # of what the folder is made from, perhaps
-    with pytest.raises(OSError, match=r"Input/output error$"), files.atomic_folder(path):
+    with pytest.raises(OSError, match=r"Input/output error$"), atomic_folder(path):
         raise unreadable
     assert list(tmp_path.iterdir()) == []
 
