@@ -13,7 +13,7 @@ COMPILED := .venv/.compiled-$(call key,setup.py $(wildcard cuda/*.cpp cuda/*.cu 
 # Without the compiled ops nothing here goes on: tests would cover only the reference.
 export FDAN_EDGE_REQUIRE_NATIVE = 1
 
-.PHONY: install demo test fuzz lint docs format bench cuda gpu gpu-train arm64 clean
+.PHONY: install demo test fuzz attack lint docs format bench cuda gpu gpu-train arm64 clean
 
 install: $(NATIVE)
 
@@ -55,6 +55,12 @@ test: install
 MINUTES ?= 10
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# A real server and real commands under attack, from this machine only: held or failed, as a table.
+# docs/contributing/attack.md
+CLIENTS ?= 1000
+attack: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.attack --clients $(CLIENTS)
 
 lint: install
 	$(BIN)/ruff check .
