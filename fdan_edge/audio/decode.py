@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fdan_edge.audio import ffmpeg, mp3, ogg, promises, sndfile, wav
+from fdan_edge.audio import ffmpeg, mp3, mp4, ogg, promises, sndfile, wav
 from fdan_edge.audio.full_scale import full_scale
 from fdan_edge.audio.high_pass import HighPass
-from fdan_edge.audio.kinds import AVI, CAF, FLAC, MP3, OGG, RIFX, Kind, after_tags, identify_file
+from fdan_edge.audio.kinds import AVI, CAF, FLAC, MP3, MP4, OGG, RIFX, Kind, after_tags, identify_file
 from fdan_edge.audio.listing import find
 from fdan_edge.audio.pcm import Frames
 from fdan_edge.audio.resample import Resampler
@@ -307,6 +307,8 @@ def _ffmpeg(path: Path, kind: Kind, head: bytes) -> Iterator[tuple[int, Frames]]
         if kind == AVI:
             ffmpeg.check_riff_size(file, str(path))
         promises.checked(file, kind, str(path), path.stat().st_size)
+        if kind == MP4:
+            mp4.check_tables(file, str(path))
         file.seek(0)
         if kind == MP3:
             exact = mp3.check_size(file, str(path))

@@ -12,7 +12,7 @@ import numpy as np
 from fdan_edge.audio.kinds import AAC, AC3, AMR, AVI, LATM, MP3, OGG, WAVPACK, Kind
 from fdan_edge.audio.pcm import Frames
 from fdan_edge.audio.wav import check_rate
-from fdan_edge.errors import INSTALL_VIDEO, AudioError, MissingDependencyError, one_line
+from fdan_edge.errors import INSTALL_VIDEO, AudioError, MissingDependencyError, one_line, shown
 from fdan_edge.utils.messages import warn_once
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ SLACK = 0.5  # seconds that a stream may end before its header says: players and
 _EXACT = {"mov": SLACK, "wav": SLACK}  # seconds by which it may be off
 _EXACT |= dict.fromkeys(("flac", "aiff", "au", "caf", "w64", "voc", "wv", "ape", "tta"), 0.01)
 _MANY = 8  # channels of which PyAV's arrays are wrong, or end the process, where each channel has its own memory
+MOST_PIXELS = 1 << 26  # of a picture, in any video: 8192 x 8192; a decoder takes four bytes and more of each
 _FRAMES = (MP3, AAC, LATM, AC3, AMR, WAVPACK)
 _GAP = 0.2  # s that are missing between two pages of an Ogg stream: some of it was lost
 
@@ -55,7 +56,8 @@ def opened(file: BinaryIO, kind: Kind, where: str) -> Iterator[InputContainer]:
 
     Args:
         file: for reading; it may be a pipe.
-        kind: of it. FFmpeg is not left to guess: it would take texts for playlists, and open what they name.
+        kind: of it. FFmpeg is not left to guess: it would take texts for playlists, and open what they name. It
+            opens no other file and no socket, whatever a header says.
         where: what it is called, for messages.
 
     Raises:
@@ -63,15 +65,26 @@ def opened(file: BinaryIO, kind: Kind, where: str) -> Iterator[InputContainer]:
         MissingDependencyError: PyAV is not installed.
     """
     av = import_av(f"reading {kind}")
+    pixels = {"max_pixels": str(MOST_PIXELS)}
+    options = {"format_whitelist": kind.demuxer, "protocol_whitelist": "none", **pixels}
     try:
         # Titles are in whatever encoding their writer liked, and nobody here reads them.
-        with av.open(file, format=kind.demuxer, metadata_errors="replace") as container:
+        with av.open(
+            file, format=kind.demuxer, options=options, io_open=_refuse, metadata_errors="replace"
+        ) as container:
+            for stream in container.streams.video:  # their decoders are opened later, with options of their own
+                stream.codec_context.options = pixels
             yield container
     except av.error.FFmpegError as error:  # before OSError, of which some of these are
         raise AudioError(f"{where}: is cut short or damaged {kind}: {_reason(error)}") from None
     except (OSError, ValueError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise AudioError(f"{where}: cannot be read as {kind}: {reason}") from None
+
+
+def _refuse(url: str, _flags: int, _options: Any) -> Any:
+    """Open nothing of what a file names."""
+    raise PermissionError(f"names {shown(url)}, which is not opened")
 
 
 def sound(file: BinaryIO, kind: Kind, where: str, *, exact: bool = True) -> Iterator[tuple[int, Frames]]:

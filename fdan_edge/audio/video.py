@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fdan_edge.audio import ffmpeg
-from fdan_edge.audio.kinds import VIDEOS, identify_file
+from fdan_edge.audio import ffmpeg, mp4
+from fdan_edge.audio.kinds import MP4, VIDEOS, identify_file
 from fdan_edge.errors import AudioError, DataError
 
 if TYPE_CHECKING:
@@ -36,9 +36,11 @@ def opened(path: Path) -> Iterator[InputContainer]:
                 raise DataError(f"{path}: is empty (0 bytes)")
             ffmpeg.check_riff_size(file, str(path))
             kind, _ = identify_file(file)
-            file.seek(0)
             if kind is None or not kind.demuxer:
                 raise DataError(f"{path}: not a readable video: is {kind or 'of no known kind'}")
+            if kind == MP4:
+                mp4.check_tables(file, str(path))
+            file.seek(0)
             with ffmpeg.opened(file, kind, str(path)) as container:
                 yield container
     except AudioError as error:

@@ -1,0 +1,121 @@
+"""How much FFmpeg would keep in memory of the tables of an MP4 file: a header of 1 kB can ask for gigabytes.
+
+FFmpeg keeps some 36 bytes of every sample that the tables count, before it looks whether the samples are there.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from fdan_edge.errors import AudioError
+
+#: Samples that the tables may count: 24 hours of AAC with 60 pictures a second have 9 million.
+MOST_SAMPLES = 10_000_000
+_FEW = 100_000  # samples that any file may count; else each takes a byte at least
+_INSIDE = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"moof", b"traf")
+_DEEPEST = 8
+_MOST_BOXES = 10_000_000
+_AT_ONCE = 1024  # samples of PCM that one entry is of
+
+
+def check_tables(file: BinaryIO, where: str) -> None:
+    """Raise AudioError for a file whose tables count more samples than it can hold; its position changes."""
+    length = file.seek(0, io.SEEK_END)
+    most = min(MOST_SAMPLES, max(length, _FEW))
+    if (count := _Tables(file, most).count(0, length)) > most:
+        raise AudioError(f"{where}: is damaged MP4: its tables count {count} samples; it can hold {most} at most")
+
+
+class _Tables:
+    """Adds up what the boxes of an MP4 file count."""
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self._file, self._most, self._boxes = file, most, 0
+
+    def count(self, start: int, end: int, depth: int = 0) -> int:
+        """Count the samples that FFmpeg would keep of the boxes between two places; it stops above `most`."""
+        total = 0
+        for name, at, until in self._boxes_between(start, end):
+            if name == b"trak":
+                total += self._of_track(at, until)
+            elif name == b"trun":
+                total += self._numbers(at + 4, 1, until)[0]
+            elif name in _INSIDE and depth < _DEEPEST:
+                total += self.count(at, until, depth + 1)
+            if total > self._most:
+                break
+        return total
+
+    def _of_track(self, start: int, end: int) -> int:
+        tables: dict[bytes, list[tuple[int, int]]] = {}
+        for name, bounds in self._leaves(start, end):
+            tables.setdefault(name, []).append(bounds)
+        counts = [
+            self._numbers(at + 8, 1, until)[0] for name in (b"stsz", b"stz2") for at, until in tables.get(name, [])
+        ]
+        edits = [self._numbers(at + 4, 1, until)[0] for at, until in tables.get(b"elst", [])]
+        count = self._of_pcm(tables) if self._is_pcm(tables) else max(counts, default=0)
+        return count * max([1, *edits])
+
+    def _is_pcm(self, tables: dict[bytes, list[tuple[int, int]]]) -> bool:
+        """Tell whether all samples are alike, of which FFmpeg takes many at once."""
+        sizes, durations = (tables.get(name, []) for name in (b"stsz", b"stts"))
+        if len(sizes) != 1 or len(durations) != 1:
+            return False
+        (size,) = self._numbers(sizes[0][0] + 4, 1, sizes[0][1])
+        runs, _, duration = self._numbers(durations[0][0] + 4, 3, durations[0][1])
+        return size > 0 and (runs, duration) == (1, 1)
+
+    def _of_pcm(self, tables: dict[bytes, list[tuple[int, int]]]) -> int:
+        """Count what FFmpeg takes at once of the chunks that samples lie in."""
+        places = [*tables.get(b"stco", []), *tables.get(b"co64", [])]
+        chunks = max((self._numbers(at + 4, 1, until)[0] for at, until in places), default=0)
+        return max((self._in_chunks(at, until, chunks) for at, until in tables.get(b"stsc", [])), default=0)
+
+    def _in_chunks(self, at: int, end: int, chunks: int) -> int:
+        """Add up a table of runs: the first chunk, and how many samples it and those that follow have."""
+        self._file.seek(at + 8)
+        data = self._file.read(max(0, min(12 * self._numbers(at + 4, 1, end)[0], end - at - 8)))
+        runs = np.frombuffer(data[: len(data) // 12 * 12], ">u4").reshape(-1, 3).astype(np.float64)
+        lengths = np.maximum(np.diff([*runs[:, 0], chunks + 1.0]), 0)
+        return int((lengths * np.ceil(runs[:, 1] / _AT_ONCE)).sum())
+
+    def _leaves(self, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, tuple[int, int]]]:
+        for name, at, until in self._boxes_between(start, end):
+            if name in _INSIDE and depth < _DEEPEST:
+                yield from self._leaves(at, until, depth + 1)
+            else:
+                yield name, (at, until)
+
+    def _boxes_between(self, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+        """Yield the name of each box, and where its content begins and ends."""
+        while start + 8 <= end and self._boxes < _MOST_BOXES:
+            self._boxes += 1
+            self._file.seek(start)
+            head = self._file.read(16)
+            if len(head) < 8:
+                return
+            name, at, until = _bounds(head, start, end)
+            if until <= start:
+                return
+            yield name, at, min(until, end)
+            start = until
+
+    def _numbers(self, at: int, count: int, end: int) -> tuple[int, ...]:
+        """Read numbers of 32 bits; 0 for those that are not there."""
+        self._file.seek(at)
+        data = self._file.read(max(0, min(4 * count, end - at)))
+        return struct.unpack(f">{count}I", data.ljust(4 * count, b"\0"))
+
+
+def _bounds(head: bytes, start: int, end: int) -> tuple[bytes, int, int]:
+    """Return the name of the box that begins here, and where its content begins and ends."""
+    size, name = struct.unpack(">I4s", head[:8])
+    if size == 1 and len(head) == 16:
+        return name, start + 16, start + struct.unpack(">Q", head[8:])[0]
+    return name, start + 8, start + size if size else end

@@ -1,0 +1,114 @@
+"""A header of 1 kB that makes FFmpeg fill gigabytes is refused before; whole files are not."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from fdan_edge.audio import decode, mp4
+from fdan_edge.data import face_crops
+from fdan_edge.errors import AudioError, DataError
+
+_MANY = 200_000
+
+
+def sound(codec: str = "aac", *, fragments: bool = False) -> bytearray:
+    """A second of silence."""
+    file = io.BytesIO()
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"} if fragments else {}
+    with av.open(file, "w", format="mov", options=options) as container:
+        stream: Any = container.add_stream(codec, rate=16000)
+        kind, dtype = ("fltp", np.float32) if codec == "aac" else ("s16", np.int16)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), dtype), format=kind, layout="mono")
+        frame.sample_rate = 16000
+        container.mux([*stream.encode(frame), *stream.encode()])
+    return bytearray(file.getvalue())
+
+
+def patched(data: bytearray, name: bytes, offset: int, *numbers: int) -> bytearray:
+    """Write numbers of 32 bits behind the name of a box."""
+    at = data.index(name) + 4 + offset
+    data[at : at + 4 * len(numbers)] = struct.pack(f">{len(numbers)}I", *numbers)
+    return data
+
+
+def of_one_size(data: bytearray) -> bytearray:
+    """Many samples of a byte, in one chunk."""
+    return patched(patched(patched(data, b"stsz", 4, 1, _MANY), b"stsc", 12, _MANY), b"stts", 8, _MANY)
+
+
+def edited(data: bytearray) -> bytearray:
+    """As many edits, each of which shows all samples: FFmpeg lists them for each."""
+    return patched(data, b"elst", 4, _MANY)
+
+
+def twice(data: bytearray) -> bytearray:
+    """Two tables of sizes, of which a reader may take either."""
+    at = data.index(b"stsz") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    table = patched(data[at : at + size], b"stsz", 4, 1, _MANY)
+    data[at:at] = table
+    for name in (b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+        place = data.index(name) - 4
+        data[place : place + 4] = (int.from_bytes(data[place : place + 4], "big") + size).to_bytes(4, "big")
+    return data
+
+
+def of_fragments(data: bytearray) -> bytearray:
+    """A fragment whose samples have no sizes of their own."""
+    return patched(data, b"trun", 0, 1, _MANY)
+
+
+def of_pcm(data: bytearray) -> bytearray:
+    """Chunks of more samples than there are bytes."""
+    return patched(data, b"stsc", 12, 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize(
+    ("change", "codec", "fragments"),
+    [
+        (of_one_size, "aac", False),
+        (edited, "aac", False),
+        (twice, "aac", False),
+        (of_fragments, "aac", True),
+        (of_pcm, "pcm_s16le", False),
+    ],
+)
+def test_tables_that_count_too_much(
+    tmp_path: Path, change: Callable[[bytearray], bytearray], codec: str, fragments: bool
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(sound(codec, fragments=fragments))
+    assert len(decode.load(path)) > 15000  # as it was
+    path.write_bytes(change(sound(codec, fragments=fragments)))
+    with pytest.raises(
+        AudioError, match=r"a\.mp4: is damaged MP4: its tables count \d+ samples; it can hold 100000"
+    ):
+        decode.load(path)
+    with pytest.raises(DataError, match="is damaged MP4: its tables count"):
+        face_crops.sample_frames(path, 1)
+
+
+def test_boxes_of_any_shape_are_walked_to_an_end() -> None:
+    """Sizes of nothing, of less than a head, beyond the end, of 64 bits, and boxes within boxes without an end."""
+    size = struct.Struct(">I4s")
+    traks, moovs = (b"".join(size.pack(0, name) for _ in range(3000)) for name in (b"trak", b"moov"))
+    wide = size.pack(1, b"moov") + struct.pack(">Q", 1 << 62)
+    for data in (
+        b"",
+        b"\0\0\0",
+        size.pack(0, b"moov"),
+        size.pack(3, b"moov"),
+        size.pack(1 << 31, b"trak"),
+        wide,
+        traks,
+        moovs,
+    ):
+        mp4.check_tables(io.BytesIO(data + bytes(8)), "a")
