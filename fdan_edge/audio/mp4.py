@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -17,6 +17,9 @@ from fdan_edge.errors import AudioError
 #: Samples that the tables may count: 24 hours of AAC with 60 pictures a second have 9 million.
 MOST_SAMPLES = 10_000_000
 _FEW = 100_000  # samples that any file may count; else each takes a byte at least
+_LARGEST_TABLES = 1 << 26  # bytes of them in a pipe
+_BLOCK = 1 << 16  # bytes
+_ENDLESS = 1 << 62  # bytes: of a box that goes on to the end
 _INSIDE = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"moof", b"traf")
 _DEEPEST = 8
 _MOST_BOXES = 10_000_000
@@ -26,9 +29,69 @@ _AT_ONCE = 1024  # samples of PCM that one entry is of
 def check_tables(file: BinaryIO, where: str) -> None:
     """Raise AudioError for a file whose tables count more samples than it can hold; its position changes."""
     length = file.seek(0, io.SEEK_END)
-    most = min(MOST_SAMPLES, max(length, _FEW))
+    _check(file, where, min(MOST_SAMPLES, max(length, _FEW)))
+
+
+def _check(file: BinaryIO, where: str, most: int) -> None:
+    length = file.seek(0, io.SEEK_END)
     if (count := _Tables(file, most).count(0, length)) > most:
         raise AudioError(f"{where}: is damaged MP4: its tables count {count} samples; it can hold {most} at most")
+
+
+class CheckedPipe:
+    """Reads MP4 from a pipe, forwards only; each box of tables is looked at before any of it is given out.
+
+    Args:
+        some: reads from the pipe what is there, at most so many bytes; none at the end.
+        where: what it is called.
+    """
+
+    def __init__(self, some: Callable[[int], bytes], where: str) -> None:
+        self._some, self._where = some, where
+        self._waiting = bytearray()  # that was read too early
+        self._ready = b""  # that was looked at
+        self._free = 0  # bytes of a box that need not be looked at
+
+    def read(self, size: int) -> bytes:
+        """Read what is there, at most so many bytes; none at the end.
+
+        Raises:
+            AudioError: tables count more samples than a pipe's may.
+        """
+        if not self._ready and not self._free:
+            self._next_box()
+        if self._ready:
+            data, self._ready = self._ready[:size], self._ready[size:]
+            return data
+        data = self._up_to(min(size, self._free))
+        self._free -= len(data)
+        return data
+
+    def _next_box(self) -> None:
+        head = self._exactly(8)
+        head += self._exactly(8) if head[:4] == b"\0\0\0\1" else b""
+        name, start, end = _bounds(head, 0, _ENDLESS) if len(head) >= 8 else (b"", 0, 0)
+        self._ready, self._free = head, max(0, end - start)
+        if name not in (b"moov", b"moof"):
+            return
+        if self._free > _LARGEST_TABLES:
+            raise AudioError(f"{self._where}: is damaged MP4: tables of {self._free} bytes")
+        self._ready, self._free = head + self._exactly(self._free), 0
+        _check(io.BytesIO(self._ready), self._where, max(len(self._ready), _FEW))
+
+    def _exactly(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size and (more := self._up_to(size - len(data))):
+            data += more
+        return bytes(data)
+
+    def _up_to(self, size: int) -> bytes:
+        """Read what is there, in blocks: who watches the pipe sees how a file begins by the first of them."""
+        if not self._waiting:
+            self._waiting += self._some(_BLOCK)
+        data = bytes(self._waiting[:size])
+        del self._waiting[:size]
+        return data
 
 
 class _Tables:

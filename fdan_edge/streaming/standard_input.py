@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from fdan_edge.audio import decode, ffmpeg, mp3, ogg, promises, wav
+from fdan_edge.audio import decode, ffmpeg, mp3, mp4, ogg, promises, wav
 from fdan_edge.audio.kinds import (
     AVI,
     CAF,
@@ -158,7 +158,10 @@ def _wav_reader(pipe: _Pipe, kind: Kind) -> _Reader:
 def _container_reader(pipe: _Pipe, kind: Kind, promise: promises.Promise | None = None) -> _Reader:
     """Decode with FFmpeg; its first block tells the rate."""
     pipe.watch(promises.second_start(kind))
-    file = _spooled(pipe) if _needs_seeking(kind, pipe.peek(_ENOUGH, _PATIENCE)) else cast("BinaryIO", pipe)
+    whole = _needs_seeking(kind, pipe.peek(_ENOUGH, _PATIENCE))
+    file = _spooled(pipe) if whole else cast("BinaryIO", pipe)
+    if kind == MP4:
+        file = _checked_mp4(file) if whole else cast("BinaryIO", mp4.CheckedPipe(pipe.some, WHERE))
     exact = kind != MP3 or mp3.check_size(io.BytesIO(pipe.peek(_ENOUGH, _PATIENCE)), WHERE, _UNKNOWN)
     sound = _ogg_sound(pipe) if kind == OGG else ffmpeg.sound(file, kind, WHERE, exact=exact)
     blocks = decode.one_rate(sound)
@@ -233,6 +236,12 @@ def _spooled(pipe: _Pipe) -> BinaryIO:
     except OSError as error:
         reason = error.strerror or "it cannot be written"
         raise AudioError(f"{WHERE}: must be kept until its end, in {tempfile.gettempdir()}: {reason}") from None
+    file.seek(0)
+    return file
+
+
+def _checked_mp4(file: BinaryIO) -> BinaryIO:
+    mp4.check_tables(file, WHERE)
     file.seek(0)
     return file
 

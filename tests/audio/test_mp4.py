@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 from collections.abc import Callable
@@ -112,3 +113,29 @@ def test_boxes_of_any_shape_are_walked_to_an_end() -> None:
         moovs,
     ):
         mp4.check_tables(io.BytesIO(data + bytes(8)), "a")
+
+
+def piped(data: bytes, at_once: int) -> Callable[[int], bytes]:
+    file = io.BytesIO(data)
+    return lambda most: file.read(min(most, at_once))
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 16])
+@pytest.mark.parametrize("fragments", [False, True])
+def test_a_pipe_gives_every_byte(at_once: int, fragments: bool) -> None:
+    data = bytes(sound(fragments=fragments)) + struct.pack(">I4s", 0, b"mdat") + b"to the end"
+    for cut in (len(data), len(data) - 3, 20, 5, 0):
+        pipe = mp4.CheckedPipe(piped(data[:cut], at_once), "a")
+        parts = [*iter(functools.partial(pipe.read, 1000), b"")]
+        assert b"".join(parts) == data[:cut]
+        assert max(map(len, parts), default=0) <= 1000
+
+
+@pytest.mark.parametrize(("change", "fragments"), [(of_one_size, False), (of_fragments, True)])
+def test_tables_in_a_pipe(change: Callable[[bytearray], bytearray], fragments: bool) -> None:
+    pipe = mp4.CheckedPipe(piped(bytes(change(sound(fragments=fragments))), 1000), "standard input")
+    with pytest.raises(AudioError, match="standard input: is damaged MP4: its tables count 200000 samples"):
+        [*iter(lambda: pipe.read(1000), b"")]
+    endless = struct.pack(">I4sQ", 1, b"moov", 1 << 40)
+    with pytest.raises(AudioError, match="is damaged MP4: tables of 1099511627760 bytes"):
+        mp4.CheckedPipe(piped(endless, 1000), "standard input").read(1000)
