@@ -13,7 +13,7 @@ COMPILED := .venv/.compiled-$(call key,setup.py $(wildcard cuda/*.cpp cuda/*.cu 
 # Without the compiled ops nothing here goes on: tests would cover only the reference.
 export FDAN_EDGE_REQUIRE_NATIVE = 1
 
-.PHONY: install demo test fuzz attack lint docs format bench cuda gpu gpu-train arm64 clean
+.PHONY: install demo test fuzz attack lock lint docs format bench cuda gpu gpu-train arm64 clean
 
 install: $(NATIVE)
 
@@ -61,6 +61,22 @@ fuzz: install
 CLIENTS ?= 1000
 attack: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.attack --clients $(CLIENTS)
+
+# Pins, and hashes of every wheel, of what a device installs; then pip looks for those of both processors among them.
+# Asks the package index. docs/how-to/install.md
+DEVICE := cpu stream serve video
+lock: install
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command 'make lock' $(DEVICE:%=--extra %) --constraint constraints.txt \
+		--output-file deploy/requirements.txt pyproject.toml
+	for processor in x86_64 aarch64; do \
+		$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --target build/none --no-deps \
+			--require-hashes --only-binary :all: --python-version 3.11 --implementation cp \
+			--platform manylinux_2_28_$$processor --platform manylinux_2_27_$$processor \
+			--platform manylinux_2_17_$$processor --platform manylinux2014_$$processor \
+			--requirement deploy/requirements.txt || exit 1; \
+	done
 
 lint: install
 	$(BIN)/ruff check .
