@@ -22,7 +22,7 @@ from fdan_edge.runtime.opening import open_runner
 from fdan_edge.server.access import Access, make_access
 from fdan_edge.server.limits import Limits
 from fdan_edge.server.server import make_hub
-from fdan_edge.streaming.events import Event, InputWarning
+from fdan_edge.streaming.events import Event, InputWarning, Result, Segment
 from fdan_edge.streaming.settings import StreamSettings
 
 #: Set by CI: there a missing browser is a failure.
@@ -178,6 +178,52 @@ def test_no_microphone(tmp_path: Path) -> None:
         page.press("#listen")
         page.wait("document.querySelector('#trouble-text').textContent.includes('has no microphone')")
         assert page.evaluate(STATE) == "not listening"
+
+
+def test_names_of_strangers_are_text(page: Page, recording: Path, tmp_path: Path) -> None:
+    """Labels, the model's name, its card and the name of a file, with HTML and scripts in them."""
+    bad = '<img src=x onerror="window.reached=1"><script>window.reached=1</script>'
+    labels = [bad, "</svg><svg onload=window.reached=1>", "__proto__", "\u202eangry"]
+    lines = [
+        f"# {bad}",
+        f"| {bad} |",
+        "|---|",
+        f"| `{bad}` |",
+        f"- {bad}",
+        "```",
+        bad,
+        "```",
+        f"[a](javascript:{bad})",
+    ]
+
+    class Named(FakeStream):
+        def push(self, samples: np.ndarray) -> list[Event]:
+            start, told = self.time, super().push(samples)
+            p = dict.fromkeys(labels, 0.25)
+            return (
+                [Result(self.time, start, bad, 0.25, p, p), Segment(start, self.time, bad, 0.25, p)]
+                if told
+                else []
+            )
+
+    named = tmp_path / "<svg onload=window.reached=1>.wav"
+    recording.rename(named)
+    about = {**ABOUT, "labels": labels, "model": bad, "runtime": bad}
+    with running(Named, about=about, card="\n".join(lines)) as run:
+        open_page(page, run)
+        page.pick("#picked", named)
+        page.wait(f"{STATE}.startsWith('listening')")
+        page.wait(f"{SEGMENTS} > 0 && document.querySelectorAll('#timeline .run').length > 0")
+        for selector in ("#label", "#model", "#card", "#segments", "#bars", "#timeline"):
+            assert bad in page.evaluate(f"document.querySelector('{selector}').textContent"), selector
+        assert page.evaluate(STATE) == f"listening: {named.name}"
+        assert bad.replace('"', '""') in saved(page)
+        assert (
+            page.evaluate("document.querySelectorAll('img, script:not([src]), a, [onload], [onerror]').length")
+            == 0
+        )
+        assert page.evaluate("window.reached ?? null") is None
+    assert page.errors == []
 
 
 def test_a_phone_and_many_labels(page: Page) -> None:
