@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Annotated, Optional
@@ -9,7 +10,7 @@ from typing import Annotated, Optional
 import typer
 
 from fdan_edge.cli.options import Hop, Model, Precision, Runtime, Threads, Unknown, VoiceActivity, needs_packages
-from fdan_edge.errors import INSTALL_SERVE
+from fdan_edge.errors import INSTALL_SERVE, ConfigError
 
 
 def serve(
@@ -20,7 +21,15 @@ def serve(
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0: any that is free.")] = 8765,
     token: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="TOKEN", help="Who connects must know it.", show_default="$FDAN_EDGE_TOKEN, or made"),
+        typer.Option(
+            metavar="TOKEN",
+            help="Who connects must know it; the list of processes shows it.",
+            show_default="$FDAN_EDGE_TOKEN, or made",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Holds the token; nothing shows it."),
     ] = None,
     certificate: Annotated[
         Optional[Path],  # noqa: UP045
@@ -44,11 +53,14 @@ def serve(
     """
     needs_packages(("starlette", "uvicorn", "websockets", "prometheus_client"), "serve", INSTALL_SERVE)
     from fdan_edge.runtime.opening import open_stream_runner
-    from fdan_edge.server.access import VARIABLE, make_access
+    from fdan_edge.server.access import VARIABLE, make_access, read_token
     from fdan_edge.server.limits import Limits
     from fdan_edge.server.server import Address, make_hub, make_server, open_socket, startup_lines
     from fdan_edge.streaming.settings import StreamSettings
 
+    if token is not None and token_file:
+        raise ConfigError("--token and --token-file: give one of them")
+    token = read_token(token_file) if token_file else token
     settings = StreamSettings(hop=hop, vad=vad, unknown_below=unknown)
     address, allowed = Address(host, port, certificate, key), make_access(host, token, origin)
     with (
@@ -59,5 +71,16 @@ def serve(
         new_token = token is None and VARIABLE not in os.environ
         for line in startup_lines(hub, address, listening.getsockname()[1], new_token=new_token):
             typer.echo(line)
+        _collect_garbage_as_usual()
         make_server(hub, address).run([listening])
     typer.echo("ended")
+
+
+def _collect_garbage_as_usual() -> None:
+    """Look for garbage as often as Python does by default: `cli.main` makes that rare, and a server runs on.
+
+    What is there already stays, so the collector need not look at it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(700, 10, 10)

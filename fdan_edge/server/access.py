@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from fdan_edge.errors import ConfigError
 
+log = logging.getLogger(__name__)
+
 VARIABLE = "FDAN_EDGE_TOKEN"
 _SHORTEST = 16  # characters; what can be guessed is no token
+_LONGEST = 1024  # characters; a client's first message has room for it
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -52,10 +58,11 @@ class Access:
         """Return whether this is the token, or none is needed."""
         return not self.token or hmac.compare_digest(_bytes(token), _bytes(self.token))
 
-    def accepts_bearer(self, headers: Mapping[str, str]) -> bool:
-        """Return whether a request has the token as `Authorization: Bearer TOKEN`, or none is needed."""
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        return self.accepts(token.strip() if kind.lower() == "bearer" else "")
+
+def bearer(headers: Mapping[str, str]) -> str:
+    """Return the token of `Authorization: Bearer TOKEN`; empty where there is none."""
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
 
 
 def _bytes(token: str) -> bytes:
@@ -87,6 +94,27 @@ def make_access(host: str, token: str | None, origins: list[str]) -> Access:
     return Access(token or new, names, frozenset(origins))
 
 
+def read_token(path: Path) -> str:
+    """Read a token from a file, without the line's end; warn where other users of the machine can read it too.
+
+    Raises:
+        ConfigError: it is no file, or not text.
+    """
+    try:
+        if not path.is_file():
+            raise ConfigError(f"--token-file {path}: no such file")
+        with path.open("rb") as file:
+            mode, data = os.fstat(file.fileno()).st_mode, file.read(_LONGEST + 2)
+        token = data.decode("ascii").rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(f"--token-file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"--token-file {path}: not ASCII text") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        log.warning("%s: others can read this token; chmod 600 keeps it to you", path)
+    return token
+
+
 def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches it."""
     try:
@@ -96,10 +124,10 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_token(token: str) -> None:
-    if len(token) < _SHORTEST or not all("!" <= c <= "~" for c in token):
+    if not _SHORTEST <= len(token) <= _LONGEST or not all("!" <= c <= "~" for c in token):
         raise ConfigError(
-            f"a token has at least {_SHORTEST} characters of ASCII without blanks; without --token and {VARIABLE} "
-            "one is made where it is needed"
+            f"a token has at least {_SHORTEST} and at most {_LONGEST} characters of ASCII without blanks; without "
+            f"--token, --token-file and {VARIABLE} one is made where it is needed"
         )
 
 
@@ -118,6 +146,6 @@ def _host(headers: Mapping[str, str]) -> tuple[str, int | None]:
     """Return name and port that a request asks for."""
     try:
         parts = urlsplit("//" + headers.get("host", ""))
-        return parts.hostname or "", parts.port
+        return "" if "@" in parts.netloc else parts.hostname or "", parts.port
     except ValueError:
         return "", None

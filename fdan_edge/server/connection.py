@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import anyio
 from anyio import to_thread
@@ -30,13 +30,17 @@ from fdan_edge.server.protocol import (
 
 log = logging.getLogger(__name__)
 
+TRIED_OFTEN = "many wrong tokens came from this address; try again in some seconds"
+
 
 async def serve_client(websocket: WebSocket, hub: Hub) -> None:
     """Serve a client from the handshake to the close."""
     end: Close | None = Close(GOING_AWAY, "the server ends")
-    with hub.connection():
-        await websocket.accept()
-        end = await _serve_client(websocket, hub)
+    try:
+        with hub.connection():
+            end = await _serve_client(websocket, hub)
+    finally:
+        hub.guests.dismiss(websocket.state.guest)
     if end is None:  # the client has gone
         return
     hub.metrics.client_closed(end.code)
@@ -48,26 +52,43 @@ async def serve_client(websocket: WebSocket, hub: Hub) -> None:
 
 
 async def _serve_client(websocket: WebSocket, hub: Hub) -> Close | None:
+    """Serve a client; return how to close, None where it has gone."""
     try:
-        with hub.handshake():
-            start = await _greet(websocket, hub)
+        await websocket.accept()
+        start = await _greet(websocket, hub)
         with hub.client_slot() as slot:
             connection = Connection(websocket, hub, await _open_stream(start, hub), start.rate)
             slot.leave = connection.leave
-            await connection.run()
-    except Close as close:
-        return close
-    except WebSocketDisconnect:
-        return None
+            return await connection.run()
     except Exception as error:
-        log.error("a client's stream failed: %s: %s", type(error).__name__, printable(one_line(error)))
-        return Close(FAILED, "the stream failed; the server's log says why")
+        return _close_for(error)
+
+
+def _close_for(error: Exception) -> Close | None:
+    """Return how to close after an error, None where the client has gone.
+
+    The error itself must not be kept: it knows the frames that it came through, and they know the client's sound.
+    """
+    if isinstance(error, Close):
+        return Close(error.code, error.reason)
+    if isinstance(error, WebSocketDisconnect):
+        return None
+    log.error("a client's stream failed: %s: %s", type(error).__name__, printable(one_line(error)))
+    return Close(FAILED, "the stream failed; the server's log says why")
 
 
 async def _greet(websocket: WebSocket, hub: Hub) -> Start:
+    """Receive the first message, and let the client in."""
     start = parse_start(await _receive(websocket, hub.limits.greeting))
-    if not hub.access.accepts(start.token):
+    guest, address = websocket.state.guest, websocket.client.host if websocket.client else ""
+    hub.guests.extend(guest)
+    try:
+        accepted = await hub.accepts(start.token, address, guest)
+    except TimeoutError:
+        raise Close(TRY_LATER, TRIED_OFTEN) from None
+    if not accepted:
         raise Close(POLICY, "the token is wrong" if start.token else "a token is needed")
+    hub.guests.admit(guest)
     return start
 
 
@@ -99,34 +120,32 @@ class Connection:
     def __init__(self, websocket: WebSocket, hub: Hub, stream: ClientStream, rate: int) -> None:
         self._websocket, self._hub, self._stream, self._rate = websocket, hub, stream, rate
         self._sound_came = anyio.Event()
-        self._end: Exception | None = None
+        self._ends: list[Close | None] = []  # the first one counts
         self._scope = anyio.CancelScope()
 
     def leave(self) -> None:
         """End the stream because the machine is too slow."""
-        self._end = self._end or Close(TRY_LATER, TOO_MANY)
+        self._ends.append(Close(TRY_LATER, TOO_MANY))
         self._scope.cancel()
 
-    async def run(self) -> NoReturn:
-        """Stream until the end.
-
-        Raises:
-            Close, WebSocketDisconnect: the connection ends; or what the stream raised.
-        """
+    async def run(self) -> Close | None:
+        """Stream until the end; return how to close, None where the client has gone."""
         await self._send(json.dumps({"type": "ready", **self._hub.about}))
         with self._scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._until_its_end, self._receive_sound)
                 tasks.start_soon(self._until_its_end, self._send_events)
-        assert self._end is not None
-        raise self._end
+        return self._ends[0]
 
     async def _until_its_end(self, part: Callable[[], Awaitable[None]]) -> None:
         """Run one of the two tasks; its first exception ends both. A task group would wrap it."""
         try:
             await part()
+        except anyio.get_cancelled_exc_class():
+            return  # the task ends anyway; the group would keep the exception, and with it the frames and the sound
         except Exception as error:
-            self._end = self._end or error
+            if not self._ends:
+                self._ends.append(_close_for(error))
             self._scope.cancel()
 
     async def _receive_sound(self) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import anyio
 
 from fdan_edge.server.access import Access
+from fdan_edge.server.attempts import Attempts
+from fdan_edge.server.guests import Guest, Guests, address_group
 from fdan_edge.server.limits import Limits
 from fdan_edge.server.prometheus import ServerMetrics
 from fdan_edge.server.protocol import TRY_LATER, Close
@@ -39,13 +41,17 @@ class Hub:
     limits: Limits = field(default_factory=Limits)
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
     stopping: bool = False
-    waiting: int = 0  # connections before their first message
     clock: Callable[[], float] = time.monotonic
     _slots: list[ClientSlot] = field(default_factory=list)  # the oldest first
     _late: float = 0.0  # s that sound waits, on average
     _last_shed: float = -math.inf  # when clients last had to go
     _connections: set[anyio.CancelScope] = field(default_factory=set)
     _threads: anyio.CapacityLimiter | None = None
+
+    def __post_init__(self) -> None:
+        """Create what its limits bound."""
+        self.guests = Guests(self.limits.guests, self.limits.request, self.metrics.connection_cut, self.clock)
+        self.attempts = Attempts(self.limits.attempts, self.limits.attempts_at_once, self.clock)
 
     @property
     def client_count(self) -> int:
@@ -71,20 +77,29 @@ class Hub:
             finally:
                 self._connections.discard(scope)
 
-    @contextlib.contextmanager
-    def handshake(self) -> Iterator[None]:
-        """Count a connection until its first message.
+    async def accepts(self, token: str, address: str, guest: Guest) -> bool:
+        """Return whether this is the token, or none is needed.
+
+        Args:
+            token: of a client; empty where it has none.
+            address: of the client. After wrong tokens from there, it waits for its turn.
+            guest: its connection.
 
         Raises:
-            Close: too many wait for theirs.
+            TimeoutError: its turn does not come.
         """
-        if self.waiting >= self.limits.waiting:
-            raise Close(TRY_LATER, "too many connections wait here; try again later")
-        self.waiting += 1
-        try:
-            yield
-        finally:
-            self.waiting -= 1
+        if not self.access.token or not token:
+            return not self.access.token
+        group = address_group(address)
+        with anyio.fail_after(self.limits.greeting):
+            while seconds := self.attempts.wait(group):
+                await anyio.sleep(seconds)
+                if guest.gone:  # who does not wait for the answer has no turn
+                    return False
+        right = self.access.accepts(token)
+        if not right:
+            self.attempts.failed(group)
+        return right
 
     @contextlib.contextmanager
     def client_slot(self) -> Iterator[ClientSlot]:

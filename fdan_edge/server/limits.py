@@ -12,7 +12,7 @@ class Limits:
     """The limits of a server; times in seconds."""
 
     clients: int = 16  # that stream at once
-    waiting: int = 64  # connections that have not sent their first message
+    guests: int = 256  # connections that are not let in: what is open beside the clients
     message: int = 65536  # bytes
     speed: float = 2.0  # seconds of sound per second, in the long run
     burst: float = 15.0  # seconds of sound at once: what a network holds back and then delivers
@@ -20,9 +20,39 @@ class Limits:
     late: float = 0.5  # that sound may wait for a thread, on average, before clients must go
     respite: float = 1.0  # between two times that some must
     busy: float = 10.0  # after which others may come again
-    greeting: float = 5.0  # until the first message
+    tls: float = 5.0  # until TLS is agreed upon
+    request: float = 10.0  # from a connection to its first answer, from answer to answer, from end to close
+    greeting: float = 5.0  # until the first message; and as long for a token's turn, where wrong ones were tried
+    attempts: float = 10.0  # wrong tokens a second, of an address
+    attempts_at_once: float = 20.0
     idle: float = 30.0  # between messages
     sending: float = 10.0  # until a message to a client is on its way
+
+
+class Bucket:
+    """Holds something that is spent, and refills with time.
+
+    Args:
+        rate: that a second adds.
+        burst: at most and at first.
+    """
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._left, self._then = burst, clock()
+
+    def has(self, amount: float) -> bool:
+        """Return whether so much is there."""
+        now = self._clock()
+        self._left = min(self._burst, self._left + (now - self._then) * self._rate)
+        self._then = now
+        return self._left >= amount
+
+    def spend(self, amount: float) -> bool:
+        """Take so much; return whether it was there."""
+        was_there = self.has(amount)
+        self._left -= amount
+        return was_there
 
 
 class RateLimiter:
@@ -37,13 +67,8 @@ class RateLimiter:
     MIN_COST = 0.005
 
     def __init__(self, speed: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._speed, self._burst, self._clock = speed, burst, clock
-        self._left, self._then = burst, clock()
+        self._bucket = Bucket(speed, burst, clock)
 
     def spend(self, seconds: float) -> bool:
         """Take so many seconds of sound from the bucket; return whether they were in it."""
-        now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._then) * self._speed)
-        self._then = now
-        self._left -= max(seconds, self.MIN_COST)
-        return self._left >= 0
+        return self._bucket.spend(max(seconds, self.MIN_COST))

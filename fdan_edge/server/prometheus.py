@@ -27,6 +27,9 @@ class ServerMetrics:
         self._errors = Counter(
             "fdan_edge_errors", "Clients that were closed for an error, by code.", ["code"], registry=all_
         )
+        self._cut = Counter(
+            "fdan_edge_connections_cut", "Connections that were cut off, by reason.", ["reason"], registry=all_
+        )
         self._heard = Counter("fdan_edge_heard_seconds", "Sound that was heard.", registry=all_)
         self._lost = Counter("fdan_edge_lost_seconds", "Sound that was dropped.", registry=all_)
         self._warnings = Counter(
@@ -51,6 +54,10 @@ class ServerMetrics:
             self._refused.inc()
         elif code not in (NORMAL, GOING_AWAY):
             self._errors.labels(str(code)).inc()
+
+    def connection_cut(self, reason: str) -> None:
+        """Count a connection that was cut off, by a reason of `fdan_edge.server.guests`."""
+        self._cut.labels(reason).inc()
 
     def record(self, seconds: float, events: Iterable[Event]) -> None:
         """Count processed sound and its events; for any thread."""

@@ -20,11 +20,12 @@ Closes, each with one line that says why:
     1001  the server ends
     1003  a message of a kind that was not expected
     1007  a message that cannot be read: not JSON, not float32, not finite, beyond 32 bits, another rate
-    1008  token wrong or missing, more sound than real time allows, silence on the line, results not read
+    1008  token wrong or missing, more sound than real time allows, silence on the line, results not read, too many
+          frames
     1009  a message that is too large
     1011  this client's stream failed
     1013  as many clients as this server takes are there, or more than its machine is fast enough for: of these the
-          youngest are closed
+          youngest are closed; too many connections wait, or too many wrong tokens came from this address
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ POLICY, TOO_LARGE, FAILED, TRY_LATER = 1008, 1009, 1011, 1013
 
 #: Hz, of sound cards and recordings.
 RATES = (8000, 192_000)
+_LONGEST_START = 4096  # characters; nobody has shown a token yet
 _REASON = 123  # bytes that a close frame has room for
 
 
@@ -70,6 +72,8 @@ def parse_start(message: Mapping[str, Any]) -> Start:
     Raises:
         Close: it is not a start.
     """
+    if len(message.get("text") or "") > _LONGEST_START:
+        raise Close(TOO_LARGE, f"the first message has at most {_LONGEST_START} characters")
     values = _parse_text(message)
     if values.get("type") != "start":
         raise Close(UNSUPPORTED, 'the first message must be {"type": "start", "rate": 48000}')

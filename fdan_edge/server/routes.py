@@ -13,8 +13,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from fdan_edge.server.access import Access
-from fdan_edge.server.connection import serve_client
+from fdan_edge.server.access import Access, bearer
+from fdan_edge.server.connection import TRIED_OFTEN, serve_client
 from fdan_edge.server.hub import Hub
 
 STATIC = Path(__file__).parent / "static"
@@ -46,11 +46,12 @@ def make_app(hub: Hub) -> ASGIApp:
         return FileResponse(STATIC / "index.html")
 
     async def card(request: Request) -> Response:
-        return _with_token(request, hub) or JSONResponse({**hub.about, "text": hub.card})
+        return await _refusal(request, hub) or JSONResponse({**hub.about, "text": hub.card})
 
     async def metrics(request: Request) -> Response:
-        text = Response(hub.metrics.text(), headers={"Content-Type": hub.metrics.CONTENT_TYPE})
-        return _with_token(request, hub) or text
+        if refusal := await _refusal(request, hub):
+            return refusal
+        return Response(hub.metrics.text(), headers={"Content-Type": hub.metrics.CONTENT_TYPE})
 
     async def health(_: Request) -> Response:
         return _health(hub)
@@ -76,10 +77,14 @@ def _health(hub: Hub) -> Response:
     return JSONResponse(values, status_code=503 if hub.stopping else 200)
 
 
-def _with_token(request: Request, hub: Hub) -> Response | None:
+async def _refusal(request: Request, hub: Hub) -> Response | None:
     """Refuse a request without the token; None where it may pass."""
-    if hub.access.accepts_bearer(request.headers):
-        return None
+    address = request.client.host if request.client else ""
+    try:
+        if await hub.accepts(bearer(request.headers), address, request.state.guest):
+            return None
+    except TimeoutError:
+        return PlainTextResponse(f"{TRIED_OFTEN}\n", 429, {"Retry-After": "5"})
     headers = {"WWW-Authenticate": "Bearer"}
     return PlainTextResponse("this needs the token: Authorization: Bearer TOKEN\n", 401, headers)
 

@@ -25,14 +25,23 @@ from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.onnx_session import CPU
 from fdan_edge.runtime.runner import Runner
+from fdan_edge.server import connection
 from fdan_edge.server.access import Access, is_loopback
+from fdan_edge.server.guests import MALFORMED, Guest
 from fdan_edge.server.hub import Hub
 from fdan_edge.server.limits import Limits
+from fdan_edge.server.listener import Listener
+from fdan_edge.server.log_limits import limit_log
 from fdan_edge.server.routes import make_app
+from fdan_edge.server.uvicorn_http import BoundedHttp
+from fdan_edge.server.uvicorn_websocket import BoundedWebSocket
 from fdan_edge.streaming.session import Stream
 from fdan_edge.streaming.settings import StreamSettings
 
-FIRST_REQUEST_SECONDS = 10  # at most, from the connection to its first request
+_BACKLOG = 128  # connections that wait to be accepted; in a longer queue everyone waits for long
+_OWN_DESCRIPTORS = 64  # the model, its threads, the standard streams, some to spare
+_FEWEST_GUESTS = 16
+_LOOPBACK = ["127.0.0.1", "::1"]  # proxies here say whom they speak for
 
 
 @dataclass(frozen=True)
@@ -76,19 +85,23 @@ def make_server(hub: Hub, address: Address) -> Server:
     # Threads wait for each other in steps of this, 5 ms by default, and the model is short work: with 50 clients,
     # in two runs of 15 s after each other, a result took 174 ms (median), and 26 so.
     sys.setswitchinterval(1e-4)
-    _take_descriptors()
+    _share_descriptors(hub)
+    for name in ("uvicorn.error", connection.__name__):
+        limit_log(name, lambda: hub.metrics.connection_cut(MALFORMED))
     config = uvicorn.Config(
         make_app(hub),
         log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="off",
-        proxy_headers=False,
+        proxy_headers=True,
+        forwarded_allow_ips=_LOOPBACK,
         server_header=False,
         ssl_certfile=address.certificate,
         ssl_keyfile=address.key,
         timeout_graceful_shutdown=5,
-        ws="websockets-sansio",
+        http=BoundedHttp,
+        ws=BoundedWebSocket,
         # A message somewhat too large is closed by us, with our reason; a huge one is not even received.
         ws_max_size=2 * hub.limits.message,
         ws_per_message_deflate=False,
@@ -97,25 +110,36 @@ def make_server(hub: Hub, address: Address) -> Server:
 
 
 class Server(uvicorn.Server):
-    """Runs uvicorn, but tells clients of the end, and ends without an error when a signal stops it."""
+    """Runs uvicorn, but bounds connections, tells clients of the end, and ends without an error at a signal."""
 
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self._hub = hub
-        self._quiet: set[Any] = set()  # connections without a request
+        self._listeners: list[Listener] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections on sockets; uvicorn's way to do it knows no deadline for TLS, and no guests."""
+        await self.lifespan.startup()
+        hub, tls = self._hub, self.config.ssl
+        self._listeners = [
+            Listener(each, self._protocol, hub.guests, tls, hub.limits.tls) for each in sockets or []
+        ]
+        self.servers = []  # of uvicorn's own, to be closed
+        self.started = True
+
+    def _protocol(self, guest: Guest) -> BoundedHttp:
+        state = {**self.lifespan.state, "guest": guest, "guests": self._hub.guests}
+        return BoundedHttp(config=self.config, server_state=self.server_state, app_state=state)
 
     async def on_tick(self, counter: int) -> bool:
-        """Do as uvicorn does, ten times a second, and close connections that have not sent a request yet."""
-        if counter % (10 * FIRST_REQUEST_SECONDS // 2) == 0:
-            open_ = self.server_state.connections
-            quiet = {connection for connection in open_ if getattr(connection, "cycle", self) is None}
-            for connection in quiet & self._quiet:
-                connection.transport.close()
-            self._quiet = quiet
+        """Do as uvicorn does, ten times a second, and cut off the guests whose time is over."""
+        self._hub.guests.sweep()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close all clients, then do as uvicorn does."""
+        """Accept no more, close all clients, then do as uvicorn does."""
+        for listener in self._listeners:
+            await listener.close()
         await self._hub.stop()
         await super().shutdown(sockets)
 
@@ -133,15 +157,15 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _take_descriptors() -> None:
-    """Raise the limit of open connections to the hard one; the usual soft limit of 1024 is soon reached."""
+def _share_descriptors(hub: Hub) -> None:
+    """Raise the limit of open files to the hard one, as the usual 1024 is soon reached; keep guests within it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most != resource.RLIM_INFINITY:
+        room = most - hub.limits.clients - _OWN_DESCRIPTORS
+        hub.guests.limit = max(_FEWEST_GUESTS, min(hub.guests.limit, room))
     # Where even these are used up, asyncio would write a traceback for each attempt to take one more.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    # A line for each handshake that is refused is one that any page could fill a disk with.
-    refused = "ASGI callable returned without completing handshake"
-    logging.getLogger("uvicorn.error").addFilter(lambda record: refused not in record.getMessage())
 
 
 def open_socket(address: Address) -> socket.socket:
@@ -163,7 +187,7 @@ def open_socket(address: Address) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(socket_address)
-        listening.listen(128)
+        listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:

@@ -21,7 +21,8 @@ def test_start() -> None:
     [
         ({"bytes": b"\0" * 4}, 1003, "expected text"),
         ({"text": "{"}, 1007, "not JSON"),
-        ({"text": "[" * 60_000}, 1007, "not JSON"),
+        ({"text": "[" * 4000}, 1007, "not JSON"),
+        ({"text": "[" * 4097}, 1009, "at most 4096 characters"),
         ({"text": "[]"}, 1007, "not an object"),
         ({"text": '{"type": "stop"}'}, 1003, "the first message must be"),
         ({"text": '{"type": "start"}'}, 1007, "rate must be a whole number of Hz from 8000 to 192000"),

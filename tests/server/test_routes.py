@@ -246,15 +246,6 @@ def test_the_next_client_is_refused_and_told_why() -> None:
         assert "fdan_edge_clients_refused_total 1.0" in get(run, "/metrics").text
 
 
-def test_connections_before_their_first_message_are_bounded() -> None:
-    with running(limits=Limits(waiting=2)) as run, ExitStack() as stack:
-        for _ in range(2):
-            stack.enter_context(run.client())
-        assert eventually(lambda: run.hub.waiting == 2)
-        with run.client() as third:
-            assert closed(third)[0] == 1013
-
-
 def test_clients_are_heard_side_by_side() -> None:
     """One whose stream hangs does not hold the others up."""
     hanging = threading.Event()
@@ -284,7 +275,7 @@ def test_the_end_is_told_to_every_client(caplog: pytest.LogCaptureFixture) -> No
         for client in clients[:-1]:
             begin(client)
             client.send(sound())
-        assert eventually(lambda: (run.hub.client_count, run.hub.waiting) == (4, 1))
+        assert eventually(lambda: (run.hub.client_count, len(run.hub.guests)) == (4, 1))
         run.server.should_exit = True
         for client in clients:
             assert closed(client) == (1001, "the server ends")

@@ -50,7 +50,7 @@ def test_mistakes(fails: Fails, bundle_folder: Path, tmp_path: Path) -> None:
     assert "no such bundle or file" in fails("serve", tmp_path / "none", "--port", 0)
     assert "unknown vad 'siler' (did you mean silero?)" in fails("serve", bundle_folder, "--vad", "siler")
     assert "hop = 0.01: valid are 0.05 to 60" in fails("serve", bundle_folder, "--hop", "0.01")
-    assert "at least 16 characters" in fails("serve", bundle_folder, "--token", "abc")
+    assert "at least 16 and at most 1024 characters" in fails("serve", bundle_folder, "--token", "abc")
     assert "not of the form https://name" in fails("serve", bundle_folder, "--origin", "example.org")
     assert "unknown runtime 'onnx'" in fails("serve", bundle_folder, "--port", 0, "--runtime", "onnx")
     assert fails("serve", bundle_folder, "--host", "no.such.host.invalid") == (

@@ -1,0 +1,86 @@
+"""Accept connections on a socket, as asyncio's own servers do, but know each one from its first moment.
+
+asyncio tells a protocol of a connection when TLS is agreed upon. Who connects to the port and stays silent would
+be known to nobody until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import ssl
+from collections.abc import Callable
+
+from fdan_edge.server.guests import Guest, Guests
+
+_PAUSE = 0.05  # s, where no connection can be accepted: no descriptor is left
+
+
+class Listener:
+    """Accepts connections until it is closed.
+
+    Args:
+        listening: the socket; is not closed.
+        protocol: makes the protocol of a connection.
+        guests: where connections are entered.
+        context: for TLS; None: without.
+        handshake: seconds that TLS may take to begin, and to end.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        protocol: Callable[[Guest], asyncio.Protocol],
+        guests: Guests,
+        context: ssl.SSLContext | None,
+        handshake: float,
+    ) -> None:
+        self._socket, self._protocol, self._guests = listening, protocol, guests
+        self._context, self._handshake = context, handshake if context else None
+        listening.setblocking(False)
+        self._opening: set[asyncio.Task[None]] = set()
+        self._task = asyncio.create_task(self._accept())
+
+    async def close(self) -> None:
+        """Accept no more; connections stay open, but for those that are not agreed upon."""
+        tasks = {self._task, *self._opening}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(self._socket)
+            except OSError:
+                self._guests.evict()
+                await asyncio.sleep(_PAUSE)
+                continue
+            guest = self._guests.enter(str(address[0]))
+            task = loop.create_task(self._open(connection, guest))
+            guest.cut = functools.partial(_cancel, task)
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+            # sock_accept goes on at once where more wait to be accepted; who is connected must have a turn too.
+            await asyncio.sleep(0)
+
+    async def _open(self, connection: socket.socket, guest: Guest) -> None:
+        """Hand a connection to its protocol, once TLS is agreed upon; the protocol then says when it leaves."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(
+                lambda: self._protocol(guest),
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=self._handshake,
+                ssl_shutdown_timeout=self._handshake,
+            )
+        except (OSError, asyncio.CancelledError):
+            self._guests.leave(guest)
+            connection.close()
+
+
+def _cancel(task: asyncio.Task[None], _: str) -> None:
+    task.cancel()
