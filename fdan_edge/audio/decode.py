@@ -75,6 +75,23 @@ def load_speech(
         raise AudioError(f"{path}: {error}") from None
 
 
+def speech_seconds(path: Path) -> float:
+    """Return the seconds of a recording that can be used, in the memory of some seconds of it.
+
+    Raises:
+        AudioError, MissingDependencyError: as `load_speech`.
+    """
+    rate, length, peak = 16000, 0, 0.0
+    for block in mono_blocks(path, rate):
+        length += len(block)
+        peak = float(np.maximum(peak, np.abs(block).max(initial=0)))
+    try:
+        check_sound(length, peak, rate)
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from None
+    return length / rate
+
+
 def expects_noise(high_pass: float) -> bool:
     """Tell whether ends are cut as `windows.trim` does in noise: not for older models, which have no filter."""
     return high_pass > 0

@@ -30,6 +30,8 @@ def opened(path: Path) -> Iterator[InputContainer]:
     """
     ffmpeg.import_av("reading videos")
     try:
+        if path.exists() and not path.is_file():  # opening a pipe could wait for ever
+            raise DataError(f"{path}: is a folder, a pipe or a device, not a file")
         # As a stream: FFmpeg takes some names for addresses or numbered images, and must encode them.
         with path.open("rb") as file:
             if not file.read(1):

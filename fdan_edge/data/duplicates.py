@@ -128,7 +128,10 @@ def _sound(path: Path, _changed: int, _size: int) -> str:
     """Hash all samples at their own rate, channels averaged."""
     try:
         rate = int(_length(path, _changed, _size).rpartition(" ")[2])
-        return _hash(decode.load(path, rate).tobytes())
+        digest = hashlib.sha256()
+        for block in decode.mono_blocks(path, rate):
+            digest.update(block.tobytes())
+        return digest.hexdigest()
     except AudioError:
         return ""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fdan_edge.audio import decode
 from fdan_edge.config import Config
-from fdan_edge.data import face_crops
+from fdan_edge.data import face_crops, pictures
 from fdan_edge.data.corpora import (
     Item,
     Source,
@@ -23,7 +23,7 @@ from fdan_edge.data.corpora import (
 )
 from fdan_edge.data.corpora.contents import fetch_command, pointer_of
 from fdan_edge.data.duplicates import same_content, same_name
-from fdan_edge.errors import INSTALL_TRAINING, DataError, MissingDependencyError, one_line
+from fdan_edge.errors import DataError
 from fdan_edge.utils.progress import track
 
 _FRAMES = Config.video_frames  # of each video, by default: everything before the last of them is decoded
@@ -122,25 +122,13 @@ def _check(item: Item, modality: str) -> float:
     if program := pointer_of(item.path):
         raise DataError(f"{item.path}: is a {program} pointer: {fetch_command(program)}")
     if modality == "speech":
-        return len(decode.load_speech(item.path, 16000, 0)) / 16000
+        return decode.speech_seconds(item.path)
     if modality == "faces":
-        _check_image(item.path)
+        with pictures.opened(item.path) as image:
+            image.load()
     else:
         face_crops.sample_frames(item.path, _FRAMES)
     return 0.0
-
-
-def _check_image(path: Path) -> None:
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise MissingDependencyError("pillow", "looking at faces", INSTALL_TRAINING) from None
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "not of a known kind" if isinstance(error, UnidentifiedImageError) else one_line(error)
-        raise DataError(f"{path}: not a readable image: {reason}") from None
 
 
 def _counts(values: Iterable[str | None]) -> dict[str, int]:

@@ -22,9 +22,9 @@ from fdan_edge.audio.high_pass import filtered
 from fdan_edge.audio.video import is_video
 from fdan_edge.audio.windows import Waveform, cut_windows
 from fdan_edge.config import Config
-from fdan_edge.data import face_crops
+from fdan_edge.data import face_crops, pictures
 from fdan_edge.data.corpora import Item
-from fdan_edge.errors import DataError, one_line
+from fdan_edge.errors import DataError
 from fdan_edge.features.mmap_rows import ItemRows, MappedRows, concatenate
 from fdan_edge.features.store import Extractor, Features, Result, Store, collect
 from fdan_edge.models.backbones.build import scaled
@@ -214,12 +214,9 @@ def _is_searched(item: Item) -> bool:
 
 def _picture(item: Item, size: int | None = None) -> NDArray[np.uint8]:
     """Read the RGB pixels of an image, (height, width, 3), resized where a size is given."""
-    try:
-        with Image.open(item.path) as image:
-            rgb = image.convert("RGB")
-            return np.array(rgb.resize((size, size), Image.Resampling.BILINEAR) if size else rgb)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{item.path}: not a readable image: {one_line(error)}") from None
+    with pictures.opened(item.path) as image:
+        rgb = image.convert("RGB")
+        return np.array(rgb.resize((size, size), Image.Resampling.BILINEAR) if size else rgb)
 
 
 @dataclass(frozen=True)
