@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tests.attack.place import Impossible, Place, bundle, recording
+from tests.attack.place import Impossible, Place
 
 HELD, FAILED, SKIPPED = "held", "failed", "not run"
 
@@ -37,6 +37,7 @@ class Attack:
     quick: bool  # within about a second: the test suite runs it too
     waits: bool  # for time to pass, mostly: runs beside others of the kind
     long: bool  # takes minutes: runs where it is named, and with --all
+    beside: bool = False  # times nothing that others could disturb much: two run at once
 
 
 @dataclass(frozen=True)
@@ -85,24 +86,25 @@ def judge(one: Attack, place: Place) -> Outcome:
 
 
 def run_all(attacks: Sequence[Attack], place: Place, tell: Callable[[Outcome], None]) -> list[Outcome]:
-    """Run attacks: first those that mostly wait, all at once, then the others one after another.
+    """Run attacks: those that wait all at once and, meanwhile, those on commands in pairs; then the others alone.
 
     Args:
         attacks: to run.
         place: where.
         tell: is called with each outcome as it comes.
     """
-    bundle(), recording()  # written once, before several want them
-    waiting, others = [a for a in attacks if a.waits], [a for a in attacks if not a.waits]
-    outcomes = []
-    with ThreadPoolExecutor(max(1, len(waiting))) as pool:
-        for outcome in pool.map(lambda one: judge(one, place), waiting):
-            tell(outcome)
-            outcomes.append(outcome)
-    for one in others:
-        outcomes.append(judge(one, place))
-        tell(outcomes[-1])
-    return outcomes
+
+    def run(one: Attack) -> Outcome:
+        outcome = judge(one, place)
+        tell(outcome)
+        return outcome
+
+    waiting = [one for one in attacks if one.waits]
+    beside = [one for one in attacks if one.beside and not one.waits]
+    with ThreadPoolExecutor(max(1, len(waiting))) as crowd, ThreadPoolExecutor(2) as pairs:
+        jobs = [crowd.submit(run, one) for one in waiting] + [pairs.submit(run, one) for one in beside]
+        outcomes = [job.result() for job in jobs]
+    return outcomes + [run(one) for one in attacks if not one.waits and not one.beside]
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:

@@ -16,7 +16,7 @@ from typing import IO
 from tests.attack.attack import check
 from tests.attack.served import memory
 
-SECONDS = 30.0  # that a command may take for an answer
+SECONDS = 60.0  # that a command may take for an answer
 _PROTOCOLS = ("tcp", "tcp6", "udp", "udp6")
 
 
@@ -34,7 +34,11 @@ class Done:
     @property
     def refused(self) -> bool:
         """Whether it said in one line that it cannot do it."""
-        return self.code == 2 and not self.problem
+        return self.code == 2 and not self.problem and self._last.startswith("error: ")
+
+    @property
+    def _last(self) -> str:
+        return self.err.rstrip("\n").rpartition("\n")[2]
 
     @property
     def problem(self) -> str:
@@ -48,8 +52,8 @@ class Done:
             return f"exit code {self.code}"
         if any(not c.isprintable() and c not in "\n\t" for c in text):
             return "control characters"
-        if self.code == 2 and not self.err.rstrip("\n").rpartition("\n")[2].startswith("error: "):
-            return f"no line that says why: {self.err[-80:]!r}"
+        if self.code == 2 and not self._last:
+            return "no line that says why"
         return f"sockets: {', '.join(sorted(self.sockets))}" if self.sockets else ""
 
     @property

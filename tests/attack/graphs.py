@@ -132,14 +132,14 @@ def doubling_functions() -> bytes:
 
 
 def nested_branches() -> bytes:
-    """Five hundred branches, each within another."""
+    """Twenty-five branches, each within another."""
     inner = helper.make_graph([helper.make_node("Identity", [INPUT], ["b0"])], "b0", [], [_value("b0")])
-    for level in range(1, 500):
+    for level in range(1, 25):
         node = helper.make_node(
             "If", ["yes"], [f"b{level}"], then_branch=inner, else_branch=inner if level < 3 else _leaf(level)
         )
         inner = helper.make_graph([node], f"b{level}", [], [_value(f"b{level}")])
-    branch = helper.make_node("If", ["yes"], ["branched"], then_branch=inner, else_branch=_leaf(500))
+    branch = helper.make_node("If", ["yes"], ["branched"], then_branch=inner, else_branch=_leaf(25))
     return _model([branch, *_softmax(OUTPUT, "branched")], [_constant("yes", np.array(True))])
 
 

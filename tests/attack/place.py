@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soundfile
@@ -25,6 +26,22 @@ from tests.helpers import bundles, tiny_models
 TOKEN = "a-token-of-the-attacks"
 RATE = 16_000  # Hz
 SPEC = ModelSpec(("angry", "sad"), RATE, RATE, RATE // 2, 0.0)  # windows of a second
+
+
+_ONCE = threading.RLock()
+_Made = TypeVar("_Made")
+
+
+def once(make: Callable[[], _Made]) -> Callable[[], _Made]:
+    """Let a function run once; who asks meanwhile waits for it."""
+    kept = functools.cache(make)
+
+    @functools.wraps(make)
+    def get() -> _Made:
+        with _ONCE:
+            return kept()
+
+    return get
 
 
 class Impossible(Exception):  # noqa: N818 (not an error of the attack)
@@ -98,7 +115,7 @@ class Place:
         return serving(command, scratch(), variables, descriptors)
 
 
-@functools.cache
+@once
 def scratch() -> Path:
     """Return a folder of this process that ends with it."""
     folder = tempfile.TemporaryDirectory(prefix="fdan-edge-attack-")
@@ -106,13 +123,13 @@ def scratch() -> Path:
     return Path(folder.name)
 
 
-@functools.cache
+@once
 def bundle() -> Path:
     """Return a small sound bundle; read only."""
     return write_bundle(scratch() / "bundle")
 
 
-@functools.cache
+@once
 def recording() -> Path:
     """Return a recording of a second and a half of noise; read only."""
     path = scratch() / "recording.wav"
@@ -120,7 +137,7 @@ def recording() -> Path:
     return path
 
 
-@functools.cache
+@once
 def certificate() -> tuple[Path, Path]:
     """Return a certificate that nobody signed, and its key.
 

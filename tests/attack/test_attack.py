@@ -96,7 +96,7 @@ SOUND = Done(2, "", "error: a line\n", 0.5, 60.0)
         ({"code": 1, "out": "\x1b[31mred\n"}, "control characters"),
         ({"code": -9}, "exit code -9"),
         ({"code": None}, "no answer in 0 s"),
-        ({"err": ""}, "no line that says why: ''"),
+        ({"err": ""}, "no line that says why"),
         ({"sockets": frozenset({"udp"})}, "sockets: udp"),
     ],
 )

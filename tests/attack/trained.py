@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import soundfile
 
 from fdan_edge.data.corpora.synthetic.voices import SAMPLE_RATE, voice
 from tests.attack.command import run_command
-from tests.attack.place import scratch
+from tests.attack.place import once, scratch
 
 _SETTINGS: tuple[str, ...] = (
     "backbone=vgg8",
@@ -23,7 +22,7 @@ _SETTINGS: tuple[str, ...] = (
 _SETTINGS += ("window_seconds=1.0", "window_hop_seconds=0.5", "feature_size=16", "speed_perturbation=0")
 
 
-@functools.cache
+@once
 def corpus() -> Path:
     """Return a folder of 4 speakers and 2 classes; read only."""
     folder = scratch() / "corpus"
@@ -38,7 +37,7 @@ def corpus() -> Path:
     return folder
 
 
-@functools.cache
+@once
 def run_folder() -> Path:
     """Return a run folder of a training of one epoch; read only.
 
