@@ -100,9 +100,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """Return the first line of an error's text, at most `limit` characters, for a message."""
+    """Return the first line of an error's text, at most `limit` characters, for a message.
+
+    What libraries say may quote a file, so control characters are written as escapes.
+    """
     text = str(error).strip() or type(error).__name__
-    line = text.splitlines()[0]
+    line = printable(text.splitlines()[0])
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

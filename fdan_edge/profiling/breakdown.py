@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdan_edge.runtime.bundle import Bundle
-from fdan_edge.runtime.onnx_session import open_session
+from fdan_edge.runtime.onnx import open_checked
 from fdan_edge.runtime.opening import Variant
 from fdan_edge.runtime.runner import Runner
+from fdan_edge.runtime.source import Source
 
 #: As nodes are called by the export: these are the front end's, these the network's.
 _FRONT_END, _NETWORK = "frontend", ("model", "head")
@@ -97,11 +97,11 @@ def _of_torch(runner: Runner, windows: NDArray[np.float32]) -> Parts:
 
 def _of_onnxruntime(variant: Variant, windows: NDArray[np.float32], threads: int) -> Parts:
     """Time a second session with the profiler on, whose times are written to a file."""
-    path = Path(variant.target)
-    path = Bundle.open(path).file(variant.artifact) if path.is_dir() else path
+    source = Source.open(Path(variant.target))
+    path, content = source.file(variant.artifact), source.read(variant.artifact)
     with tempfile.TemporaryDirectory() as folder:
         options: dict[str, Any] = {"enable_profiling": True, "profile_file_prefix": str(Path(folder) / "profile")}
-        session = open_session(str(path), intra_op_num_threads=threads, **options)
+        session = open_checked(path, content, intra_op_num_threads=threads, **options)
         name = session.get_inputs()[0].name
         for _ in range(_CALLS):
             session.run(None, {name: windows})

@@ -17,9 +17,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdan_edge.errors import BundleError, FdanEdgeError
+from fdan_edge.errors import BundleError, FdanEdgeError, one_line
 from fdan_edge.profiling.cards import PRECISION_BYTES, Card
 from fdan_edge.runtime.manifest import GraphCost, LayerCost
+from fdan_edge.runtime.onnx_check import check_model
 from fdan_edge.runtime.source import Source
 
 NOTE = "estimate, not measured"
@@ -175,10 +176,11 @@ def costs(target: Path) -> dict[str, GraphCost]:
         BundleError: not a bundle or file, a file that must be counted was changed, or onnx is not installed.
     """
     source = Source.open(target)
-    return {artifact.file: artifact.cost or _count(source.file(artifact.file)) for artifact in source.artifacts}
+    return {artifact.file: artifact.cost or _count(source, artifact.file) for artifact in source.artifacts}
 
 
-def _count(path: Path) -> GraphCost:
+def _count(source: Source, file: str) -> GraphCost:
+    path = source.file(file)
     try:
         import onnx
 
@@ -187,7 +189,14 @@ def _count(path: Path) -> GraphCost:
         raise BundleError(
             f"{path}: does not say what it costs; export it anew, or count here: pip install onnx"
         ) from None
-    return cost(onnx.load(path))
+    content = source.read(file)
+    check_model(content, path)
+    try:
+        return cost(onnx.load_from_string(content))
+    except FdanEdgeError:
+        raise
+    except Exception as error:  # onnx's and protobuf's have no base in common
+        raise BundleError(f"{path}: what it costs cannot be counted: {one_line(error)}") from None
 
 
 def estimates(counted: dict[str, GraphCost], cards: Iterable[Card], batch: int = 1) -> list[Estimate]:

@@ -22,8 +22,10 @@ from typing_extensions import Self
 from fdan_edge.errors import BundleError, one_line
 from fdan_edge.runtime import manifest as schema
 from fdan_edge.runtime.manifest import Artifact, EngineFile, FileEntry, Manifest
+from fdan_edge.runtime.onnx_check import MOST_BYTES
 from fdan_edge.utils.atomic_folder import BUSY, atomic_folder
 from fdan_edge.utils.files import sha256, write_bytes
+from fdan_edge.utils.small_files import read_at_most
 
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
@@ -61,8 +63,8 @@ class Bundle:
                 f"{folder}: not a bundle (no {MANIFEST}); `fdan-edge export RUN --out {folder}` makes one"
             )
         try:
-            content = file.read_bytes()
-        except OSError as error:
+            content = read_at_most(file)
+        except (OSError, ValueError) as error:
             raise BundleError(f"{file}: damaged: {one_line(error)}") from None
         return cls(folder, schema.read(content, str(file)))
 
@@ -108,7 +110,10 @@ class Bundle:
             BundleError: as of `file`.
         """
         path, entry = self._listed(name)
-        content = path.read_bytes()
+        try:
+            content = read_at_most(path, MOST_BYTES)
+        except ValueError as error:  # it has grown
+            raise BundleError(f"{path}: {one_line(error)}") from None
         _compare(path, entry, hashlib.sha256(content).hexdigest())
         return content
 
@@ -130,16 +135,23 @@ class Bundle:
             raise BundleError(f"{path}: is a link; a bundle's files are its own")
         if not path.is_file():
             raise BundleError(f"{path}: missing from the bundle")
+        size = path.stat().st_size
+        if size < files[name].bytes:
+            raise BundleError(f"{path}: cut short: {size} of {files[name].bytes} bytes; copy the bundle again")
+        if size != files[name].bytes:
+            raise _changed(path)
+        if size > MOST_BYTES:  # nothing of it is read
+            raise BundleError(f"{path}: is larger than {MOST_BYTES >> 20} MB")
         return path, files[name]
 
 
 def _compare(path: Path, entry: FileEntry, digest: str) -> None:
-    if digest == entry.sha256:
-        return
-    size = path.stat().st_size
-    if size < entry.bytes:
-        raise BundleError(f"{path}: cut short: {size} of {entry.bytes} bytes; copy the bundle again")
-    raise BundleError(
+    if digest != entry.sha256:
+        raise _changed(path)
+
+
+def _changed(path: Path) -> BundleError:
+    return BundleError(
         f"{path}: changed since its export (its SHA-256 is not that of {MANIFEST}); "
         "copy the bundle again, or export it anew"
     )

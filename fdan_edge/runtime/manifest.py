@@ -18,11 +18,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from fdan_edge.errors import BundleError, one_line, printable
+from fdan_edge.errors import BundleError, one_line
 from fdan_edge.runtime.deploy_targets import PRECISIONS
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.tensorrt.compatibility import Fingerprint
 from fdan_edge.runtime.typed_json import MAY_LACK, from_json, to_json
+from fdan_edge.utils.small_files import parse_json
 
 SCHEMA = 3
 #: How the name of a graph that begins after the mel filterbank ends: what a live stream runs.
@@ -262,7 +263,7 @@ def read(content: bytes, where: str) -> Manifest:
             outside the bundle, or an engine of another ONNX file.
     """
     try:
-        values = json.loads(content.decode())
+        values = parse_json(content)
         if not isinstance(values, dict):
             raise ValueError("not a table")
         _check_schema(values, where)
@@ -274,8 +275,8 @@ def read(content: bytes, where: str) -> Manifest:
         entries = {name: value for name, value in values.items() if name not in ("schema", "sha256")}
         manifest = from_json(Manifest, entries)
         _check(manifest, where)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{where}: damaged: {printable(one_line(error))}") from None
+    except ValueError as error:
+        raise BundleError(f"{where}: damaged: {one_line(error)}") from None
     return manifest
 
 

@@ -7,13 +7,16 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from fdan_edge.errors import BundleError, one_line
+from fdan_edge.errors import BundleError, one_line, shown
+from fdan_edge.utils.small_files import parse_json
 
 METADATA_KEY = "fdan_edge"
 SCHEMA = 2  # 2: high_pass
 MAX_TRIM_DB = 200
 HIGH_PASS = (10, 400)  # Hz; a filter below would remember more than two seconds
 MAX_SAMPLE_RATE = 768_000
+MAX_WINDOW_SECONDS = 60
+MAX_LABELS, MAX_LABEL_LENGTH = 1000, 100
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,14 @@ class ModelSpec:
         if not text:
             raise BundleError(f"{where}: carries no fdan-edge metadata; was it made by `fdan-edge export`?")
         try:
-            values = dict(json.loads(text))
+            values = dict(parse_json(text))
             schema = values.get("schema")
             if type(schema) is int and schema > SCHEMA:
                 raise BundleError(
                     f"{where}: made by a later fdan-edge (schema {schema} > {SCHEMA}); update this one"
                 )
             return cls.from_dict(values)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError) as error:
             raise BundleError(f"{where}: its fdan-edge metadata is damaged: {one_line(error)}") from None
 
 
@@ -86,18 +89,25 @@ def _check_schema(schema: Any) -> None:
 
 def _checked(spec: ModelSpec) -> ModelSpec:
     """Give the spec, or raise ValueError with the name of the entry that cannot be right."""
-    if not spec.labels or not all(isinstance(name, str) and name and name.isprintable() for name in spec.labels):
-        raise ValueError(f"labels {list(spec.labels)} are not names")
-    if len(set(spec.labels)) < len(spec.labels):
-        raise ValueError(f"labels {list(spec.labels)} name a class twice")
+    labels = list(spec.labels)
+    if not labels or not all(isinstance(name, str) and name and name.isprintable() for name in labels):
+        raise ValueError(f"labels {shown(labels)} are not names")
+    if len(labels) > MAX_LABELS or max(map(len, labels)) > MAX_LABEL_LENGTH:
+        raise ValueError(f"labels: more than {MAX_LABELS}, or one of more than {MAX_LABEL_LENGTH} characters")
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"labels {shown(labels)} name a class twice")
     for name in ("sample_rate", "window", "window_hop"):
         value = getattr(spec, name)
         if type(value) is not int or value < 1:
-            raise ValueError(f"{name} {value!r} is not a positive whole number")
+            raise ValueError(f"{name} {shown(value)} is not a positive whole number")
     if type(spec.trim_db) not in (int, float) or not 0 <= spec.trim_db <= MAX_TRIM_DB:
         raise ValueError(f"trim_db {spec.trim_db!r} is not a number from 0 to {MAX_TRIM_DB}")
     if spec.sample_rate > MAX_SAMPLE_RATE:
         raise ValueError(f"sample_rate {spec.sample_rate} is above {MAX_SAMPLE_RATE}")
+    if spec.window > MAX_WINDOW_SECONDS * spec.sample_rate:
+        raise ValueError(f"window {spec.window} is longer than {MAX_WINDOW_SECONDS} s")
+    if spec.window_hop > spec.window:
+        raise ValueError(f"window_hop {spec.window_hop} leaves gaps between windows of {spec.window} samples")
     low, high = HIGH_PASS[0], min(HIGH_PASS[1], spec.sample_rate / 4)
     if type(spec.high_pass) not in (int, float) or not (spec.high_pass == 0 or low <= spec.high_pass <= high):
         raise ValueError(f"high_pass {spec.high_pass!r} is neither 0 nor a number from {low} to {high:g}")

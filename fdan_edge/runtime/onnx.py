@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from pathlib import Path
@@ -14,8 +13,18 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from fdan_edge.errors import BundleError, one_line
+from fdan_edge.runtime import deadline
 from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
-from fdan_edge.runtime.onnx_session import CPU, CUDA, import_onnxruntime, open_session
+from fdan_edge.runtime.onnx_check import check_model, read_model
+from fdan_edge.runtime.onnx_session import (
+    CPU,
+    CUDA,
+    MOST_MEMORY,
+    import_onnxruntime,
+    is_memory_error,
+    open_session,
+    run_options,
+)
 from fdan_edge.runtime.runner import (
     COMPUTE,
     COPY_IN,
@@ -24,15 +33,22 @@ from fdan_edge.runtime.runner import (
     OUTPUT,
     POWER,
     Probabilities,
+    checked_probabilities,
     checked_windows,
 )
 
 # Batch sizes whose buffers stay on the device; recordings have few windows.
 _KEPT_SIZES = 8
+_TENSOR = "tensor(float)"
+#: Seconds that a run may take, and those for each window: the slowest network on the slowest board takes two.
+_SECONDS, _SECONDS_EACH = 10.0, 2.0
 
 
 class OnnxSession:
     """A graph in ONNX Runtime, on a GPU where `onnxruntime-gpu` is installed, else on the CPU.
+
+    The file may come from a stranger: `onnx_check` says what it may hold, and what it computes has limits of
+    memory and time.
 
     Args:
         path: an .onnx file that `fdan-edge export` wrote.
@@ -41,10 +57,10 @@ class OnnxSession:
             ONNX Runtime has it, then the CPU.
         threads: intra-op threads; 0: all cores.
         precision: of the file, for the runner's name.
-        content: a model to run in the place of the file's, which it was made from; None: the file's.
+        content: what to run, as what was read of the file and compared; None: the file is read.
 
     Raises:
-        BundleError: missing, cut short, not ONNX, or not made by this project.
+        BundleError: missing, cut short, not ONNX, not made by this project, or more than a model.
         MissingDependencyError: ONNX Runtime is not installed.
     """
 
@@ -62,11 +78,8 @@ class OnnxSession:
             raise BundleError(f"{path}: no such file; `fdan-edge export RUN --out BUNDLE` makes one")
         if providers is None:
             providers = tuple(name for name in (CUDA, CPU) if name in available)
-        try:
-            self._session = open_session(content or os.fspath(path), providers, intra_op_num_threads=threads)
-        except Exception as error:  # its exceptions have no common base of its own
-            raise BundleError(f"{path}: cut short or not an ONNX model: {_reason(error)}") from None
-        self._taken = taken
+        self._path, self._taken = path, taken
+        self._session = open_checked(path, content, providers, intra_op_num_threads=threads)
         try:
             self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
             self.spec = ModelSpec.from_json(self.metadata.get(METADATA_KEY), str(path))
@@ -84,20 +97,45 @@ class OnnxSession:
 
     def _run(self, values: NDArray[np.float32]) -> Probabilities:
         """Return probabilities (n, C) of what the graph takes, (n, ...)."""
-        if self._device and len(values):
-            with self._lock:  # streams share a runner, and the buffers are one stream's at a time
-                return self._run_on_device(values)
-        (probabilities,) = self._session.run([OUTPUT], {self._taken: values})
-        return np.asarray(probabilities, np.float32)
+        (probabilities,) = self._within_limits([OUTPUT], values)
+        return checked_probabilities(probabilities, values, self.spec, str(self._path))
 
-    def _run_on_device(self, values: NDArray[np.float32]) -> Probabilities:
+    def _within_limits(self, names: list[str], values: NDArray[np.float32]) -> list[Any]:
+        """Return outputs; where the limit of memory does not let so many windows through at once, half after half.
+
+        Raises:
+            BundleError: ONNX Runtime cannot run it, or not within the limits.
+        """
+        options = run_options()
+        seconds = _SECONDS + _SECONDS_EACH * len(values)
+        try:
+            with deadline.within(seconds, options, str(self._path)):
+                return self._outputs(names, values, options)
+        except Exception as error:  # its exceptions have no common base of its own
+            if not is_memory_error(error):
+                stopped = f"gave no answer within {seconds:g} s, and was stopped" if options.terminate else ""
+                raise BundleError(f"{self._path}: {stopped or f'failed: {_reason(error)}'}") from None
+        if len(values) < 2:
+            raise BundleError(f"{self._path}: needs more than {MOST_MEMORY >> 20} MB of memory for a window")
+        halves = np.array_split(values, 2)
+        parts = [self._within_limits(names, half) for half in halves]
+        return [np.concatenate(of_output) for of_output in zip(*parts, strict=True)]
+
+    def _outputs(self, names: list[str], values: NDArray[np.float32], options: Any) -> list[Any]:
+        if self._device and len(values) and names == [OUTPUT]:
+            with self._lock:  # streams share a runner, and the buffers are one stream's at a time
+                return [self._run_on_device(values, options)]
+        outputs: list[Any] = self._session.run(names, {self._taken: values}, options)
+        return outputs
+
+    def _run_on_device(self, values: NDArray[np.float32], options: Any) -> Probabilities:
         """Run with input and output in memory of the device that is used again; each step ends before the next."""
         buffers = self._buffers.pop(len(values), None) or self._new_buffers(values)
         self._buffers[len(values)] = buffers  # the last is the one that was used last
         clock = [time.perf_counter()]
         buffers.input.update_inplace(np.ascontiguousarray(values))
         clock.append(time.perf_counter())
-        self._session.run_with_iobinding(buffers.binding)
+        self._session.run_with_iobinding(buffers.binding, options)
         buffers.binding.synchronize_outputs()
         clock.append(time.perf_counter())
         probabilities = np.array(buffers.output.numpy(), np.float32)
@@ -123,6 +161,10 @@ class OnnxSession:
             )
         if inputs != [self._taken] or OUTPUT not in outputs:
             raise BundleError(f"{path}: not a model of fdan-edge: it turns {inputs} into {outputs}")
+
+        for value in (*self._session.get_inputs(), *self._session.get_outputs()):
+            if value.name in (self._taken, OUTPUT) and value.type != _TENSOR:
+                raise BundleError(f"{path}: not a model of fdan-edge: {value.name} is {value.type}, not {_TENSOR}")
 
     def _output_shape(self) -> list[Any]:
         (shape,) = (list(value.shape) for value in self._session.get_outputs() if value.name == OUTPUT)
@@ -192,6 +234,26 @@ class _Buffers:
         self.binding.bind_ortvalue_output(OUTPUT, self.output)
 
 
+def open_checked(path: Path, content: bytes | None, providers: tuple[str, ...] = (CPU,), **options: Any) -> Any:
+    """Open a file that may come from a stranger, after `onnx_check` has looked into it.
+
+    Args:
+        path: of the file.
+        content: of it, where it was read before.
+        providers, options: see `open_session`.
+
+    Raises:
+        BundleError: it is not a model that is run, or ONNX Runtime does not take it.
+    """
+    content = read_model(path)[0] if content is None else content
+    folded = check_model(content, path)
+    try:
+        return open_session(content, providers, limited=True, folded=folded, **options)
+    except Exception as error:  # as above
+        raise BundleError(f"{path}: cut short or not an ONNX model: {_reason(error)}") from None
+
+
 def _reason(error: Exception) -> str:
     """Return what ONNX Runtime says after its codes and the file's name."""
-    return one_line(error).rpartition("failed:")[2] or one_line(error)
+    line = one_line(error, 1000)
+    return one_line(Exception((line.rpartition("failed:")[2] or line).strip()))

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from fdan_edge.errors import BundleError, MissingDependencyError, one_line
 from fdan_edge.runtime.onnx import OnnxRunner
-from fdan_edge.runtime.runner import INPUT, OUTPUT, Features, Probabilities, checked_windows
+from fdan_edge.runtime.onnx_check import check_model, read_model
+from fdan_edge.runtime.runner import OUTPUT, Features, Probabilities, checked_probabilities, checked_windows
 
 if TYPE_CHECKING:
     import onnx
@@ -29,7 +30,7 @@ class OnnxFeatureRunner(OnnxRunner):
 
     Args:
         path: an .onnx file that `fdan-edge export` wrote, in any precision.
-        providers, threads, precision: see `OnnxSession`.
+        providers, threads, precision, content: see `OnnxSession`.
 
     Raises:
         BundleError: as of `OnnxSession`; or no classifier is found in the graph.
@@ -37,39 +38,53 @@ class OnnxFeatureRunner(OnnxRunner):
     """
 
     def __init__(
-        self, path: Path, providers: tuple[str, ...] | None = None, threads: int = 0, precision: str = ""
+        self,
+        path: Path,
+        providers: tuple[str, ...] | None = None,
+        threads: int = 0,
+        precision: str = "",
+        content: bytes | None = None,
     ) -> None:
-        super().__init__(path, providers, threads, precision, content=add_features(path))
+        super().__init__(path, providers, threads, precision, content=add_features(path, content))
 
     def predict_features(self, waveforms: NDArray[np.float32]) -> tuple[Probabilities, Features]:
         """Return probabilities (n, C) and features (n, d) of windows (n, spec.window).
 
         Raises:
             ValueError: the windows are of another shape.
+            BundleError: as of `OnnxSession`, or the features are not one row of numbers for each window.
         """
         windows = checked_windows(waveforms, self.spec)
-        probabilities, features = self._session.run([OUTPUT, FEATURES], {INPUT: windows})
-        return np.asarray(probabilities, np.float32), np.asarray(features, np.float32)
+        probabilities, features = self._within_limits([OUTPUT, FEATURES], windows)
+        if features.ndim != 2 or len(features) != len(windows):
+            raise BundleError(f"{self._path}: gave features of shape {features.shape} for {len(windows)} windows")
+        return checked_probabilities(probabilities, windows, self.spec, str(self._path)), features
 
 
-def add_features(path: Path) -> bytes:
+def add_features(path: Path, content: bytes | None = None) -> bytes:
     """Return a file's model with one output more: what the classifier reads, (n, d), as float32.
 
+    Args:
+        path: of the file.
+        content: of it, where it was read before.
+
     Raises:
-        BundleError: the file is not an ONNX model, or no classifier is found in it.
+        BundleError: the file is not an ONNX model that is run, or no classifier is found in it.
         MissingDependencyError: the package onnx is not installed.
     """
     package = _import_onnx()
+    content = read_model(path)[0] if content is None else content
+    check_model(content, path)
     try:
-        model: onnx.ModelProto = package.load(path)
+        model: onnx.ModelProto = package.load_from_string(content)
     except Exception as error:  # protobuf's exceptions and those of its stand-ins have no common base
         raise BundleError(f"{path}: cut short or not an ONNX model: {one_line(error)}") from None
     graph, kind = model.graph, package.TensorProto.FLOAT
     read = _classifier(graph, path).input[0]
     graph.node.append(package.helper.make_node("Cast", [read], [FEATURES], to=kind))
     graph.output.append(package.helper.make_tensor_value_info(FEATURES, kind, ["batch", "features"]))
-    content: bytes = model.SerializeToString()
-    return content
+    changed: bytes = model.SerializeToString()
+    return changed
 
 
 def _classifier(graph: onnx.GraphProto, path: Path) -> onnx.NodeProto:

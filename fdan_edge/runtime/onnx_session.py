@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from fdan_edge.errors import MissingDependencyError
+from fdan_edge.errors import MissingDependencyError, one_line
 from fdan_edge.utils import c_messages, telemetry
+from fdan_edge.utils.messages import warn_once
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,10 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _FATAL = 4  # of its levels the one that it ends the process with
 # CUDA rounds the factors of an fp32 convolution to 11 bits unless told not to: not what the export has checked.
 _OPTIONS: dict[str, dict[str, str]] = {CUDA: {"use_tf32": "0"}}
+#: Bytes that what models compute may take on the CPU; 16 windows of any network of this project take less.
+MOST_MEMORY = 768 << 20
+_LIMITS = {CUDA: {"gpu_mem_limit": str(4 << 30)}}  # with weights, and what cuDNN tries out
+_MEMORY = re.compile("Available memory of|[Ff]ailed to allocate|bad.?alloc|out of memory", re.IGNORECASE)
 
 
 def import_onnxruntime() -> Any:
@@ -41,12 +47,21 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def open_session(model: str | bytes, providers: Sequence[str] = (CPU,), **options: Any) -> Any:
+def open_session(
+    model: str | bytes,
+    providers: Sequence[str] = (CPU,),
+    *,
+    limited: bool = False,
+    folded: bool = True,
+    **options: Any,
+) -> Any:
     """Open a model in ONNX Runtime.
 
     Args:
         model: an .onnx file or its content.
         providers: execution providers, the first one preferred. Where it cannot start, the CPU runs the model.
+        limited: what all such sessions compute shares MOST_MEMORY; their weights are not counted.
+        folded: what depends on constants alone is computed here, without a limit, not in each run.
         options: attributes of `onnxruntime.SessionOptions`, such as intra_op_num_threads.
 
     Returns:
@@ -61,14 +76,46 @@ def open_session(model: str | bytes, providers: Sequence[str] = (CPU,), **option
     settings.log_severity_level = _FATAL
     for name, value in options.items():
         setattr(settings, name, value)
-    named = [(name, _OPTIONS.get(name, {})) for name in providers]
+    if limited:
+        _limit_memory(onnxruntime)
+        settings.add_session_config_entry("session.use_env_allocators", "1")
+    named = [(name, _OPTIONS.get(name, {}) | (_LIMITS.get(name, {}) if limited else {})) for name in providers]
+    rules = {"enable_fallback": False, "disabled_optimizers": [] if folded else ["ConstantFolding"]}
     try:
         # Its own way of falling back prints to standard output, which is kept for results.
-        return onnxruntime.InferenceSession(model, settings, providers=named, enable_fallback=False)
-    except (ValueError, RuntimeError):
+        session = onnxruntime.InferenceSession(model, settings, providers=named, **rules)
+    except (ValueError, RuntimeError) as error:
         if tuple(providers) == (CPU,):
             raise
-    return onnxruntime.InferenceSession(model, settings, providers=[(CPU, {})], enable_fallback=False)
+        reason = one_line(error)
+        session = onnxruntime.InferenceSession(model, settings, providers=[(CPU, {})], **rules)
+        log.debug(f"ONNX Runtime could not start {providers[0]}: {reason}")
+    if session.get_providers()[0] != providers[0]:
+        warn_once(f"ONNX Runtime could not start {providers[0]}: the CPU runs the model; see `fdan-edge doctor`")
+    with contextlib.suppress(AttributeError):
+        session._model_bytes = None  # it would keep the file in memory for a fallback that is off
+    return session
+
+
+def run_options() -> Any:
+    """Return options of one run, whose lines stay off the terminal too."""
+    options = import_onnxruntime().RunOptions()
+    options.log_severity_level = _FATAL
+    return options
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Tell whether ONNX Runtime says that memory is out, or that MOST_MEMORY is."""
+    return isinstance(error, MemoryError) or bool(_MEMORY.search(str(error)))
+
+
+@cache
+def _limit_memory(onnxruntime: Any) -> None:
+    """Give this process's sessions on the CPU one arena of a limited size; weights are not kept in it."""
+    kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+    with contextlib.suppress(RuntimeError, ValueError):  # the program that imports us has one already
+        onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY}))
 
 
 @cache

@@ -13,6 +13,7 @@ from fdan_edge.errors import BundleError, one_line
 from fdan_edge.runtime.log_mel import FRONT_END_KEY, FrontEnd
 from fdan_edge.runtime.onnx import OnnxSession
 from fdan_edge.runtime.runner import POWER, Probabilities
+from fdan_edge.utils.small_files import parse_json
 
 _LONGEST = 1 << 16  # samples of a frame: damage shall not cost gigabytes
 
@@ -22,16 +23,21 @@ class OnnxFrameRunner(OnnxSession):
 
     Args:
         path: an .onnx file that `fdan-edge export` wrote for live streams.
-        providers, threads, precision: see `OnnxSession`.
+        providers, threads, precision, content: see `OnnxSession`.
 
     Raises:
         BundleError, MissingDependencyError: as of `OnnxSession`; or what it says of its front end is damaged.
     """
 
     def __init__(
-        self, path: Path, providers: tuple[str, ...] | None = None, threads: int = 0, precision: str = ""
+        self,
+        path: Path,
+        providers: tuple[str, ...] | None = None,
+        threads: int = 0,
+        precision: str = "",
+        content: bytes | None = None,
     ) -> None:
-        super().__init__(path, POWER, providers, threads, precision)
+        super().__init__(path, POWER, providers, threads, precision, content)
         self.frontend = read_front_end(self.metadata.get(FRONT_END_KEY), self.spec.window, str(path))
         self._shape = (len(self.frontend.filters), self.frontend.frames)
         self._check_shapes(path, [*self._shape], f"{self._shape[0]} bands of {self._shape[1]} frames")
@@ -69,7 +75,7 @@ def read_front_end(text: str | None, window: int, where: str) -> FrontEnd:
     if not text:
         raise BundleError(f"{where}: does not say what its front end is; export it anew")
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         n_fft, hop, frames = (_whole(values[name], name) for name in ("n_fft", "hop", "frames"))
         if n_fft > _LONGEST or frames != 1 + window // hop:
             raise ValueError(f"{frames} frames of {n_fft} samples, {hop} apart, are not {window} samples")

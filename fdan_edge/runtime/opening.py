@@ -222,13 +222,15 @@ def _open_with(source: Source, runtime: str, wish: _Wish[_Session]) -> Runner | 
 
 
 def _whole_model(source: Source, artifact: Artifact, providers: tuple[str, ...], threads: int) -> OnnxRunner:
-    return OnnxRunner(source.file(artifact.file), providers, threads, artifact.precision)
+    content = source.read(artifact.file)
+    return OnnxRunner(source.file(artifact.file), providers, threads, artifact.precision, content)
 
 
 def _with_features(
     source: Source, artifact: Artifact, providers: tuple[str, ...], threads: int
 ) -> OnnxFeatureRunner:
-    return OnnxFeatureRunner(source.file(artifact.file), providers, threads, artifact.precision)
+    content = source.read(artifact.file)
+    return OnnxFeatureRunner(source.file(artifact.file), providers, threads, artifact.precision, content)
 
 
 def _after_mel(
@@ -236,7 +238,8 @@ def _after_mel(
 ) -> OnnxRunner | OnnxFrameRunner:
     if artifact.stream is None:
         return _whole_model(source, artifact, providers, threads)
-    return OnnxFrameRunner(source.file(artifact.stream), providers, threads, artifact.precision)
+    content = source.read(artifact.stream)
+    return OnnxFrameRunner(source.file(artifact.stream), providers, threads, artifact.precision, content)
 
 
 def _open_tensorrt(source: Source, flavour: str, *, rebuild: bool) -> Runner:
@@ -256,7 +259,8 @@ def _open_tensorrt(source: Source, flavour: str, *, rebuild: bool) -> Runner:
             )
         else:
             machine = compatibility.this_machine(flavour)
-            content, engine = engines.build_cached(source.file(choice.file), machine, choice.precision)
+            path = source.file(choice.file)
+            content, engine = engines.build_cached(path, machine, choice.precision, source.read(choice.file))
             fingerprint, path = engine.fingerprint, engine.path
         jit_cache = engines.cached_path(fingerprint).with_suffix(".jit")
         return TensorRtRunner(content, fingerprint, spec, path, jit_cache)

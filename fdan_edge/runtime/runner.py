@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from fdan_edge.errors import BundleError
 from fdan_edge.runtime.model_spec import ModelSpec
 
 Probabilities = NDArray[np.float32]
@@ -49,6 +50,50 @@ class FeatureRunner(Runner, Protocol):
     def predict_features(self, waveforms: NDArray[np.float32]) -> tuple[Probabilities, Features]:
         """Return probabilities (n, C) and features (n, d) of windows (n, spec.window) at spec.sample_rate."""
         ...
+
+
+#: How far a sum of probabilities may be from 1: halves have three digits.
+_SUM_ERROR = 0.02
+#: Input whose squares can be summed in float32; full scale is 1. Of louder input a sound model may give NaN.
+_SANE = 1e6
+
+
+def checked_probabilities(given: object, taken: NDArray[np.float32], spec: ModelSpec, where: str) -> Probabilities:
+    """Return what a model gave (n, C) as float32; NaN may stand where its input was NaN, infinite or far too loud.
+
+    Args:
+        given: by the model.
+        taken: by it, (n, ...).
+        spec: of the model.
+        where: its file, for messages.
+
+    Raises:
+        BundleError: of another type or shape, not finite, below 0, above 1, or of another sum than 1.
+    """
+    if not isinstance(given, np.ndarray) or given.dtype not in (np.float32, np.float16):
+        kind = given.dtype if isinstance(given, np.ndarray) else type(given).__name__
+        raise BundleError(f"{where}: gave {kind}, not float32")
+    expected = (len(taken), len(spec.labels))
+    if given.shape != expected:
+        raise BundleError(f"{where}: gave probabilities of shape {given.shape}, not {expected}")
+    probabilities = np.asarray(given, np.float32)
+    if not len(probabilities):
+        return probabilities
+    with np.errstate(invalid="ignore", over="ignore"):
+        right = (probabilities >= -_SUM_ERROR).all(axis=1) & (abs(probabilities.sum(axis=1) - 1) <= _SUM_ERROR)
+        if not right.all():
+            _check_input(probabilities[~right], taken[~right], where)
+    return probabilities
+
+
+def _check_input(wrong: Probabilities, taken: NDArray[np.float32], where: str) -> None:
+    """Raise BundleError unless the input explains why these rows are no probabilities."""
+    loud = ~(abs(taken.reshape(len(taken), -1)).max(axis=1, initial=0) < _SANE)  # NaN too
+    for row in wrong[~(loud & ~np.isfinite(wrong).all(axis=1))]:
+        if np.isfinite(row).all():
+            sums = f"{row.min():g} to {row.max():g}, with the sum {row.sum():g}"
+            raise BundleError(f"{where}: gave what are no probabilities: {sums}")
+        raise BundleError(f"{where}: gave probabilities that are not finite numbers")
 
 
 def checked_windows(waveforms: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:

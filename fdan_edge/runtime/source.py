@@ -10,6 +10,7 @@ from typing_extensions import Self
 from fdan_edge.errors import BundleError
 from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.manifest import STREAM_SUFFIX, Artifact, EngineFile
+from fdan_edge.runtime.onnx_check import read_model
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,13 @@ class Source:
         return replace(self, artifacts=artifacts, engines=engines)
 
     def file(self, name: str) -> Path:
-        """Give the path of an ONNX file, its hash checked where there is a manifest.
+        """Give the path of an ONNX file, for messages: what is used is what `read` gives."""
+        return self.path / name if self.bundle else self.path
+
+    def read(self, name: str) -> bytes:
+        """Read an ONNX file once, its hash compared where there is a manifest.
 
         Raises:
-            BundleError: as of `Bundle.file`.
+            BundleError: as of `Bundle.read` and `onnx_check.read_model`.
         """
-        return self.bundle.file(name) if self.bundle else self.path
+        return self.bundle.read(name) if self.bundle else read_model(self.path)[0]

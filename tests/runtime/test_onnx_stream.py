@@ -115,7 +115,7 @@ def test_a_front_end_is_read_to_the_last_bit() -> None:
         ({"filters": [["0", [1]]]}, "from bin '0' on"),
         ({"filters": [[0, [[1]]]]}, "a band of 1 weights"),
         ({"filters": [[0, ["x"]]]}, "damaged: "),
-        ({"filters": [[0, [float("nan")]]]}, "a weight is not a positive number"),
+        ({"filters": [[0, [float("nan")]]]}, "the number nan is not finite"),
         ({"filters": [[0, [1e300]]]}, "a weight is not a positive number"),
         ({"filters": [[0, [10**400]]]}, "damaged: "),
         ({"filters": [[0, [-1]]]}, "a weight is not a positive number"),

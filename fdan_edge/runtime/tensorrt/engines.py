@@ -12,7 +12,6 @@ import contextlib
 import gc
 import hashlib
 import importlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from typing import Any
 from fdan_edge.errors import ExportError, MissingDependencyError, one_line
 from fdan_edge.runtime.deploy_targets import Target
 from fdan_edge.runtime.manifest import EngineFile
+from fdan_edge.runtime.onnx_check import MOST_BYTES, check_model, read_model
 from fdan_edge.runtime.tensorrt import compatibility
 from fdan_edge.runtime.tensorrt.build_progress import BuildProgress
 from fdan_edge.runtime.tensorrt.compatibility import (
@@ -36,8 +36,9 @@ from fdan_edge.runtime.tensorrt.compatibility import (
     this_machine,
 )
 from fdan_edge.runtime.typed_json import from_json, to_json
-from fdan_edge.utils.files import cache_home, sha256, write_bytes, write_json
+from fdan_edge.utils.files import cache_home, write_bytes, write_json
 from fdan_edge.utils.messages import warn_once
+from fdan_edge.utils.small_files import read_at_most, read_json
 
 #: Smallest, best and largest batch of every engine.
 BATCH = (1, 1, 16)
@@ -131,16 +132,17 @@ def build(
         ExportError: TensorRT does not parse the graph, or cannot build it here.
         MissingDependencyError: TensorRT is not installed.
     """
-    engine, fingerprint = _built(onnx_path, flavour, precision, compute_capability)
+    engine, fingerprint = _built(onnx_path, onnx_path.read_bytes(), flavour, precision, compute_capability)
     path = out or onnx_path.with_name(engine_name(onnx_path.name, flavour, compute_capability))
     write_bytes(path, engine)
     return Engine(path, fingerprint)
 
 
-def _built(onnx_path: Path, flavour: str, precision: str, compute_capability: str) -> tuple[bytes, Fingerprint]:
-    """Build an engine, as `build` does, without writing it."""
+def _built(
+    onnx_path: Path, content: bytes, flavour: str, precision: str, compute_capability: str
+) -> tuple[bytes, Fingerprint]:
+    """Build an engine of the content of an ONNX file, as `build` does, without writing it."""
     tensorrt = find_tensorrt(flavour)
-    content = onnx_path.read_bytes()
     gpu = compatibility.find_gpu()
     fingerprint = Fingerprint(
         flavour=flavour,
@@ -235,8 +237,8 @@ def _timing_cache(config: Any, fingerprint: Fingerprint) -> Path | None:
         return None
     file = folder() / f"{replace(fingerprint, precision='', onnx_sha256='').digest()}.timing"
     try:
-        known = file.read_bytes()
-    except OSError:
+        known = read_at_most(file, MOST_BYTES)
+    except (OSError, ValueError):
         known = b""
     cache = config.create_timing_cache(known)
     if cache is None:  # damaged
@@ -321,8 +323,8 @@ def cached(fingerprint: Fingerprint) -> bytes | None:
     """Read the engine that was built here for a fingerprint; None where there is none, or it was changed."""
     path = cached_path(fingerprint)
     try:
-        entry = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        content = path.read_bytes()
+        entry = read_json(path.with_suffix(".json"))
+        content = read_at_most(path, MOST_BYTES)
         same = from_json(Fingerprint, entry["fingerprint"]).digest() == fingerprint.digest()
         whole = entry["sha256"] == hashlib.sha256(content).hexdigest()
     except (OSError, ValueError, KeyError, TypeError):
@@ -330,20 +332,32 @@ def cached(fingerprint: Fingerprint) -> bytes | None:
     return content if same and whole else None
 
 
-def build_cached(onnx_path: Path, machine: Machine, precision: str) -> tuple[bytes, Engine]:
+def build_cached(
+    onnx_path: Path, machine: Machine, precision: str, onnx: bytes | None = None
+) -> tuple[bytes, Engine]:
     """Return the engine of an ONNX file for this machine: the one that is kept, else a new one, which is kept.
 
     Where it cannot be kept, the next process builds it again, and a warning says so.
 
+    Args:
+        onnx_path: the file.
+        machine: that runs it.
+        precision: of the file.
+        onnx: what it holds, where it was read before.
+
     Raises:
+        BundleError: the file is more than a model, see `onnx_check`.
         ExportError: TensorRT does not take the graph.
         MissingDependencyError: TensorRT is not installed.
     """
-    fingerprint = fingerprint_for(machine, precision, sha256(onnx_path))
+    if onnx is None:
+        onnx = read_model(onnx_path)[0]
+    fingerprint = fingerprint_for(machine, precision, hashlib.sha256(onnx).hexdigest())
     path = cached_path(fingerprint)
     content = cached(fingerprint)
     if content is None:
-        content, _ = _built(onnx_path, machine.flavour, precision, fingerprint.compute_capability)
+        check_model(onnx, onnx_path)
+        content, _ = _built(onnx_path, onnx, machine.flavour, precision, fingerprint.compute_capability)
         entry = {"fingerprint": to_json(fingerprint), "sha256": hashlib.sha256(content).hexdigest()}
         with _going_on_without():
             path.with_suffix(".json").unlink(missing_ok=True)  # first: it would vouch for what is not there yet

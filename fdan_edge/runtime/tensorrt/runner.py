@@ -20,11 +20,22 @@ from typing_extensions import Self
 
 from fdan_edge.errors import FdanEdgeError, MissingDependencyError, one_line
 from fdan_edge.runtime.model_spec import ModelSpec
-from fdan_edge.runtime.runner import COMPUTE, COPY_IN, COPY_OUT, INPUT, OUTPUT, Probabilities, checked_windows
+from fdan_edge.runtime.onnx_check import MOST_BYTES
+from fdan_edge.runtime.runner import (
+    COMPUTE,
+    COPY_IN,
+    COPY_OUT,
+    INPUT,
+    OUTPUT,
+    Probabilities,
+    checked_probabilities,
+    checked_windows,
+)
 from fdan_edge.runtime.tensorrt.compatibility import TITLES, Fingerprint
 from fdan_edge.runtime.tensorrt.cuda_graph import CudaGraph, CudaGraphError
 from fdan_edge.runtime.tensorrt.engines import find_tensorrt, last_words, make_logger, nothing_collected
 from fdan_edge.utils.files import write_bytes
+from fdan_edge.utils.small_files import read_at_most
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +87,7 @@ class TensorRtRunner:
 
         Raises:
             ValueError: the windows are of another shape.
+            BundleError: the engine gave what are no probabilities.
             FdanEdgeError: CUDA or TensorRT failed.
         """
         windows = checked_windows(waveforms, self.spec)
@@ -85,7 +97,7 @@ class TensorRtRunner:
             for start in range(0, len(windows), self._largest):
                 part = windows[start : start + self._largest]
                 probabilities[start : start + len(part)] = self._predict_part(part)
-        return probabilities
+        return checked_probabilities(probabilities, windows, self.spec, str(self._path))
 
     def _predict_part(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         # No local name for what CUDA frees: an error's traceback would keep it alive beyond the context.
@@ -185,8 +197,8 @@ class TensorRtRunner:
         if jit_cache:
             self._kept = self._config.create_runtime_cache()
             stack.callback(self._drop, "_kept")
-            with contextlib.suppress(OSError):  # one of another GPU or version is refused, and filled anew
-                self._kept.deserialize(jit_cache.read_bytes())
+            with contextlib.suppress(OSError, ValueError):  # of another GPU or version: refused, and filled anew
+                self._kept.deserialize(read_at_most(jit_cache, MOST_BYTES))
             self._config.set_runtime_cache(self._kept)
             stack.callback(self._keep, jit_cache)
         return self._engine.create_execution_context(self._config)
