@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
@@ -59,7 +60,7 @@ class BatchNormAct(nn.BatchNorm2d):
             return self._as_it_is(x)
         shared = self.group_wide and self.training and dist.is_initialized() and dist.get_world_size() > 1
         if shared:
-            return cast("Tensor", _uncompiled(self, x))
+            return _uncompiled(self, x)
         if self.training and served(x) and self._is_single and not torch.compiler.is_compiling():
             return self.normalise(x, shared=False)
         return ACTIVATIONS[self.act](super().forward(x))
@@ -127,7 +128,8 @@ class BatchNormAct(nn.BatchNorm2d):
         return f"{self.num_features}, eps={self.eps}, act={self.act}, group_wide={self.group_wide}"
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+# torch.compiler.disable imports the compiler at once, two seconds at every start; this when it is first called.
+@_disable_dynamo
 def _uncompiled(norm: BatchNormAct, x: Tensor) -> Tensor:
     """Normalise over all processes: torch.compile does not look into what they exchange."""
     return norm.normalise(x, shared=True)

@@ -59,7 +59,6 @@ def _why_not(error: ImportError) -> str:
     return f"fdan_edge._C cannot be loaded: {error}"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def serves(device: torch.device) -> bool:
     """Tell whether the compiled op runs on this device; where it does not, warn once and say why."""
     status = native_status()
@@ -74,6 +73,10 @@ def serves(device: torch.device) -> bool:
     if device.type in ("cpu", "cuda"):
         warn_once(status.detail if not status.cpu else f"compiled for {status.detail}; {BUILD_CUDA}")
     return False
+
+
+# As torch.compiler.assume_constant_result marks it, which imports the compiler: two seconds at every start.
+serves._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def covers(capability: tuple[int, int], architectures: tuple[int, ...]) -> bool:
