@@ -35,6 +35,8 @@ from fdan_edge.models.log_mel import LogMel
 log = logging.getLogger(__name__)
 
 _WEAK = 1e-3  # of full scale: -60 dB
+#: Kinds of features of weak copies, and how samples become whole steps: libsndfile rounds down.
+WEAK: dict[str, Callable[[Waveform], Waveform]] = {"weak": np.floor, "weak_rounded": np.round}
 _VERSION = 4  # of this module's features, and of all that they are computed with: raise it when they change
 _LOG_MEL = ("sample_rate", "n_fft", "hop", "n_mels", "dynamic_range", "level", "channel")
 _SOUND = (*_LOG_MEL, "window", "trim_db", "high_pass")
@@ -42,7 +44,7 @@ _SOUND = (*_LOG_MEL, "window", "trim_db", "high_pass")
 _SETTINGS = {
     "training": (*_SOUND, "speed_perturbation", "seed"),
     "evaluation": (*_SOUND, "window_hop"),
-    "weak": (*_SOUND, "window_hop"),
+    **dict.fromkeys(WEAK, (*_SOUND, "window_hop")),
     "faces": ("face_size", "video_frames"),
 }
 #: Values that change nothing of the cached features, and are left out of their key.
@@ -149,22 +151,27 @@ def evaluation_voices(
 
 
 def weak_voices(
-    items: list[Item], labels: list[int], config: Config, what: str, encoder: StagedBackbone | None = None
+    items: list[Item],
+    labels: list[int],
+    config: Config,
+    what: str,
+    encoder: StagedBackbone | None = None,
+    kind: str = "weak",
 ) -> Voices:
-    """Extract what `evaluation_voices` does of recordings that were made far too weak; see `weak_copy`.
+    """Extract what `evaluation_voices` does of recordings that were made far too weak, by a `kind` of `WEAK`.
 
     A recording that is silent then is left out without a word.
     """
     encoding = _Encoding.of(encoder, None, "")
-    parts, kept = _recordings("weak", _all_windows, items, labels, config, what, encoding)
+    parts, kept = _recordings(kind, _all_windows, items, labels, config, what, encoding)
     owner = _owner(parts)
     return Voices(concatenate(parts).grouped(1), torch.tensor(kept)[owner], owner)
 
 
-def weak_copy(waveform: Waveform) -> Waveform:
-    """Return a recording as 16 bits hold it 60 dB below full scale: in 33 steps up and 33 down, rounded down."""
+def weak_copy(waveform: Waveform, kind: str = "weak") -> Waveform:
+    """Return a recording as 16 bits hold it 60 dB below full scale: in 33 steps up and 33 down."""
     peak = max(float(np.abs(waveform).max()), 1e-9)
-    weak: Waveform = np.floor(waveform * np.float32(_WEAK * 32767 / peak)) / np.float32(32768)
+    weak: Waveform = WEAK[kind](waveform * np.float32(_WEAK * 32767 / peak)) / np.float32(32768)
     return weak
 
 
@@ -254,12 +261,12 @@ def _recordings(
     """Collect log-mels or encodings of the recordings that are usable, and their labels."""
 
     def prepare() -> Extractor:  # the front end takes a second to build, and is not needed for what is cached
-        load = _load_weak if kind == "weak" else _load
+        load = partial(_load_weak, kind=kind) if kind in WEAK else _load
         extract = partial(voice_features, cut=cut, frontend=build_frontend(config), config=config, load=load)
         return partial(extract, encoding=encoding)
 
     store = feature_store(kind, config, encoding.key if encoding else None)
-    parts, kept = _usable(collect(items, prepare, store, what), labels, told=kind != "weak")
+    parts, kept = _usable(collect(items, prepare, store, what), labels, told=kind not in WEAK)
     if not parts:
         raise DataError(f"no usable recording among {len(items)} files for {what}")
     return parts, kept
@@ -269,10 +276,10 @@ def _load(item: Item, config: Config) -> Waveform:
     return decode.load_speech(item.path, config.sample_rate, config.trim_db, high_pass=config.high_pass)
 
 
-def _load_weak(item: Item, config: Config) -> Waveform:
+def _load_weak(item: Item, config: Config, kind: str) -> Waveform:
     # Before the filter, as a recorder does: what it stops has its part in how the bits are used.
     whole = decode.load(item.path, config.sample_rate)
-    weak = filtered(weak_copy(whole - whole.mean()), config.high_pass, config.sample_rate)
+    weak = filtered(weak_copy(whole - whole.mean(), kind), config.high_pass, config.sample_rate)
     noisy = decode.expects_noise(config.high_pass)
     return decode.prepare(weak, config.sample_rate, config.trim_db, noisy=noisy)
 

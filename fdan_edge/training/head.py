@@ -23,6 +23,9 @@ Indices: TypeAlias = NDArray[np.integer[Any]]
 SHRINKAGE = 0.5
 _FOLDS = 10  # of a cross-validation, at most
 _EPSILON = 1e-5  # of a variance, as in BatchNorm
+#: Weight of what copies change, beside the covariance within the classes. RAVDESS, 8 classes, six folds, mean of
+#: three seeds, UAR / labels that differ at -60 dBFS in 16 bits: 0: 75.2 / 13.1, 2: 75.9 / 9.6, 4: 76.0 / 9.1.
+CHANGES = 4.0
 _SMALLEST = 0.01  # mean square within the classes, of standardised features: with one recording of each it is 0
 
 
@@ -64,39 +67,49 @@ class Recordings:
         return averages
 
 
-def fit_head(means: Array, labels: Indices, classes: int) -> Head:
+def fit_head(means: Array, labels: Indices, classes: int, copies: Array | None = None) -> Head:
     """Fit the discriminants of mean features of recordings; all classes are expected equally often.
+
+    Of disturbed copies it learns two things: they are recordings as well, and what a disturbance changes is no
+    sign of a class. So the mean square of the changes is added to the covariance within the classes, as nuisance
+    attribute projection does for channels (Solomonoff, Quillen and Campbell 2004), but shrunken.
 
     Args:
         means: (n, d).
         labels: class indices, (n,). A class without a recording is never recognised.
         classes: C.
+        copies: mean features of disturbed copies, (k, n, d).
     """
-    mean, variance = means.mean(axis=0), means.var(axis=0)
-    rows = _standardised(means, mean, variance)
+    copies = np.empty((0, *means.shape)) if copies is None else copies
+    whole, owners = np.concatenate([means, *copies]), np.tile(labels, 1 + len(copies))
+    mean, variance = whole.mean(axis=0), whole.var(axis=0)
+    rows = _standardised(whole, mean, variance)
     present = np.unique(labels)
-    centres = np.stack([rows[labels == label].mean(axis=0) for label in present])
-    within = rows - centres[np.searchsorted(present, labels)]
-    directions = _solve(within, centres)
+    centres = np.stack([rows[owners == label].mean(axis=0) for label in present])
+    within = rows - centres[np.searchsorted(present, owners)]
+    changes = rows[len(means) :].reshape(copies.shape) - rows[: len(means)]
+    directions = _solve(within, changes.reshape(-1, means.shape[1]), centres)
     weight, bias = np.zeros((classes, means.shape[1])), np.full(classes, -np.inf)
     weight[present], bias[present] = directions, -0.5 * (directions * centres).sum(axis=1)
     return Head(mean, variance, weight, bias)
 
 
-def _solve(within: Array, centres: Array) -> Array:
-    """Multiply centres (C, d) by the inverse of the shrunken covariance of what is within the classes, (n, d).
+def _solve(within: Array, changes: Array, centres: Array) -> Array:
+    """Multiply centres (C, d) by the inverse of a shrunken covariance S.
 
-    The covariance S = a W'W + b I has rank n at most beside the identity. With fewer recordings than features,
-    Woodbury's identity solves a system of n equations instead of d: S^-1 m = (m - a W' (a W W' + b I)^-1 W m) / b.
+    S = a W'W + b I, where W has what is within the classes, (n, d), and below it the changes (m, d), weighted. Its
+    rank is n + m at most beside the identity. With fewer rows than features, Woodbury's identity solves a system
+    of n + m equations instead of d: S^-1 c = (c - a W' (a W W' + b I)^-1 W c) / b.
     """
-    n, width = within.shape
-    share, ridge = (1 - SHRINKAGE) / n, SHRINKAGE * max(float(np.square(within).mean()), _SMALLEST)
-    if n >= width:
-        covariance = share * within.T @ within + ridge * np.eye(width)
+    count, width = within.shape
+    share, ridge = (1 - SHRINKAGE) / count, SHRINKAGE * max(float(np.square(within).mean()), _SMALLEST)
+    rows = np.concatenate([within, changes * np.sqrt(CHANGES * count / max(len(changes), 1))])
+    if len(rows) >= width:
+        covariance = share * rows.T @ rows + ridge * np.eye(width)
         directions: Array = np.linalg.solve(covariance, centres.T).T
         return directions
-    gram = share * within @ within.T + ridge * np.eye(n)
-    solution: Array = (centres - share * np.linalg.solve(gram, within @ centres.T).T @ within) / ridge
+    gram = share * rows @ rows.T + ridge * np.eye(len(rows))
+    solution: Array = (centres - share * np.linalg.solve(gram, rows @ centres.T).T @ rows) / ridge
     return solution
 
 
@@ -110,7 +123,7 @@ def cross_validated_logits(
         groups: of each recording, (n,): speakers, or recordings that belong together.
         classes: C.
         seed: of the folds.
-        copies: mean features of a disturbed copy of each recording, (n, d), to be fitted on as well.
+        copies: mean features of disturbed copies of each recording, (k, n, d); see `fit_head`.
 
     Returns:
         (windows, C).
@@ -130,17 +143,10 @@ def cross_validated_logits(
         warnings.simplefilter("ignore", UserWarning)  # of classes that not every fold can have
         parts = list(folds.split(means, labels, groups))
     for train, test in parts:
-        head = fit_with_copies(means[train], labels[train], classes, None if copies is None else copies[train])
+        head = fit_head(means[train], labels[train], classes, None if copies is None else copies[:, train])
         tested = np.isin(recordings.owner, test)
         logits[tested] = head.logits(recordings.features[tested])
     return logits
-
-
-def fit_with_copies(means: Array, labels: Indices, classes: int, copies: Array | None) -> Head:
-    """Fit a head on recordings and on disturbed copies of them, each (n, d); see `fit_head`."""
-    if copies is None:
-        return fit_head(means, labels, classes)
-    return fit_head(np.concatenate([means, copies]), np.concatenate([labels, labels]), classes)
 
 
 def spread(logits: Array) -> float:

@@ -56,7 +56,7 @@ class HeadTraining:
         given = corpora.parts.train + corpora.parts.val
         encoder = frozen_encoder(model.acoustic.backbone, config)
         assert encoder is not None, "a head's encoder is frozen as a whole"
-        seconds = 2 * encoding_seconds(given, config, encoder)  # each recording has a copy
+        seconds = (1 + len(extract.WEAK)) * encoding_seconds(given, config, encoder)  # recordings and their copies
         log.info(f"encoding {len(given)} recordings takes about {duration(seconds)} where no features are kept")
         # The "labels" are places in the list: what is broken is left out, and labels and speakers must follow.
         voices = extract.evaluation_voices(given, list(range(len(given))), config, "training", encoder=encoder)
@@ -67,17 +67,18 @@ class HeadTraining:
         features = voices.read(0, torch.arange(len(owner))).numpy().astype(np.float64)
         self.recordings = Recordings(features, owner, labels)
         self._check_classes()
-        self.copies = self._weak_copies(encoder)
+        self.copies = np.stack([self._weak_copies(encoder, kind) for kind in extract.WEAK])
 
-    def _weak_copies(self, encoder: StagedBackbone) -> head.Array:
+    def _weak_copies(self, encoder: StagedBackbone, kind: str) -> head.Array:
         """Encode every recording as a weak one in 16 bits, (n, d): what such a recording lacks must not count.
 
-        On RAVDESS the labels of every third recording at -60 dBFS in 16 bits changed without, of every tenth with
-        these copies, and clean ones were recognised as well (docs/formats/sound.md).
+        On RAVDESS the labels of every third recording at -60 dBFS in 16 bits changed without, of every eleventh
+        with these copies, and clean ones were recognised as well (docs/formats/sound.md).
         """
         places, means = list(range(len(self.items))), self.recordings.means()
+        what = kind.replace("weak", "weak copies").replace("_", ", ")
         try:
-            voices = extract.weak_voices(self.items, places, self.config, "weak copies", encoder=encoder)
+            voices = extract.weak_voices(self.items, places, self.config, what, encoder, kind)
         except DataError:  # nothing is left of any of them
             return means
         owner = voices.owner.numpy()
@@ -167,7 +168,7 @@ class HeadTraining:
     def _save_weights(self, spread: float) -> None:
         """Fit the head on all recordings, put it into the networks, and write checkpoint.safetensors."""
         recordings, classes = self.recordings, len(self.corpora.classes)
-        fitted = head.fit_with_copies(recordings.means(), recordings.labels, classes, self.copies)
+        fitted = head.fit_head(recordings.means(), recordings.labels, classes, self.copies)
         fitted = fitted.scaled(1 / spread)
         with torch.no_grad():
             self.model.acoustic.set_statistics(torch.from_numpy(fitted.mean), torch.from_numpy(fitted.variance))

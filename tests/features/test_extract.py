@@ -118,11 +118,15 @@ def test_evaluation_voices_are_all_windows_that_inference_cuts(tmp_path: Path) -
     torch.testing.assert_close(voices.decibel[0], expected, rtol=0, atol=0.1)
 
 
-def test_weak_voices_are_those_of_a_weak_recording(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", extract.WEAK)
+def test_weak_voices_are_those_of_a_weak_recording(tmp_path: Path, kind: str) -> None:
     settings, waveform = config(trim_db=30, high_pass=80), noise(1.4, 3)
     items = recordings(tmp_path, waveform)
-    voices = extract.weak_voices(items, [2], settings, "weak")
-    soundfile.write(tmp_path / "weak.wav", waveform * (1e-3 / np.abs(waveform).max()), RATE)  # rounds down, too
+    voices = extract.weak_voices(items, [2], settings, "weak", kind=kind)
+    quiet = waveform * (1e-3 / np.abs(waveform).max())
+    soundfile.write(tmp_path / "weak.wav", quiet, RATE)  # rounds down
+    if kind == "weak_rounded":
+        soundfile.write(tmp_path / "weak.wav", np.round(quiet * 2**15) / 2**15, RATE, subtype="FLOAT")
     weak = [replace(items[0], path=tmp_path / "weak.wav", id="weak")]
     expected = extract.evaluation_voices(weak, [2], settings)
     assert voices.labels.tolist() == expected.labels.tolist()

@@ -8,11 +8,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from fdan_edge.errors import DataError
 from fdan_edge.training.head import (
+    CHANGES,
     SHRINKAGE,
+    Head,
     Recordings,
     cross_validated_logits,
     fit_head,
-    fit_with_copies,
     spread,
 )
 
@@ -114,22 +115,51 @@ def test_logits_are_scaled() -> None:
     assert np.array_equal(scaled.argmax(1), logits.argmax(1))
 
 
+def test_what_copies_change_is_no_sign_of_a_class() -> None:
+    """Of two features that tell the classes apart, the one that a disturbance moves has less of a say."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    means = rng.normal(0, 1, (200, 2)) + 3 * labels[:, None]
+    copies = np.stack([means + np.array([0, shift]) for shift in (-4, 4)])
+    plain, wise = fit_head(means, labels, 2), fit_head(means, labels, 2, copies)
+
+    def say(head: Head) -> float:
+        first, second = np.abs(head.weight[1] - head.weight[0])
+        return float(second / first)
+
+    assert say(plain) > 0.7
+    assert say(wise) < 0.3
+    moved = means + np.array([0, 4])
+    assert np.mean(wise.logits(moved).argmax(1) == labels) > np.mean(plain.logits(moved).argmax(1) == labels)
+
+
+@pytest.mark.parametrize("width", [5, 400])
+def test_the_covariance_of_changes_is_added(width: int) -> None:
+    """With more rows than features, and with fewer, where another system of equations is solved."""
+    recordings, _ = clouds(8, 0, width=width)
+    means, labels = recordings.means(), recordings.labels
+    copies = means + np.random.default_rng(1).normal(0, 0.3, (2, *means.shape))
+    head = fit_head(means, labels, 3, copies)
+    whole = np.concatenate([means, *copies])
+    rows = (whole - whole.mean(0)) / np.sqrt(whole.var(0) + 1e-5)
+    centres = np.stack([rows[np.tile(labels, 3) == label].mean(0) for label in range(3)])
+    within = rows - centres[np.tile(labels, 3)]
+    changes = (rows[24:].reshape(2, 24, -1) - rows[:24]).reshape(48, -1)
+    covariance = (1 - SHRINKAGE) * (within.T @ within / 72 + CHANGES * changes.T @ changes / 48)
+    covariance += SHRINKAGE * np.square(within).mean() * np.eye(width)
+    np.testing.assert_allclose(head.weight, np.linalg.solve(covariance, centres.T).T, rtol=1e-6, atol=1e-8)
+
+
 def test_copies_are_fitted_on_and_never_tested() -> None:
     """A copy counts as a recording of its own, in the fold of the one that it is of."""
     recordings, _ = clouds(10, 0)
     means, labels = recordings.means(), recordings.labels
-    copies = means + np.random.default_rng(1).normal(0, 0.1, means.shape)
-    both = fit_with_copies(means, labels, 3, copies)
-    alone = fit_head(np.concatenate([means, copies]), np.concatenate([labels, labels]), 3)
-    np.testing.assert_array_equal(both.weight, alone.weight)
-    np.testing.assert_array_equal(
-        fit_with_copies(means, labels, 3, None).weight, fit_head(means, labels, 3).weight
-    )
+    copies = means + np.random.default_rng(1).normal(0, 0.1, (2, *means.shape))
     groups = np.arange(len(labels))
     logits = cross_validated_logits(recordings, groups, 3, 0, copies)
     assert logits.shape == (len(recordings.owner), 3)
     spoilt = copies.copy()
-    spoilt[0] += 1000  # seen by all folds but that of the first recording
+    spoilt[:, 0] += 1000  # seen by all folds but that of the first recording
     changed = np.abs(cross_validated_logits(recordings, groups, 3, 0, spoilt) - logits).max(axis=1) > 0
     assert changed[recordings.owner != 0].any()
     assert not changed[recordings.owner == 0].any()
