@@ -13,7 +13,7 @@ from anyio import to_thread
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fdan_edge.errors import one_line, printable
-from fdan_edge.server.client_stream import ClientStream
+from fdan_edge.server.client_stream import ClientStream, Turn
 from fdan_edge.server.hub import TOO_MANY, Hub
 from fdan_edge.server.limits import RateLimiter
 from fdan_edge.server.protocol import (
@@ -73,6 +73,11 @@ def _close_for(error: Exception) -> Close | None:
         return Close(error.code, error.reason)
     if isinstance(error, WebSocketDisconnect):
         return None
+    return _close_after(error)
+
+
+def _close_after(error: Exception) -> Close:
+    """Log an error that is none of the protocol, and return how to close."""
     log.error("a client's stream failed: %s: %s", type(error).__name__, printable(one_line(error)))
     return Close(FAILED, "the stream failed; the server's log says why")
 
@@ -142,7 +147,7 @@ class Connection:
         try:
             await part()
         except anyio.get_cancelled_exc_class():
-            return  # the task ends anyway; the group would keep the exception, and with it the frames and the sound
+            return  # it ends anyway; the group would keep the exception, and so the frames and the sound
         except Exception as error:
             if not self._ends:
                 self._ends.append(_close_for(error))
@@ -169,13 +174,22 @@ class Connection:
             more = True
             while more:
                 asked = time.monotonic()
-                turn = await to_thread.run_sync(self._stream.turn, limiter=self._hub.threads)
+                turn = await to_thread.run_sync(self._turn, limiter=self._hub.threads)
+                if isinstance(turn, Close):
+                    raise Close(turn.code, turn.reason)
                 self._hub.waited(turn.begun - asked)
                 for message in turn.messages:
                     await self._send(message)
                 if turn.end is not None:
                     raise Close(NORMAL, turn.end)
                 more = turn.more
+
+    def _turn(self) -> Turn | Close:
+        """Process what waits; return how to close where that fails: an error of a thread would keep the sound."""
+        try:
+            return self._stream.turn()
+        except Exception as error:
+            return _close_after(error)
 
     async def _send(self, message: str) -> None:
         seconds = self._hub.limits.sending

@@ -26,7 +26,8 @@ class Guest:
     group: str  # of addresses that count as one
     deadline: float  # on the clock of its `Guests`
     cut: Callable[[str], None] = lambda _: None  # closes the socket at once; is given the reason
-    gone: bool = False
+    admitted: bool = False  # it was let in, and may have ended since
+    gone: bool = False  # its socket is closed
 
 
 class Guests:
@@ -67,6 +68,7 @@ class Guests:
 
     def admit(self, guest: Guest) -> None:
         """Let a guest in: it has no deadline from here on, and is never cut off for others."""
+        guest.admitted = True
         self._remove(guest)
 
     def dismiss(self, guest: Guest) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import socket
 import ssl
 from collections.abc import Callable
 
 from fdan_edge.server.guests import Guest, Guests
 
+_AT_ONCE = 8  # connections that are accepted before those that are there have a turn
 _PAUSE = 0.05  # s, where no connection can be accepted: no descriptor is left
 
 
@@ -51,7 +53,9 @@ class Listener:
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        for number in itertools.count():
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # sock_accept does not wait where more connections are there
             try:
                 connection, address = await loop.sock_accept(self._socket)
             except OSError:
@@ -62,9 +66,12 @@ class Listener:
             task = loop.create_task(self._open(connection, guest))
             guest.cut = functools.partial(_cancel, task)
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
-            # sock_accept goes on at once where more wait to be accepted; who is connected must have a turn too.
-            await asyncio.sleep(0)
+            task.add_done_callback(functools.partial(self._opened, connection))
+
+    def _opened(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        if task.cancelled():  # before it began
+            connection.close()
 
     async def _open(self, connection: socket.socket, guest: Guest) -> None:
         """Hand a connection to its protocol, once TLS is agreed upon; the protocol then says when it leaves."""

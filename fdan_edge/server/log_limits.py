@@ -13,7 +13,7 @@ _OF_STRANGERS = (
     "Invalid HTTP request received",
     "Unsupported upgrade request",
     "No supported WebSocket library",
-    "Invalid UTF-8 sequence received",
+    "Invalid UTF-8 sequence",
     "ASGI callable returned without",
 )
 _LINES, _SECONDS = 10, 60.0

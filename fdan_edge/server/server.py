@@ -163,7 +163,7 @@ def _share_descriptors(hub: Hub) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most != resource.RLIM_INFINITY:
         room = most - hub.limits.clients - _OWN_DESCRIPTORS
-        hub.guests.limit = max(_FEWEST_GUESTS, min(hub.guests.limit, room))
+        hub.guests.limit = min(hub.guests.limit, max(_FEWEST_GUESTS, room))
     # Where even these are used up, asyncio would write a traceback for each attempt to take one more.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 

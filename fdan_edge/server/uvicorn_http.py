@@ -9,8 +9,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fdan_edge.server.guests import FLOOD, Guest, Guests
 
-#: Bytes that are parsed before what they ask for is counted.
-SLICE = 8192
 _UNANSWERED = 65_536  # bytes of requests that wait for an answer; no route takes a body
 
 

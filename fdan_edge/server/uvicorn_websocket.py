@@ -16,9 +16,10 @@ from websockets.protocol import State
 from fdan_edge.server.guests import CROWDED, FLOOD, Guest, Guests
 from fdan_edge.server.limits import Bucket
 from fdan_edge.server.protocol import POLICY, TRY_LATER
-from fdan_edge.server.uvicorn_http import SLICE
 
+_SLICE = 4096  # bytes that are parsed before their frames are counted
 _FRAMES, _FRAMES_AT_ONCE = 800.0, 6000.0  # a second, and at once; twice what a client's sound may have
+_FRAMES_OF_GUESTS = 300.0  # at once, before the client is let in: one message
 _FRAGMENTS = 256  # frames of a message; 64 KiB in TCP's segments are 47
 _UNSENT = 262_144  # bytes that wait to be read by the client
 
@@ -30,6 +31,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **options)
         self._guest: Guest = self.app_state["guest"]
         self._guests: Guests = self.app_state["guests"]
+        self._first_budget = Bucket(_FRAMES, _FRAMES_OF_GUESTS)
         self._budget = Bucket(_FRAMES, _FRAMES_AT_ONCE)
         self._fragments = 0
 
@@ -47,10 +49,10 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come in slices, so that a flood is noticed before all of it is parsed."""
-        for start in range(0, len(data), SLICE):
+        for start in range(0, len(data), _SLICE):
             if self.transport.is_closing():
                 return
-            super().data_received(data[start : start + SLICE])
+            super().data_received(data[start : start + _SLICE])
             if self.transport.get_write_buffer_size() > _UNSENT:
                 self._guests.count(FLOOD)
                 self.transport.abort()
@@ -61,7 +63,8 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         for frame in frames:
             if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 self._fragments = 0 if frame.fin else self._fragments + 1
-        if self._fragments > _FRAGMENTS or not self._budget.spend(len(frames)):
+        budget = self._budget if self._guest.admitted else self._first_budget
+        if self._fragments > _FRAGMENTS or not budget.spend(len(frames)):
             self._guests.count(FLOOD)
             self._end(POLICY, "too many frames")
         else:

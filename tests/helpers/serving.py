@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import socket
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -74,6 +80,18 @@ class Running:
         with connect(address, proxy=None, open_timeout=60, close_timeout=10, **options) as made:
             yield made
 
+    def connect(self) -> socket.socket:
+        """A connection that has said nothing yet."""
+        made = socket.create_connection(("127.0.0.1", self.port), 60)
+        made.settimeout(60)
+        return made
+
+    def cut(self, reason: str) -> float:
+        """How many connections were cut off for a reason."""
+        text = self.hub.metrics.text().decode()
+        found = re.search(f'connections_cut_total{{reason="{reason}"}} (.*)', text)
+        return float(found[1]) if found else 0.0
+
     def stop(self) -> None:
         self.server.should_exit = True
         self.thread.join(60)
@@ -88,18 +106,39 @@ def running(
     about: dict[str, Any] | None = None,
     card: str = "# card\n",
     port: int = 0,
+    certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Running]:
     hub = Hub(stream, about or ABOUT, card, 2, access or Access(), limits or Limits())
-    address = Address(port=port)
-    socket = open_socket(address)
+    address = Address("127.0.0.1", port, *(certificate or ()))
+    listening = open_socket(address)
     made = make_server(hub, address)
-    thread = threading.Thread(target=made.run, args=([socket],), daemon=True)
+    thread = threading.Thread(target=made.run, args=([listening],), daemon=True)
     thread.start()
-    run = Running(made, hub, socket.getsockname()[1], thread)
+    run = Running(made, hub, listening.getsockname()[1], thread)
     try:
         yield run
     finally:
         run.stop()
+
+
+def eventually(true: Callable[[], object], seconds: float = 60) -> bool:
+    """Whether something becomes true."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(true())
+
+
+def certificate_of(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that nobody signed, and its key; skips where openssl is not installed."""
+    made, key = folder / "c.pem", folder / "k.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()  # noqa: SIM905
+    rest = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", str(made), "-keyout", str(key)]
+    try:
+        subprocess.run([*command, *rest], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no openssl")
+    return made, key
 
 
 def begin(client: ClientConnection, rate: int = RATE, **more: Any) -> dict[str, Any]:

@@ -6,9 +6,7 @@ import json
 import logging
 import re
 import threading
-import time
 from contextlib import ExitStack
-from typing import Any
 
 import httpx
 import numpy as np
@@ -20,21 +18,13 @@ from fdan_edge.server import routes
 from fdan_edge.server.access import Access, make_access
 from fdan_edge.server.limits import Limits
 from fdan_edge.streaming.events import Event
-from tests.helpers.serving import ABOUT, FakeStream, Running, begin, closed, running, sound, tell
+from tests.helpers.serving import ABOUT, FakeStream, Running, begin, closed, eventually, running, sound, tell
 
 TOKEN = "abcdefghijklmnop"
 
 
 def get(run: Running, path: str, **headers: str) -> httpx.Response:
     return httpx.get(run.url + path, headers=headers, trust_env=False, timeout=60)
-
-
-def eventually(true: Any) -> bool:
-    """Whether something becomes true."""
-    end = time.monotonic() + 60
-    while not true() and time.monotonic() < end:
-        time.sleep(0.02)
-    return bool(true())
 
 
 # --- routes ---

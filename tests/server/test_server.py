@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -20,30 +22,21 @@ from websockets.sync.client import connect
 
 from fdan_edge.errors import INSTALL_SERVE, ConfigError
 from fdan_edge.runtime.opening import open_runner
+from fdan_edge.server import server
 from fdan_edge.server.access import make_access
+from fdan_edge.server.hub import Hub
 from fdan_edge.server.limits import Limits
 from fdan_edge.server.server import Address, make_hub, open_socket, startup_lines
 from fdan_edge.streaming.settings import StreamSettings
-from tests.helpers.serving import begin, closed, running, sound, tell
+from tests.helpers.serving import begin, certificate_of, closed, running, sound, tell
 
 Fails = Callable[..., str]
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
 def _no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FDAN_EDGE_TOKEN", raising=False)
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost that nobody signed, and its key; skips where openssl is not installed."""
-    made, key = folder / "c.pem", folder / "k.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()  # noqa: SIM905
-    rest = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", str(made), "-keyout", str(key)]
-    try:
-        subprocess.run([*command, *rest], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no openssl")
-    return made, key
 
 
 def test_mistakes(fails: Fails, bundle_folder: Path, tmp_path: Path) -> None:
@@ -186,6 +179,69 @@ def test_signals_end_it_without_a_traceback(bundle_folder: Path, number: signal.
         assert (process.returncode, out, err) == (0, "ended\n", "")
 
 
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Hub, tuple[int, int, int]]]:
+    """What the command would have served, and how often Python would have looked for garbage."""
+    found: list[tuple[Hub, tuple[int, int, int]]] = []
+
+    class Ended:
+        def __init__(self, hub: Hub, _: Address) -> None:
+            self.hub = hub
+
+        def run(self, _: list[socket.socket]) -> None:
+            found.append((self.hub, gc.get_threshold()))
+
+    monkeypatch.setattr(server, "make_server", Ended)
+    return found
+
+
+def test_a_token_out_of_a_file(
+    run: Run, fails: Fails, monkeypatch: pytest.MonkeyPatch, bundle_folder: Path, tmp_path: Path
+) -> None:
+    found, path = started(monkeypatch), tmp_path / "token"
+    path.write_text("abcdefghijklmnop\n")
+    path.chmod(0o600)
+    code, out, err = run("serve", bundle_folder, "--port", 0, "--token-file", path)
+    assert (code, err) == (0, "")
+    assert "#token=YOUR-TOKEN" in out
+    assert found[0][0].access.token == "abcdefghijklmnop"
+    path.chmod(0o640)
+    code, out, err = run("serve", bundle_folder, "--port", 0, "--token-file", path)
+    assert err == f"{path}: others can read this token; chmod 600 keeps it to you\n"
+    path.chmod(0o600)
+    given = ("serve", bundle_folder, "--token-file")
+    assert fails(*given, path, "--token", "abcdefghijklmnop") == "--token and --token-file: give one of them"
+    assert fails(*given, tmp_path / "none") == f"--token-file {tmp_path / 'none'}: no such file"
+    assert fails(*given, tmp_path) == f"--token-file {tmp_path}: no such file"
+    os.mkfifo(tmp_path / "pipe")
+    assert fails(*given, tmp_path / "pipe") == f"--token-file {tmp_path / 'pipe'}: no such file"
+    path.write_bytes(b"\xff" * 20)
+    assert fails(*given, path) == f"--token-file {path}: not ASCII text"
+    for text in ("short\n", "abcdefghijklmno p", "abcdefghijklmnop\n\nq", "a" * 2000, ""):
+        path.write_text(text)
+        assert "at least 16 and at most 1024 characters" in fails(*given, path)
+
+
+def test_garbage_is_collected_as_usual(run: Run, monkeypatch: pytest.MonkeyPatch, bundle_folder: Path) -> None:
+    """The other verbs hardly ever do it."""
+    found, before = started(monkeypatch), gc.get_threshold()
+    try:
+        assert run("serve", bundle_folder, "--port", 0)[0] == 0
+        assert found[0][1] == (700, 10, 10)
+    finally:
+        gc.set_threshold(*before)
+
+
+def test_guests_leave_descriptors_for_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    def guests(most: int, clients: int) -> int:
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (most, most))
+        monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+        hub = Hub(lambda: pytest.fail("no stream is asked for"), {}, "", 1, limits=Limits(clients=clients))
+        server.make_server(hub, Address())
+        return hub.guests.limit
+
+    assert [guests(*of) for of in ((300, 16), (100_000, 16), (1024, 10_000))] == [220, 256, 16]
+
+
 def test_the_token_is_in_no_log(bundle_folder: Path) -> None:
     with command(bundle_folder, "--host", "0.0.0.0") as (process, url):
         port, token = url.rsplit(":", 1)[1].split("/#token=")
@@ -201,7 +257,7 @@ def test_the_token_is_in_no_log(bundle_folder: Path) -> None:
 
 
 def test_https(bundle_folder: Path, tmp_path: Path) -> None:
-    made, key = certificate(tmp_path)
+    made, key = certificate_of(tmp_path)
     trusted = ssl.create_default_context(cafile=made)
     with command(bundle_folder, "--certificate", str(made), "--key", str(key)) as (_, url):
         assert url.startswith("https://127.0.0.1:")
