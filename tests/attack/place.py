@@ -19,7 +19,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from fdan_edge.runtime.bundle import MODEL, write_manifest
+from fdan_edge.runtime.log_mel import FRONT_END_KEY, FrontEnd
+from fdan_edge.runtime.manifest import STREAM_SUFFIX
 from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
+from fdan_edge.runtime.onnx_stream import write_front_end
 from tests.attack.served import Served, serving
 from tests.helpers import bundles, tiny_models
 
@@ -162,7 +165,19 @@ def write_bundle(folder: Path, graph: bytes | None = None) -> Path:
     """Write a bundle with a graph of one's own, whose manifest fits it; without one, a sound bundle."""
     folder.mkdir(parents=True)
     model = tiny_models.model(folder / MODEL, {METADATA_KEY: SPEC.to_json()}, window=SPEC.window)
+    stream = None
     if graph is not None:
         model.write_bytes(graph)
-    write_manifest(folder, bundles.manifest(bundles.artifact(model), spec=SPEC))
+    else:
+        stream = _write_stream(folder / f"model{STREAM_SUFFIX}")
+    write_manifest(folder, bundles.manifest(bundles.artifact(model, stream=stream), spec=SPEC))
     return folder
+
+
+def _write_stream(path: Path) -> Path:
+    """Write the graph that live streams run: of two bands, frames of 32 ms, every 10 ms."""
+    frames = 1 + SPEC.window // 160
+    filters = np.full((2, 257), 1 / 257, np.float32)
+    front_end = FrontEnd(512, 160, frames, filters)
+    metadata = {METADATA_KEY: SPEC.to_json(), FRONT_END_KEY: write_front_end(front_end)}
+    return tiny_models.stream_model(path, metadata, frames=frames)
