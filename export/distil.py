@@ -12,6 +12,7 @@ from fdan_edge.errors import CheckpointError, ConfigError
 from fdan_edge.runs.run_folder import RunInfo, load_run
 from fdan_edge.training.distillation import load_teacher
 from fdan_edge.training.run import train
+from fdan_edge.utils.small_files import read_json_lines
 
 log = logging.getLogger(__name__)
 
@@ -107,4 +108,7 @@ def _finished(folder: Path, epochs: int) -> bool:
     """Return a training that diverged has scores too, but not all epochs."""
     if not all((folder / name).is_file() for name in ("metrics.json", "epochs.jsonl")):
         return False
-    return len((folder / "epochs.jsonl").read_text(encoding="utf-8").splitlines()) == epochs
+    try:
+        return len(read_json_lines(folder / "epochs.jsonl")) == epochs
+    except ValueError:
+        return False

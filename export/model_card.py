@@ -10,6 +10,7 @@ from fdan_edge.runtime.deploy_targets import TARGETS
 from fdan_edge.runtime.manifest import Artifact, EngineFile, GateReport, Manifest, StreamReport
 from fdan_edge.runtime.tensorrt.compatibility import Fingerprint
 from fdan_edge.utils.files import write_text
+from fdan_edge.utils.markdown import Markdown, code, escaped, table
 
 CARD = "README.md"
 #: Whose the scores are, where a part of the speech was held out; else models of a cross-validation were scored.
@@ -29,10 +30,10 @@ def write_card(folder: Path, manifest: Manifest) -> None:
     """Write the card of the bundle in `folder`, whose files are there."""
     spec, info = manifest.spec, manifest.spec.info
     parts = [
-        f"# {info['backbone']}: speech emotion recognition",
+        f"# {escaped(info['backbone'])}: speech emotion recognition",
         f"Waveform in ({spec.window / spec.sample_rate:g} s at {spec.sample_rate} Hz, mono), "
-        f"probabilities of {len(spec.labels)} classes out: {', '.join(spec.labels)}. Made by fdan-edge "
-        f"{manifest.versions['fdan_edge']}.",
+        f"probabilities of {len(spec.labels)} classes out: {', '.join(map(escaped, spec.labels))}. "
+        f"Made by fdan-edge {escaped(manifest.versions['fdan_edge'])}.",
         "```\nfdan-edge infer . recording.wav\nfdan-edge bench .\n```",
         "## Training",
         _training(info),
@@ -45,7 +46,7 @@ def write_card(folder: Path, manifest: Manifest) -> None:
         "## Limits",
         _LIMITS,
         "## Terms",
-        f"The {manifest.licence}.",
+        f"The {escaped(manifest.licence)}.",
     ]
     write_text(folder / CARD, "\n\n".join(part.strip() for part in parts if part) + "\n")
 
@@ -63,7 +64,7 @@ def _training(info: dict[str, Any]) -> str:
         rows["epoch that is kept"] = choice
     if teacher := info.get("teacher"):
         rows["teacher"] = f"{teacher['backbone']}, checkpoint {teacher['sha256'][:12]}"
-    return _table(("", ""), list(rows.items()))
+    return table(("", ""), list(rows.items()))
 
 
 def _method(info: dict[str, Any]) -> str:
@@ -82,9 +83,10 @@ def _scores(scores: dict[str, Any]) -> str:
     if known := scores.get("same_speakers"):
         low, high = known["interval"]
         rows.append(("UAR, same speakers", f"{100 * known['uar']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}"))
-    warning = f"**Do not use this model:** {scores['useless']}.\n\n" if scores.get("useless") else ""
-    about = f"{_scored(scores)} ({intervals['note']}). Expected calibration error {100 * scores['ece']:.1f} %."
-    return f"{warning}{about}\n\n{_table(('score', '%', '95 % interval'), rows)}"
+    warning = f"**Do not use this model:** {escaped(scores['useless'])}.\n\n" if scores.get("useless") else ""
+    about = f"{_scored(scores)} ({escaped(intervals['note'])}). "
+    about += f"Expected calibration error {100 * scores['ece']:.1f} %."
+    return f"{warning}{about}\n\n{table(('score', '%', '95 % interval'), rows)}"
 
 
 def _scored(scores: dict[str, Any]) -> str:
@@ -93,7 +95,7 @@ def _scored(scores: dict[str, Any]) -> str:
         return f"PyTorch model, {scores['n']} recordings that it was not trained on"
     return (
         "**This model was trained on all recordings and has no scores of its own.** These are of models like it, "
-        f"{scores['part']}; {scores['n']} recordings"
+        f"{escaped(scores['part'])}; {scores['n']} recordings"
     )
 
 
@@ -103,10 +105,10 @@ def _unknown(threshold: dict[str, Any]) -> str:
     if "logit" in threshold and threshold["logit"][1]:
         about += ", higher before a full window was heard"
     if "note" in threshold:
-        return f"{about}, the usual one ({threshold['note']})."
+        return f"{about}, the usual one ({escaped(threshold['note'])})."
     above = (
         f"{100 * threshold['covered']:.0f} % of {threshold['recordings']} recordings of "
-        f"{threshold.get('part', 'the validation part')} are above it"
+        f"{escaped(threshold.get('part', 'the validation part'))} are above it"
     )
     accuracy = threshold["accuracy"]
     right = f", and {100 * accuracy:.0f} % of these are right" if accuracy is not None else ""
@@ -120,7 +122,7 @@ def _files(folder: Path, artifacts: Sequence[Artifact]) -> str:
         line = artifact.gate.line if artifact.gate else "not compared"
         rows.append(
             (
-                f"`{artifact.file}`",
+                code(artifact.file),
                 precision,
                 _megabytes(folder / artifact.file),
                 ", ".join(artifact.targets),
@@ -131,7 +133,7 @@ def _files(folder: Path, artifacts: Sequence[Artifact]) -> str:
             size = _megabytes(folder / artifact.stream)
             rows.append(
                 (
-                    f"`{artifact.stream}`",
+                    code(artifact.stream),
                     precision,
                     size,
                     "live streams",
@@ -141,7 +143,7 @@ def _files(folder: Path, artifacts: Sequence[Artifact]) -> str:
     gates = [artifact.gate for artifact in artifacts if artifact.gate]
     about = "Each file was run over real recordings beside the PyTorch model before it was let into this bundle."
     about += _trained_on(gates) + _distance(gates)
-    return f"{about}\n\n{_table(('file', 'precision', 'MB', 'for', 'what was found'), rows)}"
+    return f"{about}\n\n{table(('file', 'precision', 'MB', 'for', 'what was found'), rows)}"
 
 
 def _trained_on(gates: Sequence[GateReport]) -> str:
@@ -168,9 +170,9 @@ def _megabytes(file: Path) -> str:
     return f"{file.stat().st_size / 1e6:.2f}"
 
 
-def _stream(file: str, report: StreamReport) -> str:
-    return (
-        f"`{file}` from the mel power on, which the device computes once for each frame: largest "
+def _stream(file: str, report: StreamReport) -> Markdown:
+    return Markdown(
+        f"{code(file)} from the mel power on, which the device computes once for each frame: largest "
         f"probability difference from it {report.max_difference:.1e} on {report.clips} clips"
     )
 
@@ -185,21 +187,16 @@ def _precision(artifact: Artifact) -> str:
 def _engines(engines: Sequence[EngineFile]) -> str:
     rows = [
         (
-            f"`{engine.file}`",
-            f"`{engine.artifact}`",
+            code(engine.file),
+            code(engine.artifact),
             TARGETS[engine.target].title,
             _fingerprint(engine.fingerprint),
         )
         for engine in engines
     ]
-    return _table(("engine", "built from", "for", "with"), rows) if rows else ""
+    return table(("engine", "built from", "for", "with"), rows) if rows else ""
 
 
 def _fingerprint(fingerprint: Fingerprint) -> str:
     """Give the version and the card; the rest is in bundle.json."""
     return f"{fingerprint.flavour} {fingerprint.version}, compute capability {fingerprint.compute_capability}"
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -31,6 +30,7 @@ from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.onnx_session import import_onnxruntime
 from fdan_edge.runtime.tensorrt.engines import build_for, find_tensorrt
 from fdan_edge.utils.files import sha256
+from fdan_edge.utils.small_files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +125,8 @@ def _build(folder: Path, entry: Plan, target: Target, required: str) -> list[Eng
 def _with_scores(spec: ModelSpec, run: Path) -> ModelSpec:
     """Add the run's test scores and its terms, which travel inside the ONNX file."""
     try:
-        scores = _scores(json.loads((run / "metrics.json").read_text()))
-    except (OSError, ValueError, KeyError, TypeError):
+        scores = _scores(read_json(run / "metrics.json", finite=False))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ExportError(
             f"{run}: has no scores yet; `fdan-edge train --resume --out {run}` finishes it"
         ) from None

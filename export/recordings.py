@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.recognition import probabilities
 from fdan_edge.runtime.runner import Probabilities, Runner
 from fdan_edge.utils.progress import track
+from fdan_edge.utils.small_files import read_json
 
 CLIPS = 512  # at most: more would cost minutes and move the UAR by tenths of a point
 #: A mean distance takes so many: it is known within 30 % then (benchmarks/export_gate.py).
@@ -222,7 +222,7 @@ class RunRecordings:
     def _accuracy(self) -> float | None:
         """The share of unseen recordings that are recognised, as the run's scores have it."""
         try:
-            return float(json.loads((self._run / "metrics.json").read_text())["test"]["war"])
+            return float(read_json(self._run / "metrics.json", finite=False)["test"]["war"])
         except (OSError, ValueError, KeyError, TypeError):  # a run without scores is not exported
             return None
 

@@ -11,7 +11,6 @@ Other precisions than the primary artifact's stand in the name: NAME_fp16_onnx, 
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from fdan_edge.runtime.bundle import Bundle
 from fdan_edge.runtime.deploy_targets import known_targets
 from fdan_edge.runtime.manifest import Artifact, EngineFile
 from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
+from fdan_edge.runtime.onnx_check import check_model
 from fdan_edge.runtime.tensorrt.engines import BATCH
 from fdan_edge.utils.atomic_folder import atomic_folder
-from fdan_edge.utils.files import sha256, write_text
+from fdan_edge.utils.files import write_text
 
 CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
 _MARK = "# Written by `fdan-edge export --triton`; replaced by the next one.\n"
@@ -48,7 +48,8 @@ class Model:
     """One folder of the repository."""
 
     name: str
-    source: Path  # of the bundle
+    bundle: Bundle
+    source: str  # a file of the bundle
     file: str  # as Triton's backend calls it
     config: dict[str, Any]
     labels: tuple[str, ...]
@@ -125,8 +126,8 @@ def _suffix(file: str) -> str:
 
 
 def _onnx_model(bundle: Bundle, artifact: Artifact, name: str) -> Model:
-    path, runtimes = bundle.file(artifact.file), _runtimes(artifact)
-    inputs, outputs, spec = _graph(path)
+    runtimes = _runtimes(artifact)
+    inputs, outputs, spec = _graph(bundle, artifact.file)
     config = _common(name, "onnxruntime_onnx", "onnxruntime", BATCH[-1], inputs, outputs)
     kind = "KIND_GPU"
     if _ON_CPU in runtimes:  # automatic: where the server has no GPU, it still starts
@@ -135,25 +136,33 @@ def _onnx_model(bundle: Bundle, artifact: Artifact, name: str) -> Model:
     if kind != "KIND_CPU":
         accelerators = {"gpu_execution_accelerator": [_accelerator(artifact.precision, inputs[0])]}
         config["optimization"] = {"execution_accelerators": accelerators}
-    return Model(name, path, "model.onnx", config | _parameters(spec, path), spec.labels)
+    config |= _parameters(spec, bundle, artifact.file)
+    return Model(name, bundle, artifact.file, "model.onnx", config, spec.labels)
 
 
 def _engine_model(bundle: Bundle, engine: EngineFile, name: str) -> Model:
     if engine.batch[0] != 1:
         raise ExportError(f"{engine.file}: takes no batch of 1, so Triton cannot serve single requests with it")
-    path = bundle.file(engine.file)
-    inputs, outputs, spec = _graph(bundle.file(engine.artifact))
+    bundle.file(engine.file)  # that it is damaged is said before anything is replaced
+    inputs, outputs, spec = _graph(bundle, engine.artifact)
     config = _common(name, "tensorrt_plan", "tensorrt", engine.batch[2], inputs, outputs)
     config["instance_group"] = [{"count": 1, "kind": "KIND_GPU"}]
-    return Model(name, path, "model.plan", config | _parameters(spec, path), spec.labels)
+    config |= _parameters(spec, bundle, engine.file)
+    return Model(name, bundle, engine.file, "model.plan", config, spec.labels)
 
 
-def _graph(path: Path) -> tuple[list[Tensor], list[Tensor], ModelSpec]:
-    """Read the inputs and outputs of an ONNX file, and the spec in it."""
+def _graph(bundle: Bundle, file: str) -> tuple[list[Tensor], list[Tensor], ModelSpec]:
+    """Read the inputs and outputs of an ONNX file, and the spec in it.
+
+    Raises:
+        BundleError: it is not the exported one, or more than a model: Triton has no limits of its own for it.
+    """
     import onnx
 
+    path, content = bundle.path / file, bundle.read(file)
+    check_model(content, path)
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load_from_string(content)
     except Exception as error:  # protobuf's have no base that is documented
         raise ExportError(f"{path}: cannot be read: {one_line(error)}") from None
     notes = {entry.key: entry.value for entry in model.metadata_props}
@@ -221,7 +230,7 @@ def _accelerator(precision: str, waveform: Tensor) -> dict[str, Any]:
     return {"name": "tensorrt", "parameters": [{"key": k, "value": v} for k, v in settings.items()]}
 
 
-def _parameters(spec: ModelSpec, source: Path) -> dict[str, Any]:
+def _parameters(spec: ModelSpec, bundle: Bundle, file: str) -> dict[str, Any]:
     """Give what a client must know to cut its recordings into windows."""
     values = {
         "sample_rate": spec.sample_rate,
@@ -229,14 +238,19 @@ def _parameters(spec: ModelSpec, source: Path) -> dict[str, Any]:
         "window_hop": spec.window_hop,
         "trim_db": spec.trim_db,
         "high_pass": spec.high_pass,
-        "sha256": sha256(source),
+        "sha256": bundle.manifest.files[file].sha256,
     }
     return {"parameters": [{"key": k, "value": {"string_value": str(v)}} for k, v in values.items()]}
 
 
 def _is_ours(target: Path) -> bool:
     config = target / CONFIG
-    return not target.is_symlink() and config.is_file() and config.read_bytes().startswith(_MARK.encode())
+    return not target.is_symlink() and config.is_file() and _starts_with(config, _MARK.encode())
+
+
+def _starts_with(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def _check_left_over(folder: Path, name: str, written: set[str]) -> None:
@@ -265,7 +279,7 @@ def _check_replaceable(target: Path, model: Model) -> None:
 def _write(folder: Path, model: Model) -> Path:
     with atomic_folder(folder / model.name) as temporary:
         (temporary / VERSION).mkdir()
-        shutil.copyfile(model.source, temporary / VERSION / model.file)
+        (temporary / VERSION / model.file).write_bytes(model.bundle.read(model.source))
         write_text(temporary / LABELS, "".join(f"{label}\n" for label in model.labels))
         write_text(temporary / CONFIG, _MARK + config_text(model.config))
     return folder / model.name

@@ -14,6 +14,7 @@ import time
 from typing import NoReturn
 
 from fdan_edge.errors import FdanEdgeError, is_out_of_memory, one_line, printable
+from fdan_edge.runtime import deadline
 from fdan_edge.utils import messages
 
 USER_ERROR = 2
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # never fail on what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    deadline.end_process_with(_give_up)
     try:
         code = _run(arguments)
         if sys.stdout:  # not where it is closed
@@ -73,6 +75,12 @@ def _fail(message: str) -> NoReturn:
         line = f"process {rank}: {line}"
     print(f"error: {line}", file=sys.stderr)  # noqa: T201
     sys.exit(USER_ERROR)
+
+
+def _give_up(message: str) -> NoReturn:
+    """End the process from another thread: an operator of a model does not end, and nothing can stop it."""
+    print(f"error: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(USER_ERROR)
 
 
 def _interrupted() -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,7 @@ from fdan_edge.config.backbones import find_backbone
 from fdan_edge.config.recipes import network_config, wants_network, without_head
 from fdan_edge.config.settings import FIELDS, GROUP_OF, GROUPS, Config
 from fdan_edge.errors import ConfigError, one_line, shown, unknown_choice
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from fdan_edge.utils import small_files
 
 
 def load(path: Path | None, overrides: Sequence[str], **defaults: Any) -> Config:
@@ -70,10 +65,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: the file cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return small_files.read_toml(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: not a TOML file: {one_line(error)}") from None
 
 
@@ -152,8 +147,8 @@ def _parse(name: str, text: str) -> Any:
     if isinstance(default, str):
         return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+        return small_files.parse_toml(f"value = {text}")["value"]
+    except ValueError:
         raise ConfigError(f"{name} = {shown(text)} is not {kind_of(default)}") from None
 
 

@@ -18,6 +18,7 @@ from fdan_edge.data.corpora.contents import pointer_of
 from fdan_edge.data.corpora.items import Item, preference, recording_key
 from fdan_edge.errors import AudioError
 from fdan_edge.utils.files import feature_folder, file_state, is_settled, sha256, write_text
+from fdan_edge.utils.small_files import MOST_OF_A_TABLE, read_json
 
 HASHES = "sounds.json"  # in the folder of features
 _STARTING = 8192  # samples
@@ -73,7 +74,7 @@ class _HashTable:
     def __init__(self, table: Path) -> None:
         self._table, self._new = table, False
         try:
-            self._entries: dict[str, list[Any]] = dict(json.loads(table.read_text(encoding="utf-8")))
+            self._entries: dict[str, list[Any]] = dict(read_json(table, MOST_OF_A_TABLE))
         except (OSError, ValueError, TypeError):
             self._entries = {}
 

@@ -54,8 +54,10 @@ def confusion_matrix(scores: Scores, title: str, path: Path) -> None:
         color = "white" if share > 0.55 else "black"
         text = f"{100 * share:.0f} %\n{counts[row, column]}"
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color=color)
-    axes.set_xticks(range(n), scores.labels, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(n), [f"{name} ({count})" for name, count in zip(scores.labels, sums, strict=True)])
+    axes.set_xticks(range(n), list(map(_literal, scores.labels)), rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(
+        range(n), [f"{_literal(name)} ({count})" for name, count in zip(scores.labels, sums, strict=True)]
+    )
     axes.set_xlabel("recognised as")
     axes.set_ylabel("true emotion (recordings)")
     axes.set_title(_wrapped(title, figure, scores.line()), fontsize=10)
@@ -119,7 +121,10 @@ def features(
     axes.set(xticks=[], yticks=[])
     axes.set_title(_wrapped(title, figure), fontsize=10)
     named = sorted(set(classes))
-    patches = [axes.scatter([], [], c=COLOURS[c % len(COLOURS)], marker="s", s=60, label=labels[c]) for c in named]
+    patches = [
+        axes.scatter([], [], c=COLOURS[c % len(COLOURS)], marker="s", s=60, label=_literal(labels[c]))
+        for c in named
+    ]
     first = axes.legend(handles=patches, title="emotion", loc="upper left", bbox_to_anchor=(1.01, 1))
     axes.add_artist(first)
     kinds = [
@@ -357,6 +362,11 @@ def _figure(width: float, height: float, rows: tuple[int, ...] = (1,)) -> tuple[
     return figure, axes
 
 
+def _literal(text: str) -> str:
+    """Return text of others so that it is no formula: between two dollar signs Matplotlib looks for one."""
+    return text.replace("$", "\\$")
+
+
 def _box(x0: float, y0: float, x1: float, y1: float) -> Bbox:
     from matplotlib.transforms import Bbox
 
@@ -372,7 +382,7 @@ def _shared_area(a: Bbox, b: Bbox) -> float:
 
 def _wrapped(title: str, figure: Figure, *lines: str) -> str:
     """Break a title into lines that the figure is wide enough for, at 10 points."""
-    return "\n".join([*textwrap.wrap(title, int(11 * figure.get_figwidth())), *lines])
+    return "\n".join([*textwrap.wrap(_literal(title), int(11 * figure.get_figwidth())), *lines])
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fdan_edge.errors import CheckpointError, one_line
+from fdan_edge.errors import CheckpointError, one_line, shown
 from fdan_edge.evaluation.calibration import Calibration, measure
 from fdan_edge.evaluation.confidence_intervals import Intervals, intervals
 from fdan_edge.evaluation.metrics import Scores, score
 from fdan_edge.utils.files import write_text
+from fdan_edge.utils.small_files import MOST_OF_A_LIST, read_json
 
 FILE = "predictions.json"
 
@@ -89,13 +91,24 @@ def load_predictions(path: Path) -> Predictions:
         CheckpointError: missing or damaged.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, MOST_OF_A_LIST)
         labels = [str(name) for name in values["labels"]]
-        predictions = Predictions(labels, [Prediction(**row) for row in values["recordings"]])
+        predictions = Predictions(labels, [_prediction(row) for row in values["recordings"]])
         if {len(row.probabilities) for row in predictions.recordings} != {len(labels)}:
             raise ValueError("not a probability for each class")
         if unknown := {prediction.emotion for prediction in predictions.recordings} - set(labels):
             raise ValueError(f"emotion {sorted(unknown)[0]!r} is none of the labels")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: missing or damaged: {one_line(error)}") from None
     return predictions
+
+
+def _prediction(row: Any) -> Prediction:
+    """Read one recording; TypeError where a value is of another type."""
+    prediction = Prediction(**row)
+    texts, numbers = (prediction.key, prediction.emotion, prediction.speaker or ""), prediction.probabilities
+    if not all(isinstance(text, str) for text in texts) or not isinstance(numbers, list):
+        raise TypeError(f"{shown(row)} is not a recording")
+    if not all(type(number) in (int, float) for number in numbers):
+        raise TypeError(f"{shown(numbers)} are not probabilities")
+    return prediction

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import statistics
 from collections import defaultdict
@@ -23,6 +22,7 @@ from fdan_edge.runs.run_folder import load_run, load_split
 from fdan_edge.training.run import train
 from fdan_edge.training.run_records import absolute
 from fdan_edge.utils.files import write_json
+from fdan_edge.utils.small_files import read_json, read_json_lines
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def _trained_fold(folder: Path, config: Config, speech: list[Source], faces: lis
             log.info("finished folds are kept; the same crossval command goes on from here")
             raise
     try:
-        metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics: dict[str, Any] = read_json(folder / "metrics.json", finite=False)
         fold = Fold(folder, metrics, load_predictions(folder / FILE))
         fold.to_dict()
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -164,7 +164,10 @@ def _finished(folder: Path, config: Config) -> bool:
     """Tell whether a fold is finished. One that diverged has scores too, but not all epochs."""
     if not all((folder / name).is_file() for name in ("metrics.json", FILE, "epochs.jsonl")):
         return False
-    return len((folder / "epochs.jsonl").read_text(encoding="utf-8").splitlines()) == config.epochs
+    try:
+        return len(read_json_lines(folder / "epochs.jsonl")) == config.epochs
+    except ValueError:
+        return False
 
 
 def _check_same(folder: Path, config: Config, speech: list[Source], faces: list[Source]) -> None:

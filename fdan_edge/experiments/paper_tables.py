@@ -6,7 +6,6 @@ its name, so a row that is in two tables is trained once.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +35,7 @@ from fdan_edge.training.run import train
 from fdan_edge.training.run_records import absolute
 from fdan_edge.utils.files import write_json
 from fdan_edge.utils.machine import machine_info
+from fdan_edge.utils.small_files import read_json, read_json_lines
 
 log = logging.getLogger(__name__)
 
@@ -316,15 +316,15 @@ def _read_outcome(run: Run) -> Outcome:
         CheckpointError: its scores are damaged.
     """
     try:
-        metrics = json.loads((run.folder / run.result).read_text())
+        metrics = read_json(run.folder / run.result, finite=False)
         metrics = _as_one_training(metrics) if run.config.protocol in FOLDED else metrics
         _check_scores(metrics, run)
-        lines = [(folder / "epochs.jsonl").read_text().splitlines() for folder in run.trainings]
+        lines = [read_json_lines(folder / "epochs.jsonl") for folder in run.trainings]
         if not lines:
             raise ValueError("its folds are not there any more")
-        seconds = sum(float(json.loads(line)["seconds"]) for epochs in lines for line in epochs)
+        seconds = sum(float(line["seconds"]) for epochs in lines for line in epochs)
         file = run.folder / "machine.json"
-        machine = json.loads(file.read_text()) if file.exists() else {}
+        machine = read_json(file, finite=False) if file.exists() else {}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{run.folder}: {run.result}, epochs.jsonl or machine.json is damaged ({one_line(error)}); "

@@ -34,6 +34,7 @@ from fdan_edge.features.parallel import in_parallel
 from fdan_edge.utils.file_hashes import FileHashes
 from fdan_edge.utils.files import feature_folder
 from fdan_edge.utils.messages import warn_once
+from fdan_edge.utils.small_files import MOST_OF_A_LIST, read_json
 
 log = logging.getLogger(__name__)
 
@@ -258,7 +259,7 @@ def _stores() -> list[Path]:
 
 def _open_shard(shard: Path) -> dict[str, ItemRows]:
     """Open a complete shard, memory-mapped; any exception where it is damaged."""
-    index = json.loads((shard / _INDEX).read_text(encoding="utf-8"))
+    index = read_json(shard / _INDEX, MOST_OF_A_LIST)
     bytes_there = (shard / _ROWS).stat().st_size
     if bytes_there != index["bytes"]:
         raise ValueError(f"{bytes_there} of {index['bytes']} bytes")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import re
 import statistics
@@ -16,6 +15,7 @@ from typing import Any
 from fdan_edge.config import DECISIVE, Config, config_to_dict, method_name, read_toml, saved_config
 from fdan_edge.errors import CheckpointError, ConfigError, one_line, shown, unknown_choice
 from fdan_edge.runs import provenance
+from fdan_edge.utils.small_files import read_json, read_json_lines
 
 SORTS = ("name", "uar", "date")
 TRAINING, FINISHED, UNFINISHED, DIVERGED, DAMAGED = "training", "finished", "unfinished", "diverged", "damaged"
@@ -126,7 +126,6 @@ def read_run(folder: Path, name: str) -> RunRow:
         TypeError,
         AttributeError,
         OverflowError,
-        RecursionError,
     ) as error:
         reason = one_line(error).removeprefix(f"{folder}{os.sep}")
         problem = f"{type(error).__name__}: {reason}" if _terse(error) else reason
@@ -230,7 +229,10 @@ def _best(lines: list[dict[str, Any]], config: Config, info: dict[str, Any], num
 def _epochs(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        lines = read_json_lines(path)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {one_line(error)}") from None
     for number, line in enumerate(lines, 1):
         if not {"epoch", "val_uar", "val_loss", "seconds"} <= line.keys():
             raise ValueError(f"{path.name}: line {number} is not that of an epoch")
@@ -239,10 +241,10 @@ def _epochs(path: Path) -> list[dict[str, Any]]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path, finite=False))
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path.name}: {one_line(error)}") from None
 
 

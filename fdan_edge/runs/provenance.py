@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import platform
 import shlex
@@ -30,6 +29,7 @@ from fdan_edge.config import Config
 from fdan_edge.errors import one_line, printable
 from fdan_edge.utils import machine as machines
 from fdan_edge.utils.files import write_json
+from fdan_edge.utils.small_files import read_json
 
 if TYPE_CHECKING:
     from fdan_edge.data.corpora import Item
@@ -119,7 +119,7 @@ def load(folder: Path) -> dict[str, Any] | None:
         ValueError: damaged.
     """
     try:
-        values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_json(folder / FILE, finite=False)
         for part in values["data"].values():
             (int(part["count"]), str(part["sha256"]))
         for session in values["sessions"]:
@@ -128,7 +128,7 @@ def load(folder: Path) -> dict[str, Any] | None:
             raise ValueError("no sessions")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(one_line(error)) from None
     return values
 

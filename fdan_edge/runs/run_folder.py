@@ -36,10 +36,11 @@ from torch import Tensor
 
 from fdan_edge.config import Config, config_to_dict, read_toml, saved_config
 from fdan_edge.data.leak_audit import NOT_AUDITED
-from fdan_edge.errors import CheckpointError, ConfigError, one_line
+from fdan_edge.errors import CheckpointError, ConfigError, one_line, shown
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.utils import launcher
 from fdan_edge.utils.files import atomic_path, write_json, write_text
+from fdan_edge.utils.small_files import MOST_OF_A_LIST, parse_json, read_at_most, read_json
 
 FORMAT = "fdan-edge run 1"
 _LAUNCHER = ".launcher"
@@ -100,8 +101,8 @@ def is_restarted(folder: Path) -> bool:
     if not launcher.restarts() or not (folder / "run.toml").exists():
         return False
     try:
-        return (folder / _LAUNCHER).read_text(encoding="utf-8") == launcher.launcher_name()
-    except (OSError, UnicodeDecodeError):
+        return read_at_most(folder / _LAUNCHER).decode() == launcher.launcher_name()
+    except (OSError, ValueError):
         return False
 
 
@@ -134,10 +135,13 @@ def _run_info(values: dict[str, Any]) -> RunInfo:
     for name in ("classes", "speech", "faces", "target"):
         words = values.get(name)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise TypeError(f"{name} = {words!r} is not a list of names")
+            raise TypeError(f"{name} = {shown(words)} is not a list of names")
     teacher = values.get("teacher")
     if not isinstance(teacher, dict) or not all(isinstance(word, str) for word in teacher.values()):
-        raise TypeError(f"teacher = {teacher!r} is not a table of texts")
+        raise TypeError(f"teacher = {shown(teacher)} is not a table of texts")
+    for name in ("protocol", "audit"):
+        if not isinstance(values.get(name, ""), str):
+            raise TypeError(f"{name} = {shown(values[name])} is not text")
     return RunInfo(**values)
 
 
@@ -149,10 +153,14 @@ def load_split(folder: Path) -> dict[str, list[str]]:
     """
     path = folder / "split.json"
     try:
-        values: dict[str, list[str]] = json.loads(path.read_text())
-        parts = {part: list(values[part]) for part in ("train", "val", "test")}
-        return {**parts, **{met: list(values.get(met, [])) for met in ("speakers", "texts", "target", "unheard")}}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        values = dict(read_json(path, MOST_OF_A_LIST))
+        parts = {part: values[part] for part in ("train", "val", "test")}
+        parts |= {met: values.get(met, []) for met in ("speakers", "texts", "target", "unheard")}
+        for part, names in parts.items():
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise TypeError(f"{part} = {shown(names)} is not a list of names")
+        return parts
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: missing or damaged: {one_line(error)}") from None
 
 
@@ -171,13 +179,13 @@ def load_calibration(folder: Path, epoch: int) -> dict[str, Any]:
     if not path.exists():  # not finished yet
         return {"temperature": 1.0}
     try:
-        values: dict[str, Any] = dict(json.loads(path.read_text()))
+        values: dict[str, Any] = dict(read_json(path, finite=False))
         temperature = values["temperature"]
         if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
-            raise ValueError(f"temperature {temperature!r} is not a positive number")
+            raise ValueError(f"temperature {shown(temperature)} is not a positive number")
         # A training that went on has other weights than those that the temperature was fitted to.
         return values if values["epoch"] == epoch else {"temperature": 1.0}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged: {one_line(error)}") from None
 
 
@@ -213,7 +221,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path}: not a checkpoint of fdan-edge")
-        return load_file(path), json.loads(metadata["state"])
+        state = parse_json(metadata["state"], finite=False)
+        if not isinstance(state, dict):
+            raise TypeError(f"its state {shown(state)} is not a table")
+        return load_file(path), state
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cut short or not a checkpoint: {one_line(error)}") from None
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _TICK = 0.25  # s between two looks
-GRACE = 10.0  # s after which a run that was told to stop has not
+GRACE = 5.0  # s after which a run that was told to stop has not
 _numbers = itertools.count()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -255,5 +256,5 @@ def open_checked(path: Path, content: bytes | None, providers: tuple[str, ...] =
 
 def _reason(error: Exception) -> str:
     """Return what ONNX Runtime says after its codes and the file's name."""
-    line = one_line(error, 1000)
+    line = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", one_line(error, 1000))
     return one_line(Exception((line.rpartition("failed:")[2] or line).strip()))

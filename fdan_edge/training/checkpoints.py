@@ -84,7 +84,7 @@ def load_state(
         scaler.load_state_dict(state["scaler"])
         running = RunningMetrics(next(model.parameters()).device, tensors["tally"])
         progress = Progress(int(state["epoch"]), int(state["done"]), float(state["seconds"]), history)
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _does_not_fit(path, error) from None
     return progress, running
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
-import json
 import logging
 import math
 import os
@@ -44,6 +43,7 @@ from fdan_edge.tuning.results import TuningResult, best_of, short_value, write
 from fdan_edge.tuning.search_space import parse, with_values
 from fdan_edge.tuning.study import PRUNERS, SAMPLERS, Study, StudySetup, TrialGivenUpError, TrialRecord, count
 from fdan_edge.utils.progress import nested
+from fdan_edge.utils.small_files import read_json, read_json_lines
 
 log = logging.getLogger(__name__)
 
@@ -270,8 +270,7 @@ class _Folds:
 def _epochs(folder: Path) -> list[EpochMetrics]:
     """Read the epochs that a fold was trained already."""
     path = folder / "epochs.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [EpochMetrics(**json.loads(line)) for line in lines]
+    return [EpochMetrics(**values) for values in (read_json_lines(path) if path.exists() else [])]
 
 
 def _finished(folder: Path, epochs: int) -> float | None:
@@ -279,7 +278,7 @@ def _finished(folder: Path, epochs: int) -> float | None:
     try:
         if len(_epochs(folder)) < epochs:
             return None
-        uar = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["val"]["uar"]
+        uar = read_json(folder / "metrics.json", finite=False)["val"]["uar"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return float(uar) if math.isfinite(uar) else None

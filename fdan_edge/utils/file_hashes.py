@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fdan_edge.utils.files import FileState, file_state, is_settled, sha256, write_text
 from fdan_edge.utils.progress import track
+from fdan_edge.utils.small_files import MOST_OF_A_TABLE, read_json
 from fdan_edge.utils.threads import in_order, usable_cores
 
 _AHEAD = 32  # files that wait for a thread
@@ -66,7 +67,7 @@ class FileHashes:
 
 def _read(table: Path) -> dict[str, tuple[FileState, str]]:
     try:
-        values = json.loads(table.read_text(encoding="utf-8"))
+        values = read_json(table, MOST_OF_A_TABLE)
         return {path: ((v[0], v[1], v[2], v[3]), v[4]) for path, v in values.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}

@@ -14,6 +14,8 @@ from typing_extensions import Self
 from fdan_edge.errors import ConfigError
 from fdan_edge.utils.files import naming
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with in the usual spreadsheets
+
 
 class GrowingFile:
     """Writes UTF-8 text to FILE.part, which becomes FILE when it is closed; after an error FILE.part stays.
@@ -92,7 +94,26 @@ def check_written(files: Mapping[str, Path | None], read: Iterable[Path], what: 
 
 
 def csv_row(values: Iterable[str]) -> str:
-    """Return a line of CSV, with its end."""
+    """Return a line of CSV, with its end; a spreadsheet shows all of it as text and computes nothing.
+
+    An apostrophe is put before what would be a formula. Before the name of a file write `./` (`csv_path`).
+    """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
+    csv.writer(text, lineterminator="\n").writerow([_no_formula(value) for value in values])
     return text.getvalue()
+
+
+def csv_path(path: Path) -> str:
+    """Return a path for `csv_row` that still is that of the file, whatever its name begins with."""
+    text = str(path)
+    return f"./{text}" if text.startswith(_FORMULA) else text
+
+
+def _no_formula(value: str) -> str:
+    if not value.startswith(_FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

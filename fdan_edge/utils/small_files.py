@@ -108,7 +108,7 @@ def read_json_lines(path: Path, most: int = MOST_BYTES) -> list[dict[str, Any]]:
         except ValueError as error:
             raise ValueError(f"line {number}: {one_line(error)}") from None
         if not isinstance(values, dict):
-            raise ValueError(f"line {number}: {shown(values)} is not a table")
+            raise ValueError(f"line {number}: {shown(values)} is no table")
         tables.append(values)
     return tables
 

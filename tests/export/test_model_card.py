@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -153,4 +154,33 @@ def test_a_student_names_its_teacher(tmp_path: Path, content: Manifest) -> None:
 
 
 def test_a_name_that_would_break_a_table(tmp_path: Path, content: Manifest) -> None:
-    assert "| protocol | a/b |" in card(tmp_path, content, protocol="a|b")
+    assert "| protocol | a\\|b |" in card(tmp_path, content, protocol="a|b")
+
+
+HTML = "<img src=x onerror=alert(1)>"
+
+
+def rendered(markdown: str) -> str:
+    """What a renderer that lets HTML through makes of a card."""
+    from markdown_it import MarkdownIt
+
+    return str(MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown))
+
+
+@pytest.mark.parametrize(
+    "name", [HTML, "[a](javascript:alert(1))", "`<script>`", "**a**", "a\\", "![x](//y)", "a*b_c_"]
+)
+def test_names_stay_text(tmp_path: Path, content: Manifest, name: str) -> None:
+    scores = content.spec.info["test_scores"]
+    words = dict.fromkeys(("backbone", "protocol", "audit"), name) | {"speech": [name], "faces": [name]}
+    words["test_scores"] = scores | {"recall": {name: 0.5}, "useless": name, "part": name, "scores_of": name}
+    words["test_scores"]["intervals"] = scores["intervals"] | {"note": name}
+    gates = tuple(replace(a, gate=replace(a.gate, line=name)) for a in content.artifacts if a.gate)
+    spec = replace(content.spec, labels=(name, "sad"))
+    other = replace(content, spec=spec, artifacts=gates, licence=name, versions={"fdan_edge": name})
+    html, usual = rendered(card(tmp_path, other, **words)), rendered(card(tmp_path, content))
+    for tag in ("<img", "<script", "<a ", "<em>"):
+        assert tag not in html
+    assert html.count("<strong>") <= usual.count("<strong>") + 2  # "do not use" and "trained on all" are ours
+    assert html.count("<code>") == usual.count("<code>")
+    assert html.count(escape(name)) >= 12

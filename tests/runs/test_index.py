@@ -139,7 +139,7 @@ def test_who_looks_is_no_training(tmp_path: Path) -> None:
         ("metrics.json", '{"test": {"uar": {}}}', "test_uar = {} is not a number"),
         ("metrics.json", '{"test": {"intervals": {"uar": [1]}}}', "the interval [1] is not two numbers"),
         ("metrics.json", "[" * 100_000, "metrics.json: "),
-        ("epochs.jsonl", "[" * 100_000, "maximum recursion depth exceeded"),
+        ("epochs.jsonl", "[" * 100_000, "epochs.jsonl: line 1: nested deeper than 64"),
     ],
 )
 def test_damaged(tmp_path: Path, file: str, text: str | None, words: str) -> None:

@@ -9,6 +9,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from rich.text import Text
+
 from fdan_edge.cli.render import bench as show_bench
 from fdan_edge.cli.render.console import out
 from fdan_edge.cli.render.scores import interval_line, score_line
@@ -99,11 +101,10 @@ def _summary(
     test = result.metrics["test"]
     chance = 100 / len(test["labels"])
     out.rule("fdan-edge demo")
-    out.print(
-        f"[bold]Scores[/] on voices of 2 speakers never heard in training (synthetic; chance is {chance:.0f} %)\n"
-        f"  {score_line(test)}\n  {interval_line(test)}\n  ({test['intervals']['note']})"
-    )
-    out.print("\n[bold]Heard[/] by the exported model")
+    heard = f"voices of 2 speakers never heard in training (synthetic; chance is {chance:.0f} %)"
+    out.print(Text.assemble(("Scores", "bold"), f" on {heard}"))
+    out.print(f"  {score_line(test)}\n  {interval_line(test)}\n  ({test['intervals']['note']})")
+    out.print(Text.assemble(("\nHeard", "bold"), " by the exported model"))
     for recognition in recognitions:
         assert recognition.path
         true = recognition.path.name.partition("-")[0]
@@ -111,12 +112,12 @@ def _summary(
         out.print(
             f"  {true:<9} recognised as {recognition.emotion:<9} {100 * recognition.confidence:>3.0f} %  {mark}"
         )
-    out.print("\n[bold]Latency[/], 3 s of audio to probabilities")
+    out.print(Text.assemble(("\nLatency", "bold"), ", 3 s of audio to probabilities"))
     out.print(show_bench.latency_table(rows))
     gate = bundle.artifacts[0].gate
     assert gate is not None  # every export is checked
-    out.print(f"\n[bold]Check[/] of the export: {gate.line}")
-    out.print("\n[bold]Files[/]")
+    out.print(Text.assemble(("\nCheck", "bold"), f" of the export: {gate.line}"))
+    out.print("\nFiles", style="bold")
     for path in sorted(bundle.path.iterdir()):
         out.print(f"  {path}  {path.stat().st_size / 1e6:.2f} MB", markup=False)
     out.print(f"  {result.folder / 'metrics.json'}, {result.folder / 'confusion.png'}", markup=False)

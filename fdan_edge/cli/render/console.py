@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-out = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+#: What is printed may be text of others: brackets in the name of a class are no style, ":angry:" is no picture.
+out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def json_line(value: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def evaluated(evaluation: Evaluation) -> None:
     """Print scores with recalls and confusion matrix."""
-    out.print(f"[bold]{evaluation.part}[/]")
+    out.print(evaluation.part, style="bold")
     values = evaluation.to_dict()
     out.print(score_line(values))
     print_reliability(values)

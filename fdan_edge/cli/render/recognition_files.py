@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import Self
 
 from fdan_edge.utils.files import atomic_path
-from fdan_edge.utils.growing_file import csv_row
+from fdan_edge.utils.growing_file import csv_path, csv_row
 
 if TYPE_CHECKING:
     from fdan_edge.runtime.recognition import Recognition
@@ -31,24 +31,24 @@ class RecognitionTable:
     def __init__(self, write: Callable[[str], object], labels: Sequence[str], *, channels: bool = False) -> None:
         self._write, self._labels, self._channels = write, labels, channels
         self._names = self._columns()
-        self._row("path", "channel", self._names, "error")
+        self._row(Path("path"), "channel", self._names, "error")
 
     def result(self, path: Path, result: Recognition, channel: str = "") -> None:
         """Write the row of one file or channel."""
         percents = [f"{result.probabilities[label]:.6f}" for label in self._labels]
         values = [result.emotion, f"{result.confidence:.6f}", *percents, f"{result.seconds:.3f}"]
-        self._row(str(path), channel, values)
+        self._row(path, channel, values)
 
     def error(self, path: Path, text: str, channel: str = "") -> None:
         """Write the row of what could not be used: its path, its channel and why."""
-        self._row(str(path), channel, [""] * len(self._names), text)
+        self._row(path, channel, [""] * len(self._names), text)
 
     def _columns(self) -> list[str]:
         """Name the columns between path and error."""
         return ["emotion", "confidence", *self._labels, "seconds"]
 
-    def _row(self, path: str, channel: str, values: Sequence[str], error: str = "") -> None:
-        self._write(csv_row([path, *([channel] if self._channels else []), *values, error]))
+    def _row(self, path: Path, channel: str, values: Sequence[str], error: str = "") -> None:
+        self._write(csv_row([csv_path(path), *([channel] if self._channels else []), *values, error]))
 
 
 class SegmentTable(RecognitionTable):
@@ -61,7 +61,7 @@ class SegmentTable(RecognitionTable):
 
         rows = [csv_values(segment, self._labels) for segment in segments(result)]
         for values in rows or [[""] * len(self._names)]:
-            self._row(str(path), channel, values)
+            self._row(path, channel, values)
 
     def _columns(self) -> list[str]:
         from fdan_edge.streaming.annotations import csv_names

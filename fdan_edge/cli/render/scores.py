@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from fdan_edge.cli.render.console import out
+from fdan_edge.errors import printable
 
 
 def score_line(values: dict[str, Any]) -> str:
@@ -37,9 +38,9 @@ def confusion_table(labels: list[str], counts: list[list[int]]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), caption="rows: true emotion, columns: recognised as")
     table.add_column("")
     for label in labels:
-        table.add_column(label, justify="right")
+        table.add_column(printable(label), justify="right")
     for label, row in zip(labels, counts, strict=True):
-        table.add_row(label, *[str(c) if c else "." for c in row])
+        table.add_row(printable(label), *[str(c) if c else "." for c in row])
     return table
 
 
@@ -49,7 +50,7 @@ def _recall_table(recall: dict[str, float], intervals: dict[str, Any]) -> Table:
     table.add_column("recall", justify="right")
     table.add_column(f"{100 * intervals['level']:.0f} % interval", justify="right")
     for name, value in recall.items():
-        table.add_row(name, f"{100 * value:.0f} %", f"{_range(intervals['recall'][name], 0)} %")
+        table.add_row(printable(name), f"{100 * value:.0f} %", f"{_range(intervals['recall'][name], 0)} %")
     return table
 
 

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.text import Text
 
 from fdan_edge.cli.render.console import out
@@ -58,9 +57,9 @@ def _print_head_lines(metrics: dict[str, Any]) -> None:
 def _print_verdict(folder: Path, verdict: dict[str, Any]) -> None:
     """Print what speaks against the model, and what to do next where nothing forbids it."""
     for line in verdict["warnings"]:
-        out.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=False)
+        out.print(Text.assemble(("warning:", "yellow"), f" {line}"), soft_wrap=False)
     if verdict["useless"]:
-        out.print(f"[red]do not use this model:[/] {escape(verdict['useless'])}", soft_wrap=False)
+        out.print(Text.assemble(("do not use this model:", "red"), f" {verdict['useless']}"), soft_wrap=False)
     else:
         out.print(f"next: fdan-edge export {folder} --target cpu --out bundles/{folder.name}", markup=False)
 
@@ -96,7 +95,7 @@ def crossvalidated(result: CrossValidation) -> None:
             print_reliability(pooled)
             out.print(confusion_table(pooled["labels"], pooled["confusion"]))
             if useless := why_useless(pooled):
-                out.print(f"[red]do not use such models:[/] {escape(useless)}", soft_wrap=False)
+                out.print(Text.assemble(("do not use such models:", "red"), f" {useless}"), soft_wrap=False)
     out.print(f"audit: {values['audit']}")
     out.print(f"folder {result.folder}: crossval.json, fold-*, *.png", markup=False)
 
