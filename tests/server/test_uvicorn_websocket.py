@@ -66,6 +66,12 @@ def test_as_many_messages_as_a_client_may_send_are_no_flood() -> None:
         assert run.cut(FLOOD) == 0
 
 
+def test_nothing_is_decompressed() -> None:
+    """A client that offers it is not taken at its word: some bytes could become a gigabyte."""
+    with running() as run, run.client(compression="deflate") as client:
+        assert client.protocol.extensions == []
+
+
 def test_what_is_no_text_leaves_no_line(caplog: pytest.LogCaptureFixture) -> None:
     with running() as run, caplog.at_level(logging.INFO, "fdan_edge"):
         for _ in range(3):
