@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from fdan_edge.data.labels import EMOTIONS, find_emotion, nearest_emotion
 from fdan_edge.data.similar_names import nearest, same_names
@@ -22,6 +22,7 @@ _DIFFERENCE = "differ only in case, blanks, punctuation or zeros before a number
 Lines = Mapping[str, Sequence[int]]
 
 
+@lru_cache(maxsize=10_000)
 def own_class(word: str) -> tuple[str, bool]:
     """Return the class that a word means, and whether a `!` at its end says that it is no slip."""
     name = word.strip()

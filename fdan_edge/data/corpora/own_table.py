@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import os
@@ -38,7 +37,7 @@ class _Entry(NamedTuple):
 
     line: int
     written: str  # the path as it stands in the table
-    path: Path
+    path: str  # as text: to make paths of a million rows takes half a minute
 
 
 def is_table(path: Path) -> bool:
@@ -98,7 +97,7 @@ def write_table(table: Path, items: Sequence[Item]) -> None:
     writer = csv.writer(lines, delimiter="\t" if table.suffix.lower() == ".tsv" else ",", lineterminator="\n")
     writer.writerow(columns)
     for item in sorted(items, key=lambda item: item.key):
-        path = _relative(item.path.parent.resolve() / item.path.name, table.parent.resolve())
+        path = _relative(str(item.path.parent.resolve() / item.path.name), str(table.parent.resolve()))
         if not path.isprintable() or path != path.strip() or "\\" in path:
             raise DataError(f"{printable(path)}: a table cannot hold this name; rename the file")
         values = {"path": path, "emotion": written_class(item.emotion, counts)}
@@ -152,7 +151,7 @@ def _cell_mistakes(read: Sequence[Row], empty: Sequence[str]) -> Iterable[Mistak
 
 def _repeated(entries: Sequence[_Entry]) -> Iterable[Mistake]:
     """Describe the files that are there a second time."""
-    first: dict[Path, int] = {}
+    first: dict[str, int] = {}
     for entry in entries:
         line = first.setdefault(entry.path, entry.line)
         if line != entry.line:
@@ -192,35 +191,38 @@ def _tell_own_classes(table: Path, read: Sequence[Row]) -> None:
 
 
 def _entries(table: Path, read: Sequence[Row]) -> list[_Entry]:
+    folder = str(table.parent)
     usable = [(line, values["path"]) for line, values in read if _is_media(values["path"])]
-    return [_Entry(line, path, _path(table, path)) for line, path in usable]
+    return [_Entry(line, path, _path(folder, path)) for line, path in usable]
 
 
 def _is_media(written: str) -> bool:
     return "\0" not in written and written.lower().endswith(_MEDIA)
 
 
-def _path(table: Path, written: str) -> Path:
-    path = Path(written.replace("\\", "/"))
-    with contextlib.suppress(RuntimeError):  # the name of a user that there is not
-        path = path.expanduser()
-    return Path(os.path.normpath(table.parent / path))
+def _path(folder: str, written: str) -> str:
+    path = written.replace("\\", "/")
+    if path.startswith("~"):
+        path = os.path.expanduser(path)  # noqa: PTH111 -- leaves the name of a user that there is not
+    return os.path.normpath(os.path.join(folder, path))  # noqa: PTH118 -- as above
 
 
 def _item(identity: str, table: Path, entry: _Entry, row: Row) -> Item:
     values = row.values
     part = PARTS.get(values.get("split", "").lower())
-    below = _relative(entry.path, table.parent)
+    below = _relative(entry.path, str(table.parent))
     emotion, _ = own_class(values["emotion"])
     speaker, text = values.get("speaker"), values.get("text")
-    return Item("folder", f"{identity}/{below}", entry.path, emotion, speaker, text or None, part)
+    return Item("folder", f"{identity}/{below}", Path(entry.path), emotion, speaker, text or None, part)
 
 
-def _relative(path: Path, folder: Path) -> str:
+def _relative(path: str, folder: str) -> str:
+    if folder != "." and path.startswith(f"{folder}/"):  # relpath asks each time where it is
+        return path[len(folder) + 1 :]
     try:
         return os.path.relpath(path, folder).replace(os.sep, "/")
     except ValueError:  # on another drive of Windows
-        return path.as_posix()
+        return Path(path).as_posix()
 
 
 def _most_missing(table: Path, missing: Sequence[_Entry], count: int) -> str:
@@ -231,7 +233,7 @@ def _most_missing(table: Path, missing: Sequence[_Entry], count: int) -> str:
     if _WINDOWS.match(first.written) and os.name != "nt":
         start += ", a path of a Windows machine"
     else:
-        start += f", looked for at {printable(str(first.path))}"
+        start += f", looked for at {printable(first.path)}"
     return f"{start}; {_remedy(table, first.written)}"
 
 
