@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tests.attack.attack import attack, check
-from tests.attack.place import Place
+from tests.attack.place import TOKEN, Place
 from tests.attack.served import Served
 from tests.attack.wire import Wire, streaming
 
@@ -103,13 +103,21 @@ def guessed_tokens(place: Place) -> str:
     return check(let_in and took <= 5 and rate <= _GUESSES, measured)
 
 
-@attack("in no command line")
+@attack("in no command line, nor in a variable where it is in a file")
 def token_in_the_list_of_processes(place: Place) -> str:
     """Look for the token in the command lines of all processes, as any user of the machine can."""
-    with place.serve(token=True) as served:
-        lines = {path.parent.name: _read(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
-    showing = [pid for pid, line in lines.items() if served.token in line]
-    return check(not showing, f"{len(lines)} processes, {len(showing)} show it")
+    file = place.folder / "token"
+    file.write_text(TOKEN)
+    file.chmod(0o600)
+    showing, looked = [], 0
+    for name, started in {"cmdline": place.serve(token=True), "*": place.serve("--token-file", str(file))}.items():
+        with started as served:
+            paths = [*Path("/proc").glob("[0-9]*/cmdline"), *Path(f"/proc/{served.process.pid}").glob("environ")]
+            texts = {path: _read(path) for path in paths if name == "*" or path.name == name}
+            looked += len(texts)
+            showing += [path for path, text in texts.items() if TOKEN in text]
+            check(_status(served, "/card", f"Authorization: Bearer {TOKEN}") == 200, "the token is not taken")
+    return check(not showing, f"{looked} texts, {len(showing)} show it")
 
 
 def _status(served: Served, path: str, header: str) -> int:

@@ -12,7 +12,7 @@ from tests.attack.place import Place
 from tests.attack.served import Served, watched_health
 from tests.attack.wire import BINARY, CLOSE, PING, TEXT, Wire, frame_bytes, streaming
 
-_MEMORY = 50.0  # MB that a flood may add
+_MEMORY = 10.0  # MB that a flood may add
 _ANSWER = 1.0  # s, that /health may take meanwhile
 _LINES = 20  # of the log, that a flood may cause
 _CONTINUATION, _PONG = 0, 10

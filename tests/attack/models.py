@@ -42,24 +42,24 @@ def data_that_the_manifest_does_not_list(place: Place) -> str:
     return _all_refused(done)
 
 
-@attack("refused, within 5 s and 500 MB")
+@attack("refused, within 15 s and 500 MB")
 def manifest_of_20_gigabytes(place: Place) -> str:
     """Give a sparse bundle.json of 20 GB."""
     folder = shutil.copytree(bundle(), place.folder / "bundle")
     with (folder / MANIFEST).open("r+b") as file:
         file.truncate(20 << 30)
     done = run_command(["infer", folder, recording()], 20)
-    return check(done.refused and done.seconds < 5 and done.megabytes < 500, done.problem or done.measured)
+    return check(done.refused and done.seconds < 15 and done.megabytes < 500, done.problem or done.measured)
 
 
-@attack("refused")
+@attack("refused, within 15 s and 500 MB")
 def onnx_of_20_gigabytes(place: Place) -> str:
     """Give a sparse .onnx file of 20 GB."""
     path = place.folder / "model.onnx"
     with path.open("wb") as file:
         file.truncate(20 << 30)
     done = run_command(["infer", path, recording()], 20)
-    return check(done.refused and done.seconds < 10 and done.megabytes < 500, done.problem or done.measured)
+    return check(done.refused and done.seconds < 15 and done.megabytes < 500, done.problem or done.measured)
 
 
 @attack("refused in a line each")
@@ -106,7 +106,7 @@ def serve_a_graph_that_never_answers(place: Place) -> str:
     """Start `serve` with a graph that does not end."""
     folder = write_bundle(place.folder / "bundle", graphs.endless_loop())
     done = run_command(["serve", folder, "--port", "0"], 60)
-    return check(done.code == 2 and "Traceback" not in done.err, done.problem or done.measured)
+    return check(done.code == 2 and "Traceback" not in done.err, f"exit code {done.code}; {done.measured}")
 
 
 def _answered(done: Done, *, sound: bool = False) -> str:

@@ -21,10 +21,13 @@ _SETTINGS: tuple[str, ...] = (
 )
 _SETTINGS += ("window_seconds=1.0", "window_hop_seconds=0.5", "feature_size=16", "speed_perturbation=0")
 
+#: Name of a class, in HTML and Markdown.
+HOSTILE = "<img src=x onerror=alert(1)>|[a](javascript:alert(1))"
+
 
 @once
 def corpus() -> Path:
-    """Return a folder of 4 speakers and 2 classes; read only."""
+    """Return a folder of 4 speakers and 2 classes, one of which has a hostile name; read only."""
     folder = scratch() / "corpus"
     lines = ["path,emotion,speaker"]
     for emotion in ("angry", "sad"):
@@ -32,7 +35,7 @@ def corpus() -> Path:
         for number in range(12):
             name = f"{emotion}/{number}.wav"
             soundfile.write(folder / name, voice(emotion, number % 4, number), SAMPLE_RATE)
-            lines.append(f"{name},{emotion},speaker{number % 4}")
+            lines.append(f"{name},{HOSTILE if emotion == 'sad' else emotion},speaker{number % 4}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return folder
 

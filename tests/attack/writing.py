@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+from markdown_it import MarkdownIt
 
 from fdan_edge.errors import BundleError
 from fdan_edge.runtime.bundle import Bundle
@@ -28,14 +31,14 @@ def kill_an_export(place: Place) -> str:
     """End an export by kill -9 at random moments of its second half, over an earlier bundle."""
     out, rng = place.folder / "bundle", random.Random(0)
     words: list[str | Path] = ["export", run_folder(), "--out", out, "--force"]
-    took = run_command(words, 120)
+    took = run_command(words, 240)
     check(took.code == 0, f"the export fails: {took.err[-100:]}")
     broken = []
     for number in range(_KILLS):
         run_command(words, took.seconds * rng.uniform(0.5, 1.05))
         broken += [f"{number}: {problem}"] if (problem := _problem(out)) else []
     left = sorted(path.name for path in place.folder.iterdir() if path != out)
-    again = run_command(words, 120)
+    again = run_command(words, 240)
     check(again.code == 0, f"the next export fails: {again.err[-100:]}")
     after = sorted(path.name for path in place.folder.iterdir() if path != out)
     held = not broken and not [name for name in after if not name.endswith(".lock")]
@@ -45,18 +48,29 @@ def kill_an_export(place: Place) -> str:
     )
 
 
+@attack("no HTML, and no link")
+def names_of_classes_in_the_model_card(place: Place) -> str:
+    """Train a class whose name is HTML and Markdown, export it, and read the bundle's card as a page does."""
+    out = place.folder / "bundle"
+    done = run_command(["export", run_folder(), "--out", out, "--force"], 240)
+    check(done.code == 0, f"the export fails: {done.problem or done.err[-100:]}")
+    page = MarkdownIt().enable("table").render((out / "README.md").read_text())
+    tags = sorted(set(re.findall(r"<(img|a|script|svg)\b", page)))
+    return check("onerror" in page and not tags, f"elements: {tags or 'none'}")
+
+
 @attack("each ends with 0 or a line; the bundle is whole at any time")
 def two_exports_into_one_folder(place: Place) -> str:
     """Start two exports into one folder at once, over an earlier bundle, and read the bundle meanwhile."""
     out, done, problems = place.folder / "bundle", list[Done](), set[str]()
     words: list[str | Path] = ["export", run_folder(), "--out", out, "--force"]
-    run_command(words, 120)
-    threads = [threading.Thread(target=lambda: done.append(run_command(words, 120))) for _ in range(2)]
+    run_command(words, 240)
+    threads = [threading.Thread(target=lambda: done.append(run_command(words, 240))) for _ in range(2)]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
         problems.add(_problem(out))
-        time.sleep(0.001)
+        time.sleep(0.02)
     problems |= {one.problem for one in done} | {_problem(out)}
     codes = sorted(str(one.code) for one in done)
     problems.discard("")

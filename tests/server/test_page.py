@@ -24,6 +24,7 @@ from fdan_edge.server.limits import Limits
 from fdan_edge.server.server import make_hub
 from fdan_edge.streaming.events import Event, InputWarning, Result, Segment
 from fdan_edge.streaming.settings import StreamSettings
+from fdan_edge.utils.markdown import escaped
 
 #: Set by CI: there a missing browser is a failure.
 REQUIRED = os.environ.get("FDAN_EDGE_REQUIRE_CHROMIUM", "0") not in ("", "0")
@@ -184,17 +185,9 @@ def test_names_of_strangers_are_text(page: Page, recording: Path, tmp_path: Path
     """Labels, the model's name, its card and the name of a file, with HTML and scripts in them."""
     bad = '<img src=x onerror="window.reached=1"><script>window.reached=1</script>'
     labels = [bad, "</svg><svg onload=window.reached=1>", "__proto__", "\u202eangry"]
-    lines = [
-        f"# {bad}",
-        f"| {bad} |",
-        "|---|",
-        f"| `{bad}` |",
-        f"- {bad}",
-        "```",
-        bad,
-        "```",
-        f"[a](javascript:{bad})",
-    ]
+    lines = [f"# {bad}", f"| {bad} |", "|---|", f"| `{bad}` |", f"- {bad}", "```", bad, "```", "[a](javascript:b)"]
+    words = "[a] <b> & `c` \\d mobilenet_v2"
+    lines += ["", f"| {escaped(bad + '|`*')} | `a\\|b` |", "|---|---|", "", escaped(words)]
 
     class Named(FakeStream):
         def push(self, samples: np.ndarray) -> list[Event]:
@@ -216,6 +209,10 @@ def test_names_of_strangers_are_text(page: Page, recording: Path, tmp_path: Path
         page.wait(f"{SEGMENTS} > 0 && document.querySelectorAll('#timeline .run').length > 0")
         for selector in ("#label", "#model", "#card", "#segments", "#bars", "#timeline"):
             assert bad in page.evaluate(f"document.querySelector('{selector}').textContent"), selector
+        card = page.evaluate("document.querySelector('#card').textContent")
+        assert bad + "|`*" in card
+        assert "a|b" in card
+        assert words in card
         assert page.evaluate(STATE) == f"listening: {named.name}"
         assert bad.replace('"', '""') in saved(page)
         assert (

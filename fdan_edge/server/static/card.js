@@ -22,8 +22,15 @@ function element(name, ...children) {
   return made;
 }
 
+// Names of others are escaped in a card; here they become text again, which is no HTML either.
 function inline(text) {
-  return text.split("`").map((part, i) => (i % 2 ? element("code", part) : part.replaceAll("**", "")));
+  return text.split(/(?<!\\)`/).map((part, i) => (i % 2 ? element("code", part) : plain(part)));
+}
+
+const ENTITIES = { "&lt;": "<", "&gt;": ">", "&amp;": "&" };
+
+function plain(text) {
+  return text.replaceAll("**", "").replace(/\\([!-/:-@[-`{-~])|&(?:lt|gt|amp);/g, (all, mark) => mark ?? ENTITIES[all]);
 }
 
 function code(lines, i, root) {
@@ -41,7 +48,7 @@ function heading(lines, i, root) {
 }
 
 function table(lines, i, root) {
-  const cells = (line) => line.split("|").slice(1, -1).map((cell) => cell.trim());
+  const cells = (line) => line.split(/(?<!\\)\|/).slice(1, -1).map((cell) => cell.trim().replaceAll("\\|", "|"));
   let end = i;
   while (end < lines.length && lines[end].startsWith("|")) end++;
   const [head, , ...rows] = lines.slice(i, end).map(cells);
