@@ -14,7 +14,7 @@ from typing_extensions import Self
 from fdan_edge.errors import ConfigError
 from fdan_edge.utils.files import naming
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with in the usual spreadsheets
+_FORMULA = ("=", "+", "-", "@", "\t")  # what a formula begins with in the usual spreadsheets
 
 
 class GrowingFile:
@@ -110,6 +110,7 @@ def csv_path(path: Path) -> str:
 
 
 def _no_formula(value: str) -> str:
+    value = value.replace("\r", "\\r")  # it would end the row, since the writer puts no quotation marks around it
     if not value.startswith(_FORMULA):
         return value
     try:

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from fdan_edge.data.labels import EMOTIONS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -48,3 +50,15 @@ def test_evaluate_names_broken_recordings_and_goes_on(
     assert code == 1
     assert "(n = 31)" in out
     assert err == f"left out: {broken}: is empty (0 bytes)\n"
+
+
+def test_names_of_classes_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    from fdan_edge.cli.render.console import out
+    from fdan_edge.cli.render.scores import confusion_table
+
+    names = ["[/red]", "[bold]a[/]", ":angry:", "\x1b[31m"]
+    out.print(confusion_table(names, [[1] * 4] * 4))
+    text = capsys.readouterr().out
+    for name in (*names[:3], r"\x1b[31m"):
+        assert text.count(name) == 2
+    assert "\x1b" not in text

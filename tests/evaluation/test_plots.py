@@ -215,3 +215,10 @@ def test_the_front_of_the_trade_off_is_a_step_line(tmp_path: Path, monkeypatch: 
 def test_the_trade_off_is_written_as_png_and_svg(tmp_path: Path) -> None:
     plots.trade_off([plots.Choice("a", "int8", 3.0, 0.6, (0.5, 0.7))], "title", tmp_path / "one")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "one.svg"]
+
+
+def test_names_are_no_formulas(tmp_path: Path) -> None:
+    """Matplotlib sets what is between dollar signs, and fails where it cannot."""
+    names = [r"$\frac$", "a$b$c"]
+    plots.confusion_matrix(score([0, 1], [0, 1], names), r"$\nothing$", tmp_path / "a")
+    assert "a$b$c" in (tmp_path / "a.svg").read_text(encoding="utf-8")

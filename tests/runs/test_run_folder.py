@@ -232,3 +232,37 @@ def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
         pytest.fail("two at once")
     with sole_writer(folder):
         assert list(folder.iterdir()) == []
+
+
+DEEP, LONG = "[" * 100_000, "9" * 10_000
+
+
+STATES = ("null", "[]", '"faces"', DEEP, LONG, f'{{"epoch": {LONG}}}', '{"a": 1, "a": 2}', "")
+SMALL = (DEEP, LONG, "null", "5", "[]", "{}", '{"temperature": null}', "\0", '{"epoch": 1}')
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_state_that_is_none(tmp_path: Path, state: str) -> None:
+    path = tmp_path / "t.safetensors"
+    save_file({"a": torch.ones(2)}, path, metadata={"format": checkpoint.FORMAT, "state": state})
+    with pytest.raises(CheckpointError, match="cut short or not a checkpoint: ") as caught:
+        load_tensors(path)
+    assert str(path) in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("text", SMALL)
+@pytest.mark.parametrize("name", ["calibration.json", "split.json"])
+def test_small_files_of_any_content(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    read = {"calibration.json": lambda: load_calibration(tmp_path, 1), "split.json": lambda: load_split(tmp_path)}
+    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / name))) as caught:
+        read[name]()
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("value", ["5", '["a", 1]', "null", '{"a": 1}'])
+def test_a_split_of_other_types(tmp_path: Path, value: str) -> None:
+    (tmp_path / "split.json").write_text(f'{{"train": ["a"], "val": [], "test": {value}}}')
+    with pytest.raises(CheckpointError, match=r"split\.json: missing or damaged: test = .* is not a list"):
+        load_split(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -210,3 +211,20 @@ def test_a_link_to_a_bundle_stays_a_link(folder: Path, tmp_path: Path) -> None:
 def test_a_copied_bundle_is_still_whole(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     assert Bundle.open(tmp_path / "copy").read(MODEL) == b"model"
+
+
+def test_nothing_of_a_manifest_that_is_too_large_is_read(folder: Path) -> None:
+    os.truncate(folder / MANIFEST, 20 << 30)
+    with pytest.raises(BundleError, match=r"bundle\.json: damaged: is larger than 16 MB"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("size", [3, 20 << 30])
+def test_a_file_of_another_size_is_not_read(folder: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(folder)
+    monkeypatch.setattr("fdan_edge.runtime.bundle.sha256", lambda _: pytest.fail("was read"))
+    monkeypatch.setattr("fdan_edge.runtime.bundle.read_at_most", lambda *_: pytest.fail("was read"))
+    os.truncate(folder / MODEL, size)
+    for read in (bundle.file, bundle.read):
+        with pytest.raises(BundleError, match="cut short: 3 of" if size == 3 else "changed since its export"):
+            read(MODEL)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fdan_edge.errors import ConfigError
-from fdan_edge.utils.growing_file import GrowingFile, check_written, csv_row
+from fdan_edge.utils.growing_file import GrowingFile, check_written, csv_path, csv_row
 
 
 def test_a_file_has_its_name_when_it_is_complete(tmp_path: Path) -> None:
@@ -82,3 +82,22 @@ def test_what_would_be_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         check_written({"--one": Path("x")}, [tmp_path / "x"], "the source")
     with pytest.raises(ConfigError, match=r"--other x\.part: is --one too; name another file"):
         check_written({"--one": Path("x"), "--other": Path("x.part")}, [], "the source")
+
+
+@pytest.mark.parametrize(
+    "value", ["=1+1", "+cmd|' /C calc'!A0", "-a", "@SUM(A1)", "\tx", '=HYPERLINK("http://a")']
+)
+def test_no_cell_is_a_formula(value: str) -> None:
+    (row,) = csv.reader([csv_row(["a", value])])
+    assert row == ["a", f"'{value}"]
+
+
+def test_a_carriage_return_ends_no_row() -> None:
+    assert csv_row(["a\rb"]) == "a\\rb\n"
+
+
+def test_numbers_and_paths_stay_what_they_are() -> None:
+    assert csv_row(["-0.5", "+1e-3", "3"]) == "-0.5,+1e-3,3\n"
+    assert csv_row([csv_path(Path("=a.wav")), csv_path(Path("/x/=a.wav")), csv_path(Path("a.wav"))]) == (
+        "./=a.wav,/x/=a.wav,a.wav\n"
+    )
