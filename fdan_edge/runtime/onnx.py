@@ -246,7 +246,7 @@ def open_checked(path: Path, content: bytes | None, providers: tuple[str, ...] =
     Raises:
         BundleError: it is not a model that is run, or ONNX Runtime does not take it.
     """
-    content = read_model(path)[0] if content is None else content
+    content = read_model(path) if content is None else content
     folded = check_model(content, path)
     try:
         return open_session(content, providers, limited=True, folded=folded, **options)

@@ -8,7 +8,6 @@ computes what depends on constants alone. So their sizes are bounded here.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from dataclasses import dataclass, field
@@ -83,20 +82,16 @@ class _Node:
     constant: _Constant | None = None  # in an attribute
 
 
-def read_model(path: Path) -> tuple[bytes, str]:
-    """Read an ONNX file once.
-
-    Returns:
-        What it holds, and its SHA-256.
+def read_model(path: Path) -> bytes:
+    """Read an ONNX file, once.
 
     Raises:
         BundleError: it cannot be read, or is larger than MOST_BYTES.
     """
     try:
-        content = read_at_most(path, MOST_BYTES)
+        return read_at_most(path, MOST_BYTES)
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: {getattr(error, 'strerror', None) or one_line(error)}") from None
-    return content, hashlib.sha256(content).hexdigest()
 
 
 def check_model(content: bytes, where: str | os.PathLike[str]) -> bool:

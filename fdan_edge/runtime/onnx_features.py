@@ -73,7 +73,7 @@ def add_features(path: Path, content: bytes | None = None) -> bytes:
         MissingDependencyError: the package onnx is not installed.
     """
     package = _import_onnx()
-    content = read_model(path)[0] if content is None else content
+    content = read_model(path) if content is None else content
     check_model(content, path)
     try:
         model: onnx.ModelProto = package.load_from_string(content)

@@ -64,4 +64,4 @@ class Source:
         Raises:
             BundleError: as of `Bundle.read` and `onnx_check.read_model`.
         """
-        return self.bundle.read(name) if self.bundle else read_model(self.path)[0]
+        return self.bundle.read(name) if self.bundle else read_model(self.path)

@@ -351,7 +351,7 @@ def build_cached(
         MissingDependencyError: TensorRT is not installed.
     """
     if onnx is None:
-        onnx = read_model(onnx_path)[0]
+        onnx = read_model(onnx_path)
     fingerprint = fingerprint_for(machine, precision, hashlib.sha256(onnx).hexdigest())
     path = cached_path(fingerprint)
     content = cached(fingerprint)
