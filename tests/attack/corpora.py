@@ -103,7 +103,7 @@ def settings_that_are_none(place: Place) -> str:
             "--out",
             place.folder / "run",
         ]
-        done.append(run_command(words, 30))
+        done.append(run_command(words))
     wrong = [one.problem or f"exit code {one.code}" for one in done if not one.refused]
     return check(not wrong, f"{len(done)} files, {wrong or 'all refused'}")
 

@@ -1,8 +1,8 @@
 """Kill -9 at random moments of whatever writes: `python -m tests.attack.kill --moments 100`.
 
-Each command runs in a process that was forked from one with everything imported, so that the moments fall into its
-work. After each kill every file must be whole or absent, and an earlier bundle there. Then the command goes on, as a
-user would have it; at its end nothing of the killed ones may be left.
+Each command runs in a process forked from one that has imported everything, so that the moments fall into its
+work. After each kill every file must be whole or absent, and an earlier bundle there. Then the command goes on, as
+a user would have it; at its end nothing of the killed ones may be left.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fdan_edge.config import read_toml
 from fdan_edge.runtime.bundle import MANIFEST, MODEL, Bundle, new_bundle, write_manifest
 from tests.helpers.bundles import artifact, manifest
 
@@ -41,7 +42,7 @@ class Victim:
 
     def row(self) -> str:
         """Return the outcome in a line."""
-        return f"{self.name:8} {self.kills:4} killed  {'; '.join(self.problems) or 'all whole'}"
+        return f"{self.name:8} {self.kills:4} killed  {'; '.join(dict.fromkeys(self.problems)) or 'all whole'}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,9 +96,10 @@ def look(folder: Path) -> list[str]:
 def _open(path: Path) -> None:
     if path.name == MANIFEST:
         Bundle.open(path.parent).verify()
-    elif path.suffix in (".json", ".toml"):
-        text = path.read_text(encoding="utf-8")
-        json.loads(text) if path.suffix == ".json" else _toml(text)
+    elif path.suffix == ".json":
+        json.loads(path.read_text(encoding="utf-8"))
+    elif path.suffix == ".toml":
+        read_toml(path)
     elif path.suffix == ".jsonl":
         [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     elif path.suffix == ".safetensors":
@@ -111,12 +113,6 @@ def _open(path: Path) -> None:
 
         with Image.open(path) as image:
             image.load()
-
-
-def _toml(text: str) -> None:
-    from fdan_edge.config.loading import tomllib
-
-    tomllib.loads(text)
 
 
 def _hidden(folder: Path) -> list[str]:
@@ -191,8 +187,10 @@ def _earlier_cheap(folder: Path) -> None:
 
 
 _REAL = ("export", "train", "tune", "serve")
-_PRELOADED = ("fdan_edge.training.run", "fdan_edge.export.pipeline", "fdan_edge.tuning.search", __name__)
-_PRELOADED += ("fdan_edge.cli.train", "fdan_edge.cli.export", "fdan_edge.cli.tune", "fdan_edge.server.server")
+_PRELOADED = (
+    *("fdan_edge.training.run", "fdan_edge.export.pipeline", "fdan_edge.tuning.search", "fdan_edge.server.server"),
+    *("fdan_edge.cli.train", "fdan_edge.cli.export", "fdan_edge.cli.tune", "fdan_edge.cli.serve", __name__),
+)
 
 
 def _commands() -> list[Victim]:
