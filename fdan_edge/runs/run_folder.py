@@ -39,13 +39,17 @@ from fdan_edge.data.leak_audit import NOT_AUDITED
 from fdan_edge.errors import CheckpointError, ConfigError, one_line, shown
 from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.utils import launcher
-from fdan_edge.utils.files import atomic_path, write_json, write_text
+from fdan_edge.utils.files import atomic_path, remove_leftovers, write_json, write_text
 from fdan_edge.utils.small_files import MOST_OF_A_LIST, parse_json, read_at_most, read_json
 
 FORMAT = "fdan-edge run 1"
 _LAUNCHER = ".launcher"
-#: Of the files that are written while training; a temporary one is left where that is cut short.
-_LARGE = ("checkpoint", "last", "epochs")
+#: All that is written under a temporary name first, which a killed process leaves.
+_FILES = (
+    *("config.toml", "run.toml", "split.json", "provenance.json", "calibration.json", "metrics.json"),
+    *("predictions.json", "epochs.jsonl", "checkpoint.safetensors", "last.safetensors", _LAUNCHER),
+    *(f"{name}.{kind}" for name in ("confusion", "reliability") for kind in ("png", "svg")),
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         raise CheckpointError(f"{folder}: another process trains in it now; wait, or name another --out") from None
     except OSError:  # a file system without locks
         pass
-    # A killed process leaves these; safetensors writes to a name of its own before it renames.
-    patterns = [*(f".{name}-*" for name in _LARGE), ".tmp??????"]
-    for leftover in (path for pattern in patterns for path in folder.glob(pattern)):
-        leftover.unlink(missing_ok=True)
+    remove_leftovers(folder, _FILES)
     try:
         yield
     finally:

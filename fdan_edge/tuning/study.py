@@ -29,9 +29,11 @@ from fdan_edge.config import DECISIVE, Config, config_from_dict, config_to_dict,
 from fdan_edge.errors import CheckpointError, ConfigError, one_line
 from fdan_edge.runs.run_folder import sole_writer
 from fdan_edge.tuning.search_space import Dimension, grid, own_values
-from fdan_edge.utils.files import write_text
+from fdan_edge.utils.files import remove_leftovers, write_text
 
 FORMAT = "fdan-edge study 1"
+#: What is written under a temporary name first, which a killed process leaves.
+_FILES = ("study.toml", "tuning.json", "tuning.md", "tuning.png", "tuning.svg", "best.toml")
 SAMPLERS = ("tpe", "gp", "qmc", "random", "grid")
 PRUNERS = ("median", "hyperband", "none")
 _STATES = {
@@ -101,6 +103,7 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         journal = str(folder / "journal.log")
         with self.locked():
+            remove_leftovers(folder, _FILES)
             _save_or_check(folder / "study.toml", setup)
             self.optuna = _open_study(journal, _pruner(setup))
 

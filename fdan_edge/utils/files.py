@@ -8,9 +8,10 @@ import functools
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +21,8 @@ FileState: TypeAlias = tuple[int, int, int, int]
 
 #: Numbers of the errors of a disk that is full.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_OF_SAFETENSORS = r"\.tmp[A-Za-z0-9]{6}"  # it writes to a name of its own before it renames
 
 FRESH_NANOSECONDS = 2_500_000_000  # file systems count time in steps of up to 2 s
 
@@ -60,6 +63,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Remove what killed processes left of files of these names in a folder that nobody else writes into now."""
+    temporary = "|".join(
+        f"{re.escape(f'.{Path(n).stem}-')}[a-z0-9_]{{8}}{re.escape(Path(n).suffix)}" for n in names
+    )
+    for path in folder.iterdir():
+        if re.fullmatch(f"{temporary}|{_OF_SAFETENSORS}", path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

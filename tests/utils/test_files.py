@@ -85,3 +85,12 @@ def test_sha256(tmp_path: Path, size: int) -> None:
     data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     (tmp_path / "a").write_bytes(data)
     assert files.sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_leftovers_of_killed_processes_and_nothing_else(tmp_path: Path) -> None:
+    ours = (".metrics-a1b2c3d_.json", ".last-abcdefgh.safetensors", "..launcher-abcdefgh", ".tmpAb12Cd")
+    others = (".notes-settings.json", ".metrics-settings.yaml", "metrics.json", ".metrics-a1b2c3d.json", ".tmp")
+    for name in (*ours, *others):
+        (tmp_path / name).touch()
+    files.remove_leftovers(tmp_path, ("metrics.json", "last.safetensors", ".launcher"))
+    assert {path.name for path in tmp_path.iterdir()} == set(others)
