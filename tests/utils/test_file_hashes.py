@@ -112,3 +112,29 @@ def test_tables_of_two_processes_are_joined(tmp_path: Path, read_files: list[str
         made.save()
     digests(table, *paths)
     assert sorted(read_files) == ["a", "b"]
+
+
+@pytest.mark.parametrize("seconds", [-2_160_000_000, 0, 13_600_000_000])
+def test_files_of_1901_of_1970_and_of_2400(tmp_path: Path, seconds: int) -> None:
+    """A change is seen whatever time a file names; one of the future is never taken for settled."""
+    path, table = tmp_path / "a", tmp_path / "t.json"
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        os.utime(path, (seconds, seconds))
+        assert digests(table, path) == [sha256(path)]
+    state = files.file_state(path)
+    assert state is not None
+    assert not files.is_settled(state)
+
+
+@pytest.mark.parametrize("jump", [-86_400, 86_400])
+def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: int) -> None:
+    """Set back, nothing is remembered; set forward, the state that is remembered is still that of the content."""
+    path, table = tmp_path / "a", tmp_path / "t.json"
+    now = time.time_ns() + jump * 1_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    path.write_bytes(b"one")
+    assert digests(table, path) == [sha256(path)]
+    assert table.exists() == (jump > 0)
+    path.write_bytes(b"two")
+    assert digests(table, path) == [sha256(path)]
