@@ -11,6 +11,7 @@ from typing import NamedTuple, TextIO
 from fdan_edge.errors import DataError, one_line, printable
 
 TABLES = (".csv", ".tsv")
+MOST_LINES = 2_000_000
 _SEPARATORS = {",": "a comma", "\t": "a tab", ";": "a semicolon"}
 _SHOWN = 300  # characters of the columns' names in a message
 _HEAD = 1 << 16  # characters that the line with the columns' names has at most
@@ -49,6 +50,7 @@ def rows(path: Path, columns: tuple[str, ...], mistakes: list[Mistake] | None = 
             has too few values.
     """
     with _open(path) as file:
+        _check_length(path)
         head = _names(file)
         if any(ord(character) < 32 for name in head for character in name):
             raise DataError(f"{path}: is not a table of text; save it as CSV in UTF-8")
@@ -64,6 +66,16 @@ def columns_of(path: Path) -> list[str]:
             return _names(file)
     except DataError:
         return []
+
+
+def _check_length(path: Path) -> None:
+    """Raise DataError for a table that would take gigabytes of memory: a row takes some 700 bytes."""
+    lines = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            lines += block.count(b"\n")
+    if lines > MOST_LINES:
+        raise DataError(f"{path}: {lines} lines; a table has {MOST_LINES} at most: divide it")
 
 
 def _check_columns(path: Path, head: list[str], columns: tuple[str, ...]) -> None:

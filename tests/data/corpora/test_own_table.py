@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fdan_edge.data.corpora import Item, Source, parse_source, read
-from fdan_edge.data.corpora.own_table import is_table, write_table
+from fdan_edge.data.corpora import Item, Source, parse_source, read, tables
+from fdan_edge.data.corpora.own_table import is_table, read_table, write_table
 from fdan_edge.errors import DataError, LabelError
 from tests.data.corpora.test_registry import touch
 
@@ -255,3 +256,22 @@ def test_no_file_is_overwritten(tmp_path: Path, fails: Callable[..., str]) -> No
     assert (tmp_path / "t.csv").read_bytes() == b"x"
     with pytest.raises(DataError, match=r"t.xlsx: not named as a table \(.csv, .tsv\)"):
         write_table(tmp_path / "t.xlsx", [])
+
+
+def test_a_table_of_too_many_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("path,emotion\n" + "a.wav,sad\n" * 4)
+    monkeypatch.setattr(tables, "MOST_LINES", 4)
+    with pytest.raises(DataError, match=r"labels\.csv: 5 lines; a table has 4 at most: divide it"):
+        read_table(table, "a")
+
+
+def test_many_rows_of_files_that_are_not_there(tmp_path: Path) -> None:
+    """A million of them took minutes."""
+    table = tmp_path / "labels.csv"
+    rows = (f"d/{number}.wav,{('angry', 'sad')[number % 2]},s{number % 99}\n" for number in range(20_000))
+    table.write_text("path,emotion,speaker\n" + "".join(rows))
+    begun = time.process_time()
+    with pytest.raises(LabelError, match="20000 of its 20000 files are not there"):
+        read_table(table, "a")
+    assert time.process_time() - begun < 2.0  # 0.2 usually
