@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,27 @@ def test_errors_are_those_of_short_ones(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "b.wav", tone(0.01), RATE)
     with pytest.raises(AudioError, match=r"b\.wav: is too short"):
         Recording(tmp_path / "b.wav", RATE, 40)
+
+
+def test_seconds_are_counted_in_the_memory_of_seconds(tmp_path: Path) -> None:
+    """As `data scan` does: a few megabytes of FLAC may be hours."""
+    path = tmp_path / "a.flac"
+    minute = np.zeros(60 * 16000, np.float32)
+    minute[:16000] = 0.1
+    with soundfile.SoundFile(path, "w", 16000, 1) as file:
+        for _ in range(15):
+            file.write(minute)
+    tracemalloc.start()
+    try:
+        assert decode.speech_seconds(path) == 900
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20e6  # the whole recording has 58 MB
+
+
+def test_seconds_of_what_cannot_be_used(tmp_path: Path) -> None:
+    for content, problem in ((np.zeros(16000), "is silent"), (np.ones(100), "is too short")):
+        soundfile.write(tmp_path / "a.wav", content, 16000)
+        with pytest.raises(AudioError, match=problem):
+            decode.speech_seconds(tmp_path / "a.wav")

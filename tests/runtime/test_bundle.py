@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,31 @@ def test_new_bundle_replaces_an_old_one_and_nothing_else(tmp_path: Path) -> None
     assert (target / MODEL).read_text() == "two"
     assert target.stat().st_mode & 0o777 == 0o755
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_reader_meanwhile_has_one_or_the_other_bundle(tmp_path: Path) -> None:
+    target = tmp_path / "b"
+    contents = [str(number) * 50_000 for number in (1, 2)]
+    make(target, contents[0])
+    ended = threading.Event()
+
+    def read() -> list[str]:
+        wrong = []
+        while not ended.is_set():
+            try:
+                bundle = Bundle.open(target)
+                content = bundle.read(MODEL).decode()
+                wrong += [] if content in contents else ["a mixture"]
+            except BundleError as error:  # exchanged between manifest and file
+                wrong += [] if "changed since its export" in str(error) else [str(error)]
+        return wrong
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        for number in range(30):
+            make(target, contents[number % 2])
+        ended.set()
+        assert reader.result() == []
 
 
 def test_new_bundle_into_an_empty_folder(tmp_path: Path) -> None:
