@@ -172,7 +172,9 @@ class Sandbox:
             return ""
         key = []
         for before, word in zip(["", *words], words, strict=False):
-            if before != "--out" and ("runs/" in word or word.endswith(".toml")):
+            if before == "--out":
+                continue
+            if "runs/" in word or word.endswith(".toml"):
                 if not self.origins.get(word):
                     return ""
                 word = f"({self.origins[word]})"
@@ -183,8 +185,11 @@ class Sandbox:
         """The words with settings that make a training short, and an export that nothing refuses."""
         if words[0] == "export" and "int8" in words:
             return [*words, "--force"]
-        if words[0] not in _TRAINS or "--resume" in words or _is_head(words):
+        if words[0] not in _TRAINS or "--resume" in words:
             return words
+        if _is_head(words):
+            settings = ("recipe=head", f"window_seconds={_SHORT['window_seconds']}", "window_hop_seconds=0.5")
+            return [*words, *(part for setting in settings for part in ("--set", setting))]
         told = " ".join(words)
         for word in words:
             if word.endswith(".toml"):
@@ -224,7 +229,7 @@ class Sandbox:
 
 
 def _is_head(words: list[str]) -> bool:
-    """Tell whether a training is that of a head, which is short as it is."""
+    """Tell whether a training is that of a head."""
     asks = {"--set", "--faces", "--adapt-to", "--target", "--method"} & {*words}
     return words[0] == "train" and not asks and not any(word.endswith(".toml") for word in words)
 

@@ -10,7 +10,10 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 #: What the process that is forked has imported.
-_IMPORTED = ["torch.distributed", "fdan_edge.training.run", "fdan_edge.tuning.search", "optuna", "tests.conftest"]
+_IMPORTED = [
+    *("torch.distributed.launcher.api", "fdan_edge.training.run", "fdan_edge.tuning.search", "optuna"),
+    *("torch._dynamo", "matplotlib.figure", "tests.conftest"),
+]
 
 
 @cache
