@@ -95,7 +95,7 @@ SOUND = Done(2, "", "error: a line\n", 0.5, 60.0)
         ({"err": "error: \x1b[31mred\n"}, "control characters"),
         ({"code": 1, "out": "\x1b[31mred\n"}, "control characters"),
         ({"code": -9}, "exit code -9"),
-        ({"code": None}, "no answer in 0 s"),
+        ({"code": None}, "no answer, after 0 s of the processor"),
         ({"err": ""}, "no line that says why"),
         ({"sockets": frozenset({"udp"})}, "sockets: udp"),
     ],
