@@ -188,8 +188,8 @@ class Sandbox:
         if words[0] not in _TRAINS or "--resume" in words:
             return words
         if _is_head(words):
-            settings = ("recipe=head", f"window_seconds={_SHORT['window_seconds']}", "window_hop_seconds=0.5")
-            return [*words, *(part for setting in settings for part in ("--set", setting))]
+            head = ("recipe=head", f"window_seconds={_SHORT['window_seconds']}", "window_hop_seconds=0.5")
+            return [*words, *(part for setting in head for part in ("--set", setting))]
         told = " ".join(words)
         for word in words:
             if word.endswith(".toml"):

@@ -172,7 +172,10 @@ def rendered(markdown: str) -> str:
 )
 def test_names_stay_text(tmp_path: Path, content: Manifest, name: str) -> None:
     scores = content.spec.info["test_scores"]
-    words = dict.fromkeys(("backbone", "protocol", "audit"), name) | {"speech": [name], "faces": [name]}
+    words: dict[str, Any] = dict.fromkeys(("backbone", "protocol", "audit"), name) | {
+        "speech": [name],
+        "faces": [name],
+    }
     words["test_scores"] = scores | {"recall": {name: 0.5}, "useless": name, "part": name, "scores_of": name}
     words["test_scores"]["intervals"] = scores["intervals"] | {"note": name}
     gates = tuple(replace(a, gate=replace(a.gate, line=name)) for a in content.artifacts if a.gate)

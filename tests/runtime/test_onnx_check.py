@@ -103,7 +103,10 @@ def function() -> bytes:
         (graph([summed("n"), node("Neg", ["waveform"], ["n"])]), "reads 'n', which nothing gives before it"),
         (graph([node("Cast", ["waveform"], ["n"], to=TensorProto.STRING)]), "makes text of numbers"),
         (graph([node("Constant", [], ["n"], value_strings=["a"])]), "has text as a constant"),
-        (graph([], [helper.make_tensor("t", TensorProto.STRING, [1], ["a"])]), "a constant of type string"),
+        (
+            graph([], [onnx.TensorProto(name="t", data_type=TensorProto.STRING, dims=[1], string_data=[b"a"])]),
+            "a constant of type string",
+        ),
         (graph([], [onnx.TensorProto(name="t", data_type=FLOAT, dims=[1 << 40])]), "elements and"),
         (graph([], [onnx.TensorProto(name="t", data_type=FLOAT, dims=[-1])]), "elements and"),
         (graph([], [tensor("t", np.zeros(70_000, np.int64))]), "of 70000 whole numbers"),

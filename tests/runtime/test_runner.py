@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import ArrayLike
-from onnx import TensorProto, helper
+from numpy.typing import ArrayLike, NDArray
+from onnx import NodeProto, TensorProto
 
 from fdan_edge.errors import BundleError
 from fdan_edge.runtime import onnx_session
@@ -19,9 +20,13 @@ from tests.runtime.test_onnx_check import graph, node, summed, tensor
 QUIET = np.zeros((2, 4), np.float32)
 
 
+def single(values: list[list[float]]) -> NDArray[np.float32]:
+    return np.array(values, np.float32)
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_probabilities_are_let_through(kind: type) -> None:
-    given = np.array([[0.25, 0.75], [1, 0]], kind)
+    given: NDArray[Any] = np.array([[0.25, 0.75], [1, 0]], kind)
     checked = checked_probabilities(given, QUIET, SPEC, "m")
     assert checked.dtype == np.float32
     np.testing.assert_array_equal(checked, given)
@@ -36,11 +41,11 @@ def test_probabilities_are_let_through(kind: type) -> None:
         ([[0.5, 0.5]] * 2, "gave list, not float32"),
         (np.zeros((3, 2), np.float32), r"of shape \(3, 2\), not \(2, 2\)"),
         (np.zeros((2, 3), np.float32), r"of shape \(2, 3\), not \(2, 2\)"),
-        (np.float32([[0.5, 0.5], [np.nan, 0.5]]), "not finite"),
-        (np.float32([[0.5, 0.5], [np.inf, -np.inf]]), "not finite"),
-        (np.float32([[0.5, 0.5], [3698, -3697]]), "no probabilities: -3697 to 3698, with the sum 1"),
-        (np.float32([[0.5, 0.5], [0.5, 0.4]]), "with the sum 0.9"),
-        (np.float32([[0, 0], [0, 1]]), "with the sum 0"),
+        (single([[0.5, 0.5], [np.nan, 0.5]]), "not finite"),
+        (single([[0.5, 0.5], [np.inf, -np.inf]]), "not finite"),
+        (single([[0.5, 0.5], [3698, -3697]]), "no probabilities: -3697 to 3698, with the sum 1"),
+        (single([[0.5, 0.5], [0.5, 0.4]]), "with the sum 0.9"),
+        (single([[0, 0], [0, 1]]), "with the sum 0"),
     ],
 )
 def test_other_answers_are_refused(given: ArrayLike, reason: str) -> None:
@@ -53,7 +58,7 @@ def test_the_input_may_explain_them(sample: float) -> None:
     """Then it is the recording that cannot be used, not the model."""
     taken = QUIET.copy()
     taken[1, 2] = sample
-    given = np.float32([[0.5, 0.5], [np.nan, np.nan]])
+    given = single([[0.5, 0.5], [np.nan, np.nan]])
     np.testing.assert_array_equal(checked_probabilities(given, taken, SPEC, "m"), given)
     with pytest.raises(BundleError, match="not finite"):
         checked_probabilities(given[::-1], taken, SPEC, "m")
@@ -69,7 +74,7 @@ def test_the_input_may_explain_them(sample: float) -> None:
         ([node("Log", ["waveform"], ["m"]), node("Mul", ["m", "zero"], ["n"])], "not finite numbers"),
     ],
 )
-def test_a_model_that_fails_when_it_runs(tmp_path: Path, nodes: list[helper.NodeProto], reason: str) -> None:
+def test_a_model_that_fails_when_it_runs(tmp_path: Path, nodes: list[NodeProto], reason: str) -> None:
     constants = [tensor("far", [99]), tensor("zero", [0.0], TensorProto.FLOAT)]
     (tmp_path / "m.onnx").write_bytes(graph([*nodes, summed("n")], constants))
     with open_runner(tmp_path / "m.onnx", threads=1) as runner, pytest.raises(BundleError, match=reason) as caught:
