@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,20 @@ from fdan_edge.runtime.runtime_choice import why_not
 from fdan_edge.runtime.source import Source
 from fdan_edge.runtime.tensorrt import compatibility
 from tests.helpers.bundles import graph_cost, layer_cost
+from tests.helpers.exported import KeptGraphs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import gpu_latency as script
 
 SMALL = ["backbone=vgg8", "n_mels=32", "hop=512", "window_seconds=1.0", "window_hop_seconds=0.5"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_graphs() -> Iterator[None]:
+    """All networks here are one: it is exported once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "export_graph", KeptGraphs())
+        yield
 
 
 def words(*more: str) -> list[str]:

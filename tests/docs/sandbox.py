@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import shutil
 import signal
@@ -17,17 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 import fdan_edge
 from fdan_edge import cli
 from fdan_edge.config import Config
-from fdan_edge.export.to_onnx import export_graph
-from fdan_edge.models.fdan import AcousticPath
-from fdan_edge.runtime.model_spec import ModelSpec
 from tests.docs.corpora import Corpora, write_voice
 from tests.docs.pages import Block
 from tests.docs.parsing import check, programs
+from tests.helpers.exported import KeptGraphs
 
 #: Programs that a page may run. Others need a comment that says why they are not run.
 ALLOWED = ("fdan-edge", "python", "cat", "cp", "head", "ls", "mkdir", "mv", "rm", "tail")
@@ -61,7 +56,7 @@ class Models:
 
     def __init__(self, folder: Path, corpora: Corpora) -> None:
         self._folder, self._corpora, self._kept = folder, corpora, dict[str, Path]()
-        self._graphs: dict[str, onnx.ModelProto] = {}
+        self.graph = KeptGraphs()
 
     def run(self, folder: Path) -> str:
         """Copy a run that a page takes for granted; gives the key that it is kept under."""
@@ -79,18 +74,6 @@ class Models:
             fdan_edge.export_bundle(self._folder / "run", self._folder / "bundle")
             self._kept["bundle"] = self._folder / "bundle"
         self.copy("bundle", folder)
-
-    def graph(self, path: AcousticPath, spec: ModelSpec) -> onnx.ModelProto:
-        """Export a network as `export_graph` does, but each one once: PyTorch's exporter takes seconds."""
-        digest = hashlib.sha256(spec.to_json().encode())
-        for tensor in path.state_dict().values():
-            digest.update(tensor.numpy().tobytes())
-        key = digest.hexdigest()
-        if key not in self._graphs:
-            self._graphs[key] = export_graph(path, spec)
-        model = onnx.ModelProto()
-        model.CopyFrom(self._graphs[key])
-        return model
 
     def keep(self, key: str, folder: Path) -> None:
         """Keep a copy of a folder."""

@@ -211,6 +211,7 @@ def test_a_graph_without_the_temperature_is_refused(
     epoch = json.loads((run / "calibration.json").read_text())["epoch"]
     save_calibration(run, {"temperature": 0.2}, epoch)
     exported = bundle_folder / "model.onnx"
+    monkeypatch.setattr(artifacts, "export_graph", lambda *_: onnx.load(exported))
     monkeypatch.setattr(artifacts, "lower", copied(exported.read_bytes()))
     with pytest.raises(ExportError, match=r"model.onnx \(fp32\) does not reproduce PyTorch"):
         export_bundle(run, tmp_path / "out")
@@ -229,6 +230,7 @@ def test_a_failed_check_keeps_the_earlier_bundle(
     weight.CopyFrom(onnx.numpy_helper.from_array(values + noise, weight.name))
     out = Path(shutil.copytree(bundle_folder, tmp_path / "bundle"))
     before = {p.name: p.read_bytes() for p in out.iterdir()}
+    monkeypatch.setattr(artifacts, "export_graph", lambda *_: model)
     monkeypatch.setattr(artifacts, "lower", copied(wrong.SerializeToString()))
     with pytest.raises(ExportError, match=r"does not reproduce PyTorch.*; most is lost in classifier"):
         export_bundle(run_folder, out)
@@ -293,6 +295,7 @@ def test_a_real_engine_is_built(
     run_folder: Path, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exported = bundle_folder / "model.onnx"  # from the same run: exporting it again would take a while
+    monkeypatch.setattr(artifacts, "export_graph", lambda *_: onnx.load(exported))
     monkeypatch.setattr(artifacts, "lower", copied(exported.read_bytes()))
     bundle = export_bundle(
         run_folder, tmp_path / "bundle", targets=["cpu", "rtx"], precisions=["fp32"], required="rtx"

@@ -157,7 +157,7 @@ def test_a_shape_that_is_not_known() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", ["mobilenet_v2_tiny", "resnet18", "whisper_tiny"])
+@pytest.mark.parametrize("backbone", ["mobilenet_v2_tiny", "whisper_tiny"])
 def test_as_many_operations_as_pytorch_counts(backbone: str, tmp_path: Any) -> None:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torchvision
@@ -15,11 +14,7 @@ from fdan_edge.errors import ConfigError
 from fdan_edge.models.backbones.build import build_backbone
 from fdan_edge.models.backbones.vgg8 import Vgg8
 from fdan_edge.models.backbones.weights import load_weights
-from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
-from fdan_edge.runtime.model_spec import ModelSpec
-from fdan_edge.runtime.onnx import OnnxRunner
-from tests.conftest import TINY
-from tests.helpers.exported import write_onnx
+from fdan_edge.models.fdan import Fdan
 
 
 def images(*shape: int) -> Tensor:
@@ -90,15 +85,3 @@ def test_it_needs_no_weights_to_be_asked_for() -> None:
     output = model(images(2, 1, 64, 94) * -80, images(4, 3, 48, 48))
     assert output.logits_acoustic.shape == (2, 3)
     assert output.logits_visual.shape == (4, 3)
-
-
-def test_the_exported_graph_says_the_same(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = Config.load(None, [*TINY, "backbone=vgg8"])
-    path = AcousticPath(Fdan(config, 3, faces=False).eval(), build_frontend(config))
-    spec = ModelSpec(("a", "b", "c"), config.sample_rate, config.window, config.window_hop, 0.0)
-    write_onnx(path, spec, tmp_path / "m.onnx")
-    voices = 0.1 * torch.randn(3, config.window, generator=torch.Generator().manual_seed(0))
-    with OnnxRunner(tmp_path / "m.onnx") as runner, torch.inference_mode():
-        for windows in (voices, voices[:1]):
-            np.testing.assert_allclose(runner.predict(windows.numpy()), path(windows).numpy(), rtol=0, atol=1e-4)
