@@ -1,4 +1,4 @@
-"""Replace a folder as a whole: a crash at any moment leaves the old one or the new one under its name.
+"""Replace a folder as a whole: a crash or a power cut leaves the old one or the new one under its name.
 
 While NAME is written, there are beside it:
 
@@ -23,7 +23,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from fdan_edge.utils.files import FULL, naming
+from fdan_edge.utils.files import FULL, naming, sync
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             temporary.mkdir()
             with naming(target, *FULL):  # much more than writing may happen in the block
                 yield temporary
+                for path in [*temporary.rglob("*"), temporary]:
+                    sync(path)
             _put(temporary, target)
+            sync(target.parent)
         finally:
             _remove(temporary, target)
 

@@ -1,4 +1,4 @@
-"""Write files to a temporary name and rename them, so that a crash never leaves half of one."""
+"""Write files to a temporary name and rename them, so that neither a crash nor a power cut leaves half of one."""
 
 from __future__ import annotations
 
@@ -56,13 +56,29 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         with naming(path):
             yield temporary
+            sync(temporary)
         # mkstemp makes files private; give them the mode that open() would have given.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk: a power cut cannot take them any more.
+
+    Raises:
+        OSError: a file could not be written to the disk.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(*((OSError,) if path.is_dir() else ())):  # network folders know no such call
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:

@@ -38,6 +38,28 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_power_cut_finds_them_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content first, then the name: what has its name is whole."""
+    calls: list[tuple[str, int]] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: calls.append(("sync", os.fstat(handle).st_ino)))
+    rename = os.rename
+
+    def renamed(old: Path, new: Path) -> None:
+        calls.append(("rename", Path(old).stat().st_ino))
+        rename(old, new)
+
+    monkeypatch.setattr(os, "replace", renamed)
+    monkeypatch.setattr(os, "rename", renamed)
+    files.write_text(tmp_path / "a.txt", "text")
+    file, folder = (tmp_path / "a.txt").stat().st_ino, tmp_path.stat().st_ino
+    assert calls == [("sync", file), ("rename", file), ("sync", folder)]
+    calls.clear()
+    with atomic_folder(tmp_path / "new") as temporary:
+        (temporary / "b.txt").write_text("text")
+    file, inner = (tmp_path / "new" / "b.txt").stat().st_ino, (tmp_path / "new").stat().st_ino
+    assert calls == [("sync", file), ("sync", inner), ("rename", inner), ("sync", folder)]
+
+
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     path = tmp_path / "a.txt"
