@@ -87,12 +87,15 @@ def _refuse(url: str, _flags: int, _options: Any) -> Any:
     raise PermissionError(f"names {shown(url)}, which is not opened")
 
 
-def sound(file: BinaryIO, kind: Kind, where: str, *, exact: bool = True) -> Iterator[tuple[int, Frames]]:
+def sound(
+    file: BinaryIO, kind: Kind, where: str, *, exact: bool = True, promised: float = 0.0
+) -> Iterator[tuple[int, Frames]]:
     """Yield the sample rate in Hz and blocks, float32 (n, channels), of the default sound of a file or pipe.
 
     Args:
         file, kind, where: see `opened`.
         exact: whether the header's length counts where its format gives an exact one.
+        promised: seconds that the header promises, where FFmpeg does not read them: of MP3 in pipes.
 
     Raises:
         AudioError: as `opened`, or without sound, or cut short.
@@ -105,7 +108,8 @@ def sound(file: BinaryIO, kind: Kind, where: str, *, exact: bool = True) -> Iter
             )
         decoder = _Decoder(container, stream, kind, where)
         yield from decoder.blocks()
-        promised = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        if stream.duration and stream.time_base:
+            promised = float(stream.duration * stream.time_base)
         if exact and kind.demuxer in _EXACT:
             check_length(where, decoder.seconds, promised, _EXACT[kind.demuxer])
         if (

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -162,8 +162,7 @@ def _container_reader(pipe: _Pipe, kind: Kind, promise: promises.Promise | None 
     file = _spooled(pipe) if whole else cast("BinaryIO", pipe)
     if kind == MP4:
         file = _checked_mp4(file) if whole else cast("BinaryIO", mp4.CheckedPipe(pipe.some, WHERE))
-    exact = kind != MP3 or mp3.check_size(io.BytesIO(pipe.peek(_ENOUGH, _PATIENCE)), WHERE, _UNKNOWN)
-    sound = _ogg_sound(pipe) if kind == OGG else ffmpeg.sound(file, kind, WHERE, exact=exact)
+    sound = _ogg_sound(pipe) if kind == OGG else ffmpeg.sound(file, kind, WHERE, **_promised(pipe, kind))
     blocks = decode.one_rate(sound)
     first = next(blocks, None)
     if first is None:
@@ -177,6 +176,14 @@ def _container_reader(pipe: _Pipe, kind: Kind, promise: promises.Promise | None 
     channels = first[1].shape[1]
     text = f"{kind}: {first[0]} Hz, {channels} channel{'s' if channels > 1 else ''}"
     return _Reader(text, first[0], channels, itertools.chain([first[1]], rest), end)
+
+
+def _promised(pipe: _Pipe, kind: Kind) -> dict[str, Any]:
+    """Return what `ffmpeg.sound` must know of the length that a header promises."""
+    if kind != MP3:
+        return {}
+    head = io.BytesIO(pipe.peek(_ENOUGH, _PATIENCE))
+    return {"exact": mp3.check_size(head, WHERE, _UNKNOWN), "promised": mp3.promised_seconds(head)}
 
 
 def _ogg_sound(pipe: _Pipe) -> Iterator[tuple[int, Frames]]:

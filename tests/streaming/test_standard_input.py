@@ -354,6 +354,18 @@ def test_a_cut_mp3_behind_a_large_picture(tmp_path: Path) -> None:
     assert "is cut short" in reason
 
 
+def test_an_mp3_that_is_damaged_in_the_middle(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    soundfile.write(tmp_path / "a.mp3", np.tile(NOISE, (8, 1)), 48_000)
+    data = (tmp_path / "a.mp3").read_bytes()
+    seconds = 8 * len(NOISE) / 48_000
+    with pipe(data) as end:
+        drained(PipeSource(descriptor=end), limit=60)
+    assert not caplog.messages
+    with pipe(data[: len(data) // 4] + bytes(len(data) // 2) + data[len(data) // 4 * 3 :]) as end:
+        drained(PipeSource(descriptor=end), limit=60)
+    assert f"of the {seconds:.2f} s that its header promises could be decoded" in caplog.text
+
+
 def test_a_second_chunk_of_sound_is_told() -> None:
     data = wav(NOISE)
     with pipe(data + data[36:]) as end:
