@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from fdan_edge.errors import ExportError
+from fdan_edge.errors import BundleError, ExportError, one_line
 from fdan_edge.export.fp16 import largest_half
 from fdan_edge.export.gate import Check, compare
 from fdan_edge.export.onnx_graph import check_graph
@@ -125,8 +125,12 @@ class ArtifactWriter:
     def _gate(self, file: Path, model: onnx.ModelProto, plan: Plan) -> tuple[Check, Probabilities]:
         """Compare the file with PyTorch; give the result, and the file's probabilities of each recording."""
         clips = self.inputs.recordings.compared
-        with OnnxRunner(file, _CPU) as runner:
-            probabilities = clips.probabilities(runner)
+        try:
+            with OnnxRunner(file, _CPU) as runner:
+                probabilities = clips.probabilities(runner)
+        except BundleError as error:  # such as NaN, of half precision that overflows
+            layers = "; ".join(map(str, noisiest_layers(self.inputs.graph, model, clips.windows)))
+            raise ExportError(f"{one_line(error)}; most is lost in {layers}") from None
         check = compare(clips.answers, probabilities, plan.precision)
         log.info(f"{plan.file}, {plan.precision}: {check.line()}")
         if not check.passed:

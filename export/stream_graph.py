@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx.utils
 
-from fdan_edge.errors import ExportError, one_line
+from fdan_edge.errors import BundleError, ExportError, one_line
 from fdan_edge.export.gate import compare
 from fdan_edge.export.onnx_graph import FRONTEND, Graph
 from fdan_edge.export.recordings import ReferenceClips
@@ -85,13 +85,19 @@ def check_stream(
         expected: what the artifact gives, (recordings, C).
 
     Raises:
-        ExportError: it differs by more than `DIFFERENCE`, or loses more than the artifact may.
+        ExportError: it differs by more than `DIFFERENCE`, loses more than the artifact may, or its answers are not
+            probabilities.
     """
-    with OnnxFrameRunner(file, providers) as runner:
-        probabilities = clips.probabilities(WholeWindowRunner(runner))
+    try:
+        with OnnxFrameRunner(file, providers) as runner:
+            probabilities = clips.probabilities(WholeWindowRunner(runner))
+    except BundleError as error:
+        raise ExportError(
+            f"{file.name} ({precision}) does not give what its artifact gives: {one_line(error)}"
+        ) from None
     largest = float(np.abs(probabilities - expected).max())
     check = compare(clips.answers, probabilities, precision)
-    if not (largest <= DIFFERENCE[precision] and check.passed):  # so that NaN fails
+    if largest > DIFFERENCE[precision] or not check.passed:
         raise ExportError(
             f"{file.name} ({precision}) does not give what its artifact gives: a probability differs by "
             f"{largest:.1e} (allowed {DIFFERENCE[precision]:g}); {check.line()}"

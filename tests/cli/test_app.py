@@ -45,6 +45,8 @@ main(["--help"])
         "fdan_edge.cli.app",
         "fdan_edge.cli.usage",
         "fdan_edge.errors",
+        "fdan_edge.runtime",
+        "fdan_edge.runtime.deadline",
         "fdan_edge.utils",
         "fdan_edge.utils.messages",
         "fdan_edge.utils.telemetry",
