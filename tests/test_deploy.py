@@ -43,7 +43,8 @@ EXTRAS = ("cpu", "stream", "serve", "video")  # as in the Makefile's lock
 
 def entries(unit: Path) -> dict[str, list[str]]:
     """The values of each entry of [Service], in order."""
-    service = unit.read_text().partition("[Service]\n")[2].partition("\n[")[0]
+    text = unit.read_text().replace("\\\n", "")
+    service = text.partition("[Service]\n")[2].partition("\n[")[0]
     values: dict[str, list[str]] = {}
     for line in service.splitlines():
         if line and not line.startswith("#"):
@@ -67,7 +68,7 @@ def test_a_unit_gives_no_more_than_is_needed(unit: Path) -> None:
 @each_unit
 def test_the_command_of_a_unit_exists(unit: Path) -> None:
     (command,) = entries(unit)["ExecStart"]
-    check(command.replace("%d", "/run/credentials"))
+    check(command.replace("${CREDENTIALS_DIRECTORY}", "/run/credentials"))
     assert not re.search(r"--token\b(?!-file)", command), "the list of processes would show the token"
 
 

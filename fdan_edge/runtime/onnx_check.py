@@ -197,6 +197,8 @@ class _Checker:
                 raise _RefusedError(f"has an operator of the domain {_words(data[begin:stop])}")
         if node.op not in _OPERATORS:
             raise _RefusedError(f"has the operator {_words(node.op)}, which is none of those that only compute")
+        if node.op == b"Dropout" and any(node.inputs[2:]):  # the third input turns chance on
+            raise _RefusedError("its operator 'Dropout' is that of a training")
         for begin, stop in attributes:
             self._attribute(node, begin, stop)
         return node

@@ -110,7 +110,7 @@ def read_token(path: Path) -> str:
         raise ConfigError(f"--token-file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"--token-file {path}: not ASCII text") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if mode & stat.S_IRWXO:  # not the group: the list of rights of a credential of systemd looks like one
         log.warning("%s: others can read this token; chmod 600 keeps it to you", path)
     return token
 

@@ -98,6 +98,7 @@ def function() -> bytes:
         (function(), "has functions"),
         (graph([node("Neg", ["waveform"], ["n"], domain="ai.other"), summed("n")]), "of the domain 'ai.other'"),
         (graph([node("RandomNormal", [], ["n"], shape=[9]), summed("n")]), "the operator 'RandomNormal'"),
+        (graph([node("Dropout", ["waveform", "", "on"], ["n"]), summed("n")], [tensor("on", True)]), "a training"),
         (graph([node("N\x1b[31mg", ["waveform"], ["n"]), summed("n")]), r"the operator 'N\x1b[31mg'"),
         (graph([node("Neg", ["elsewhere"], ["n"]), summed("n")]), "reads 'elsewhere', which nothing gives"),
         (graph([summed("n"), node("Neg", ["waveform"], ["n"])]), "reads 'n', which nothing gives before it"),

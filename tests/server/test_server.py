@@ -204,7 +204,9 @@ def test_a_token_out_of_a_file(
     assert (code, err) == (0, "")
     assert "#token=YOUR-TOKEN" in out
     assert found[0][0].access.token == "abcdefghijklmnop"
-    path.chmod(0o640)
+    path.chmod(0o440)  # as systemd shows a credential to a service
+    assert run("serve", bundle_folder, "--port", 0, "--token-file", path)[2] == ""
+    path.chmod(0o644)
     code, out, err = run("serve", bundle_folder, "--port", 0, "--token-file", path)
     assert err == f"{path}: others can read this token; chmod 600 keeps it to you\n"
     path.chmod(0o600)
