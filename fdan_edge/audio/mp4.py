@@ -20,9 +20,15 @@ _FEW = 100_000  # samples that any file may count; else each takes a byte at lea
 _LARGEST_TABLES = 1 << 26  # bytes of them in a pipe
 _BLOCK = 1 << 16  # bytes
 _ENDLESS = 1 << 62  # bytes: of a box that goes on to the end
-_INSIDE = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"moof", b"traf")
-_DEEPEST = 8
-_MOST_BOXES = 10_000_000
+#: In these FFmpeg looks for boxes, whichever they are: tables need not be where they belong.
+_INSIDE = (
+    *(b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"moof", b"traf"),
+    *(b"dinf", b"mvex", b"tref", b"udta", b"sinf", b"schi", b"wave"),
+)
+_OF_TRACKS = (b"stsz", b"stz2", b"stsc", b"stco", b"co64", b"elst")
+_ONCE_HEADERS, _BEGIN_HEADERS = (b"free", b"hoov"), (b"mvhd", b"cmov")  # with which these are headers again
+_DEEPEST = 16  # FFmpeg gives up at 10
+_MOST_BOXES = 2_000_000  # fragments of a second have 8: 24 hours of them are 700,000
 _AT_ONCE = 1024  # samples of PCM that one entry is of
 
 
@@ -34,7 +40,11 @@ def check_tables(file: BinaryIO, where: str) -> None:
 
 def _check(file: BinaryIO, where: str, most: int) -> None:
     length = file.seek(0, io.SEEK_END)
-    if (count := _Tables(file, most).count(0, length)) > most:
+    try:
+        count = _Tables(file, most).count(0, length)
+    except ValueError as error:
+        raise AudioError(f"{where}: {error}") from None
+    if count > most:
         raise AudioError(f"{where}: is damaged MP4: its tables count {count} samples; it can hold {most} at most")
 
 
@@ -71,12 +81,14 @@ class CheckedPipe:
         head = self._exactly(8)
         head += self._exactly(8) if head[:4] == b"\0\0\0\1" else b""
         name, start, end = _bounds(head, 0, _ENDLESS) if len(head) >= 8 else (b"", 0, 0)
-        self._ready, self._free = head, max(0, end - start)
-        if name not in (b"moov", b"moof"):
+        self._free = max(0, end - start)
+        more = self._exactly(min(8, self._free)) if name in _ONCE_HEADERS else b""
+        self._ready, self._free = head + more, self._free - len(more)
+        if more[4:] not in _BEGIN_HEADERS and name not in (*_INSIDE, *_OF_TRACKS, b"meta"):
             return
         if self._free > _LARGEST_TABLES:
             raise AudioError(f"{self._where}: is damaged MP4: tables of {self._free} bytes")
-        self._ready, self._free = head + self._exactly(self._free), 0
+        self._ready, self._free = self._ready + self._exactly(self._free), 0
         _check(io.BytesIO(self._ready), self._where, max(len(self._ready), _FEW))
 
     def _exactly(self, size: int) -> bytes:
@@ -101,20 +113,27 @@ class _Tables:
         self._file, self._most, self._boxes = file, most, 0
 
     def count(self, start: int, end: int, depth: int = 0) -> int:
-        """Count the samples that FFmpeg would keep of the boxes between two places; it stops above `most`."""
+        """Count the samples that FFmpeg would keep of the boxes between two places; it stops above `most`.
+
+        Raises:
+            ValueError: there are boxes that no file has, or too many of them.
+        """
         total = 0
         for name, at, until in self._boxes_between(start, end):
             if name == b"trak":
                 total += self._of_track(at, until)
             elif name == b"trun":
                 total += self._numbers(at + 4, 1, until)[0]
-            elif name in _INSIDE and depth < _DEEPEST:
-                total += self.count(at, until, depth + 1)
+            elif name in _OF_TRACKS:
+                raise ValueError(f"is damaged MP4: a table {name.decode()} is in no track")
+            elif depth < _DEEPEST and (inner := self._inside(name, at, until)) is not None:
+                total += self.count(inner, until, depth + 1)
             if total > self._most:
                 break
         return total
 
     def _of_track(self, start: int, end: int) -> int:
+        """Count the samples of a track, and of those within it: FFmpeg takes them for its neighbours."""
         tables: dict[bytes, list[tuple[int, int]]] = {}
         for name, bounds in self._leaves(start, end):
             tables.setdefault(name, []).append(bounds)
@@ -122,13 +141,14 @@ class _Tables:
             self._numbers(at + 8, 1, until)[0] for name in (b"stsz", b"stz2") for at, until in tables.get(name, [])
         ]
         edits = [self._numbers(at + 4, 1, until)[0] for at, until in tables.get(b"elst", [])]
-        count = self._of_pcm(tables) if self._is_pcm(tables) else max(counts, default=0)
+        count = self._of_pcm(tables) if self._is_pcm(tables) else sum(counts)
         return count * max([1, *edits])
 
     def _is_pcm(self, tables: dict[bytes, list[tuple[int, int]]]) -> bool:
-        """Tell whether all samples are alike, of which FFmpeg takes many at once."""
+        """Tell whether all samples are alike, and sound, of which FFmpeg takes many at once."""
         sizes, durations = (tables.get(name, []) for name in (b"stsz", b"stts"))
-        if len(sizes) != 1 or len(durations) != 1:
+        kinds = {self._numbers(at + 8, 1, until)[0].to_bytes(4, "big") for at, until in tables.get(b"hdlr", [])}
+        if len(sizes) != 1 or len(durations) != 1 or b"soun" not in kinds or b"vide" in kinds:
             return False
         (size,) = self._numbers(sizes[0][0] + 4, 1, sizes[0][1])
         runs, _, duration = self._numbers(durations[0][0] + 4, 3, durations[0][1])
@@ -150,15 +170,41 @@ class _Tables:
 
     def _leaves(self, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, tuple[int, int]]]:
         for name, at, until in self._boxes_between(start, end):
-            if name in _INSIDE and depth < _DEEPEST:
-                yield from self._leaves(at, until, depth + 1)
+            if depth < _DEEPEST and (inner := self._inside(name, at, until)) is not None:
+                yield from self._leaves(inner, until, depth + 1)
             else:
                 yield name, (at, until)
 
+    def _inside(self, name: bytes, at: int, end: int) -> int | None:
+        """Return where FFmpeg looks for boxes within one, None where it does not.
+
+        Raises:
+            ValueError: it would look where we cannot.
+        """
+        if name == b"cmov":
+            raise ValueError("its header is compressed; `ffmpeg -i IN -c copy OUT` writes a plain one")
+        if name in _ONCE_HEADERS:
+            return at if self._content(at + 4, min(end, at + 8)) in _BEGIN_HEADERS else None
+        if name == b"stsd" and any(table in self._content(at, end) for table in _OF_TRACKS):
+            raise ValueError("is damaged MP4: a table is in a description of sound or pictures")
+        if name == b"meta":  # with and without a version
+            content = self._content(at, end)
+            places = (place for place in range(4, len(content), 4) if content[place : place + 4] == b"hdlr")
+            return at + next(places, len(content)) - 4
+        return at if name in _INSIDE else None
+
+    def _content(self, at: int, end: int) -> bytes:
+        if end - at > _LARGEST_TABLES:
+            raise ValueError(f"is damaged MP4: a box of {end - at} bytes in its header")
+        self._file.seek(at)
+        return self._file.read(max(0, end - at))
+
     def _boxes_between(self, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         """Yield the name of each box, and where its content begins and ends."""
-        while start + 8 <= end and self._boxes < _MOST_BOXES:
+        while start + 8 <= end:
             self._boxes += 1
+            if self._boxes > _MOST_BOXES:
+                raise ValueError(f"is damaged MP4: more than {_MOST_BOXES} boxes")
             self._file.seek(start)
             head = self._file.read(16)
             if len(head) < 8:

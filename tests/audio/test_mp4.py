@@ -67,6 +67,17 @@ def of_fragments(data: bytearray) -> bytearray:
     return patched(data, b"trun", 0, 1, _MANY)
 
 
+def renamed(old: bytes, new: bytes, data: bytearray) -> bytearray:
+    """The same in another kind of box, in which FFmpeg finds it too."""
+    return of_one_size(data).replace(old, new, 1)
+
+
+def of_pictures(data: bytearray) -> bytearray:
+    """Samples that are all alike, but pictures: FFmpeg lists each of them."""
+    many = patched(patched(data, b"stsz", 4, 1, _MANY), b"stsc", 12, _MANY)
+    return patched(many, b"stts", 8, _MANY, 1).replace(b"soun", b"vide", 1)
+
+
 def of_pcm(data: bytearray) -> bytearray:
     """Chunks of more samples than there are bytes."""
     return patched(data, b"stsc", 12, 0xFFFFFFFF)
@@ -80,6 +91,9 @@ def of_pcm(data: bytearray) -> bytearray:
         (twice, "aac", False),
         (of_fragments, "aac", True),
         (of_pcm, "pcm_s16le", False),
+        (functools.partial(renamed, b"minf", b"udta"), "aac", False),
+        (functools.partial(renamed, b"minf", b"dinf"), "aac", False),
+        (of_pictures, "pcm_s16le", False),
     ],
 )
 def test_tables_that_count_too_much(
@@ -95,6 +109,46 @@ def test_tables_that_count_too_much(
         decode.load(path)
     with pytest.raises(DataError, match="is damaged MP4: its tables count"):
         face_crops.sample_frames(path, 1)
+
+
+def box(name: bytes, *content: bytes) -> bytes:
+    inside = b"".join(content)
+    return struct.pack(">I4s", 8 + len(inside), name) + inside
+
+
+TRACK = box(b"trak", box(b"stsz", struct.pack(">III", 0, 1, 60_000)))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (box(b"moov", TRACK, TRACK), "count 120000 samples"),
+        (box(b"moov", box(b"trak", TRACK, TRACK)), "count 120000 samples"),
+        (box(b"trak", box(b"meta", bytes(4), box(b"hdlr", bytes(24)), TRACK, TRACK)), "count 120000 samples"),
+        (box(b"free", box(b"mvhd", bytes(100)), TRACK, TRACK), "count 120000 samples"),
+        (TRACK + box(b"udta", TRACK), "count 120000 samples"),
+        (box(b"moov", TRACK[8:]), "a table stsz is in no track"),
+        (box(b"moov", box(b"trak", box(b"stsd", bytes(40), TRACK))), "in a description of sound"),
+        (box(b"moov", box(b"cmov", bytes(20))), "its header is compressed"),
+    ],
+)
+def test_tables_where_nobody_puts_them(data: bytes, reason: str) -> None:
+    with pytest.raises(AudioError, match=reason):
+        mp4.check_tables(io.BytesIO(data), "a")
+
+
+def test_boxes_without_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They end the walk, but not as if the rest were not there."""
+    monkeypatch.setattr(mp4, "_MOST_BOXES", 1000)
+    with pytest.raises(AudioError, match="more than 1000 boxes"):
+        mp4.check_tables(io.BytesIO(box(b"free") * 1001 + TRACK), "a")
+
+
+@pytest.mark.parametrize("name", [b"free", b"hoov", b"trak", b"udta"])
+def test_pipes_are_looked_at_whatever_the_header_is_called(name: bytes) -> None:
+    pipe = mp4.CheckedPipe(piped(box(name, box(b"mvhd", bytes(100)), TRACK, TRACK), 7), "a")
+    with pytest.raises(AudioError, match="count 120000 samples"):
+        pipe.read(100)
 
 
 def test_boxes_of_any_shape_are_walked_to_an_end() -> None:
