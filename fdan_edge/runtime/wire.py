@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 # Wire types; a byte below 128 is the last of its number.
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_NUMBERS = 1 << 29  # of fields
 NUMBER = -1  # in the place of `start`: the field is a number
 
 
@@ -33,8 +34,8 @@ def fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         if tag >= 128:
             tag, start = _varint(data, start - 1, end)
         number, kind = tag >> 3, tag & 7
-        if not number:
-            raise ValueError("a field has the number 0")
+        if not 0 < number < _NUMBERS:  # protobuf would take another one that has the same lowest bits
+            raise ValueError(f"a field has the number {number}")
         if kind == _BYTES:
             size = data[start] if start < end else 128
             start += 1
@@ -78,6 +79,8 @@ def _varint(data: bytes, start: int, end: int) -> tuple[int, int]:
         byte = data[position]
         value |= (byte & 127) << shift
         if byte < 128:
+            if value >> 64:  # protobuf would drop these bits
+                raise ValueError("a number has more than 64 bits")
             return value, position + 1
         shift += 7
     raise ValueError("a number does not end")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable
@@ -46,8 +47,9 @@ def read_at_most(path: Path, most: int = MOST_BYTES, *, pipes: bool = False) -> 
         OSError: it cannot be read.
         ValueError: larger, or no file; the message does not name it.
     """
-    # Without O_NONBLOCK a pipe that nobody writes to would be waited for.
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if pipes else os.O_NONBLOCK))
+    # Without O_NONBLOCK a pipe that nobody writes to would be waited for; Windows has other flags.
+    no_wait = 0 if pipes else getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, os.O_RDONLY | no_wait | getattr(os, "O_BINARY", 0))
     with open(handle, "rb") as file:  # noqa: PTH123 -- of a handle
         status = os.fstat(handle)
         if not (stat.S_ISREG(status.st_mode) or pipes):
@@ -149,11 +151,11 @@ class _TwiceError(ValueError):
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make a table; that of two equal entries the last one counted would be a way to hide the first."""
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _TwiceError(f"{shown(twice)} is there twice")
+    table: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in table:
+            raise _TwiceError(f"{shown(name)} is there twice")
+        table[name] = value
     return table
 
 
@@ -182,10 +184,21 @@ def _checked(values: Any, finite: bool) -> Any:
 
 
 def _parts(text: str) -> Iterable[str]:
-    """Yield what may be a key of TOML: parts of lines between the characters that end one."""
-    for line in text.splitlines():
-        if line.count(".") > _MOST_KEYS and not line.lstrip().startswith("#"):
+    """Yield what may be a key of TOML: parts of lines between the characters that end one, without strings."""
+    for line in _OPAQUE.sub("s", text).splitlines():
+        if line.count(".") > _MOST_KEYS:
             yield from line.translate(_ENDS).split("=")
 
 
+# Strings and comments, in which dots and ends of keys are but text; a string that does not end goes on to the end.
+_OPAQUE = re.compile(
+    r"""
+    \"{3} (?: [^\\"] | \\. | "{1,2}(?!") )* (?: "{3,5} | \\?\Z )
+    | '{3} .*? (?: '{3,5} | \Z )
+    | " (?: [^\\"\n] | \\. )* "?
+    | ' [^'\n]* '?
+    | \# [^\n]*
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 _ENDS = str.maketrans(dict.fromkeys(",{}[]", "="))

@@ -45,6 +45,13 @@ def test_damaged_json(text: str | bytes, reason: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_entry_that_is_there_twice_is_soon_seen() -> None:
+    begun = time.process_time()
+    with pytest.raises(ValueError, match="'99999' is there twice"):
+        parse_json(f"{{{','.join(f'{chr(34)}{i}{chr(34)}:0' for i in [*range(100_000), 99_999])}}}")
+    assert time.process_time() - begun < 2
+
+
 def test_sound_json() -> None:
     value = {"a": [1, 2.5, None, True, "x"], "b": {"c": [[]]}, "d": 2**64 - 1}
     assert parse_json(json.dumps(value)) == value
@@ -61,6 +68,10 @@ def test_sound_json() -> None:
         ("a." * 200_000 + "a = 1", "a key has more than 64 parts"),
         ("x = {" + "a." * 200_000 + "a = 1}", "a key has more than 64 parts"),
         ("[" + "a." * 200_000 + "a]", "a key has more than 64 parts"),
+        ('"=".a.' * 50_000 + "a = 1", "a key has more than 64 parts"),
+        ("x = {a = 'b', " + "'='.a." * 50_000 + "a = 1}", "a key has more than 64 parts"),
+        ('x = {a = """\n"" """, ' + '"=".a.' * 50_000 + "a = 1}", "a key has more than 64 parts"),
+        ('x = """' + '\\"""' * 100_000, "Unterminated string"),
         ("a = 1\na = 2", "Cannot overwrite a value"),
         ("\0", "Invalid statement"),
     ],
@@ -76,6 +87,8 @@ def test_sound_toml() -> None:
     dots = "." * 200
     text = f"# {dots}\na = [{', '.join(['0.5'] * 99)}]\n[b]\nc.d = inf"
     assert parse_toml(text) == {"a": [0.5] * 99, "b": {"c": {"d": float("inf")}}}
+    for quote in ('"', "'", '"""', "'''"):
+        assert parse_toml(f"a = {quote}{dots}{quote}") == {"a": dots}
 
 
 def test_nothing_of_a_large_file_is_read(tmp_path: Path) -> None:
@@ -104,6 +117,13 @@ def test_pipes_and_devices(tmp_path: Path) -> None:
         read_toml(Path("/dev/zero"))
     with pytest.raises(OSError, match="directory"):
         read_json(tmp_path)
+
+
+def test_windows_has_other_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"\r\n\x1a")
+    for name in ("O_NONBLOCK", "O_CLOEXEC"):
+        monkeypatch.delattr(os, name)
+    assert read_at_most(tmp_path / "a") == b"\r\n\x1a"
 
 
 def test_lines_name_themselves(tmp_path: Path) -> None:
