@@ -7,16 +7,20 @@ be known to nobody until then.
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import itertools
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 
 from fdan_edge.server.guests import Guest, Guests
 
 _AT_ONCE = 8  # connections that are accepted before those that are there have a turn
-_PAUSE = 0.05  # s, where no connection can be accepted: no descriptor is left
+_PAUSE = 0.05  # s, where no connection can be accepted
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_LIMITS_ITS_END = sys.version_info >= (3, 11)  # of TLS; with 3.10 only the deadline of guests does
 
 
 class Listener:
@@ -58,8 +62,9 @@ class Listener:
                 await asyncio.sleep(0)  # sock_accept does not wait where more connections are there
             try:
                 connection, address = await loop.sock_accept(self._socket)
-            except OSError:
-                self._guests.evict()
+            except OSError as error:  # that of a client that has gone again costs no guest its place
+                if error.errno in _FULL:
+                    self._guests.evict()
                 await asyncio.sleep(_PAUSE)
                 continue
             guest = self._guests.enter(str(address[0]))
@@ -76,13 +81,14 @@ class Listener:
     async def _open(self, connection: socket.socket, guest: Guest) -> None:
         """Hand a connection to its protocol, once TLS is agreed upon; the protocol then says when it leaves."""
         loop = asyncio.get_running_loop()
+        end = {"ssl_shutdown_timeout": self._handshake} if _LIMITS_ITS_END else {}
         try:
             await loop.connect_accepted_socket(
                 lambda: self._protocol(guest),
                 connection,
                 ssl=self._context,
                 ssl_handshake_timeout=self._handshake,
-                ssl_shutdown_timeout=self._handshake,
+                **end,
             )
         except (OSError, asyncio.CancelledError):
             self._guests.leave(guest)
