@@ -73,12 +73,14 @@ def sync(path: Path) -> None:
     Raises:
         OSError: a file could not be written to the disk.
     """
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(*((OSError,) if path.is_dir() else ())):  # network folders know no such call
+    # Folders of networks know no such call, some may not be read, and those of Windows cannot be opened.
+    unknown = (OSError,) if path.is_dir() else ()
+    with contextlib.suppress(*unknown):
+        handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
             os.fsync(handle)
-    finally:
-        os.close(handle)
+        finally:
+            os.close(handle)
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:

@@ -60,6 +60,20 @@ def test_a_power_cut_finds_them_on_the_disk(tmp_path: Path, monkeypatch: pytest.
     assert calls == [("sync", file), ("sync", inner), ("rename", inner), ("sync", folder)]
 
 
+def test_a_folder_that_may_not_be_read_is_written_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drop box, or any folder of Windows: the name in it cannot be waited for."""
+    opened = os.open
+
+    def refused(path: Path, flags: int, mode: int = 0o777, **options: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return opened(path, flags, mode, **options)
+
+    monkeypatch.setattr(os, "open", refused)
+    files.write_text(tmp_path / "a.txt", "text")
+    assert (tmp_path / "a.txt").read_text() == "text"
+
+
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     path = tmp_path / "a.txt"
