@@ -79,8 +79,10 @@ def _fail(message: str) -> NoReturn:
 
 def _give_up(message: str) -> NoReturn:
     """End the process from another thread: an operator of a model does not end, and nothing can stop it."""
-    print(f"error: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201
-    os._exit(USER_ERROR)
+    try:
+        print(f"error: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201
+    finally:  # nobody may be there to read it
+        os._exit(USER_ERROR)
 
 
 def _interrupted() -> NoReturn:

@@ -120,7 +120,10 @@ class OnnxSession:
             raise BundleError(f"{self._path}: needs more than {MOST_MEMORY >> 20} MB of memory for a window")
         halves = np.array_split(values, 2)
         parts = [self._within_limits(names, half) for half in halves]
-        return [np.concatenate(of_output) for of_output in zip(*parts, strict=True)]
+        try:
+            return [np.concatenate(of_output) for of_output in zip(*parts, strict=True)]
+        except ValueError as error:
+            raise BundleError(f"{self._path}: gave answers that do not fit together: {one_line(error)}") from None
 
     def _outputs(self, names: list[str], values: NDArray[np.float32], options: Any) -> list[Any]:
         if self._device and len(values) and names == [OUTPUT]:

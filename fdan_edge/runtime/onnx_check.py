@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,8 @@ _MOST_WHOLE = 1 << 16  # elements of a constant of whole numbers: those are shap
 _MOST_COMPUTED = 1 << 20  # whole numbers that are computed from constants and shapes
 _MOST_CONSTANTS = 1 << 20  # other elements so computed, beyond as many as the file holds
 _MOST_DIMENSIONS = 64
+_MOST_FIELDS = 2_000_000  # that are looked at: two bytes of a file can be a field, and take fifty in memory
+_MOST_BESIDE = 32 << 20  # bytes beside the constants; the largest network has half a megabyte
 
 _UNARY = """
     Abs Acos Acosh Asin Asinh Atan Atanh Cast Ceil Celu Clip Cos Cosh DequantizeLinear Dropout Elu Erf Exp Flatten
@@ -129,6 +132,7 @@ class _Checker:
         self._constants: dict[bytes, _Constant] = {}
         self._known: set[bytes] = {b""}  # names that have a value by now
         self._folds, self._whole, self._computed = True, 0, 0
+        self._seen, self._in_tensors = 0, 0
 
     def run(self) -> bool:
         """Check the whole file."""
@@ -148,12 +152,15 @@ class _Checker:
             if names > _MOST_NAMES:
                 raise _RefusedError(f"its nodes have more than {_MOST_NAMES} inputs and outputs")
             self._follow(node)
+        beside = len(self._data) - self._in_tensors
+        if beside > _MOST_BESIDE:
+            raise _RefusedError(f"has {beside} bytes beside its constants; at most {_MOST_BESIDE} are")
         return self._folds and self._computed <= held + _MOST_CONSTANTS
 
     def _graph(self) -> tuple[int, int]:
         """Find the graph. Two would be merged into one by protobuf, which nobody writes."""
         graphs = []
-        for number, start, end in fields(self._data, 0, len(self._data)):
+        for number, start, end in self._fields(0, len(self._data)):
             if number == _MODEL_GRAPH and start != NUMBER:
                 graphs.append((start, end))
             elif number in (_MODEL_FUNCTIONS, _MODEL_TRAINING):
@@ -165,16 +172,24 @@ class _Checker:
     def _parts(self, start: int, end: int) -> tuple[list[tuple[int, int]], ...]:
         """List where the nodes, constants and inputs of the graph lie."""
         parts: dict[int, list[tuple[int, int]]] = {_GRAPH_NODE: [], _GRAPH_TENSOR: [], _GRAPH_INPUT: []}
-        for number, begin, stop in fields(self._data, start, end):
+        for number, begin, stop in self._fields(start, end):
             if number == _GRAPH_SPARSE:
                 raise _RefusedError("has sparse constants")
             if number in parts and begin != NUMBER:
                 parts[number].append((begin, stop))
         return tuple(parts.values())
 
+    def _fields(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the fields of a message, see `wire.fields`, unless there are too many in all."""
+        for part in fields(self._data, start, end):
+            self._seen += 1
+            if self._seen > _MOST_FIELDS:
+                raise _RefusedError(f"has more than {_MOST_FIELDS} parts")
+            yield part
+
     def _text(self, start: int, end: int, wanted: int) -> bytes:
         text = b""
-        for number, begin, stop in fields(self._data, start, end):
+        for number, begin, stop in self._fields(start, end):
             if number == wanted and begin != NUMBER:
                 text = self._data[begin:stop]
         return text
@@ -182,7 +197,7 @@ class _Checker:
     def _node(self, start: int, end: int) -> _Node:
         """Read a node, and refuse what it may not be."""
         data, node, attributes = self._data, _Node(), []
-        for number, begin, stop in fields(data, start, end):
+        for number, begin, stop in self._fields(start, end):
             if begin == NUMBER:
                 continue
             if number == _NODE_INPUT:
@@ -208,7 +223,7 @@ class _Checker:
         if content and content in self._harmless:
             return
         tensors = 0
-        for number, begin, stop in fields(self._data, start, end):
+        for number, begin, stop in self._fields(start, end):
             if number in _FORBIDDEN:
                 raise _RefusedError(f"its operator {_words(node.op)} has {_FORBIDDEN[number]}")
             if number in (_TENSOR, _TENSORS) and begin != NUMBER:
@@ -228,7 +243,8 @@ class _Checker:
     def _tensor(self, start: int, end: int) -> tuple[bytes, _Constant]:
         """Read the name of a constant, its type and its elements; the bytes are not looked at."""
         name, kind, sizes = b"", 0, list[int]()
-        for number, begin, stop in fields(self._data, start, end):
+        self._in_tensors += end - start
+        for number, begin, stop in self._fields(start, end):
             if number == 1:
                 sizes.extend([stop] if begin == NUMBER else varints(self._data, begin, stop))
                 if len(sizes) > _MOST_DIMENSIONS:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from fdan_edge.errors import BundleError
+from fdan_edge.runtime import onnx_check
 from fdan_edge.runtime.bundle import Bundle, write_manifest
 from fdan_edge.runtime.model_spec import METADATA_KEY
 from fdan_edge.runtime.onnx import OnnxRunner
@@ -22,6 +23,7 @@ from fdan_edge.runtime.onnx_check import MOST_BYTES, OPERATORS, check_model
 from fdan_edge.runtime.opening import open_feature_runner, open_runner
 from tests.helpers import bundles
 from tests.helpers.tiny_models import SPEC, model
+from tests.runtime.test_wire import varint
 
 node = helper.make_node
 FLOAT, WHOLE = TensorProto.FLOAT, TensorProto.INT64
@@ -122,6 +124,40 @@ def function() -> bytes:
 )
 def test_what_is_not_let_in(content: bytes, reason: str) -> None:
     assert reason in refusal(content)
+
+
+@pytest.mark.parametrize("field", [b"\x2a\x00", b"\x0a\x00", b"\x6a\x00", b"\x08\x00"])
+def test_parts_without_number(field: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty constants, nodes, descriptions, and what nobody knows: each is two bytes of a file."""
+    monkeypatch.setattr(onnx_check, "_MOST_FIELDS", 5000)
+    inside = field * 6000
+    assert "more than 5000 parts" in refusal(b"\x3a" + varint(len(inside)) + inside)
+    assert "more than 5000 parts" in refusal(b"\x72\x00" * 6000)
+
+
+def test_what_is_no_weight_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime takes many bytes for each of a description."""
+    monkeypatch.setattr(onnx_check, "_MOST_BESIDE", 5000)
+    weights = tensor("w", np.zeros(3000), FLOAT)
+    assert check_model(graph([summed("w")], [weights]), "m.onnx")
+    described = graph([summed("w")], [weights], doc_string="a" * 5000)
+    assert "bytes beside its constants; at most 5000" in refusal(described)
+
+
+def test_answers_that_do_not_fit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory is short, windows are run in parts; a graph may give something else of each."""
+
+    def outputs(_self: OnnxRunner, _names: list[str], windows: NDArray[np.float32], _options: Any) -> list[Any]:
+        if len(windows) > 2:
+            raise MemoryError
+        return [np.zeros((len(windows), len(windows)), np.float32)]
+
+    monkeypatch.setattr(OnnxRunner, "_outputs", outputs)
+    with (
+        open_runner(model(tmp_path / "m.onnx"), threads=1) as runner,
+        pytest.raises(BundleError, match=r"m\.onnx: gave answers that do not fit together"),
+    ):
+        runner.predict(np.zeros((3, 4), np.float32))
 
 
 def doubled(first: str, axis: int, times: int) -> list[onnx.NodeProto]:
