@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from fdan_edge.errors import printable
 
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
-#: An underline within a word, as in mobilenet_v2, stands for itself.
-_SPECIAL = re.compile(r"[\\`*\[\]<>&|~$]|(?<!\w)_|_(?!\w)|^(?=[-+#=]+(?:\s|$))")
+#: An underline within a word, as in mobilenet_v2, stands for itself. GitHub makes links of plain addresses.
+_SPECIAL = re.compile(
+    r"[\\`*\[\]<>&|~$]|(?<!\w)_|_(?!\w)|^(?=[-+#=]+(?:\s|$))|(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE
+)
 _NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 

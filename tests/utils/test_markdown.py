@@ -25,6 +25,11 @@ def test_text_is_shown(text: str) -> None:
     assert html == f"<p>{escape(text)}</p>\n"
 
 
+def test_addresses_are_no_links() -> None:
+    assert escaped("https://a.org") == r"https\://a.org"
+    assert escaped("WWW.a.org www.b.org awww.c") == r"WWW\.a.org www\.b.org awww.c"
+
+
 def test_control_characters_are_written_out() -> None:
     assert escaped("a\x1b[0m\nb") == r"a\\x1b\[0m\\nb"
     assert code("a`b\x1b") == "`a'b\\x1b`"

@@ -73,7 +73,7 @@ def _check_length(path: Path) -> None:
     lines = 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            lines += block.count(b"\n")
+            lines += max(block.count(b"\n"), block.count(b"\r"))  # the csv module ends rows at either
     if lines > MOST_LINES:
         raise DataError(f"{path}: {lines} lines; a table has {MOST_LINES} at most: divide it")
 

@@ -258,9 +258,10 @@ def test_no_file_is_overwritten(tmp_path: Path, fails: Callable[..., str]) -> No
         write_table(tmp_path / "t.xlsx", [])
 
 
-def test_a_table_of_too_many_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_table_of_too_many_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     table = tmp_path / "labels.csv"
-    table.write_text("path,emotion\n" + "a.wav,sad\n" * 4)
+    table.write_bytes(f"path,emotion{end}{f'a.wav,sad{end}' * 4}".encode())
     monkeypatch.setattr(tables, "MOST_LINES", 4)
     with pytest.raises(DataError, match=r"labels\.csv: 5 lines; a table has 4 at most: divide it"):
         read_table(table, "a")
