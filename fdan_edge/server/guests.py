@@ -98,11 +98,6 @@ class Guests:
         for guest in late:
             self._cut(guest, SLOW)
 
-    def cut_all(self) -> None:
-        """Cut off everyone: the server ends."""
-        while self.evict():
-            pass
-
     def _cut(self, guest: Guest, why: str) -> None:
         cut = guest.cut
         self.leave(guest)

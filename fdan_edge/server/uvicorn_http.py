@@ -26,9 +26,9 @@ class BoundedHttp(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        made = cast("asyncio.Transport", transport)
-        self._guest.cut = lambda _: made.abort()
-        super().connection_made(made)
+        both_ways = cast("asyncio.Transport", transport)
+        self._guest.cut = lambda _: both_ways.abort()
+        super().connection_made(both_ways)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
