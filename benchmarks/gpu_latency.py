@@ -144,7 +144,9 @@ def write_bundle(run: Path, out: Path, targets: Sequence[str], precisions: Seque
     entries, engines = [], []
     with TorchRunner(run) as runner, new_bundle(out) as folder:
         graph = export_graph(runner.path, runner.spec)
-        lean = with_front_end(graph, build_frontend(runner.config, exact=False), runner.spec.window)
+        lean = graph
+        if {*precisions} - {"fp32"}:
+            lean = with_front_end(graph, build_frontend(runner.config, exact=False), runner.spec.window)
         heard = noise(np.random.default_rng(0), 8, runner)
         for precision in precisions:
             file = folder / ("model.onnx" if precision == "fp32" else f"model.{precision}.onnx")

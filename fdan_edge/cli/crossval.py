@@ -34,10 +34,13 @@ def crossval(
     """
     needs_one_process("crossval")
     needs_training()
-    from fdan_edge.cli.render import training as show_training
     from fdan_edge.config import Config
+
+    settings, voices = Config.load(config, set_, protocol="kfold"), parsed(speech, "--speech")
+
+    # After the mistakes of a command line are told: PyTorch takes seconds.
+    from fdan_edge.cli.render import training as show_training
     from fdan_edge.experiments.crossval import crossval as run_folds
 
-    settings = Config.load(config, set_, protocol="kfold")
-    result = run_folds(settings, parsed(speech, "--speech"), parsed(faces), out)
+    result = run_folds(settings, voices, parsed(faces), out)
     print_json(result.to_dict()) if as_json else show_training.crossvalidated(result)

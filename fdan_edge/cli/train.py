@@ -45,24 +45,28 @@ def train(
     network. Exit code 1: the model is no better than chance and should not be used.
     """
     needs_training()
-    from fdan_edge.cli.render import training as show_training
     from fdan_edge.config import Config
+
+    if resume and (config or set_ or speech or faces or target or method):
+        raise ConfigError("--resume takes settings and corpora from the run folder; give only --out")
+    chosen = [f"method={method}"] if method else []
+    settings = Config.load(config, [*set_, *chosen], **({"method": "didan"} if target else {}))
+    for words, option in ((speech, "" if resume else "--speech"), (faces, ""), (target, "")):
+        parsed(words, option)
+
+    # After the mistakes of a command line are told: PyTorch takes seconds.
+    from fdan_edge.cli.render import training as show_training
     from fdan_edge.runs.run_folder import is_restarted, load_run
     from fdan_edge.training.distributed import broadcast, is_main, process_group
     from fdan_edge.training.run import train
     from fdan_edge.utils.launcher import is_launched
 
-    if resume and (config or set_ or speech or faces or target or method):
-        raise ConfigError("--resume takes settings and corpora from the run folder; give only --out")
     with process_group():
         # torchrun that lost a process starts all of them anew with the same words.
         resume = broadcast(resume or is_restarted(out))
         if resume:
             settings, info = load_run(out)
             speech, faces, target = info.speech, info.faces, info.target
-        else:
-            chosen = [f"method={method}"] if method else []
-            settings = Config.load(config, [*set_, *chosen], **({"method": "didan"} if target else {}))
         result = train(
             settings, parsed(speech, "--speech"), out, faces=parsed(faces), target=parsed(target), resume=resume
         )

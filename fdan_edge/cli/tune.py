@@ -55,12 +55,15 @@ def tune(
     """
     needs_training()
     needs_packages(("optuna",), "tune", INSTALL_TUNE)
-    from fdan_edge.cli.render import tune as show_tune
     from fdan_edge.config import Config
+
+    settings, voices = Config.load(config, set_), parsed(speech, "--speech")
+
+    # After the mistakes of a command line are told: PyTorch takes seconds.
+    from fdan_edge.cli.render import tune as show_tune
     from fdan_edge.tuning.search import Search
     from fdan_edge.tuning.search import tune as run_search
 
-    settings = Config.load(config, set_)
     search = Search(tuple(space), trials, folds, sampler, pruner)
-    result = run_search(settings, parsed(speech, "--speech"), parsed(faces), out, search)
+    result = run_search(settings, voices, parsed(faces), out, search)
     print_json(result.to_dict()) if as_json else show_tune.tuned(result)

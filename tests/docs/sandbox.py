@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fdan_edge
 from fdan_edge import cli
 from fdan_edge.config import Config
 from tests.docs.corpora import Corpora, write_voice
@@ -51,28 +50,21 @@ class Models:
 
     Args:
         folder: where they are kept.
-        corpora: what a run is trained on that a page takes for granted.
+        run, bundle: a run folder that pages take for granted, and its bundle.
     """
 
-    def __init__(self, folder: Path, corpora: Corpora) -> None:
-        self._folder, self._corpora, self._kept = folder, corpora, dict[str, Path]()
+    def __init__(self, folder: Path, run: Path, bundle: Path) -> None:
+        self._folder, self._kept = folder, {"run": run, "bundle": bundle}
         self.graph = KeptGraphs()
+        self.graph.add(run, bundle)
 
     def run(self, folder: Path) -> str:
         """Copy a run that a page takes for granted; gives the key that it is kept under."""
-        if "run" not in self._kept:
-            speech = self._corpora.translate("ravdess:/data/ravdess")
-            fdan_edge.train(Config(), speech=[speech], out=self._folder / "run")
-            self._kept["run"] = self._folder / "run"
         self.copy("run", folder)
         return "run"
 
     def bundle(self, folder: Path) -> None:
         """Copy the bundle of that run."""
-        if "bundle" not in self._kept:
-            self.run(self._folder / "copy")
-            fdan_edge.export_bundle(self._folder / "run", self._folder / "bundle")
-            self._kept["bundle"] = self._folder / "bundle"
         self.copy("bundle", folder)
 
     def keep(self, key: str, folder: Path) -> None:

@@ -38,8 +38,8 @@ def corpora(tmp_path_factory: pytest.TempPathFactory, ravdess_tree: Path, fer_tr
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory, corpora: Corpora) -> Models:
-    return Models(tmp_path_factory.mktemp("models"), corpora)
+def models(tmp_path_factory: pytest.TempPathFactory, run_folder: Path, bundle_folder: Path) -> Models:
+    return Models(tmp_path_factory.mktemp("models"), run_folder, bundle_folder)
 
 
 @pytest.mark.slow

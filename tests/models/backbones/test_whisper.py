@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from fdan_edge.models.fdan import AcousticPath, Fdan, build_frontend
 from fdan_edge.runtime.model_spec import ModelSpec
 from fdan_edge.runtime.onnx import OnnxRunner
 from tests.helpers.exported import write_onnx
+from tests.helpers.operations import check_operations
 
 WORDS = ["backbone=whisper_tiny", "window_seconds=0.5", "window_hop_seconds=0.5", "encoder_layers=1"]
 
@@ -185,23 +186,42 @@ def test_the_packaged_weights_fit() -> None:
     assert float(network.positions.detach().std()) > 0.1
 
 
-def test_the_exported_graph_says_the_same(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Exported:
+    network: Fdan
+    path: AcousticPath
+    window: int
+    file: Path
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     config = Config.load(None, [*WORDS, "weights=none", "window_seconds=1", "encoder_layers=2"])
     torch.manual_seed(0)
-    model = Fdan(config, 3, faces=False).eval()
-    for parameter in model.acoustic.backbone.parameters():
+    network = Fdan(config, 3, faces=False).eval()
+    for parameter in network.acoustic.backbone.parameters():
         nn.init.normal_(parameter, std=0.1)
-    path = AcousticPath(model, build_frontend(config))
+    path = AcousticPath(network, build_frontend(config))
     spec = ModelSpec(("a", "b", "c"), config.sample_rate, config.window, config.window_hop, 0.0)
-    write_onnx(path, spec, tmp_path / "m.onnx")
-    voices = 0.1 * torch.randn(3, config.window, generator=torch.Generator().manual_seed(0))
+    file = tmp_path_factory.mktemp("exported") / "m.onnx"
+    write_onnx(path, spec, file)
+    return Exported(network, path, config.window, file)
+
+
+def test_the_exported_graph_says_the_same(exported: Exported) -> None:
+    path = exported.path
+    voices = 0.1 * torch.randn(3, exported.window, generator=torch.Generator().manual_seed(0))
     voices[1, 9000:] = 0  # padded, as the end of a recording is
     voices[2] = 0
-    with OnnxRunner(tmp_path / "m.onnx") as runner, torch.inference_mode():
+    with OnnxRunner(exported.file) as runner, torch.inference_mode():
         for windows in (voices, voices[:1], voices[1:2]):
             made, expected = runner.predict(windows.numpy()), path(windows).numpy()
             np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
     assert float((path(voices[:1]) - path(voices[1:2])).detach().abs().max()) > 1e-3
+
+
+def test_as_many_operations_as_pytorch_counts(exported: Exported) -> None:
+    check_operations(exported.network, exported.path, exported.window, exported.file)
 
 
 def _state() -> dict[str, Tensor]:
