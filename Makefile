@@ -44,11 +44,11 @@ $(NATIVE): $(COMPILED)
 demo: install
 	$(BIN)/fdan-edge demo --out demo
 
-# A process for each core, of one thread each: two that share the cores slow each other. The longest files first, as
-# tests/conftest.py orders them, and bytecode is kept, whatever the environment says: some tests start many processes.
+# One process more than there are cores, of one thread each: some tests wait for processes of their own. The longest
+# files first, as tests/conftest.py orders them, and bytecode is kept, whatever the environment says.
 # COVERAGE=1 also measures the coverage, which takes longer, and fails below the floor in pyproject.toml.
 test: install
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist loadfile \
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile \
 		--no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=)
 
 # Damaged input for every parser of what others wrote, MINUTES long; SEED repeats a run. docs/contributing/fuzzing.md

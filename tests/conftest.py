@@ -85,6 +85,26 @@ def no_rests() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def empty_pictures() -> Iterator[Callable[..., None] | None]:
+    """Make pictures empty files, and give what draws them: that takes most of the time of a short training."""
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            yield None
+            return
+        drawn = Figure.savefig
+        patch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).touch())
+        yield drawn
+
+
+@pytest.fixture
+def drawn(empty_pictures: Callable[..., None] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pictures be drawn."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", empty_pictures)
+
+
 @pytest.fixture(autouse=True)
 def messages_on_stderr() -> Iterator[None]:
     """Messages are printed as the command line prints them, so that tests read them there; caplog has them too."""
@@ -164,7 +184,9 @@ def _write_fer2013(root: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def run_folder(shared_folder: Path, ravdess_tree: Path, fer_tree: Path) -> Path:
+def run_folder(
+    shared_folder: Path, ravdess_tree: Path, fer_tree: Path, empty_pictures: Callable[..., None] | None
+) -> Path:
     """A finished tiny FDAN run: 2 epochs on `ravdess_tree` and `fer_tree`. Read only; needs PyTorch."""
     pytest.importorskip("torch")
 
@@ -174,7 +196,9 @@ def run_folder(shared_folder: Path, ravdess_tree: Path, fer_tree: Path) -> Path:
         from fdan_edge.training.run import train
 
         config = Config.load(None, list(TINY))
-        train(config, [Source("ravdess", ravdess_tree)], folder, faces=[Source("fer2013", fer_tree)])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("matplotlib.figure.Figure.savefig", empty_pictures)  # the real one
+            train(config, [Source("ravdess", ravdess_tree)], folder, faces=[Source("fer2013", fer_tree)])
 
     return make_once(shared_folder / "run", write)
 

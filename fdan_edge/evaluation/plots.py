@@ -390,3 +390,4 @@ def _save(figure: Figure, path: Path) -> None:
     for suffix in _ENDINGS:
         with atomic_path(Path(f"{base}{suffix}")) as temporary:
             figure.savefig(temporary, dpi=150)
+        figure.set_layout_engine("none")  # what the first one has laid out stays: it takes a third of the time

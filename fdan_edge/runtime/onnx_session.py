@@ -16,7 +16,6 @@ from typing import Any
 
 from fdan_edge.errors import MissingDependencyError, one_line
 from fdan_edge.utils import c_messages, telemetry
-from fdan_edge.utils.messages import warn_once
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +89,6 @@ def open_session(
         reason = one_line(error)
         session = onnxruntime.InferenceSession(model, settings, providers=[(CPU, {})], **rules)
         log.debug(f"ONNX Runtime could not start {providers[0]}: {reason}")
-    if session.get_providers()[0] != providers[0]:
-        warn_once(f"ONNX Runtime could not start {providers[0]}: the CPU runs the model; see `fdan-edge doctor`")
     with contextlib.suppress(AttributeError):
         session._model_bytes = None  # it would keep the file in memory for a fallback that is off
     return session

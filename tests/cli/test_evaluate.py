@@ -15,6 +15,7 @@ from fdan_edge.data.labels import EMOTIONS
 Run = Callable[..., tuple[int, str, str]]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_evaluate(run: Run, run_folder: Path, bundle_folder: Path, ravdess_tree: Path, tmp_path: Path) -> None:
     speech = ("--speech", f"ravdess:{ravdess_tree}")
     code, out, err = run("evaluate", run_folder, *speech)

@@ -58,8 +58,6 @@ def test_a_page_runs_from_top_to_bottom(
     monkeypatch.setattr(fdan_edge, "train", lambda config, *rest, **more: train(short(config), *rest, **more))
     monkeypatch.setattr(artifact, "export_graph", models.graph)
     monkeypatch.setattr("fdan_edge.cli.actions.bench.calibrate", _CALIBRATED)
-    # Drawing is tested elsewhere, and takes most of the time of a short training.
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: Path(path).touch())
     sandbox = Sandbox(tmp_path, corpora, models)
     for block in _runnable(page):
         sandbox.run(block)

@@ -17,6 +17,8 @@ from fdan_edge.errors import DataError
 from fdan_edge.evaluation.feature_plot import draw_features, face_features, faces_of, project, voice_features
 from fdan_edge.runs.torch_runner import TorchRunner
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 def test_voice_features_are_what_the_classifier_hears(run_folder: Path, ravdess_tree: Path) -> None:
     runner = TorchRunner(run_folder)

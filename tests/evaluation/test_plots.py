@@ -17,6 +17,7 @@ from fdan_edge.evaluation import plots
 from fdan_edge.evaluation.calibration import measure
 from fdan_edge.evaluation.metrics import score
 
+pytestmark = pytest.mark.usefixtures("drawn")
 #: RAVDESS's eight.
 NAMES = tuple(name for name in EMOTIONS if name not in ("boredom", "contempt"))
 TITLE = "PyTorch eager CPU, all given speech, training speech included where it is among it"

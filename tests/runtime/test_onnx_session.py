@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from fdan_edge.runtime.onnx_session import CPU, CUDA, import_onnxruntime, open_session
-from fdan_edge.utils import messages
 from tests.helpers.tiny_models import model
 from tests.test_layers import ROOT, sources
 
@@ -76,10 +75,10 @@ def test_sessions_of_others_are_silent_too(tmp_path: Path, capfd: pytest.Capture
     assert capfd.readouterr().err == ""
 
 
-def test_a_provider_that_does_not_start_gives_way_to_the_cpu_with_a_line(
+def test_a_provider_that_does_not_start_gives_way_to_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """ONNX Runtime's own fallback prints a box with "EP Error" to standard output."""
+    """ONNX Runtime's own fallback prints a box with "EP Error" to standard output; who opens a bundle says why."""
     onnxruntime = import_onnxruntime()
     create = onnxruntime.InferenceSession._create_inference_session
 
@@ -89,14 +88,9 @@ def test_a_provider_that_does_not_start_gives_way_to_the_cpu_with_a_line(
         create(self, providers, *rest)
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", failing)
-    messages.warn_once.cache_clear()
-    for _ in range(2):
-        session = open_session(os.fspath(model(tmp_path / "m.onnx")), (CUDA, CPU))
-        assert session.get_providers() == [CPU]
-    written = capfd.readouterr()
-    assert written.out == ""
-    assert written.err.count("could not start CUDAExecutionProvider: the CPU runs the model") == 1
-    assert written.err.count("\n") == 1
+    session = open_session(os.fspath(model(tmp_path / "m.onnx")), (CUDA, CPU))
+    assert session.get_providers() == [CPU]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_options_are_those_of_the_session(tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def test_want_of_memory_fails_a_trial_and_a_mistake_of_ours_the_search(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn")
 def test_a_real_training(ravdess_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*TINY, "backbone=mobilenet_v2_tiny", "epochs=1"]
     source, wanted = [Source("ravdess", ravdess_tree)], Search(("lr=1e-3,1e-2",), 2, 2, "grid")
