@@ -163,7 +163,7 @@ class _Tables:
     def _in_chunks(self, at: int, end: int, chunks: int) -> int:
         """Add up a table of runs: the first chunk, and how many samples it and those that follow have."""
         self._file.seek(at + 8)
-        data = self._file.read(max(0, min(12 * self._numbers(at + 4, 1, end)[0], end - at - 8)))
+        data = self._file.read(max(0, min(12 * self._numbers(at + 4, 1, end)[0], end - at - 8, 12 * MOST_SAMPLES)))
         runs = np.frombuffer(data[: len(data) // 12 * 12], ">u4").reshape(-1, 3).astype(np.float64)
         lengths = np.maximum(np.diff([*runs[:, 0], chunks + 1.0]), 0)
         return int((lengths * np.ceil(runs[:, 1] / _AT_ONCE)).sum())

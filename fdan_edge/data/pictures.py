@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import struct
 import warnings
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise MissingDependencyError("pillow", "looking at faces", INSTALL_TRAINING) from None
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such pictures are refused, in a line
+    _ignore_large_ones()
     if path.exists() and not path.is_file():  # opening a pipe could wait for ever
         raise DataError(f"{path}: is a folder, a pipe or a device, not a file")
     try:
@@ -47,3 +48,11 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: not a readable image: not of a known kind") from None
     except (*_DAMAGED, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image: {one_line(error)}") from None
+
+
+@functools.cache
+def _ignore_large_ones() -> None:
+    """Keep Pillow from warning of large pictures, once in a process: they are refused, in a line."""
+    from PIL import Image
+
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -20,7 +20,6 @@ from fdan_edge.runtime.onnx_check import check_model, read_model
 from fdan_edge.runtime.onnx_session import (
     CPU,
     CUDA,
-    MOST_MEMORY,
     import_onnxruntime,
     is_memory_error,
     open_session,
@@ -117,7 +116,7 @@ class OnnxSession:
                 stopped = f"gave no answer within {seconds:g} s, and was stopped" if options.terminate else ""
                 raise BundleError(f"{self._path}: {stopped or f'failed: {_reason(error)}'}") from None
         if len(values) < 2:
-            raise BundleError(f"{self._path}: needs more than {MOST_MEMORY >> 20} MB of memory for a window")
+            raise BundleError(f"{self._path}: a window needs more memory than a model may take, or than there is")
         halves = np.array_split(values, 2)
         parts = [self._within_limits(names, half) for half in halves]
         try:

@@ -102,7 +102,8 @@ def read_token(path: Path) -> str:
     """
     try:
         if not path.is_file():
-            raise ConfigError(f"--token-file {path}: no such file")
+            reason = "a folder, a pipe or a device, not a file" if path.exists() else "no such file"
+            raise ConfigError(f"--token-file {path}: {reason}")
         with path.open("rb") as file:
             mode, data = os.fstat(file.fileno()).st_mode, file.read(_LONGEST + 2)
         token = data.decode("ascii").rstrip("\r\n")

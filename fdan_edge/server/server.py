@@ -39,6 +39,7 @@ from fdan_edge.streaming.session import Stream
 from fdan_edge.streaming.settings import StreamSettings
 
 _BACKLOG = 128  # connections that wait to be accepted; in a longer queue everyone waits for long
+_DESCRIPTORS = 65_536  # where there is no limit
 _OWN_DESCRIPTORS = 64  # the model, its threads, the standard streams, some to spare
 _FEWEST_GUESTS = 16
 _LOOPBACK = ["127.0.0.1", "::1"]  # proxies here say whom they speak for
@@ -160,7 +161,8 @@ class Server(uvicorn.Server):
 def _share_descriptors(hub: Hub) -> None:
     """Raise the limit of open files to the hard one, as the usual 1024 is soon reached; keep guests within it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # macOS has no hard limit, and takes none for the soft one.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS if most == resource.RLIM_INFINITY else most, most))
     if most != resource.RLIM_INFINITY:
         room = most - hub.limits.clients - _OWN_DESCRIPTORS
         hub.guests.limit = min(hub.guests.limit, max(_FEWEST_GUESTS, room))

@@ -154,8 +154,10 @@ def _remove(temporary: Path, target: Path) -> None:
     old = _old(temporary)
     if old.exists() and not os.path.lexists(target):  # the second rename failed
         old.rename(target)
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+    for path in (temporary, old):
+        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            log.warning(f"{path}: could not be removed; nothing needs it any more")
 
 
 def _exchange(one: Path, other: Path) -> bool:
