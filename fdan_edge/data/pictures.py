@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import struct
 import warnings
 from collections.abc import Iterator
@@ -35,11 +34,13 @@ def opened(path: Path) -> Iterator[Image.Image]:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise MissingDependencyError("pillow", "looking at faces", INSTALL_TRAINING) from None
-    _ignore_large_ones()
     if path.exists() and not path.is_file():  # opening a pipe could wait for ever
         raise DataError(f"{path}: is a folder, a pipe or a device, not a file")
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such pictures are refused, in a line
+            picture = Image.open(path, formats=_FORMATS)
+        with picture as image:
             if image.width * image.height > MOST_PIXELS:
                 size = f"{image.width} x {image.height}"
                 raise DataError(f"{path}: a picture of {size}; at most {MOST_PIXELS} pixels are read")
@@ -48,11 +49,3 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: not a readable image: not of a known kind") from None
     except (*_DAMAGED, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image: {one_line(error)}") from None
-
-
-@functools.cache
-def _ignore_large_ones() -> None:
-    """Keep Pillow from warning of large pictures, once in a process: they are refused, in a line."""
-    from PIL import Image
-
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
