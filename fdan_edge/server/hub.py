@@ -41,6 +41,7 @@ class Hub:
     limits: Limits = field(default_factory=Limits)
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
     stopping: bool = False
+    has_freed: bool = False  # whether a client has left, whose memory can be given back
     clock: Callable[[], float] = time.monotonic
     _slots: list[ClientSlot] = field(default_factory=list)  # the oldest first
     _late: float = 0.0  # s that sound waits, on average
@@ -118,6 +119,7 @@ class Hub:
             yield slot
         finally:
             self._slots.remove(slot)
+            self.has_freed = True
             self.metrics.clients.dec()
 
     def waited(self, seconds: float) -> None:

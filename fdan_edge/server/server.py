@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -37,6 +38,7 @@ from fdan_edge.server.uvicorn_http import BoundedHttp
 from fdan_edge.server.uvicorn_websocket import BoundedWebSocket
 from fdan_edge.streaming.session import Stream
 from fdan_edge.streaming.settings import StreamSettings
+from fdan_edge.utils.memory import give_back
 
 _BACKLOG = 128  # connections that wait to be accepted; in a longer queue everyone waits for long
 _DESCRIPTORS = 65_536  # where there is no limit
@@ -133,8 +135,11 @@ class Server(uvicorn.Server):
         return BoundedHttp(config=self.config, server_state=self.server_state, app_state=state)
 
     async def on_tick(self, counter: int) -> bool:
-        """Do as uvicorn does, ten times a second, and cut off the guests whose time is over."""
+        """Do as uvicorn does, ten times a second; cut off guests whose time is over, give back clients' memory."""
         self._hub.guests.sweep()
+        if counter % 10 == 0 and self._hub.has_freed:
+            self._hub.has_freed = False
+            asyncio.get_running_loop().run_in_executor(None, give_back)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
