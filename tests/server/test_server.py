@@ -213,9 +213,12 @@ def test_a_token_out_of_a_file(
     given = ("serve", bundle_folder, "--token-file")
     assert fails(*given, path, "--token", "abcdefghijklmnop") == "--token and --token-file: give one of them"
     assert fails(*given, tmp_path / "none") == f"--token-file {tmp_path / 'none'}: no such file"
-    assert fails(*given, tmp_path) == f"--token-file {tmp_path}: no such file"
+    assert fails(*given, tmp_path) == f"--token-file {tmp_path}: a folder, a pipe or a device, not a file"
     os.mkfifo(tmp_path / "pipe")
-    assert fails(*given, tmp_path / "pipe") == f"--token-file {tmp_path / 'pipe'}: no such file"
+    assert (
+        fails(*given, tmp_path / "pipe")
+        == f"--token-file {tmp_path / 'pipe'}: a folder, a pipe or a device, not a file"
+    )
     path.write_bytes(b"\xff" * 20)
     assert fails(*given, path) == f"--token-file {path}: not ASCII text"
     for text in ("short\n", "abcdefghijklmno p", "abcdefghijklmnop\n\nq", "a" * 2000, ""):
