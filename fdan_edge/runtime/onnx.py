@@ -52,7 +52,6 @@ class OnnxSession:
 
     Args:
         path: an .onnx file that `fdan-edge export` wrote.
-        taken: name of the graph's input.
         providers: ONNX Runtime execution providers, the first one preferred; None: CUDA where this
             ONNX Runtime has it, then the CPU.
         threads: intra-op threads; 0: all cores.
@@ -64,13 +63,14 @@ class OnnxSession:
         MissingDependencyError: ONNX Runtime is not installed.
     """
 
+    _taken = INPUT  # name of the graph's input
+
     def __init__(
         self,
         path: Path,
-        taken: str,
-        providers: tuple[str, ...] | None,
-        threads: int,
-        precision: str,
+        providers: tuple[str, ...] | None = None,
+        threads: int = 0,
+        precision: str = "",
         content: bytes | None = None,
     ) -> None:
         available = import_onnxruntime().get_available_providers()
@@ -78,8 +78,8 @@ class OnnxSession:
             raise BundleError(f"{path}: no such file; `fdan-edge export RUN --out BUNDLE` makes one")
         if providers is None:
             providers = tuple(name for name in (CUDA, CPU) if name in available)
-        self._path, self._taken = path, taken
-        self._session = open_checked(path, content, providers, intra_op_num_threads=threads)
+        self._path = path
+        self._session = open_checked(path, self._changed(content), providers, intra_op_num_threads=threads)
         try:
             self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
             self.spec = ModelSpec.from_json(self.metadata.get(METADATA_KEY), str(path))
@@ -94,6 +94,14 @@ class OnnxSession:
         self._device = "cuda" if self.provider == CUDA else ""
         self._buffers: dict[int, _Buffers] = {}
         self._lock = threading.Lock()
+        self._check_graph(path)
+
+    def _changed(self, content: bytes | None) -> bytes | None:
+        """Return what is opened; None: the file as it is."""
+        return content
+
+    def _check_graph(self, path: Path) -> None:
+        """Raise BundleError unless the graph and its metadata are of this kind."""
 
     def _run(self, values: NDArray[np.float32]) -> Probabilities:
         """Return probabilities (n, C) of what the graph takes, (n, ...)."""
@@ -111,7 +119,7 @@ class OnnxSession:
         try:
             with deadline.within(seconds, options, str(self._path)):
                 return self._outputs(names, values, options)
-        except Exception as error:  # its exceptions have no common base of its own
+        except Exception as error:  # of any kind, as in `open_checked`
             if not is_memory_error(error):
                 stopped = f"gave no answer within {seconds:g} s, and was stopped" if options.terminate else ""
                 raise BundleError(f"{self._path}: {stopped or f'failed: {_reason(error)}'}") from None
@@ -203,15 +211,7 @@ class OnnxRunner(OnnxSession):
         BundleError, MissingDependencyError: as of `OnnxSession`.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        providers: tuple[str, ...] | None = None,
-        threads: int = 0,
-        precision: str = "",
-        content: bytes | None = None,
-    ) -> None:
-        super().__init__(path, INPUT, providers, threads, precision, content)
+    def _check_graph(self, path: Path) -> None:
         self._check_shapes(path, [self.spec.window], f"{self.spec.window} samples")
 
     def predict(self, waveforms: NDArray[np.float32]) -> Probabilities:
@@ -252,7 +252,7 @@ def open_checked(path: Path, content: bytes | None, providers: tuple[str, ...] =
     folded = check_model(content, path)
     try:
         return open_session(content, providers, limited=True, folded=folded, **options)
-    except Exception as error:  # as above
+    except Exception as error:  # its exceptions have no common base of its own
         raise BundleError(f"{path}: cut short or not an ONNX model: {_reason(error)}") from None
 
 

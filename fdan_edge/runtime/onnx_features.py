@@ -37,15 +37,8 @@ class OnnxFeatureRunner(OnnxRunner):
         MissingDependencyError: ONNX Runtime or the package onnx is not installed.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        providers: tuple[str, ...] | None = None,
-        threads: int = 0,
-        precision: str = "",
-        content: bytes | None = None,
-    ) -> None:
-        super().__init__(path, providers, threads, precision, content=add_features(path, content))
+    def _changed(self, content: bytes | None) -> bytes | None:
+        return add_features(self._path, content)
 
     def predict_features(self, waveforms: NDArray[np.float32]) -> tuple[Probabilities, Features]:
         """Return probabilities (n, C) and features (n, d) of windows (n, spec.window).

@@ -29,15 +29,9 @@ class OnnxFrameRunner(OnnxSession):
         BundleError, MissingDependencyError: as of `OnnxSession`; or what it says of its front end is damaged.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        providers: tuple[str, ...] | None = None,
-        threads: int = 0,
-        precision: str = "",
-        content: bytes | None = None,
-    ) -> None:
-        super().__init__(path, POWER, providers, threads, precision, content)
+    _taken = POWER
+
+    def _check_graph(self, path: Path) -> None:
         self.frontend = read_front_end(self.metadata.get(FRONT_END_KEY), self.spec.window, str(path))
         self._shape = (len(self.frontend.filters), self.frontend.frames)
         self._check_shapes(path, [*self._shape], f"{self._shape[0]} bands of {self._shape[1]} frames")
