@@ -95,7 +95,12 @@ def guessed_tokens(place: Place) -> str:
         thread.start()
     time.sleep(place.seconds)
     asked = time.monotonic()
-    let_in, took, rate = _streams(served, served.token), time.monotonic() - asked, sum(guesses) / (asked - begun)
+    let_in = _streams(served, served.token)
+    now = time.monotonic()
+    took, rate = (
+        now - asked,
+        sum(guesses) / (now - begun),
+    )  # guesses go on while it waits
     stop.set()
     for thread in threads:
         thread.join()
