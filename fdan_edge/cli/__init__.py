@@ -14,7 +14,6 @@ import time
 from typing import NoReturn
 
 from fdan_edge.errors import FdanEdgeError, is_out_of_memory, one_line, printable
-from fdan_edge.runtime import deadline
 from fdan_edge.utils import messages
 
 USER_ERROR = 2
@@ -27,7 +26,6 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # never fail on what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
-    deadline.end_process_with(_give_up)
     try:
         code = _run(arguments)
         if sys.stdout:  # not where it is closed
@@ -75,14 +73,6 @@ def _fail(message: str) -> NoReturn:
         line = f"process {rank}: {line}"
     print(f"error: {line}", file=sys.stderr)  # noqa: T201
     sys.exit(USER_ERROR)
-
-
-def _give_up(message: str) -> NoReturn:
-    """End the process from another thread: an operator of a model does not end, and nothing can stop it."""
-    try:
-        print(f"error: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201
-    finally:  # nobody may be there to read it
-        os._exit(USER_ERROR)
 
 
 def _interrupted() -> NoReturn:

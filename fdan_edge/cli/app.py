@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fdan_edge._version import __version__
+from fdan_edge.cli import USER_ERROR
+from fdan_edge.errors import printable
 from fdan_edge.utils import messages
 
 #: What the help says of each verb, in its order. The file of that name holds a function of that name, or `app`.
@@ -80,5 +84,16 @@ def _options(
         bool, typer.Option("--verbose", "-v", metavar="", help="Say more: which runtimes were left out, and why.")
     ] = False,
 ) -> None:
+    from fdan_edge.runtime import deadline
+
+    deadline.end_process_with(_give_up)
     if verbose:
         messages.show_all()
+
+
+def _give_up(message: str) -> NoReturn:
+    """End the process from another thread: an operator of a model does not end, and nothing can stop it."""
+    try:
+        print(f"error: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201
+    finally:  # nobody may be there to read it
+        os._exit(USER_ERROR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 import fdan_edge.cli
 from fdan_edge.cli.app import VERBS
+from fdan_edge.runtime import deadline
 from tests.helpers.shell import shell
 
 Run = Callable[..., tuple[int, str, str]]
@@ -30,6 +32,18 @@ def test_a_closed_standard_output_is_no_mistake(monkeypatch: pytest.MonkeyPatch)
     assert end.value.code in (None, 0)
 
 
+def test_a_verb_ends_the_process_where_a_model_cannot_be_stopped(
+    fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Callable[[str], None]] = []
+    ends: list[int] = []
+    monkeypatch.setattr(deadline, "end_process_with", asked.append)
+    monkeypatch.setattr(os, "_exit", ends.append)
+    fails("infer", "/nowhere", "a.wav")
+    asked[0]("m.onnx: hangs \x1b[31m")
+    assert (capsys.readouterr().err, ends) == ("error: m.onnx: hangs \\x1b[31m\n", [2])
+
+
 def test_help_loads_few_of_our_modules() -> None:
     """Each costs --help some milliseconds, and a device more."""
     code = """
@@ -45,8 +59,6 @@ main(["--help"])
         "fdan_edge.cli.app",
         "fdan_edge.cli.usage",
         "fdan_edge.errors",
-        "fdan_edge.runtime",
-        "fdan_edge.runtime.deadline",
         "fdan_edge.utils",
         "fdan_edge.utils.messages",
         "fdan_edge.utils.telemetry",
