@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from fdan_edge.runtime.bundle import MODEL, Bundle, new_bundle
 from tests.attack.kill import write_bundle
+from tests.helpers.disks import room
 
 Run = Callable[..., tuple[int, str, str]]
 Words = Callable[[str, Path], list[str | Path]]
@@ -21,17 +21,6 @@ Words = Callable[[str, Path], list[str | Path]]
 WRITTEN = {"csv": "a.csv", "embeddings": "a.npz", "table": "a.csv", "rttm": "a.rttm"}
 _OVERRIDES = 0b110  # capabilities of root by which modes of files count for nothing
 _VERSION_3 = 0x20080522
-
-
-@contextlib.contextmanager
-def room(size: int) -> Iterator[None]:
-    """Let no file become larger than so many bytes, as on a disk that becomes full while it is written."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @contextlib.contextmanager

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
-import resource
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 
 from fdan_edge.training.tensorboard import FOLDER, open_writer
+from tests.helpers.disks import room
 
 
 def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -99,17 +98,6 @@ def told_once(capsys: pytest.CaptureFixture[str], words: str) -> bool:
     return written.err.count("\n") == 1 and words in written.err and "training goes on" in written.err
 
 
-@contextmanager
-def no_file_beyond(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond so many bytes, as a full disk would."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def full(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
 
@@ -119,7 +107,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with open_writer(tmp_path, first_step=1) as writer:
         writer.step(1, {"loss": 1})
         (file,) = (tmp_path / FOLDER).iterdir()
-        with no_file_beyond(file.stat().st_size):
+        with room(file.stat().st_size):
             for step in (2, 3):
                 writer.step(step, {"loss": step})
             writer.epoch(1, {"uar": 1})
@@ -137,7 +125,7 @@ def test_a_disk_without_room_for_a_folder(
 
 
 def test_a_disk_without_room_for_a_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with no_file_beyond(0), open_writer(tmp_path, first_step=1) as writer:
+    with room(0), open_writer(tmp_path, first_step=1) as writer:
         writer.step(1, {"loss": 1})
     assert told_once(capsys, "File too large")
 
