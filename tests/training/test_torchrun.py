@@ -22,7 +22,7 @@ def words(ravdess_tree: Path, out: Path) -> list[str]:
 @pytest.mark.slow
 def test_a_lost_process_is_replaced_and_the_training_goes_on(tmp_path: Path, ravdess_tree: Path) -> None:
     out = tmp_path / "run"
-    process = started(launch, tmp_path / "said", out / "checkpoint.safetensors", words(ravdess_tree, out))
+    process = started(launch, tmp_path / "said", words(ravdess_tree, out))
     process.join(240)
     assert process.exitcode == 0, (tmp_path / "said").read_text()
     text = (tmp_path / "said").read_text()
