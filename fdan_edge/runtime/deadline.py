@@ -6,26 +6,56 @@ from within its process; so a program may say what happens then (`at_last`).
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
+
+from typing_extensions import Self
 
 _TICK = 0.25  # s between two looks
 GRACE = 5.0  # s after which a run that was told to stop has not
-_numbers = itertools.count()
 
 
-@dataclass
-class _Run:
-    options: Any  # onnxruntime.RunOptions
-    limit: float  # s
-    what: str
-    spent: float = 0.0  # s; those in which this process was stopped do not count
+class within:  # noqa: N801 (used as a function)
+    """Tell ONNX Runtime to stop a run that the block makes if it takes longer.
+
+    A class and not a generator: each call of a model comes through here.
+
+    Args:
+        limit: seconds that it may take, to a quarter of a second; not counted while the process is stopped.
+        options: the run's `onnxruntime.RunOptions`.
+        what: runs, for the last message.
+    """
+
+    __slots__ = ("_runs", "limit", "options", "spent", "what")
+
+    def __init__(self, limit: float, options: Any, what: str) -> None:
+        self.limit, self.options, self.what = limit, options, what
+        self.spent = 0.0  # s; those in which this process was stopped do not count
+
+    def __enter__(self) -> Self:
+        watch = _get()
+        self._runs = watch.runs
+        self._runs.add(self)
+        if not watch.wanted.is_set():
+            watch.wanted.set()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runs.discard(self)
+
+    @property
+    def is_over(self) -> bool:
+        """After the block: whether its options can't be told to stop any more, and serve another run.
+
+        The watch may be at a look that began before the run's end; that look is the last which counts.
+        """
+        return self.spent + _TICK <= self.limit
 
 
 class _Watch:
@@ -33,7 +63,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self.runs: dict[int, _Run] = {}
+        self.runs: set[within] = set()
         self.wanted = threading.Event()
         threading.Thread(target=self._look, name="fdan-edge deadline", daemon=True).start()
 
@@ -41,7 +71,7 @@ class _Watch:
         while True:
             self.wanted.wait()
             time.sleep(_TICK)
-            for run in list(self.runs.values()):
+            for run in list(self.runs):
                 run.spent += _TICK
                 if run.spent > run.limit:
                     run.options.terminate = True
@@ -56,25 +86,6 @@ class _Watch:
 _watch: _Watch | None = None
 _at_last: Callable[[str], object] | None = None
 _lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def within(seconds: float, options: Any, what: str) -> Iterator[None]:
-    """Tell ONNX Runtime to stop a run that the block makes if it takes longer.
-
-    Args:
-        seconds: that it may take, to a quarter of a second; not counted while the process is stopped.
-        options: the run's `onnxruntime.RunOptions`.
-        what: runs, for the last message.
-    """
-    watch = _get()
-    number = next(_numbers)
-    watch.runs[number] = _Run(options, seconds, what)
-    watch.wanted.set()
-    try:
-        yield
-    finally:
-        del watch.runs[number]
 
 
 def end_process_with(at_last: Callable[[str], object] | None) -> None:

@@ -53,6 +53,17 @@ def test_other_answers_are_refused(given: ArrayLike, reason: str) -> None:
         checked_probabilities(given, QUIET, SPEC, "m.onnx")
 
 
+@pytest.mark.parametrize("rows", [1, 16, 500])  # few are checked by other means than many
+@pytest.mark.parametrize("wrong", [[np.nan, 0.5], [0.5, np.nan], [np.inf, -np.inf], [1.03, -0.03], [0.5, 0.47]])
+def test_one_wrong_answer_among_others(rows: int, wrong: list[float]) -> None:
+    given = np.tile(single([[0.25, 0.75]]), (rows, 1))
+    taken = np.zeros((rows, 4), np.float32)
+    np.testing.assert_array_equal(checked_probabilities(given, taken, SPEC, "m"), given)
+    given[rows // 2] = wrong
+    with pytest.raises(BundleError, match=r"no probabilities|not finite"):
+        checked_probabilities(given, taken, SPEC, "m")
+
+
 @pytest.mark.parametrize("sample", [np.nan, np.inf, 1e30])
 def test_the_input_may_explain_them(sample: float) -> None:
     """Then it is the recording that cannot be used, not the model."""
