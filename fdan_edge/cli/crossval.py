@@ -30,6 +30,8 @@ def crossval(
 ) -> None:
     """Train every fold and score their tests together. Protocol kfold, unless --set protocol=loso.
 
+    With several corpora, --set protocol=loco tests each on a model of the others; official runs published folds.
+
     The same command again goes on where it was stopped.
     """
     needs_one_process("crossval")

@@ -17,9 +17,9 @@ class DataSettings(FeatureSettings):
         "auto",
         "auto: all with recipe = head, else speaker; all: everything is trained on, and the scores are "
         "cross-validated; speaker: no speaker in two parts; loso: one speaker is the test; kfold: one of `folds` "
-        "groups of speakers is; text: no sentence of the test in training; official: the publisher's parts; "
-        "random: the paper's 8/2",
-        choices=("auto", "all", "speaker", "loso", "kfold", "text", "official", "random"),
+        "groups of speakers is; loco: one corpus is, whole; text: no sentence of the test in training; official: "
+        "the publisher's parts or folds; random: the paper's 8/2",
+        choices=("auto", "all", "speaker", "loso", "kfold", "loco", "text", "official", "random"),
     )
     test_speakers: tuple[str, ...] = setting(
         (), "speakers of the test, for protocol speaker; empty: the last sixth of the sorted speakers"
@@ -34,7 +34,11 @@ class DataSettings(FeatureSettings):
         high=1000,
     )
     fold: int = setting(
-        1, "which is the test: for kfold the group, from 1; for loso the sorted speaker", low=1, high=100_000
+        1,
+        "which is the test: for kfold the group, from 1; for loso the sorted speaker; for loco the sorted corpus; "
+        "for official the publisher's fold",
+        low=1,
+        high=100_000,
     )
     test_texts: tuple[str, ...] = setting(
         (), "sentences of the test, for protocol text; empty: the last sixth of the sorted sentences"
@@ -45,6 +49,19 @@ class DataSettings(FeatureSettings):
     )
     calm_as_neutral: bool = setting(True, "calm counts as neutral; false: it is a class")
     boredom: bool = setting(False, "EMO-DB's boredom is a class; false: its recordings are left out")
+    classes: tuple[str, ...] = setting(
+        (), "classes that are trained on; recordings of others are left out; empty: all"
+    )
+    mask_missing: bool = setting(
+        True, "of several corpora: a class that a recording's corpus does not have is no wrong answer for it"
+    )
+    corpus_balance: float = setting(
+        0.5,
+        "of several corpora: how far each counts the same in training, and each class of it; 0: as many as there "
+        "are; 1: all the same",
+        low=0,
+        high=1,
+    )
 
     def check(self) -> None:
         """Refuse a setting that the protocol would not look at: it is a mistake, not a wish to be ignored."""

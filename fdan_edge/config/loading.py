@@ -39,7 +39,13 @@ def config_from_dict(values: dict[str, Any]) -> Config:
 
 
 #: What runs have that do not name these settings: they are of an earlier fdan-edge.
-_EARLIER = {"recipe": "network", "high_pass": 0.0, "dynamic_range": 80.0}
+_EARLIER = {
+    "recipe": "network",
+    "high_pass": 0.0,
+    "dynamic_range": 80.0,
+    "mask_missing": False,
+    "corpus_balance": 0.0,
+}
 
 
 def saved_config(values: dict[str, Any]) -> Config:

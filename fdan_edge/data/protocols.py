@@ -21,12 +21,18 @@ PROMISES = {
     "speaker": "speakers",
     "loso": "speakers",
     "kfold": "speakers",
+    "loco": "speakers",
     "text": "sentences",
     "official": "",
     "random": "",
 }
-#: Protocols in which every recording is tested once, each speaker in one fold.
-FOLDED = ("kfold", "loso")
+#: Protocols that have folds, and what is said of all of them together. Each recording is tested once, if at all.
+FOLDED = {
+    "kfold": "folds without a speaker in two of them, each recording tested once",
+    "loso": "folds without a speaker in two of them, each recording tested once",
+    "loco": "corpora, each tested once, whole, by a model that was trained on the others",
+    "official": "folds as published",
+}
 #: How a run describes that nothing was held out.
 ALL = "every recording is trained on, and the scores are cross-validated"
 _MOST = 8  # names in a description or message
@@ -42,11 +48,16 @@ def parts_of(items: list[Item], config: Config) -> tuple[Parts, str]:
 
 
 def fold_count(items: list[Item], config: Config) -> int:
-    """Count the folds that `kfold` or `loso` has over these recordings.
+    """Count the folds that a protocol of `FOLDED` has over these recordings.
 
     Raises:
-        DataError: speakers are not known, or there are too few.
+        DataError: speakers are not known, or there are too few of them; too few corpora; or the publishers have
+            no folds, or not as many of each corpus.
     """
+    if config.protocol == "loco":
+        return len(origins(items))
+    if config.protocol == "official":
+        return _published_folds(items)
     speakers = _every_speaker(items, config.protocol)
     folds = config.folds if config.protocol == "kfold" else len(speakers)
     if len(speakers) < max(3, folds):
@@ -54,6 +65,20 @@ def fold_count(items: list[Item], config: Config) -> int:
         fewer = f"use --set folds={len(speakers)}" if len(speakers) > 2 else "train with --set protocol=random"
         raise DataError(f"{few}; {fewer}")
     return folds
+
+
+def origins(items: list[Item]) -> list[str]:
+    """List the corpora that `loco` leaves out in turn, sorted; each folder of the user's own is one.
+
+    Raises:
+        DataError: there are fewer than two.
+    """
+    names = sorted({item.origin for item in items})
+    if len(names) < 2:
+        raise DataError(
+            f"protocol loco needs at least 2 corpora; given: {', '.join(names)}; repeat --speech corpus:path"
+        )
+    return names
 
 
 def _by_speaker(items: list[Item], config: Config) -> tuple[Parts, str]:
@@ -124,13 +149,64 @@ def _before(speakers: list[str], test: list[str], turn: float) -> list[str]:
     return chosen or [name for name in speakers if name not in test][-1:]
 
 
+def _by_left_out_corpus(items: list[Item], config: Config) -> tuple[Parts, str]:
+    """Test on the whole of one corpus, in the classes that others have too; validate on speakers of the others."""
+    names = origins(items)
+    if config.fold > len(names):
+        raise DataError(f"fold = {config.fold} is out of range; valid: 1 to {len(names)} (one for each corpus)")
+    left_out = names[config.fold - 1]
+    test = [item for item in items if item.origin == left_out]
+    rest = [item for item in items if item.origin != left_out]
+    shared = sorted({item.emotion for item in test} & {item.emotion for item in rest})
+    if len(shared) < 2:
+        classes = (", ".join(sorted({item.emotion for item in part})) for part in (test, rest))
+        what = f"class {shared[0]} alone" if shared else "no class"
+        raise DataError(
+            f"protocol loco: {left_out} and the others share {what}; {left_out}: {next(classes)}; the others: "
+            f"{next(classes)}"
+        )
+    parts: Parts = {"train": rest, "val": [], "test": [item for item in test if item.emotion in shared]}
+    for name in names:
+        own = [item for item in rest if item.origin == name]
+        _move(_validation(own, config)[0] if own else [], parts)
+    return parts, (
+        f"leave-one-corpus-out fold {config.fold} of {len(names)}: {left_out} held out, whole; "
+        f"scored in the {len(shared)} classes that others have"
+    )
+
+
+def _published_folds(items: list[Item]) -> int:
+    """Count the publisher's folds; a corpus with one split has one.
+
+    Raises:
+        DataError: corpora have different numbers of them.
+    """
+    counts = {item.corpus: len(item.folds) or 1 for item in items}
+    if len(set(counts.values())) > 1:
+        each = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+        raise DataError(
+            f"protocol official: the publishers have different numbers of folds: {each}; give one corpus"
+        )
+    return next(iter(counts.values()))
+
+
+def _published_part(item: Item, fold: int) -> str | None:
+    """Return the publisher's part of a recording in a fold, from 1; "" where the fold does not have it."""
+    return item.folds[fold - 1] if item.folds else item.split
+
+
 def _official(items: list[Item], config: Config) -> tuple[Parts, str]:
     """Take the publisher's parts; where there is no validation part, take one from the training part."""
+    folds = _published_folds(items)
+    if config.fold > folds:
+        raise DataError(f"fold = {config.fold} is out of range; valid: 1 to {folds} (as published)")
+    part_of = {item: _published_part(item, config.fold) for item in items}
     _every(
-        items, "split", "the publisher's parts", f"corpora that have them: {_with_official_split()}", "official"
+        [item for item in items if not item.folds],
+        *("split", "the publisher's parts", f"corpora that have them: {_with_official_split()}", "official"),
     )
-    parts: Parts = {name: [item for item in items if item.split == name] for name in PARTS}
-    notes = []
+    parts: Parts = {name: [item for item in items if part_of[item] == name] for name in PARTS}
+    notes = [f"fold {config.fold} of {folds}"] if folds > 1 else []
     for corpus in sorted({item.corpus for item in parts["train"]} - {item.corpus for item in parts["val"]}):
         taken, how = _validation([item for item in parts["train"] if item.corpus == corpus], config)
         _move(taken, parts)
@@ -292,6 +368,7 @@ _SPLITTERS: dict[str, Callable[[list[Item], Config], tuple[Parts, str]]] = {
     "speaker": _by_speaker,
     "loso": _by_fold,
     "kfold": _by_fold,
+    "loco": _by_left_out_corpus,
     "text": _by_text,
     "official": _official,
     "random": _at_random,

@@ -15,7 +15,6 @@ from fdan_edge.data.corpora import (
     Item,
     Source,
     check_path,
-    get_corpus,
     left_out,
     own_table,
     read_all,
@@ -59,7 +58,7 @@ def scan(source: Source) -> list[Scan]:
     Raises:
         DataError: nothing is there that the corpus's reader knows.
     """
-    corpus = get_corpus(source.corpus)
+    corpus = source.entry
     check_path(source)
     items_of = {modality: read_all(source, modality) for modality in corpus.readers}
     if not any(items_of.values()):
@@ -78,7 +77,7 @@ def write_table(source: Source, table: Path) -> int:
     Raises:
         DataError: a file of this name is there, or the corpus cannot be read.
     """
-    corpus = get_corpus(source.corpus)
+    corpus = source.entry
     by_path = {item.path: item for modality in corpus.readers for item in read_all(source, modality)}
     items = unique(list(by_path.values()), str(source))
     own_table.write_table(table, items)

@@ -40,7 +40,9 @@ def read_target(sources: list[Source], config: Config) -> tuple[list[Item], list
     """
     named = [source for source in sources if get_corpus(source.corpus).labelled]
     labelled = (
-        read_labelled_speech(named, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+        read_labelled_speech(
+            named, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom, classes=config.classes
+        )
         if named
         else []
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,28 @@ class Predictions:
                 )
             )
         return Predictions(labels, predictions)
+
+    def among(self, labels: Sequence[str]) -> Predictions:
+        """Return what the model would say if it knew these classes alone: their probabilities, made to sum to 1.
+
+        Args:
+            labels: those of all recordings among them, and others that the model need not know.
+        """
+        places = [self.labels.index(name) if name in self.labels else None for name in labels]
+        recordings = []
+        for prediction in self.recordings:
+            chosen = [0.0 if place is None else prediction.probabilities[place] for place in places]
+            total = sum(chosen)
+            shares = [p / total for p in chosen] if total > 0 else [1 / len(chosen)] * len(chosen)
+            recordings.append(replace(prediction, probabilities=shares))
+        return Predictions(list(labels), recordings)
+
+    def by_corpus(self) -> dict[str, Predictions]:
+        """Divide the recordings by their corpora, sorted; the labels stay."""
+        corpora: dict[str, list[Prediction]] = {}
+        for prediction in self.recordings:
+            corpora.setdefault(prediction.key.partition(":")[0], []).append(prediction)
+        return {name: Predictions(self.labels, corpora[name]) for name in sorted(corpora)}
 
     def save(self, path: Path) -> None:
         """Write JSON, a recording on each line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +44,14 @@ class Evaluation:
         }
 
 
-def score_items(runner: Runner, items: list[Item], part: str) -> Evaluation:
+def score_items(runner: Runner, items: list[Item], part: str, among: Sequence[str] | None = None) -> Evaluation:
     """Run a model over labelled recordings, file to label as `infer` does, and score it.
+
+    Args:
+        runner: the model.
+        items: recordings with labels; those of classes that it does not know are counted, and not scored.
+        part: which they are, for people.
+        among: classes that it chooses from, those of a corpus that has not all; None: all that it knows.
 
     Raises:
         DataError: no recording could be scored.
@@ -63,6 +70,8 @@ def score_items(runner: Runner, items: list[Item], part: str) -> Evaluation:
     if not recordings:
         raise DataError(f"none of {len(items)} recordings could be scored; the model knows {', '.join(labels)}")
     predictions = Predictions(labels, recordings)
+    if among is not None:
+        predictions = predictions.among(among)
     return Evaluation(
         scores=predictions.scores(),
         intervals=predictions.intervals(),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import statistics
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fdan_edge.config import DECISIVE, Config, choose_recipe
 from fdan_edge.data.corpora import Item, Source
-from fdan_edge.data.protocols import FOLDED, PARTS, fold_count
+from fdan_edge.data.protocols import FOLDED, PARTS, fold_count, origins
 from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.data.splits import split
 from fdan_edge.errors import CheckpointError, ConfigError, DataError, one_line
@@ -69,9 +69,11 @@ class CrossValidation:
     """A finished cross-validation."""
 
     folder: Path
+    protocol: str  # one of FOLDED
     folds: list[Fold]
     pooled: Pooled
     merged: Pooled | None  # the same predictions with calm counted as neutral, where the classes hold both
+    corpora: list[str] = field(default_factory=list)  # the one that each fold leaves out; [] but for loco
 
     @property
     def audit(self) -> str:
@@ -87,16 +89,28 @@ class CrossValidation:
         """Give plain values for JSON."""
         return {
             "method": self.folds[0].metrics["method"],
-            "protocol": f"{len(self.folds)} folds without a speaker in two of them, each recording tested once",
+            "protocol": f"{len(self.folds)} {FOLDED[self.protocol]}",
             "audit": self.audit,
+            **({"corpora": self._by_corpus()} if self.corpora else {}),
             "pooled": self.pooled.to_dict(),
             "merged": self.merged.to_dict() if self.merged else None,
             "folds": [fold.to_dict() for fold in self.folds],
         }
 
+    def _by_corpus(self) -> list[dict[str, Any]]:
+        """Give the scores of each corpus that was left out, in the classes that others have too."""
+        rows = []
+        for name, fold in zip(self.corpora, self.folds, strict=True):
+            values, intervals = fold.predictions.scores().to_dict(), fold.predictions.intervals().to_dict()
+            scores = {key: values[key] for key in ("n", "uar", "war", "wf1")}
+            classes = sorted(values["recall"])
+            audit = fold.metrics["audit"]["verdict"]
+            rows.append({"corpus": name, "classes": classes, **scores, "intervals": intervals, "audit": audit})
+        return rows
+
 
 def crossval(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> CrossValidation:
-    """Train every fold of `config.protocol` (kfold or loso) as `folder`/fold-1 and so on, and pool the tests.
+    """Train every fold of `config.protocol`, one of `FOLDED`, as `folder`/fold-1 and so on, and pool the tests.
 
     Called again with the same settings it reads the finished folds and resumes the unfinished one. Leaves
     crossval.json and pictures in `folder`. `config.fold` has no meaning here, and `config.teacher` is
@@ -105,7 +119,7 @@ def crossval(config: Config, speech: list[Source], faces: list[Source], folder: 
     Raises:
         ConfigError: another protocol.
         CheckpointError: a fold was begun with other settings, corpora or recordings, or `folder` is a run folder.
-        DataError: speakers are not known or too few.
+        DataError: speakers are not known or too few, or the protocol has one fold.
     """
     if config.protocol not in FOLDED:
         raise ConfigError(f"crossval goes with protocol {' or '.join(FOLDED)}, not {config.protocol}")
@@ -118,17 +132,24 @@ def crossval(config: Config, speech: list[Source], faces: list[Source], folder: 
         raise CheckpointError(
             f"{folder}: holds one training, which has files of the same names; name another --out"
         )
-    items = read_labelled_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    items = read_labelled_speech(
+        speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom, classes=config.classes
+    )
     choice = choose_recipe(config, len(items), faces=bool(faces))
     if config.recipe == "auto":
         log.info(f"recipe: {choice.reason}")
     config = choice.config
     numbers = range(1, fold_count(items, config) + 1)
+    if len(numbers) == 1:
+        one = f"`fdan-edge train --set protocol={config.protocol}` trains it"
+        raise DataError(f"protocol {config.protocol} has one fold here; {one}")
+    corpora = origins(items) if config.protocol == "loco" else []
     runs = {folder / f"fold-{number}": fold_config(config, number) for number in numbers}
     for run, wanted in runs.items():
         _check_same(run, wanted, speech, faces)
         _check_recordings(run, items, wanted)
-    result = _pool_folds(folder, [_trained_fold(run, wanted, speech, faces) for run, wanted in runs.items()])
+    folds = [_trained_fold(run, wanted, speech, faces) for run, wanted in runs.items()]
+    result = replace(_pool_folds(folder, config.protocol, folds), corpora=corpora)
     _write(result)
     return result
 
@@ -203,8 +224,11 @@ def _check_recordings(folder: Path, items: list[Item], config: Config) -> None:
             )
 
 
-def _pool_folds(folder: Path, folds: list[Fold]) -> CrossValidation:
+def _pool_folds(folder: Path, protocol: str, folds: list[Fold]) -> CrossValidation:
     each = [fold.predictions for fold in folds]
+    if protocol == "loco":  # each is scored in the classes that its corpus has
+        every = sorted({name for predictions in each for name in predictions.labels})
+        each = [predictions.among(every) for predictions in each]
     labels, keys = each[0].labels, [recording.key for predictions in each for recording in predictions.recordings]
     if any(predictions.labels != labels for predictions in each) or len(set(keys)) < len(keys):
         raise DataError(
@@ -213,7 +237,7 @@ def _pool_folds(folder: Path, folds: list[Fold]) -> CrossValidation:
         )
     both = {"calm", "neutral"} <= set(labels)
     merged = _pooled([predictions.merged("calm", "neutral") for predictions in each]) if both else None
-    return CrossValidation(folder, folds, _pooled(each), merged)
+    return CrossValidation(folder, protocol, folds, _pooled(each), merged)
 
 
 def _pooled(each: list[Predictions]) -> Pooled:

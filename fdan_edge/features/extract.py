@@ -69,12 +69,16 @@ class Voices:
     labels: class indices, (n,).
     owner: index of the recording that each window is of, (n,).
     match: applied to log-mels when they are read; to encodings it was applied before.
+    known: which classes the corpus of each has, bool, (n, C); None: all.
+    drawn: how often each is drawn in an epoch, (n,), 1 on average; None: once.
     """
 
     decibel: Tensor | MappedRows
     labels: Tensor
     owner: Tensor
     match: Transform | None = None
+    known: Tensor | None = None
+    drawn: Tensor | None = None
 
     def read(self, variant: int | Tensor, index: Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Read windows as the network gets them, float32: (n, 1, mels, frames), or encodings."""

@@ -179,8 +179,10 @@ def _check_values(row: RunRow) -> None:
 
 
 def _settings(config: Config, info: dict[str, Any]) -> dict[str, Any]:
+    from fdan_edge.data.corpora import name_of  # late: a list of runs does not need the readers
+
     corpora = {
-        part: " + ".join(sorted({str(source).partition(":")[0] for source in info.get(part, [])})) or "none"
+        part: " + ".join(sorted({name_of(str(source)) for source in info.get(part, [])})) or "none"
         for part in ("speech", "faces", "target")
     }
     values = config_to_dict(config)

@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from fdan_edge.config import Config
+from fdan_edge.data.corpora import name_of
 from fdan_edge.errors import BundleError
 from fdan_edge.models.fdan import AcousticPath
 from fdan_edge.runs.run_folder import RunInfo, load_model
@@ -150,10 +151,10 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
             "acoustic_path": config.acoustic_path if config.attention_layers and info.faces else "no attention",
             "protocol": info.protocol,
             "audit": info.audit,
-            "speech": [source.partition(":")[0] for source in info.speech],
-            "faces": [source.partition(":")[0] for source in info.faces],
+            "speech": [name_of(source) for source in info.speech],
+            "faces": [name_of(source) for source in info.faces],
             "method": config.method,
-            "target": [source.partition(":")[0] for source in info.target],  # used without labels
+            "target": [name_of(source) for source in info.target],  # used without labels
             "teacher": {name: value for name, value in info.teacher.items() if name != "run"},
             "log_mel": {
                 "n_fft": config.n_fft,

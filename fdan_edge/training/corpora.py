@@ -7,11 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fdan_edge.config import Config, choose_recipe
 from fdan_edge.data.corpora import Item, Source, SourceLike, parse_sources, read_visual, recording_key
 from fdan_edge.data.labels import training_class
 from fdan_edge.data.leak_audit import Audit, audit
-from fdan_edge.data.speech import class_names, read_labelled_speech
+from fdan_edge.data.speech import (
+    check_overlap,
+    class_names,
+    corpora_of,
+    known_classes,
+    read_labelled_speech,
+)
 from fdan_edge.data.splits import Split, allowed_faces, restore, split
 from fdan_edge.data.target_corpus import (
     CrossCorpus,
@@ -62,6 +71,22 @@ class TrainingCorpora:
     tests_target: bool  # whether the test is the target: its items carry no labels either
     recipe: str = ""  # what is trained and why, for people; "" where a training goes on
 
+    @property
+    def known(self) -> dict[str, NDArray[np.bool_]] | None:
+        """Corpus -> which of the C classes it has, bool, (C,); None where nothing is to be masked."""
+        labelled = [*self.parts.train, *self.parts.val, *self.parts.test]
+        rows = known_classes(labelled, self.classes)
+        if not self.config.mask_missing or rows.all():
+            return None
+        return dict(zip(corpora_of(labelled), rows, strict=True))
+
+    @property
+    def scored(self) -> list[str] | None:
+        """The classes that the test is scored in, where they are not all: with loco those that its corpus has."""
+        if self.config.protocol != "loco":
+            return None
+        return sorted({item.emotion for item in self.parts.test})
+
     def describe(self) -> str:
         """Describe them in one line, for people."""
         parts = self.parts
@@ -96,10 +121,7 @@ def read_corpora(config: Config, sources: TrainingSources) -> TrainingCorpora:
     speech = _read_speech(config, sources)
     choice = choose_recipe(config, len(speech), faces=bool(sources.faces), target=bool(sources.target))
     config = choice.config
-    if sources.target:
-        task = make_task(speech, sources.target, config)
-    else:
-        task = CrossCorpus(class_names(speech), split(speech, config), [], of_target=False)
+    task = make_task(speech, sources.target, config) if sources.target else _own_task(speech, config)
     return replace(_with_faces(config, sources, task), recipe=choice.reason)
 
 
@@ -123,8 +145,19 @@ def restore_corpora(config: Config, sources: TrainingSources, folder: Path) -> T
     return _with_faces(config, sources, CrossCorpus(info.classes, parts, target, tests_target))
 
 
+def _own_task(speech: list[Item], config: Config) -> CrossCorpus:
+    """Split the speech; a class that only the left-out corpus has is none of the model's."""
+    if config.mask_missing:
+        check_overlap(speech)
+    parts = split(speech, config)
+    trained = parts.train + parts.val if config.protocol == "loco" else speech
+    return CrossCorpus(class_names(trained), parts, [], of_target=False)
+
+
 def _read_speech(config: Config, sources: TrainingSources) -> list[Item]:
-    return read_labelled_speech(sources.speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    return read_labelled_speech(
+        sources.speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom, classes=config.classes
+    )
 
 
 def _with_faces(config: Config, sources: TrainingSources, task: CrossCorpus) -> TrainingCorpora:

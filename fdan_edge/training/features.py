@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+import torch
 
 from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item
+from fdan_edge.data.speech import corpora_of
 from fdan_edge.errors import DataError
 from fdan_edge.features import extract
 from fdan_edge.features.channel import ChannelMatch, in_batches, mean_spectrum
@@ -15,6 +19,7 @@ from fdan_edge.models.backbones.build import frozen_encoder
 from fdan_edge.models.backbones.staged import StagedBackbone
 from fdan_edge.models.fdan import Fdan
 from fdan_edge.training import distributed
+from fdan_edge.training.class_balance import corpus_weights
 from fdan_edge.training.corpora import TrainingCorpora
 from fdan_edge.training.distillation import Teacher, TeacherTargets, teacher_targets
 
@@ -51,7 +56,9 @@ def extract_features(
     if distributed.world_size() > 1 and config.cache:
         _fill_cache_together(corpora, config, labelled, encoder)
     parts, classes = corpora.parts, corpora.classes
-    train = extract.training_voices(parts.train, _indices(parts.train, classes), config, **labelled)
+    train = _balanced(
+        extract.training_voices(parts.train, [*range(len(parts.train))], config, **labelled), corpora
+    )
     val = extract.evaluation_voices(parts.val, _indices(parts.val, classes), config, **labelled)
     target = None
     if corpora.target and config.method != "source":
@@ -63,6 +70,27 @@ def extract_features(
         usable = (len(train.labels), len(target.labels) if target else 0)
         logits = teacher_targets(teacher, config, parts.train, corpora.target if target else [], usable)
     return TrainingFeatures(train, val, faces, target, logits)
+
+
+def _balanced(voices: extract.Voices, corpora: TrainingCorpora) -> extract.Voices:
+    """Give voices their classes, and of several corpora which classes each has and how often a voice is drawn.
+
+    Args:
+        voices: of the training part, with their places in it instead of labels: what is broken was left out.
+        corpora: what is trained on.
+    """
+    config, places = corpora.config, voices.labels.tolist()
+    items = [corpora.parts.train[place] for place in places]
+    labels = torch.tensor(_indices(items, corpora.classes))
+    names = corpora_of(items)
+    if len(names) < 2:
+        return replace(voices, labels=labels)
+    owners = torch.tensor([names.index(item.corpus) for item in items])
+    known, drawn = corpora.known, None
+    if config.corpus_balance:
+        drawn = corpus_weights(labels, owners, config.corpus_balance)
+    rows = None if known is None else torch.from_numpy(np.stack([known[item.corpus] for item in items]))
+    return replace(voices, labels=labels, known=rows, drawn=drawn)
 
 
 def _spectrum_match(corpora: TrainingCorpora, config: Config) -> ChannelMatch | None:

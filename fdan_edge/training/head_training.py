@@ -215,7 +215,8 @@ class HeadTraining:
         test, more = unseen, {}
         if held_out:
             with TorchRunner(self.folder) as runner:
-                test = replace(score_items(runner, held_out, "the run's test part"), audit=runner.info.audit)
+                scored = score_items(runner, held_out, "the run's test part", self.corpora.scored)
+                test = replace(scored, audit=runner.info.audit)
         elif len(set(self._groups())) < len(self.items):
             more = {"same_speakers": self._same_speakers(spread, temperature)}
         test.predictions.save(self.folder / predictions.FILE)

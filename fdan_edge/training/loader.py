@@ -19,6 +19,7 @@ from fdan_edge.config import Config
 from fdan_edge.features.extract import Faces, Voices
 from fdan_edge.training import distributed
 from fdan_edge.training.augment import augment, draw_variants, draws_per_row
+from fdan_edge.training.class_balance import balanced_order
 from fdan_edge.training.distillation import TeacherTargets
 from fdan_edge.training.objective import Batch
 from fdan_edge.utils.threads import in_order
@@ -41,6 +42,7 @@ class _RawBatch:
     face_draws: Tensor | None  # (m, k)
     teacher: Tensor | None  # (N + N_t, C)
     keep: Tensor | None  # (N + N_t, 1)
+    known: Tensor | None  # (N, C)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> _RawBatch:
         values = (getattr(self, field.name) for field in fields(self))
@@ -82,7 +84,7 @@ class BatchLoader:
         """Yield the batches of an epoch, from step `first` on; both from 0."""
         chance = make_generator(self.config.seed, number)
         orders: list[Tensor | None] = [
-            torch.randperm(len(self.train.labels), generator=chance)[: self.steps * self.batch_size],
+            self._order(self.steps * self.batch_size, chance),
             _cycled(self.faces, self.steps * self.face_batch_size, chance),
             _cycled(self.target, self.steps * self.batch_size, chance),
         ]
@@ -96,6 +98,12 @@ class BatchLoader:
         # On the CPU there is nothing to wait for: reading takes 2 ms, and a thread beside those that compute more.
         for raw in read_ahead(read, steps, self.device) if self.device.type == "cuda" else map(read, steps):
             yield self._batch(raw.map(lambda tensor: tensor.to(self.device, non_blocking=True)))
+
+    def _order(self, count: int, chance: torch.Generator) -> Tensor:
+        """Draw the labelled voices of an epoch: each once, or of several corpora as often as it is to be."""
+        if self.train.drawn is not None:
+            return balanced_order(self.train.drawn, count, chance)
+        return torch.randperm(len(self.train.labels), generator=chance)[:count]
 
     def _read(
         self, epoch: int, step: int, voices: Tensor, faces: Tensor | None, target: Tensor | None
@@ -118,6 +126,7 @@ class BatchLoader:
             face_draws=_own(_draws(faces, draws_per_row("face", self.config), chance)),
             teacher=self._teacher_logits(variants, voices, target),
             keep=self._keep(voices, target, chance),
+            known=None if self.train.known is None else self.train.known[voices],
         )
         return raw.map(Tensor.pin_memory) if self.device.type == "cuda" else raw
 
@@ -147,7 +156,7 @@ class BatchLoader:
         if raw.pixels is not None and raw.face_draws is not None:
             images = augment(raw.pixels.float() / 255, raw.face_draws, "face", self.config)
         decibel = self._augmented(self.train, raw.decibel, raw.draws[:n])
-        return Batch(decibel, raw.labels, target, images, raw.faces, raw.teacher, raw.keep)
+        return Batch(decibel, raw.labels, target, images, raw.faces, raw.teacher, raw.keep, raw.known)
 
     def _augmented(self, voices: Voices | None, rows: Tensor, draws: Tensor) -> Tensor:
         """Augment log-mels, or maps that frozen stages made of them; features of a frozen backbone stay."""

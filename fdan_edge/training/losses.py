@@ -17,8 +17,11 @@ def label_loss(
     *,
     label_smoothing: float = 0.0,
     weight: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> Tensor:
     """Compute cross-entropy, or DIDAN's regression into the labels: mean over the rows.
+
+    Classes that a row's corpus does not have are left out of its softmax: they are neither right nor wrong for it.
 
     Args:
         logits: (n, C); of a regression REGRESSION_SCALE times its outputs.
@@ -26,14 +29,40 @@ def label_loss(
         kind: `cross_entropy`, or `regression`: the squared distance of the outputs to the one-hot label.
         label_smoothing: of cross-entropy.
         weight: of each class, (C,); the mean is weighted as in `torch.nn.functional.cross_entropy`.
+        known: which classes each row's corpus has, its label among them, bool, (n, C); None: all.
     """
     if kind == "cross_entropy":
+        if known is not None:
+            return _masked_cross_entropy(logits, labels, known, label_smoothing, weight)
         return functional.cross_entropy(logits, labels, weight=weight, label_smoothing=label_smoothing)
     wanted = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    distance = (logits / REGRESSION_SCALE - wanted).square().sum(dim=1)
+    squares = (logits / REGRESSION_SCALE - wanted).square()
+    distance = squares.sum(dim=1) if known is None else squares.where(known, 0).sum(dim=1)
     if weight is None:
         return distance.mean()
     return (distance * weight[labels]).sum() / weight[labels].sum()
+
+
+def masked_log_softmax(logits: Tensor, known: Tensor) -> Tensor:
+    """Compute log-probabilities among the known classes of each row, (n, C); 0 for the others, without gradient.
+
+    Args:
+        logits: (n, C).
+        known: bool, (n, C), at least one of each row.
+    """
+    lowest = torch.finfo(logits.dtype).min  # not minus infinity, whose gradient is no number
+    return functional.log_softmax(logits.masked_fill(~known, lowest), dim=1).where(known, 0)
+
+
+def _masked_cross_entropy(
+    logits: Tensor, labels: Tensor, known: Tensor, label_smoothing: float, weight: Tensor | None
+) -> Tensor:
+    """Compute cross-entropy among the known classes, smoothed over them; with all known, PyTorch's own."""
+    costs = -masked_log_softmax(logits, known)
+    weight = logits.new_ones(logits.shape[1]) if weight is None else weight
+    own = costs.gather(1, labels[:, None]).squeeze(1) * weight[labels]
+    smooth = (costs * weight).sum(dim=1) / known.sum(dim=1)
+    return ((1 - label_smoothing) * own + label_smoothing * smooth).sum() / weight[labels].sum()
 
 
 def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:

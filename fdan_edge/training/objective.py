@@ -26,6 +26,7 @@ class Batch:
     faces: Tensor | None = None  # class indices of the faces, (m,)
     teacher: Tensor | None = None  # logits of another network for all voices, (n + n_t, C)
     keep: Tensor | None = None  # 1 for voices that get the faces' term, else 0, (n + n_t, 1); None: all do
+    known: Tensor | None = None  # which classes the corpus of each labelled voice has, bool, (n, C); None: all
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,11 @@ def loss_terms(
         domain: DANN's domain classifiers, one for each aligned layer.
     """
     zero = outputs.logits_acoustic.new_zeros(())
-    acoustic = _label_loss(outputs.logits_acoustic[: len(batch.labels)], batch.labels, config, class_weight)
+    logits = outputs.logits_acoustic[: len(batch.labels)]
+    acoustic = _label_loss(logits, batch.labels, config, class_weight, batch.known)
     visual = alignment = between = distilled = zero
     if outputs.logits_visual is not None and batch.faces is not None:
-        visual = _label_loss(outputs.logits_visual, batch.faces, config, None)
+        visual = _label_loss(outputs.logits_visual, batch.faces, config)
     alpha, weight = config.alpha * ramp(config, progress), config.transfer_weight
     if config.method != "dann":  # its reversal has a ramp of its own
         weight *= ramp(config, progress)
@@ -154,6 +156,12 @@ def _guess(outputs: Output, n: int) -> Tensor:
     return functional.softmax(outputs.logits_acoustic[n:].detach(), dim=1)
 
 
-def _label_loss(logits: Tensor, labels: Tensor, config: Config, weight: Tensor | None) -> Tensor:
+def _label_loss(
+    logits: Tensor,
+    labels: Tensor,
+    config: Config,
+    weight: Tensor | None = None,
+    known: Tensor | None = None,
+) -> Tensor:
     smoothing = config.label_smoothing
-    return label_loss(logits, labels, config.source_loss, label_smoothing=smoothing, weight=weight)
+    return label_loss(logits, labels, config.source_loss, label_smoothing=smoothing, weight=weight, known=known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from fdan_edge.config import Config
@@ -57,4 +58,5 @@ def save_session(folder: Path, config: Config, corpora: TrainingCorpora, precisi
 
 def absolute(source: Source) -> str:
     """Write a source as run.toml names it: with an absolute path."""
-    return str(Source(source.corpus, source.path.resolve() if source.path else None))
+    path, audio = (place.resolve() if place else None for place in (source.path, source.audio))
+    return str(replace(source, path=path, audio=audio))

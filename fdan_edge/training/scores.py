@@ -80,7 +80,7 @@ def _test_scores(
         items = corpora.parts.test
         if corpora.tests_target:
             items = with_labels(items, corpora.sources.target, runner.config)
-        test = score_items(runner, items, "the run's test part")
+        test = score_items(runner, items, "the run's test part", corpora.scored)
         test = replace(test, audit=runner.info.audit)
     test.predictions.save(folder / predictions.FILE)
     title = f"{method}, {runner.config.backbone}, test part"

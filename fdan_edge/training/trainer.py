@@ -111,7 +111,9 @@ class Trainer:
         if pretrained:
             set_statistics(self.model, train, self.device)
         self.averaged = build_averaged_weights(self.model, config, config.epochs * self.steps)
-        weight = class_weights(train.labels, len(classes)).to(self.device) if config.balanced else None
+        weight = (
+            class_weights(train.labels, len(classes), train.drawn).to(self.device) if config.balanced else None
+        )
         self.step = Step(config, self.model, self.optimizer, self.averaged, weight, self.loader.own_rows)
         self.running = RunningMetrics(self.device)
         self.epoch = self.done = 0  # whole epochs, and steps of the next one

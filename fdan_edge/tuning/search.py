@@ -142,7 +142,9 @@ def _set_up(
     for dimension in space:
         for value in dimension.ends:
             check_target(with_values(config, {dimension.name: value}), [], faces)
-    items = read_labelled_speech(speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom)
+    items = read_labelled_speech(
+        speech, calm_as_neutral=config.calm_as_neutral, boredom=config.boredom, classes=config.classes
+    )
     names = "\n".join(sorted(item.key for item in items))
     recordings = f"{len(items)} ({hashlib.sha256(names.encode()).hexdigest()[:12]})"
     voices, images = (tuple(absolute(source) for source in sources) for sources in (speech, faces))

@@ -29,7 +29,7 @@ _RESULT = "it is not of the model"
 _FIXED = {
     **dict.fromkeys(("protocol", "test_speakers", "val_speakers", "folds", "fold", "split_seed"), _TEST),
     **dict.fromkeys(("test_texts", "test_fraction", "val_fraction"), _TEST),
-    **dict.fromkeys(("calm_as_neutral", "boredom"), _CLASSES),
+    **dict.fromkeys(("calm_as_neutral", "boredom", "classes"), _CLASSES),
     **dict.fromkeys(("method", "transfer_weight", "aligned_layers", "tau", "ida_iterations"), _TARGET),
     **dict.fromkeys(("threads", "deterministic", "bad_steps", "save_minutes", "cache"), _RESULT),
     "seed": "the best of several seeds is luck",

@@ -10,8 +10,9 @@ import pytest
 
 from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, Source
-from fdan_edge.data.protocols import PARTS, Parts, fold_count, parts_of
+from fdan_edge.data.protocols import PARTS, Parts, fold_count, origins, parts_of
 from fdan_edge.data.speech import read_labelled_speech
+from fdan_edge.data.splits import split
 from fdan_edge.errors import DataError
 from tests.conftest import SHARED
 
@@ -191,7 +192,7 @@ def test_a_validation_part_is_made_where_the_publisher_has_none() -> None:
             items(3),
             Config(protocol="official"),
             r"official needs the publisher's parts, .* 18 of 18 recordings \(ravdess\); corpora that have them: "
-            "meld, and folder",
+            "meld, esd where .*, msppodcast, emobox, and folder",
         ),
         (without(items(3), "text"), Config(protocol="text"), "text needs every sentence, not known of 18 of 18"),
         (items(3, texts=("a",)), Config(protocol="text"), "text needs at least 2 sentences, found 1"),
@@ -224,3 +225,76 @@ def test_a_corpus_without_speakers_among_others_is_named() -> None:
         DataError, match=r"speaker needs every speaker, not known of 1 of \d+ recordings \(folder\)"
     ):
         parts_of(speech, Config())
+
+
+# --- several corpora ---
+
+
+def of_corpora(**classes: str) -> list[Item]:
+    """Make corpora of four speakers with a recording of each class, named by its first letter."""
+    names = {"a": "angry", "h": "happy", "n": "neutral", "s": "sad"}
+    return [
+        Item(corpus, f"{speaker}{letter}.wav", Path(speaker), names[letter], speaker)
+        for corpus, letters in classes.items()
+        for speaker in ("1", "2", "3", "4")
+        for letter in letters
+    ]
+
+
+def test_loco_tests_a_whole_corpus_in_the_classes_that_others_have() -> None:
+    items = of_corpora(x="ahs", y="ahn", z="as")
+    assert fold_count(items, Config(protocol="loco")) == 3
+    parts, words = parts_of(items, Config(protocol="loco", fold=2))
+    assert {item.corpus for item in parts["test"]} == {"y"}
+    assert Counter(item.emotion for item in parts["test"]) == {"angry": 4, "happy": 4}  # nobody else has neutral
+    assert speakers(parts["val"]) == ["x:4", "z:4"]
+    assert len(parts["train"]) + len(parts["val"]) == 4 * 5
+    assert words == "leave-one-corpus-out fold 2 of 3: y held out, whole; scored in the 2 classes that others have"
+    assert split(items, Config(protocol="loco", fold=2)).promise == "speakers"
+
+
+def test_loco_validates_at_random_where_speakers_are_not_known() -> None:
+    items = [*of_corpora(x="as"), *without(of_corpora(y="as"), "speaker"), *of_corpora(z="as")]
+    parts, _ = parts_of(items, Config(protocol="loco", fold=1))
+    assert {item.corpus for item in parts["val"]} == {"y", "z"}
+    assert {item.emotion for item in parts["val"] if item.corpus == "y"} == {"angry", "sad"}
+
+
+def test_loco_leaves_out_a_folder_of_several() -> None:
+    items = [
+        replace(item, source="folder:one" if item.speaker in "12" else "folder:two") for item in of_corpora(x="as")
+    ]
+    assert origins(items) == ["folder:one", "folder:two"]
+    parts, _ = parts_of(items, Config(protocol="loco", fold=1))
+    assert speakers(parts["test"]) == ["x:1", "x:2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "config", "message"),
+    [
+        (
+            of_corpora(x="as"),
+            Config(protocol="loco"),
+            "needs at least 2 corpora; given: x; repeat --speech corpus:path",
+        ),
+        (of_corpora(x="as", y="as"), Config(protocol="loco", fold=3), r"fold = 3 is out of range; valid: 1 to 2"),
+        (
+            of_corpora(x="as", y="hn"),
+            Config(protocol="loco"),
+            "protocol loco: x and the others share no class; x: angry, sad; the others: happy, neutral",
+        ),
+        (
+            of_corpora(x="as", y="sh"),
+            Config(protocol="loco"),
+            "share class sad alone; x: angry, sad; the others: ",
+        ),
+        (
+            [*of_corpora(x="as"), *(replace(item, folds=("train", "test")) for item in of_corpora(y="as"))],
+            Config(protocol="official"),
+            "protocol official: the publishers have different numbers of folds: x 1, y 2; give one corpus",
+        ),
+    ],
+)
+def test_several_corpora_that_cannot_be_had(given: list[Item], config: Config, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        parts_of(given, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,16 @@ from pathlib import Path
 import pytest
 
 from fdan_edge.data.corpora import Item, Source
-from fdan_edge.data.speech import choose_part, class_names, read_labelled_speech
+from fdan_edge.data.speech import (
+    check_overlap,
+    choose_part,
+    class_names,
+    corpora_of,
+    known_classes,
+    read_labelled_speech,
+)
 from fdan_edge.errors import DataError
+from tests.data.corpora.test_registry import touch
 
 SPLIT = {
     "train": ["r:1.wav", "r:2.wav"],
@@ -116,4 +125,81 @@ def test_two_tables_that_spell_a_speaker_in_two_ways(tmp_path: Path) -> None:
         DataError, match=r"^folder:.*, folder:.*: speakers 'P02' \(1 file\) and 'p02' \(1 file\) differ"
     ):
         read_labelled_speech(sources, calm_as_neutral=True)
-    assert len(read_labelled_speech([*sources[:1], *sources[:1]], calm_as_neutral=True)) == 1
+
+
+def test_a_corpus_given_twice(ravdess_tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(ravdess_tree)
+    again = Source("ravdess", tmp_path / "link")
+    with pytest.raises(DataError) as caught:
+        read_labelled_speech([Source("ravdess", ravdess_tree), again], calm_as_neutral=True)
+    assert str(caught.value) == f"{again} is given twice; give every corpus once"
+
+
+def test_two_folders_of_one_corpus_are_its_parts(tmp_path: Path) -> None:
+    """As EMO-DB in two trees, of four and of three classes."""
+    letters = {"one": "WFNT", "rest": "AEL"}
+    for name, of in letters.items():
+        touch(*(tmp_path / name / "wav" / f"03a01{letter}a.wav" for letter in of))
+    sources = [Source("emodb", tmp_path / name) for name in letters]
+    assert len(read_labelled_speech(sources, calm_as_neutral=True, boredom=True)) == 7
+    assert {item.corpus for item in read_labelled_speech(sources, calm_as_neutral=True)} == {"emodb"}
+
+
+def test_files_that_two_corpora_read(tmp_path: Path) -> None:
+    (tmp_path / "happy").mkdir()
+    touch(tmp_path / "happy" / "03a01Fa.wav")
+    sources = [Source("emodb", tmp_path), Source("folder", tmp_path)]
+    with pytest.raises(DataError) as caught:
+        read_labelled_speech(sources, calm_as_neutral=True)
+    path = tmp_path / "happy" / "03a01Fa.wav"
+    assert str(caught.value) == f"emodb and folder read the same files, e.g. {path}; give one of them"
+
+
+def test_chosen_classes(ravdess_tree: Path) -> None:
+    source = Source("ravdess", ravdess_tree)
+    kept = read_labelled_speech([source], calm_as_neutral=True, classes=("sad", "angry"))
+    assert Counter(item.emotion for item in kept) == {"angry": 4, "sad": 4}
+    with pytest.raises(DataError, match=r"unknown class 'sat' \(did you mean sad\?\); valid: angry, disgust, "):
+        read_labelled_speech([source], calm_as_neutral=True, classes=("sat",))
+
+
+def test_own_folders_are_told_apart_only_where_there_are_several(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        touch(*(tmp_path / name / emotion / f"{name}.wav" for emotion in ("angry", "sad")))
+    sources = [Source("folder", tmp_path / name) for name in ("one", "two")]
+    both = read_labelled_speech(sources, calm_as_neutral=True)
+    assert Counter(item.origin for item in both) == {"folder:one": 2, "folder:two": 2}
+    assert corpora_of(both) == ["folder"]
+    (alone,) = {item.origin for item in read_labelled_speech(sources[:1], calm_as_neutral=True)}
+    assert alone == "folder"
+
+
+def labelled(classes: dict[str, str]) -> list[Item]:
+    """Make a recording of each class of corpora; a class is its first letter."""
+    names = {"a": "angry", "h": "happy", "n": "neutral", "s": "sad"}
+    return [
+        Item(corpus, f"{letter}.wav", Path(letter), names[letter])
+        for corpus, letters in classes.items()
+        for letter in letters
+    ]
+
+
+def test_classes_that_each_corpus_has() -> None:
+    items = labelled({"x": "as", "w": "ahns", "y": "n"})
+    classes = ["angry", "happy", "neutral", "sad"]
+    assert corpora_of(items) == ["w", "x", "y"]
+    # w has all, x two; y, of one class, is masked by nothing.
+    assert known_classes(items, classes).astype(int).tolist() == [[1, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 1]]
+    unlabelled = [*items, Item("x", "u.wav", Path("u"), "")]
+    assert (known_classes(unlabelled, classes) == known_classes(items, classes)).all()
+
+
+def test_a_corpus_that_shares_no_class() -> None:
+    check_overlap(labelled({"x": "as", "y": "an", "z": "nh"}))
+    check_overlap(labelled({"x": "as"}))
+    with pytest.raises(DataError) as caught:
+        check_overlap(labelled({"x": "as", "y": "ans", "z": "h"}))
+    assert str(caught.value) == (
+        "corpus z has no class of the others: happy; they have angry, neutral, sad; --set mask_missing=false lets "
+        "all classes compete"
+    )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fdan_edge.models.fdan import REGRESSION_SCALE
 from fdan_edge.models.ops.lmmd import lmmd
-from fdan_edge.training.losses import faces_alignment, label_loss
+from fdan_edge.training.losses import faces_alignment, label_loss, masked_log_softmax
 
 Y_V, Y_A = torch.tensor([0, 1, 2, 0]), torch.tensor([2, 1, 1, 0, 0])
 
@@ -68,3 +68,51 @@ def test_sure_probabilities_are_as_good_as_labels() -> None:
     torch.testing.assert_close(
         faces_alignment(pairs(1), Y_V, soft, 3, "all"), faces_alignment(pairs(1), Y_V, Y_A, 3, "all")
     )
+
+
+# --- classes that a corpus does not have ---
+
+KNOWN = torch.tensor([[1, 0, 1], [1, 1, 0], [1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=torch.bool)
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "regression"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weight", [None, [0.5, 1.0, 2.0]])
+def test_with_all_classes_known_nothing_changes(kind: str, smoothing: float, weight: list[float] | None) -> None:
+    given = None if weight is None else torch.tensor(weight, dtype=torch.float64)
+    values = [
+        label_loss(logits(), Y_A, kind, label_smoothing=smoothing, weight=given, known=known)
+        for known in (None, torch.ones(5, 3, dtype=torch.bool))
+    ]
+    torch.testing.assert_close(*values)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weight", [[1.0, 1.0, 1.0], [0.5, 1.0, 2.0]])
+def test_a_row_is_one_of_a_network_that_knows_its_corpus_alone(smoothing: float, weight: list[float]) -> None:
+    """Leaving the missing classes' logits away row by row is the same, in plain loops."""
+    total, parts = torch.zeros((), dtype=torch.float64), 0.0
+    for row, known, label in zip(logits(), KNOWN, Y_A.tolist(), strict=True):
+        own = int(known[:label].sum())
+        left = [w for w, there in zip(weight, known.tolist(), strict=True) if there]
+        total = total + left[own] * cross_entropy(row[known][None], torch.tensor([own]), smoothing, left)
+        parts += left[own]
+    given = torch.tensor(weight, dtype=torch.float64)
+    value = label_loss(logits(), Y_A, label_smoothing=smoothing, weight=given, known=KNOWN)
+    torch.testing.assert_close(value, total / parts)
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "regression"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_missing_classes_get_no_gradient(kind: str, dtype: torch.dtype) -> None:
+    rows = logits().to(dtype).requires_grad_()
+    label_loss(rows, Y_A, kind, label_smoothing=0.1, known=KNOWN).backward()
+    assert rows.grad is not None
+    assert (rows.grad[~KNOWN] == 0).all()
+    assert rows.grad.isfinite().all()
+    assert (rows.grad[KNOWN] != 0).all()
+
+
+def test_probabilities_of_known_classes_sum_to_one() -> None:
+    shares = masked_log_softmax(logits(), KNOWN).exp() * KNOWN
+    torch.testing.assert_close(shares.sum(1), torch.ones(5, dtype=torch.float64))

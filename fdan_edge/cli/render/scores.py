@@ -44,6 +44,19 @@ def confusion_table(labels: list[str], counts: list[list[int]]) -> Table:
     return table
 
 
+def corpora_table(rows: list[dict[str, Any]]) -> Table:
+    """Lay out the scores of several corpora: each with n, uar, war, intervals and, where they differ, classes."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("corpus")
+    for name in ("classes", "n", "UAR", f"{100 * rows[0]['intervals']['level']:.0f} % interval", "WAR"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        numbers = (str(len(row["classes"])), str(row["n"]), f"{100 * row['uar']:.1f} %")
+        interval = f"{_range(row['intervals']['uar'], 1)} %"
+        table.add_row(printable(row["corpus"]), *numbers, interval, f"{100 * row['war']:.1f} %")
+    return table
+
+
 def _recall_table(recall: dict[str, float], intervals: dict[str, Any]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("class")

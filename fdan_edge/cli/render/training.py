@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from fdan_edge.cli.render.console import out
-from fdan_edge.cli.render.scores import confusion_table, print_reliability, score_line
+from fdan_edge.cli.render.scores import confusion_table, corpora_table, print_reliability, score_line
 
 if TYPE_CHECKING:
     from fdan_edge.experiments.crossval import CrossValidation
@@ -86,12 +86,15 @@ def crossvalidated(result: CrossValidation) -> None:
 
     values = result.to_dict()
     out.print(Text.assemble((values["method"], "bold"), f", {values['protocol']}"))
-    for fold in values["folds"]:
+    for fold in [] if "corpora" in values else values["folds"]:
         out.print(f"{fold['run']}: {score_line(fold['test'])}", markup=False)
+    if "corpora" in values:
+        out.print(corpora_table(values["corpora"]))
+    every = "all corpora" if "corpora" in values else "all folds"
     for name in ("pooled", "merged"):
         if pooled := values[name]:
-            out.print("calm counted as neutral" if name == "merged" else "all folds", style="bold")
-            out.print(f"{score_line(pooled)}\n{_over_folds(pooled)}")
+            out.print("calm counted as neutral" if name == "merged" else every, style="bold")
+            out.print(f"{score_line(pooled)}\n{_over_folds(pooled, every.removeprefix('all '))}")
             print_reliability(pooled)
             out.print(confusion_table(pooled["labels"], pooled["confusion"]))
             if useless := why_useless(pooled):
@@ -100,8 +103,8 @@ def crossvalidated(result: CrossValidation) -> None:
     out.print(f"folder {result.folder}: crossval.json, fold-*, *.png", markup=False)
 
 
-def _over_folds(values: dict[str, Any]) -> str:
-    """Write mean and standard deviation over the folds, from `Pooled.to_dict()`."""
+def _over_folds(values: dict[str, Any], what: str) -> str:
+    """Write mean and standard deviation over the folds or corpora, from `Pooled.to_dict()`."""
     named = {"UAR": "uar", "WAR": "war", "w-F1": "wf1"}
     each = [f"{name} {100 * values['mean'][k]:.1f} ± {100 * values['sd'][k]:.1f} %" for name, k in named.items()]
-    return f"mean and sd over folds: {', '.join(each)}"
+    return f"mean and sd over {what}: {', '.join(each)}"

@@ -5,6 +5,7 @@ from fdan_edge.data.corpora.reading import (
     Source,
     SourceLike,
     check_path,
+    name_of,
     parse_source,
     parse_sources,
     read,
@@ -12,6 +13,7 @@ from fdan_edge.data.corpora.reading import (
     read_visual,
 )
 from fdan_edge.data.corpora.registry import (
+    Collection,
     Corpus,
     corpus_names,
     get_corpus,
@@ -24,6 +26,7 @@ __all__ = [
     "IMAGES",
     "SOUNDS",
     "VIDEOS",
+    "Collection",
     "Corpus",
     "Item",
     "Source",
@@ -34,6 +37,7 @@ __all__ = [
     "get_corpus",
     "known_corpora",
     "licence",
+    "name_of",
     "parse_source",
     "parse_sources",
     "read",

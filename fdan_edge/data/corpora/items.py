@@ -47,11 +47,18 @@ class Item:
     text: str | None = None  # which sentence is spoken; equal sentences have equal texts
     split: str | None = None  # the publisher's part: train, val or test
     clip: str | None = None  # the performance that it shows, where several images or videos show the same one
+    folds: tuple[str, ...] = ()  # its part in each of the publisher's folds, "" where it is in none of that fold
+    source: str = ""  # which of several folders of the user's own it is from; "" where they are not told apart
 
     @property
     def key(self) -> str:
         """A name for this item that is unique across corpora."""
         return f"{self.corpus}:{self.id}"
+
+    @property
+    def origin(self) -> str:
+        """The corpus, and of several folders of the user's own the folder: what `loco` leaves out as a whole."""
+        return self.source or self.corpus
 
     @property
     def speaker_key(self) -> str | None:

@@ -14,7 +14,7 @@ from fdan_edge.data.corpora.contents import (
     sounds_under_other_names,
 )
 from fdan_edge.data.corpora.items import IMAGES, SOUNDS, VIDEOS, Item, suffix_of
-from fdan_edge.data.corpora.registry import Corpus, get_corpus, known_corpora
+from fdan_edge.data.corpora.registry import Corpus, known_corpora
 from fdan_edge.errors import DataError, printable
 from fdan_edge.utils.folders import walk
 from fdan_edge.utils.messages import warn_once
@@ -40,7 +40,7 @@ def unlabelled(source: Source, modality: str, used: Collection[Path]) -> dict[st
         modality: speech, faces or videos. Where the corpus has no videos, speech has their files too.
         used: paths of all items.
     """
-    corpus = get_corpus(source.corpus)
+    corpus = source.entry
     suffixes = _SUFFIXES[modality]
     if modality == "speech" and corpus.read_videos is None:
         suffixes = (*suffixes, *VIDEOS)
@@ -54,8 +54,8 @@ def unlabelled(source: Source, modality: str, used: Collection[Path]) -> dict[st
 def unread(source: Source, used: Collection[Path]) -> dict[str, list[str]]:
     """List, by reason, what else is left out: folders, sound under names of another kind, rows without files."""
     lost: dict[str, list[str]] = {}
-    if source.path is not None and source.path.is_dir():
-        for folder, reason in walk(source.path).unreadable.items():
+    if source.folder is not None and source.folder.is_dir():
+        for folder, reason in walk(source.folder).unreadable.items():
             lost.setdefault(f"a folder that cannot be read: {reason}", []).append(str(folder))
     for path in sorted(path for _, path in _files(source, used, ())):
         if kind := sound_under_other_name(path):
@@ -71,9 +71,9 @@ def tell(source: Source, items: Sequence[Item]) -> None:
     """Warn once of the files below a corpus's path that its speech lacks, and of rows of tables without files."""
     used = {item.path for item in items}
     lost = _flat(unlabelled(source, "speech", used))
-    reader = get_corpus(source.corpus).read_videos
-    if reader and source.path and any(path.suffix.lower() in VIDEOS for path in used):
-        lost += _flat(unlabelled(source, "videos", used | {item.path for item in reader(source.path)}))
+    reader = source.entry.read_videos
+    if reader and source.folder and any(path.suffix.lower() in VIDEOS for path in used):
+        lost += _flat(unlabelled(source, "videos", used | {item.path for item in reader(source.folder)}))
     lost += sounds_under_other_names(path for _, path in _files(source, used, ()))
     if lost:
         verb = "file that holds sound or video is" if len(lost) == 1 else "files that hold sound or video are"
@@ -111,7 +111,7 @@ def without_pointers(source: Source, items: list[Item]) -> list[Item]:
 
 def nothing(source: Source, what: str) -> DataError:
     """Make the error that says that a corpus has none of what is asked for, and what may be there instead."""
-    text = f"{source}: no {what} found; expected {get_corpus(source.corpus).layout}"
+    text = f"{source}: no {what} found; expected {source.entry.layout}"
     if other := suggestion(source, [path for _, path in _files(source, (), _MEDIA)]):
         return DataError(f"{text}; its files are named as those of {other}")
     for reason, names in unread(source, ()).items():
@@ -127,7 +127,7 @@ def suggestion(source: Source, files: Sequence[Path]) -> str:
         if stems and pattern and corpus.name != source.corpus:
             fitting = sum(pattern.fullmatch(stem) is not None for stem in stems)
             if fitting >= _ALIKE * len(stems):
-                return f"{corpus.name}:{source.path}"
+                return f"{corpus.name}:{source.folder}"
     return ""
 
 
@@ -139,27 +139,27 @@ def _files(source: Source, used: Iterable[Path], suffixes: tuple[str, ...]) -> l
         used: paths of its items.
         suffixes: of the files; () for those that are named neither as sound nor as video or image.
     """
-    if source.path is None or get_corpus(source.corpus).default_folder:
+    if source.folder is None or source.entry.default_folder:
         return []
 
     def wanted(name: str) -> bool:
         return suffix_of(name) in suffixes if suffixes else suffix_of(name) not in _MEDIA
 
-    if source.path.is_dir():
-        return [(name, source.path / name) for name in walk(source.path).files if wanted(name)]
+    if source.folder.is_dir():
+        return [(name, source.folder / name) for name in walk(source.folder).files if wanted(name)]
     beside = (path for folder in {path.parent for path in used} for path in folder.glob("[!.]*"))
     return [(path.name, path) for path in beside if wanted(path.name) and not path.is_dir()]
 
 
 def _reason(source: Source, corpus: Corpus, name: str) -> str:
-    if source.path is not None and source.path.is_file():
+    if source.folder is not None and source.folder.is_file():
         return "not in the table"
     return corpus.skip_reason(name) if corpus.skip_reason else f"not of the form {corpus.layout}"
 
 
 def _missing(source: Source) -> list[str]:
-    corpus = get_corpus(source.corpus)
-    return corpus.missing(source.path) if corpus.missing and source.path else []
+    corpus = source.entry
+    return corpus.missing(source.folder) if corpus.missing and source.folder else []
 
 
 def _flat(by_reason: dict[str, list[Path]]) -> list[Path]:
@@ -172,7 +172,7 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _below(source: Source, path: Path) -> str:
-    root = source.path
+    root = source.folder
     return printable(str(path.relative_to(root) if root and root != path and path.is_relative_to(root) else path))
 
 

@@ -13,9 +13,16 @@ from typing import TypeAlias
 
 from fdan_edge.data.corpora import left_out
 from fdan_edge.data.corpora.items import VIDEOS, Item, recording_key, unique
-from fdan_edge.data.corpora.registry import Corpus, corpus_names, get_corpus, known_corpora
+from fdan_edge.data.corpora.registry import (
+    MARK,
+    Collection,
+    Corpus,
+    corpus_names,
+    get_corpus,
+    known_corpora,
+)
 from fdan_edge.data.face_crops import middles
-from fdan_edge.errors import DataError
+from fdan_edge.errors import DataError, unknown_choice
 
 
 @dataclass(frozen=True)
@@ -24,10 +31,40 @@ class Source:
 
     corpus: str
     path: Path | None
+    dataset: str = ""  # of a collection such as EmoBox: which of its corpora
+    audio: Path | None = None  # of such a one: the folder of its sound
 
     def __str__(self) -> str:
-        return f"{self.corpus}:{self.path or ''}"
+        dataset = f"{MARK}{self.dataset}={self.audio}" if self.dataset else ""
+        return f"{self.corpus}:{self.path or ''}{dataset}"
 
+    @property
+    def name(self) -> str:
+        """The name of the corpus, with that of the dataset of a collection: `emobox#ravdess`."""
+        return f"{self.corpus}{MARK}{self.dataset}" if self.dataset else self.corpus
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder, or table, below which its files lie."""
+        return self.audio or self.path
+
+    @property
+    def entry(self) -> Corpus:
+        """The entry of its corpus.
+
+        Raises:
+            DataError: there is no such corpus, or a collection and no dataset.
+        """
+        corpus = get_corpus(self.corpus)
+        if corpus.collection is None:
+            return corpus
+        if not self.dataset:
+            raise _without_dataset(corpus, self.path)
+        return corpus.collection.entry(self.dataset, self.path)
+
+
+#: Path of a collection, dataset, and where its sound lies; a path may hold the mark as well.
+_DATASET = re.compile(rf"(.*?){MARK}([A-Za-z0-9_-]+)(?:=(.*))?", re.DOTALL)
 
 #: A corpus as a caller names it: a `corpus:path` word or a `Source`.
 SourceLike: TypeAlias = str | Source
@@ -46,9 +83,43 @@ def parse_source(text: str) -> Source:
     if not get_corpus(corpus).default_folder and not path:
         raise DataError(f"{text!r} names no folder; write {corpus}:PATH")
     try:
+        if collection := get_corpus(corpus).collection:
+            return _parse_dataset(get_corpus(corpus), collection, path)
         return Source(corpus, Path(path).expanduser() if path else None)
     except RuntimeError:
         raise DataError(f"{text!r}: no user of that name has a home folder here") from None
+
+
+def name_of(text: str) -> str:
+    """Return what a list of corpora calls a source: `ravdess` for `ravdess:/data/r`, or `emobox#ravdess`."""
+    corpus, _, path = text.partition(":")
+    match = _DATASET.fullmatch(path)
+    return f"{corpus}{MARK}{match[2]}" if match and corpus in corpus_names() and _is_collection(corpus) else corpus
+
+
+def _is_collection(corpus: str) -> bool:
+    return get_corpus(corpus).collection is not None
+
+
+def _parse_dataset(corpus: Corpus, collection: Collection, text: str) -> Source:
+    """Split `PATH#DATASET` or `PATH#DATASET=FOLDER`."""
+    match = _DATASET.fullmatch(text)
+    path = Path(match[1] if match else text).expanduser()
+    if not match:
+        raise _without_dataset(corpus, path)
+    check_path(Source(corpus.name, path))
+    valid = collection.datasets(path)
+    if match[2] not in valid:
+        names = unknown_choice("dataset", match[2], valid) if valid else "no folder of a dataset is there"
+        raise DataError(f"{corpus.name}:{path}: {names}; expected {corpus.layout}")
+    given = Path(match[3]).expanduser() if match[3] else None
+    return Source(corpus.name, path, match[2], collection.audio(path, match[2], given))
+
+
+def _without_dataset(corpus: Corpus, path: Path | None) -> DataError:
+    there = corpus.collection.datasets(path) if corpus.collection and path and path.is_dir() else []
+    names = f"; there are {', '.join(there)}" if there else ""
+    return DataError(f"{corpus.name}:{path or ''} names no dataset; write {corpus.name}:PATH{MARK}DATASET{names}")
 
 
 def parse_sources(sources: Sequence[SourceLike]) -> list[Source]:
@@ -85,11 +156,11 @@ def read_all(source: Source, modality: str) -> list[Item]:
     Raises:
         DataError: the folder does not exist, or the corpus has no such modality.
     """
-    corpus = get_corpus(source.corpus)
+    corpus = source.entry
     reader = corpus.readers.get(modality)
     if reader is None:
         able = [other.name for other in known_corpora() if modality in other.readers]
-        raise DataError(f"corpus {source.corpus} has no {modality}; corpora that have: {', '.join(able)}")
+        raise DataError(f"corpus {source.name} has no {modality}; corpora that have: {', '.join(able)}")
     check_path(source)
     items = reader(_folder(source, corpus))
     for item in items:
@@ -106,11 +177,11 @@ def read_visual(source: Source, frames: int) -> list[Item]:
     Raises:
         DataError: as `read`; the corpus has neither, or none is there.
     """
-    corpus = get_corpus(source.corpus)
+    corpus = source.entry
     able = [modality for modality in corpus.readers if modality != "speech"]
     if not able:
         have = [other.name for other in known_corpora() if other.read_faces or other.read_videos]
-        raise DataError(f"corpus {source.corpus} has no faces; corpora that have: {', '.join(have)}")
+        raise DataError(f"corpus {source.name} has no faces; corpora that have: {', '.join(have)}")
     items_of = {modality: left_out.without_pointers(source, read_all(source, modality)) for modality in able}
     images = items_of.get("faces", [])
     there = {name for item in images for name in (recording_key(item.key), f"{item.corpus}:{item.clip}")}
@@ -161,8 +232,8 @@ def _instead(path: Path) -> str:
 
 
 def _folder(source: Source, corpus: Corpus) -> Path:
-    if source.path is not None:
-        return source.path
+    if source.folder is not None:
+        return source.folder
     if corpus.default_folder is None:
         raise DataError(f"'{source}' names no folder; write {source.corpus}:PATH")
     return corpus.default_folder()

@@ -31,6 +31,15 @@ _BUILT_IN = {
     "enterface": "fdan_edge.data.corpora.enterface",
     "casia": "fdan_edge.data.corpora.casia",
     "tess": "fdan_edge.data.corpora.tess",
+    "javased": "fdan_edge.data.corpora.javased",
+    "nemo": "fdan_edge.data.corpora.nemo",
+    "emovo": "fdan_edge.data.corpora.emovo",
+    "esd": "fdan_edge.data.corpora.esd",
+    "iemocap": "fdan_edge.data.corpora.iemocap",
+    "msppodcast": "fdan_edge.data.corpora.msppodcast",
+    "ased": "fdan_edge.data.corpora.ased",
+    "urdu": "fdan_edge.data.corpora.urdu",
+    "emobox": "fdan_edge.data.corpora.emobox",
     "fer2013": "fdan_edge.data.corpora.fer2013",
     "ck": "fdan_edge.data.corpora.ck",
     "folder": "fdan_edge.data.corpora.folder",
@@ -41,6 +50,24 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 #: Lists the items below a corpus's folder, in any order; an empty list where nothing is known.
 Reader: TypeAlias = Callable[[Path], list[Item]]
+#: Stands between a collection and which of its corpora is meant, as in `emobox#ravdess`.
+MARK = "#"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """How a corpus that is several, each chosen as `corpus:path#dataset`, is opened.
+
+    Args:
+        datasets: lists those below a path.
+        audio: finds where the sound of a dataset lies: path, dataset and the folder that the user named, or None.
+        entry: makes the entry of one, of its name `corpus#dataset`. Its readers take the folder of the sound. The
+            path of the collection is None where only the terms and the title are wanted.
+    """
+
+    datasets: Callable[[Path], list[str]]
+    audio: Callable[[Path, str, Path | None], Path]
+    entry: Callable[[str, Path | None], Corpus]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +96,7 @@ class Corpus:
         labelled: whether its items have classes: without them it can only be adapted to.
         user_classes: whether its classes are the user's own: boredom is then a class like any other.
         default_folder: where it lies when no path is given; only for a corpus that its reader makes itself.
+        collection: says that it is several corpora with lists of their own, as EmoBox.
 
     Raises:
         DataError: the name or the licence cannot be used, or the corpus has no reader.
@@ -92,9 +120,10 @@ class Corpus:
     labelled: bool = True
     user_classes: bool = False
     default_folder: Callable[[], Path] | None = None
+    collection: Collection | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not all(_NAME.fullmatch(part) for part in self.name.split(MARK, 1)):
             raise DataError(f"corpus name {self.name!r} is not of lower case letters, digits, - and _ alone")
         if not self.licence.strip():
             raise DataError(f"corpus {self.name} has no licence; 'your own' is one")
@@ -141,6 +170,10 @@ def get_corpus(name: str) -> Corpus:
     """
     if name in _registered:
         return _registered[name]
+    if MARK in name:
+        collection, _, dataset = name.partition(MARK)
+        if of := get_corpus(collection).collection:
+            return of.entry(dataset, None)
     if name in _BUILT_IN:
         corpus: Corpus = importlib.import_module(_BUILT_IN[name]).CORPUS
         return corpus
@@ -163,7 +196,7 @@ def known_corpora() -> list[Corpus]:
 
 def licence(name: str) -> str:
     """Return the terms of a corpus; `see there` where no reader of that name is installed."""
-    return get_corpus(name).licence if name in corpus_names() else "see there"
+    return get_corpus(name).licence if name.partition(MARK)[0] in corpus_names() else "see there"
 
 
 def _plugins() -> dict[str, EntryPoint]:
