@@ -13,7 +13,7 @@ COMPILED := .venv/.compiled-$(call key,setup.py $(wildcard cuda/*.cpp cuda/*.cu 
 # Without the compiled ops nothing here goes on: tests would cover only the reference.
 export FDAN_EDGE_REQUIRE_NATIVE = 1
 
-.PHONY: install demo test fuzz attack lock lint docs format bench cuda gpu gpu-train arm64 clean
+.PHONY: install demo models test fuzz attack lock lint docs format bench cuda gpu gpu-train arm64 clean
 
 install: $(NATIVE)
 
@@ -43,6 +43,13 @@ $(NATIVE): $(COMPILED)
 
 demo: install
 	$(BIN)/fdan-edge demo --out demo
+
+# The models that come with the package, anew from their corpora, into fdan_edge/bundles: hours. MODELS names some,
+# and FOLDERS where corpora are that are not below DATA, as in FOLDERS='ravdess=/data/ravdess nemo=/data/nemo'.
+# docs/how-to/models.md
+DATA ?= ../shared/data
+models: install
+	$(BIN)/python benchmarks/make_models.py $(MODELS) --data $(DATA) $(FOLDERS:%=--folder %)
 
 # One process more than there are cores, of one thread each: some tests wait for processes of their own. The longest
 # files first, as tests/conftest.py orders them, and bytecode is kept, whatever the environment says.

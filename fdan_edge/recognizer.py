@@ -18,6 +18,7 @@ from fdan_edge.audio.pcm import MOST_CHANNELS, RATES
 from fdan_edge.audio.resample import Resampler
 from fdan_edge.audio.windows import Waveform
 from fdan_edge.errors import AudioError
+from fdan_edge.runtime import included
 from fdan_edge.runtime.log_mel import FrameRunner
 from fdan_edge.runtime.opening import open_feature_runner, open_runner, open_stream_runner
 from fdan_edge.runtime.recognition import (
@@ -32,7 +33,7 @@ from fdan_edge.streaming import Stream, StreamSettings
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     *,
     threads: int = 0,
     precision: str | None = None,
@@ -40,12 +41,13 @@ def load(
 ) -> Recognizer:
     """Load a model to recognize emotions with.
 
-        recognizer = fdan_edge.load("bundle")
+        recognizer = fdan_edge.load()
         print(recognizer.recognize_file("recording.wav").emotion)
         recognizer.close()
 
     Args:
-        path: a bundle, an .onnx file or a run folder (the last needs PyTorch).
+        path: a bundle, an .onnx file or a run folder (the last needs PyTorch); as text also a name of
+            `fdan-edge models`, which goes before a path of that name; None: the default model, `open`.
         threads: of the CPU's runtimes, at most 1024; 0: all cores.
         precision: fp32, fp16 or int8, or a file of the bundle; None: what fits the runtime.
         runtime: a name as of `fdan-edge infer --runtime`; None: the fastest that works here.
@@ -73,12 +75,14 @@ class Recognizer:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         *,
         threads: int = 0,
         precision: str | None = None,
         runtime: str | None = None,
     ) -> None:
+        path = included.locate(path)
+        included.introduce(path)
         self._stack = contextlib.ExitStack()
         self._runner = self._stack.enter_context(open_runner(path, threads, artifact=precision, runtime=runtime))
         self._open_live = functools.partial(open_stream_runner, path, threads, artifact=precision, runtime=runtime)

@@ -30,6 +30,7 @@ TINY = (
     "face_size=32",
     "feature_size=16",
     "speed_perturbation=0",
+    "surroundings=0",
     "threads=1",  # whatever number an earlier test has left
 )
 
@@ -214,6 +215,17 @@ def bundle_folder(shared_folder: Path, request: pytest.FixtureRequest) -> Path:
         export_bundle(run, folder)
 
     return make_once(shared_folder / "bundle", write)
+
+
+@pytest.fixture
+def package_models(shared_folder: Path, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Bundles `open` and `research` in the place of those of the package: `bundle_folder`, with an about.json."""
+    from fdan_edge.runtime import included
+    from tests.helpers.package_models import write_package_models
+
+    folder = make_once(shared_folder / "models", lambda folder: write_package_models(folder, bundle_folder))
+    monkeypatch.setattr(included, "FOLDER", folder)
+    return folder
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -15,13 +16,25 @@ from pathlib import Path
 import pytest
 import tomllib
 
+from fdan_edge.runtime import included
+from fdan_edge.runtime.about import read_about
+from fdan_edge.runtime.bundle import Bundle
+
 ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "benchmarks" / "models"
+#: Of a wheel, with its models.
+MOST_BYTES = 25_000_000
 
 
 def sources() -> set[str]:
     """Every module by its place in the installed package."""
     package = {p.relative_to(ROOT).as_posix() for p in (ROOT / "fdan_edge").rglob("*.py")}
     return package | {f"fdan_edge/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / "export").rglob("*.py")}
+
+
+def models() -> set[str]:
+    """Every file of the models by its place in the installed package."""
+    return {p.relative_to(ROOT).as_posix() for p in (ROOT / "fdan_edge" / "bundles").rglob("*") if p.is_file()}
 
 
 def test_every_folder_with_modules_is_a_listed_package() -> None:
@@ -34,6 +47,27 @@ def test_export_is_one_folder_under_two_names() -> None:
     link = ROOT / "fdan_edge" / "export"
     assert link.is_symlink()
     assert link.readlink() == Path("../export")
+
+
+def test_the_models_of_the_package_are_those_of_the_recipes() -> None:
+    """Whole, of the corpora whose digests are known, and each for the use that its recipe says."""
+    known = tomllib.loads((RECIPES / "corpora.toml").read_text())
+    recipes = {
+        path.stem: tomllib.loads(path.read_text()) for path in RECIPES.glob("*.toml") if path.stem != "corpora"
+    }
+    assert included.names() == sorted(recipes, key=lambda name: (name != included.DEFAULT, name))
+    for name, recipe in recipes.items():
+        bundle = Bundle.open(included.find(name))
+        bundle.verify()
+        assert sum(entry.bytes for entry in bundle.manifest.files.values()) <= 8_000_000
+        about = read_about(bundle)
+        assert about is not None
+        assert (about.use, [corpus.name for corpus in about.corpora]) == (recipe["use"], recipe["corpora"])
+        for corpus in about.corpora:
+            digests = [folder["sha256"] for folder in known[corpus.name]["folders"]]
+            joined = hashlib.sha256("".join(digests).encode()).hexdigest()
+            assert corpus.sha256 == (digests[0] if len(digests) == 1 else joined)
+        assert {score.test for score in about.scores} >= {"corpora", "noise"}
 
 
 def test_cuda_holds_no_python() -> None:
@@ -85,7 +119,8 @@ def wheel(tree: Path, folder: Path, **environment: str) -> Path:
 def holds_every_module(made: Path, others: set[str]) -> None:
     names = {name for name in zipfile.ZipFile(made).namelist() if ".dist-info/" not in name}
     page = {p.relative_to(ROOT).as_posix() for p in (ROOT / "fdan_edge" / "server" / "static").iterdir()}
-    assert names == sources() | page | {"fdan_edge/py.typed"} | others
+    assert names == sources() | page | models() | {"fdan_edge/py.typed"} | others
+    assert made.stat().st_size < MOST_BYTES
 
 
 @pytest.mark.slow

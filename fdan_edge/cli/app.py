@@ -24,6 +24,7 @@ VERBS = {
     "runs": "Compare trainings: progress, scores, settings.",
     "export": "Turn a trained run into a bundle for where it will run.",
     "infer": "Name the emotion in sound files.",
+    "models": "List the models that come with the package.",
     "bench": "Time a bundle: latency, throughput, start, memory.",
     "stream": "Name the emotion of who speaks, as they speak.",
     "serve": "Show emotions live in a browser, with its microphone.",

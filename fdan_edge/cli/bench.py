@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from fdan_edge.cli.model_choice import model_path
 from fdan_edge.cli.options import AsJson, Threads, print_json
 from fdan_edge.profiling.cards import CARDS
 
@@ -14,9 +15,16 @@ from fdan_edge.profiling.cards import CARDS
 def bench(
     targets: Annotated[
         list[Path],
-        typer.Argument(metavar="BUNDLE", help="Bundles, .onnx files or run folders, timed in turn."),
+        typer.Argument(
+            metavar="BUNDLE",
+            parser=model_path,
+            help="Bundles, .onnx files, run folders or names of `fdan-edge models`, timed in turn.",
+        ),
     ],
-    vs: Annotated[Optional[Path], typer.Option(metavar="BUNDLE", help="Compare with it, pair by pair.")] = None,  # noqa: UP045
+    vs: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="BUNDLE", parser=model_path, help="Compare with it, pair by pair."),
+    ] = None,
     runtime: Annotated[list[str], typer.Option(metavar="NAME", help="Only this runtime; repeat for more.")] = [],  # noqa: B006
     precision: Annotated[
         list[str], typer.Option(metavar="NAME", help="Only fp32, fp16 or int8; repeat for more.")

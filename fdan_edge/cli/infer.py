@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeAlias
 
 import typer
 
-from fdan_edge.cli.options import Channel, Model, Precision, Rebuild, Runtime, Threads
+from fdan_edge.cli.model_choice import model_and_recordings
+from fdan_edge.cli.options import Channel, ModelName, Precision, Rebuild, Runtime, Threads
 from fdan_edge.errors import AudioError, ConfigError, MissingDependencyError, printable
 
 if TYPE_CHECKING:
@@ -26,11 +27,15 @@ _STANDARD_OUTPUT = Path("-")
 
 
 def infer(
-    bundle: Model,
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE", readable=False, help="Sound files or videos, or folders of them."),
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE",
+            help="Sound files or videos, or folders of them; before them the model, where it is not the default "
+            "one: a bundle, an .onnx file, a run folder, or a name of `fdan-edge models`.",
+        ),
     ],
+    model: ModelName = None,
     runtime: Runtime = None,
     precision: Precision = None,
     rebuild: Rebuild = False,
@@ -56,14 +61,17 @@ def infer(
     from fdan_edge.audio.channels import EACH, check_channel
     from fdan_edge.audio.listing import find
     from fdan_edge.runtime import opening
+    from fdan_edge.runtime.included import introduce
 
     if embeddings and (windows or rebuild):
         raise ConfigError("--embeddings are of whole files, by no engine: leave out --windows and --rebuild")
     check_channel(channel, each=True)
+    bundle, paths = model_and_recordings(words, model)
     listing = find(paths)
     files = listing.files
     outputs = _Outputs(windows, channel == EACH, as_json, csv, embeddings)
     outputs.check(files)
+    introduce(bundle)
     with contextlib.ExitStack() as stack:
         if embeddings:
             runner: Any = opening.open_feature_runner(bundle, threads, artifact=precision, runtime=runtime)

@@ -35,7 +35,15 @@ ConfigFile = Annotated[
 ]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for programs.")]
-Model = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, an .onnx file or a run folder.")]
+ModelName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="Of `fdan-edge models`, or a path; then no BUNDLE is given.",
+        show_default="open",
+    ),
+]
 Runtime = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(metavar="NAME", help="The runtime to use.", show_default="the fastest that fits"),

@@ -9,12 +9,30 @@ from typing import Annotated, Optional
 
 import typer
 
-from fdan_edge.cli.options import Hop, Model, Precision, Runtime, Threads, Unknown, VoiceActivity, needs_packages
+from fdan_edge.cli.model_choice import one_model
+from fdan_edge.cli.options import (
+    Hop,
+    ModelName,
+    Precision,
+    Runtime,
+    Threads,
+    Unknown,
+    VoiceActivity,
+    needs_packages,
+)
 from fdan_edge.errors import INSTALL_SERVE, ConfigError
 
 
 def serve(
-    bundle: Model,
+    bundle: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(
+            metavar="BUNDLE",
+            help="A bundle, an .onnx file, a run folder, or a name of `fdan-edge models`.",
+            show_default=False,
+        ),
+    ] = None,
+    model: ModelName = None,
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where to listen; what others reach needs a token.")
     ] = "127.0.0.1",
@@ -52,6 +70,7 @@ def serve(
     Sound stays on the machines that you connect: the page loads nothing from elsewhere, and nothing is kept.
     """
     needs_packages(("starlette", "uvicorn", "websockets", "prometheus_client"), "serve", INSTALL_SERVE)
+    from fdan_edge.runtime.included import introduce
     from fdan_edge.runtime.opening import open_stream_runner
     from fdan_edge.server.access import VARIABLE, make_access, read_token
     from fdan_edge.server.limits import Limits
@@ -62,12 +81,14 @@ def serve(
         raise ConfigError("--token and --token-file: give one of them")
     token = read_token(token_file) if token_file else token
     settings = StreamSettings(hop=hop, vad=vad, unknown_below=unknown)
+    chosen = one_model(bundle, model)
     address, allowed = Address(host, port, certificate, key), make_access(host, token, origin)
+    introduce(chosen)
     with (
         open_socket(address) as listening,
-        open_stream_runner(bundle, threads, artifact=precision, runtime=runtime) as runner,
+        open_stream_runner(chosen, threads, artifact=precision, runtime=runtime) as runner,
     ):
-        hub = make_hub(bundle, runner, settings, allowed, Limits(clients=clients))
+        hub = make_hub(chosen, runner, settings, allowed, Limits(clients=clients))
         new_token = token is None and VARIABLE not in os.environ
         for line in startup_lines(hub, address, listening.getsockname()[1], new_token=new_token):
             typer.echo(line)

@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from fdan_edge.cli.options import Channel, Hop, Precision, Rebuild, Runtime, Threads, Unknown, VoiceActivity
+from fdan_edge.cli.model_choice import model_and_source
+from fdan_edge.cli.options import (
+    Channel,
+    Hop,
+    ModelName,
+    Precision,
+    Rebuild,
+    Runtime,
+    Threads,
+    Unknown,
+    VoiceActivity,
+)
 from fdan_edge.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -34,14 +45,19 @@ _WAYS = "a sound file, - for PCM on standard input (arecord ... | fdan-edge stre
 
 
 def stream(
-    bundle: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="BUNDLE", help="A bundle, an .onnx file or a run folder.", show_default=False),
+    first: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(
+            metavar="BUNDLE",
+            help="A bundle, an .onnx file, a run folder, or a name of `fdan-edge models`.",
+            show_default=False,
+        ),
     ] = None,
-    source: Annotated[
+    second: Annotated[
         Optional[str],  # noqa: UP045
         typer.Argument(metavar="SOURCE", help="A sound file, or - for standard input.", show_default=False),
     ] = None,
+    model: ModelName = None,
     mic: Annotated[bool, typer.Option("--mic", metavar="", help="Hear the microphone.")] = False,
     device: Annotated[
         Optional[str],  # noqa: UP045
@@ -98,9 +114,8 @@ def stream(
 
         show_stream.devices(input_devices())
         return
-    if bundle is None:
-        raise ConfigError("no bundle given: fdan-edge stream BUNDLE SOURCE, or fdan-edge stream BUNDLE --mic")
     from fdan_edge.audio.channels import EACH, check_channel
+    from fdan_edge.runtime.included import introduce
     from fdan_edge.runtime.opening import open_stream_runner
     from fdan_edge.streaming.live import run_channels
     from fdan_edge.streaming.session import Stream
@@ -109,15 +124,17 @@ def stream(
 
     check_channel(channel, each=True)
     settings = StreamSettings(hop=hop, unknown_below=unknown, vad=vad)
-    source_options = _SourceOptions(
-        source, mic or device is not None, device or "", realtime, rate, channels, format_, channel
-    )
+    live = mic or device is not None
+    words = [word for word in (first, second) if word is not None]
+    bundle, source = model_and_source(words, model, live=live)
+    source_options = _SourceOptions(source, live, device or "", realtime, rate, channels, format_, channel)
     files = {"--rttm": rttm, "--csv": csv, "--audacity": audacity}
     if seconds is not None and not math.isfinite(seconds):
         raise ConfigError(f"--seconds {seconds}: not a length; without it the stream goes on")
     check_written(files, [Path(source)] if source not in (None, "-") else [], "the source")
     sound = source_options.open()
     names = _channels(channel, sound)
+    introduce(bundle)
     with (
         open_stream_runner(bundle, threads, artifact=precision, runtime=runtime, rebuild=rebuild) as runner,
         contextlib.ExitStack() as outputs,

@@ -57,7 +57,10 @@ class Bundle:
         folder = Path(path)
         file = folder / MANIFEST
         if not folder.exists():
-            raise BundleError(f"{folder}: no such bundle or file; `fdan-edge export RUN --out {folder}` makes one")
+            raise BundleError(
+                f"{folder}: no such bundle or file; `fdan-edge export RUN --out {folder}` makes one, and "
+                "`fdan-edge models` lists models by name"
+            )
         if not file.is_file():
             raise BundleError(
                 f"{folder}: not a bundle (no {MANIFEST}); `fdan-edge export RUN --out {folder}` makes one"

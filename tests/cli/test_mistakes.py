@@ -116,7 +116,7 @@ def test_out_that_cannot_be_written(fails: Callable[..., str], tmp_path: Path, r
     ("verb", "words", "line"),
     [
         ("train", "", "missing option '--out'"),
-        ("infer", "b", "missing argument 'FILE'"),
+        ("infer", "", "missing argument 'FILE'"),
         ("bench", "b --runs two", "--runs 'two' should be a valid integer"),
         ("bench", "b --runs 1", "--runs '1' should be greater than or equal to 5"),
         ("evaluate", "b --part tset", "--part 'tset' is not one of 'test', 'val', 'train', 'all'"),
