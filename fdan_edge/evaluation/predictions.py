@@ -93,6 +93,13 @@ class Predictions:
             recordings.append(replace(prediction, probabilities=shares))
         return Predictions(list(labels), recordings)
 
+    def corpus_row(self, name: str) -> dict[str, Any]:
+        """Return the scores as a row of a table by corpus: plain values for JSON."""
+        scores = self.scores().to_dict()
+        chosen = {key: scores[key] for key in ("n", "uar", "war", "wf1")}
+        intervals = self.intervals().to_dict()
+        return {"corpus": name, "classes": sorted(scores["recall"]), **chosen, "intervals": intervals}
+
     def by_corpus(self) -> dict[str, Predictions]:
         """Divide the recordings by their corpora, sorted; the labels stay."""
         corpora: dict[str, list[Prediction]] = {}

@@ -33,9 +33,12 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
+        by_corpus = self.predictions.by_corpus()
+        rows = [predictions.corpus_row(name) for name, predictions in by_corpus.items()]
         return {
             "part": self.part,
             "audit": self.audit,
+            **({"corpora": rows} if len(rows) > 1 else {}),
             **self.scores.to_dict(),
             "intervals": self.intervals.to_dict(),
             "calibration": self.calibration.to_dict(),

@@ -99,14 +99,10 @@ class CrossValidation:
 
     def _by_corpus(self) -> list[dict[str, Any]]:
         """Give the scores of each corpus that was left out, in the classes that others have too."""
-        rows = []
-        for name, fold in zip(self.corpora, self.folds, strict=True):
-            values, intervals = fold.predictions.scores().to_dict(), fold.predictions.intervals().to_dict()
-            scores = {key: values[key] for key in ("n", "uar", "war", "wf1")}
-            classes = sorted(values["recall"])
-            audit = fold.metrics["audit"]["verdict"]
-            rows.append({"corpus": name, "classes": classes, **scores, "intervals": intervals, "audit": audit})
-        return rows
+        return [
+            {**fold.predictions.corpus_row(name), "audit": fold.metrics["audit"]["verdict"]}
+            for name, fold in zip(self.corpora, self.folds, strict=True)
+        ]
 
 
 def crossval(config: Config, speech: list[Source], faces: list[Source], folder: Path) -> CrossValidation:
@@ -122,7 +118,8 @@ def crossval(config: Config, speech: list[Source], faces: list[Source], folder: 
         DataError: speakers are not known or too few, or the protocol has one fold.
     """
     if config.protocol not in FOLDED:
-        raise ConfigError(f"crossval goes with protocol {' or '.join(FOLDED)}, not {config.protocol}")
+        *names, last = FOLDED
+        raise ConfigError(f"crossval goes with protocol {', '.join(names)} or {last}, not {config.protocol}")
     if config.method != "fdan" or config.channel == "match":
         raise ConfigError(
             f"crossval has no target, which method = {config.method}, channel = {config.channel} needs; "

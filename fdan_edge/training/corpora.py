@@ -147,10 +147,10 @@ def restore_corpora(config: Config, sources: TrainingSources, folder: Path) -> T
 
 def _own_task(speech: list[Item], config: Config) -> CrossCorpus:
     """Split the speech; a class that only the left-out corpus has is none of the model's."""
-    if config.mask_missing:
-        check_overlap(speech)
     parts = split(speech, config)
     trained = parts.train + parts.val if config.protocol == "loco" else speech
+    if config.mask_missing:
+        check_overlap(trained)
     return CrossCorpus(class_names(trained), parts, [], of_target=False)
 
 

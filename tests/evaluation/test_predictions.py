@@ -61,3 +61,29 @@ def test_damaged_files(tmp_path: Path, content: str | None) -> None:
         path.write_text(content)
     with pytest.raises(CheckpointError, match=r"p\.json: missing or damaged: "):
         load_predictions(path)
+
+
+def test_among_some_classes_the_others_are_not_chosen() -> None:
+    rows = [Prediction("x:1", "sad", None, [0.6, 0.3, 0.1]), Prediction("x:2", "calm", None, [1.0, 0.0, 0.0])]
+    among = Predictions(["happy", "sad", "calm"], rows).among(["calm", "fear", "sad"])
+    assert among.labels == ["calm", "fear", "sad"]
+    assert [row.probabilities for row in among.recordings] == [
+        pytest.approx([0.25, 0.0, 0.75]),
+        pytest.approx([1 / 3] * 3),  # it is sure of a class that cannot be: nothing is left to choose by
+    ]
+    assert among.recognized[0] == 2
+
+
+def test_rows_by_corpus() -> None:
+    rows = [
+        Prediction("y:1", "sad", "y:a", [0.1, 0.9]),
+        Prediction("x#z:1", "sad", "x#z:a", [0.9, 0.1]),
+        Prediction("y:2", "happy", "y:b", [0.9, 0.1]),
+    ]
+    by_corpus = Predictions(["happy", "sad"], rows).by_corpus()
+    assert {name: [row.key for row in part.recordings] for name, part in by_corpus.items()} == {
+        "x#z": ["x#z:1"],
+        "y": ["y:1", "y:2"],
+    }
+    row = by_corpus["y"].corpus_row("y")
+    assert (row["corpus"], row["n"], row["uar"], row["classes"]) == ("y", 2, 1.0, ["happy", "sad"])

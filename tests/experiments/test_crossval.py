@@ -17,9 +17,10 @@ from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.errors import CheckpointError, ConfigError, DataError
 from fdan_edge.evaluation.predictions import load_predictions
 from fdan_edge.experiments.crossval import crossval, fold_config
-from fdan_edge.runs.run_folder import load_split
+from fdan_edge.runs.run_folder import load_run, load_split
 from fdan_edge.training.run import train
 from tests.conftest import TINY
+from tests.docs.corpora import write_voice
 
 WORDS = (*TINY, "epochs=1", "folds=2", "calm_as_neutral=false")
 
@@ -128,7 +129,7 @@ def test_other_settings_or_corpora_are_refused(finished: Path, ravdess_tree: Pat
 
 def test_what_has_no_folds(ravdess_tree: Path, tmp_path: Path) -> None:
     speech = [Source("ravdess", ravdess_tree)]
-    with pytest.raises(ConfigError, match="crossval goes with protocol kfold or loso, not random"):
+    with pytest.raises(ConfigError, match="crossval goes with protocol kfold, loso, loco or official, not random"):
         crossval(settings("protocol=random"), speech, [], tmp_path / "c")
     with pytest.raises(DataError, match="needs at least 5 speakers, found 4; use --set folds=4"):
         crossval(settings("folds=5"), speech, [], tmp_path / "c")
@@ -198,3 +199,64 @@ def test_each_fold_learns_from_the_same_fold_of_the_teacher() -> None:
     result = fold_config(settings, 3)
     assert (result.fold, result.teacher) == (3, str(Path("runs/whisper") / "fold-3"))
     assert fold_config(Config.load(None, ["protocol=kfold"]), 3).teacher == ""
+
+
+# --- several corpora ---
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
+    """Three corpora: of EMO-DB no class but two, of one of its own three, of RAVDESS' layout four."""
+    root = tmp_path_factory.mktemp("corpora")
+    for speaker in range(2):
+        write_voice(root / "emodb" / f"0{speaker + 3}a01Wa.wav", "angry", speaker)
+        write_voice(root / "emodb" / f"0{speaker + 3}a01Ta.wav", "sad", speaker)
+        for code, emotion in (("01", "neutral"), ("03", "happy"), ("04", "sad"), ("05", "angry")):
+            write_voice(root / "ravdess" / f"03-01-{code}-01-01-01-0{speaker + 1}.wav", emotion, speaker + 2)
+        for emotion in ("angry", "neutral", "sad", "surprise"):
+            write_voice(root / "folder" / emotion / f"{speaker}.wav", emotion, speaker + 4)
+    return [Source(name, root / name) for name in ("ravdess", "emodb", "folder")]
+
+
+def test_each_corpus_is_left_out_once(voices: list[Source], tmp_path: Path) -> None:
+    result = crossval(settings("protocol=loco"), voices, [], tmp_path / "c")
+    told = values(tmp_path / "c")
+    assert told == json.loads(json.dumps(result.to_dict()))
+    assert told["protocol"] == "3 corpora, each tested once, whole, by a model that was trained on the others"
+    assert [(row["corpus"], row["n"], row["classes"]) for row in told["corpora"]] == [
+        ("emodb", 4, ["angry", "sad"]),
+        ("folder", 6, ["angry", "neutral", "sad"]),  # nobody else is surprised
+        ("ravdess", 6, ["angry", "neutral", "sad"]),  # nor happy
+    ]
+    assert told["pooled"]["labels"] == ["angry", "neutral", "sad"]
+    assert told["pooled"]["mean"]["uar"] == pytest.approx(np.mean([row["uar"] for row in told["corpora"]]))
+    assert told["corpora"][0]["intervals"]["unit"] == "speaker"
+    # A model of the others knows their classes, and is scored in those that the left-out corpus has.
+    classes = [load_run(tmp_path / "c" / f"fold-{n}")[1].classes for n in (1, 2, 3)]
+    assert classes[0] == ["angry", "happy", "neutral", "sad", "surprise"]
+    assert classes[1] == ["angry", "happy", "neutral", "sad"]
+    for n, row in enumerate(told["corpora"], 1):
+        run = tmp_path / "c" / f"fold-{n}"
+        assert load_predictions(run / "predictions.json").labels == row["classes"]
+        assert json.loads((run / "metrics.json").read_text())["test"]["uar"] == row["uar"]
+
+
+def test_corpora_that_share_nothing(voices: list[Source], tmp_path: Path) -> None:
+    write_voice(tmp_path / "dogs" / "bark" / "1.wav", "happy")
+    write_voice(tmp_path / "dogs" / "growl" / "1.wav", "angry")
+    with pytest.raises(
+        DataError, match="protocol loco: emodb and the others share no class; emodb: angry, sad; the"
+    ):
+        crossval(settings("protocol=loco"), [voices[1], Source("folder", tmp_path / "dogs")], [], tmp_path / "c")
+
+
+def test_a_single_published_fold(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    for part in ("train", "test"):
+        write_voice(folder / part / "angry" / "1.wav", "angry")
+        write_voice(folder / part / "sad" / "1.wav", "sad")
+    with pytest.raises(DataError) as caught:
+        crossval(settings("protocol=official"), [Source("folder", folder)], [], tmp_path / "c")
+    assert str(caught.value) == (
+        "protocol official has one fold here; `fdan-edge train --set protocol=official` trains it"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,26 @@ def test_every_voice_is_heard_once_in_an_epoch(tmp_path: Path) -> None:
     sums = torch.cat([batch.decibel.flatten(1).sum(1) for batch in loader.epoch(3)])
     given = loader.train.decibel[0][:].float().flatten(1).sum(1)
     torch.testing.assert_close(sums.sort().values, given.sort().values)  # shifted in time, no more
+
+
+def test_voices_of_several_corpora_are_drawn_as_often_as_is_said_with_the_classes_that_theirs_have(
+    tmp_path: Path,
+) -> None:
+    loader = trainer(tmp_path, masks=0).loader
+    count = len(loader.train.labels)
+    drawn = torch.full((count,), 0.5)
+    drawn[0] = count - 0.5 * (count - 1)
+    known = torch.zeros(count, 3, dtype=torch.bool)
+    known[torch.arange(count), loader.train.labels] = True  # a row says whose it is
+    known[0] = True
+    loader.train = replace(loader.train, drawn=drawn, known=known)
+    batches = list(loader.epoch(0))
+    rows = torch.cat([batch.known for batch in batches if batch.known is not None])
+    labels = torch.cat([batch.labels for batch in batches])
+    assert len(rows) == len(labels) == loader.steps * loader.batch_size
+    assert int(rows.all(1).sum()) in (6, 7)  # of 12, by its weight of 6.5
+    assert rows[torch.arange(len(rows)), labels].all()
+    assert same(batches[1:], list(loader.epoch(0, 1)))
 
 
 def test_an_epoch_is_the_same_again_and_from_its_middle(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_names_and_terms_in_lists_of_corpora(box: Path) -> None:
     assert licence("emobox#tiny") == "the publisher's: see there"
 
 
-@pytest.mark.skipif(not (SHARED / "emobox").is_dir(), reason="EmoBox' lists are not here")
+@pytest.mark.corpora
 @pytest.mark.parametrize(
     ("dataset", "count", "folds", "speakers"), [("ravdess", 1440, 6, 24), ("emodb", 339, 5, 10)]
 )

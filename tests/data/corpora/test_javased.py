@@ -26,7 +26,7 @@ def test_of_a_recording_in_two_formats_the_better_is_used(tmp_path: Path) -> Non
     assert [item.path.suffix for item in read(Source("javased", tmp_path), "speech")] == [".flac"]
 
 
-@pytest.mark.skipif(not (SHARED / "javased").is_dir(), reason="the corpus is not here")
+@pytest.mark.corpora
 def test_the_real_one() -> None:
     classes = ("angry", "fear", "happy", "neutral", "sad", "surprise")
     for modality, each in (("speech", 280), ("videos", 40)):

@@ -31,7 +31,7 @@ def test_rows_without_a_recording_are_told(tmp_path: Path) -> None:
     assert missing(tmp_path) == ["data.tsv, line 3: WR0_fear_2.wav"]
 
 
-@pytest.mark.skipif(not (SHARED / "nemo").is_dir(), reason="the corpus is not here")
+@pytest.mark.corpora
 def test_the_real_one() -> None:
     items = read(Source("nemo", SHARED / "nemo"), "speech")
     counts = Counter(item.emotion for item in items)
