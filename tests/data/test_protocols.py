@@ -262,7 +262,8 @@ def test_loco_validates_at_random_where_speakers_are_not_known() -> None:
 
 def test_loco_leaves_out_a_folder_of_several() -> None:
     items = [
-        replace(item, source="folder:one" if item.speaker in "12" else "folder:two") for item in of_corpora(x="as")
+        replace(item, source="folder:one" if item.speaker in ("1", "2") else "folder:two")
+        for item in of_corpora(x="as")
     ]
     assert origins(items) == ["folder:one", "folder:two"]
     parts, _ = parts_of(items, Config(protocol="loco", fold=1))
