@@ -144,8 +144,11 @@ def known_folders(corpora: Mapping[str, Corpus], given: Sequence[str]) -> dict[s
     valid = [folder.name for corpus in corpora.values() for folder in corpus.folders]
     places = {}
     for word in given:
-        name, equals, path = word.partition("=")
-        if not equals or name not in valid:
-            raise DataError(f"--folder {unknown_choice('folder', name, valid)}, as in {valid[0]}=/data/{valid[0]}")
+        name, _, path = word.partition("=")
+        example = f"as in {valid[0]}=/data/{valid[0]}"
+        if name not in valid:
+            raise DataError(f"--folder {unknown_choice('folder', name, valid)}, {example}")
+        if not path:
+            raise DataError(f"--folder {name!r} names no path, {example}")
         places[name] = Path(path)
     return places

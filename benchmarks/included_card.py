@@ -61,9 +61,11 @@ def _scores(scores: Sequence[Score]) -> str:
     """Write a table, and the commands that measure it."""
     if not scores:
         return "Not measured."
-    rows = [(score.test, score.on, f"{100 * score.uar:.1f}", _interval(score)) for score in scores]
+    rows = [
+        (score.test, score.on, str(score.classes), f"{100 * score.uar:.1f}", _interval(score)) for score in scores
+    ]
     commands = "\n".join(dict.fromkeys(score.command for score in scores))
-    return f"{table(('test', 'on', 'UAR %', '95 % interval'), rows)}\n\n```\n{commands}\n```"
+    return f"{table(('test', 'on', 'classes', 'UAR %', '95 % interval'), rows)}\n\n```\n{commands}\n```"
 
 
 def _interval(score: Score) -> str:

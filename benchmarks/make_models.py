@@ -77,6 +77,7 @@ class Recipe:
     precision: str
     stream_graph: bool
     robustness: Robustness
+    left_out: tuple[str, ...] = field(default=(), metadata=MAY_LACK)  # settings of the trainings without a corpus
 
 
 @dataclass(frozen=True)
@@ -227,11 +228,19 @@ def corpus_entry(corpus: Corpus, places: Places, sha256: str) -> CorpusEntry:
 
 def left_out_scores(job: Job) -> list[Score]:
     """Train without one corpus after the other, and score on it."""
-    words = ["crossval", *job.speech(), *job.settings("protocol=loco"), "--out", str(job.work / "left-out")]
-    folds = command(words)["folds"]
+    settings = job.settings("protocol=loco", *job.recipe.left_out)
+    words = ["crossval", *job.speech(), *settings, "--out", str(job.work / "left-out")]
     return [
-        Score("corpora", fold["corpus"], fold["test"]["uar"], None, fold["test"]["n"], job.shown(words))
-        for fold in folds
+        Score(
+            test="corpora",
+            on=get_corpus(row["corpus"]).title,
+            uar=row["uar"],
+            interval=tuple(row["intervals"]["uar"]),
+            recordings=row["n"],
+            classes=len(row["classes"]),
+            command=job.shown(words),
+        )
+        for row in command(words)["corpora"]
     ]
 
 

@@ -54,6 +54,7 @@ class Score:
     uar: float  # share of 1
     interval: tuple[float, float] | None  # 95 %
     recordings: int
+    classes: int  # that were told apart
     command: str  # that measures it
 
     def __post_init__(self) -> None:

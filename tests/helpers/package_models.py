@@ -29,9 +29,9 @@ def corpus(**changes: Any) -> CorpusEntry:
 def about(**changes: Any) -> About:
     """What a model for any use says of itself."""
     scores = (
-        Score("corpora", "EMO-DB", 0.625, (0.6, 0.65), 535, "fdan-edge crossval"),
-        Score("corpora", "Java-SED", 0.375, None, 1680, "fdan-edge crossval"),
-        Score("noise", "10 dB", 0.5, None, 535, "fdan-edge evaluate"),
+        Score("corpora", "EMO-DB", 0.625, (0.6, 0.65), 535, 5, "fdan-edge crossval"),
+        Score("corpora", "Java-SED", 0.375, None, 1680, 5, "fdan-edge crossval"),
+        Score("noise", "10 dB", 0.5, None, 535, 7, "fdan-edge evaluate"),
     )
     values: dict[str, Any] = {
         "title": "Two languages, acted",

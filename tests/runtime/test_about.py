@@ -82,6 +82,6 @@ def test_values_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="sha256 is not a SHA-256"):
         corpus(sha256="abc")
     with pytest.raises(ValueError, match=r"uar 62\.5 is not a share of 1"):
-        Score("noise", "10 dB", 62.5, None, 5, "c")
+        Score("noise", "10 dB", 62.5, None, 5, 4, "c")
     with pytest.raises(ValueError, match="test 'nois' is none of corpora, noise"):
-        Score("nois", "10 dB", 0.5, None, 5, "c")
+        Score("nois", "10 dB", 0.5, None, 5, 4, "c")
