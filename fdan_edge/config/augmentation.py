@@ -1,4 +1,4 @@
-"""The settings of what is changed at random in training: SpecAugment's masks (Park et al. 2019), and speed."""
+"""The settings of what is changed at random in training: SpecAugment's masks (Park et al. 2019), speed, places."""
 
 from __future__ import annotations
 
@@ -16,4 +16,17 @@ class AugmentationSettings(Settings):
     freq_mask: float = setting(0.15, "widest frequency mask, as a share of the mel bands", low=0, high=1)
     speed_perturbation: float = setting(
         0.1, "voices are also played at 1 - s and 1 + s times their speed; 0: only as they are", low=0, high=0.5
+    )
+    surroundings: int = setting(
+        3,
+        "copies of each recording that are learned from too: in noise and rooms, over telephones, through codecs, "
+        "all at random; 0: none",
+        low=0,
+        high=20,
+    )
+    noise: tuple[str, ...] = setting(
+        (), "files or folders of noise for half of these copies; noise is generated for the others"
+    )
+    rooms: tuple[str, ...] = setting(
+        (), "files or folders of measured room impulse responses; where there are none, they are generated"
     )

@@ -19,7 +19,13 @@ MOST_FOR_HEAD = 5000
 #: Settings that only a network has: whoever sets one of them wants a network.
 _OF_NETWORKS = {
     name for name, group in GROUP_OF.items() if group in ("model", "loss", "augmentation", "optimisation")
-} - {"backbone", "weights", "encoder_layers", "recipe"} | {"n_fft", "hop", "n_mels", "sample_rate", "precision"}
+} - {"backbone", "weights", "encoder_layers", "recipe", "surroundings", "noise", "rooms"} | {
+    "n_fft",
+    "hop",
+    "n_mels",
+    "sample_rate",
+    "precision",
+}
 #: What a backbone brings that says how sound is prepared; a head has it unless the user set another value.
 _OF_SOUND = ("dynamic_range", "trim_db")
 #: Settings of a head in which it differs from the defaults.

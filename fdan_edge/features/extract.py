@@ -18,13 +18,13 @@ from PIL import Image
 from torch import Tensor
 
 from fdan_edge.audio import decode
-from fdan_edge.audio.high_pass import filtered
 from fdan_edge.audio.video import is_video
 from fdan_edge.audio.windows import Waveform, cut_windows
 from fdan_edge.config import Config
 from fdan_edge.data import face_crops, pictures
 from fdan_edge.data.corpora import Item
-from fdan_edge.errors import DataError
+from fdan_edge.errors import AudioError, DataError
+from fdan_edge.features.copies import Copy, copies_elsewhere, load_copy, surroundings_key
 from fdan_edge.features.mmap_rows import ItemRows, MappedRows, concatenate
 from fdan_edge.features.store import Extractor, Features, Result, Store, collect
 from fdan_edge.models.backbones.build import scaled
@@ -34,9 +34,6 @@ from fdan_edge.models.log_mel import LogMel
 
 log = logging.getLogger(__name__)
 
-_WEAK = 1e-3  # of full scale: -60 dB
-#: Kinds of features of weak copies, and how samples become whole steps: libsndfile rounds down.
-WEAK: dict[str, Callable[[Waveform], Waveform]] = {"weak": np.floor, "weak_rounded": np.round}
 _VERSION = 4  # of this module's features, and of all that they are computed with: raise it when they change
 _LOG_MEL = ("sample_rate", "n_fft", "hop", "n_mels", "dynamic_range", "level", "channel")
 _SOUND = (*_LOG_MEL, "window", "trim_db", "high_pass")
@@ -44,7 +41,6 @@ _SOUND = (*_LOG_MEL, "window", "trim_db", "high_pass")
 _SETTINGS = {
     "training": (*_SOUND, "speed_perturbation", "seed"),
     "evaluation": (*_SOUND, "window_hop"),
-    **dict.fromkeys(WEAK, (*_SOUND, "window_hop")),
     "faces": ("face_size", "video_frames"),
 }
 #: Values that change nothing of the cached features, and are left out of their key.
@@ -63,9 +59,9 @@ _Cut: TypeAlias = Callable[[Waveform, Item, Config], Waveform]
 class Voices:
     """Log-mels of a list of recordings, or the output of a frozen encoder.
 
-    decibel: float16, (variants, n, 1, mels, frames); variants are the same voices at other speeds. With an encoder
-        the output of its frozen stages, float16, (variants, n, channels, height, width), or of whisper_tiny
-        float32, (variants, n, width).
+    decibel: float16, (variants, n, 1, mels, frames); variants are the same voices at other speeds and in other
+        places. With an encoder the output of its frozen stages, float16, (variants, n, channels, height, width),
+        or of whisper_tiny float32, (variants, n, width).
     labels: class indices, (n,).
     owner: index of the recording that each window is of, (n,).
     match: applied to log-mels when they are read; to encodings it was applied before.
@@ -115,7 +111,7 @@ def training_voices(
     match_key: str = "",
     encoder: StagedBackbone | None = None,
 ) -> Voices:
-    """Extract one random window of every recording, at every speed of `speed_perturbation`.
+    """Extract one random window of every recording, at every speed and in every copy that the settings ask for.
 
     The window is drawn from the seed and the item's key alone: an item's features do not depend on what else is in
     the list. Broken files are reported and left out.
@@ -146,37 +142,16 @@ def evaluation_voices(
     match: Transform | None = None,
     match_key: str = "",
     encoder: StagedBackbone | None = None,
+    copy: Copy | None = None,
 ) -> Voices:
-    """Extract all windows of every recording, cut as inference cuts them; otherwise as `training_voices`."""
+    """Extract all windows of every recording, cut as inference cuts them; otherwise as `training_voices`.
+
+    With a `copy` of each of them instead; a recording of which nothing is left is left out without a word.
+    """
     encoding = _Encoding.of(encoder, match, match_key)
-    parts, kept = _recordings("evaluation", _all_windows, items, labels, config, what, encoding)
+    parts, kept = _recordings("evaluation", _all_windows, items, labels, config, what, encoding, copy)
     owner = _owner(parts)
     return Voices(concatenate(parts).grouped(1), torch.tensor(kept)[owner], owner, None if encoding else match)
-
-
-def weak_voices(
-    items: list[Item],
-    labels: list[int],
-    config: Config,
-    what: str,
-    encoder: StagedBackbone | None = None,
-    kind: str = "weak",
-) -> Voices:
-    """Extract what `evaluation_voices` does of recordings that were made far too weak, by a `kind` of `WEAK`.
-
-    A recording that is silent then is left out without a word.
-    """
-    encoding = _Encoding.of(encoder, None, "")
-    parts, kept = _recordings(kind, _all_windows, items, labels, config, what, encoding)
-    owner = _owner(parts)
-    return Voices(concatenate(parts).grouped(1), torch.tensor(kept)[owner], owner)
-
-
-def weak_copy(waveform: Waveform, kind: str = "weak") -> Waveform:
-    """Return a recording as 16 bits hold it 60 dB below full scale: in 33 steps up and 33 down."""
-    peak = max(float(np.abs(waveform).max()), 1e-9)
-    weak: Waveform = WEAK[kind](waveform * np.float32(_WEAK * 32767 / peak)) / np.float32(32768)
-    return weak
 
 
 def load_faces(items: list[Item], labels: list[int], config: Config) -> Faces:
@@ -261,16 +236,17 @@ def _recordings(
     config: Config,
     what: str,
     encoding: _Encoding | None,
+    copy: Copy | None = None,
 ) -> tuple[list[ItemRows], list[int]]:
     """Collect log-mels or encodings of the recordings that are usable, and their labels."""
 
     def prepare() -> Extractor:  # the front end takes a second to build, and is not needed for what is cached
-        load = partial(_load_weak, kind=kind) if kind in WEAK else _load
+        load = partial(load_copy, copy=copy) if copy else _load
         extract = partial(voice_features, cut=cut, frontend=build_frontend(config), config=config, load=load)
         return partial(extract, encoding=encoding)
 
-    store = feature_store(kind, config, encoding.key if encoding else None)
-    parts, kept = _usable(collect(items, prepare, store, what), labels, told=kind not in WEAK)
+    store = feature_store(kind, config, encoding.key if encoding else None, copy)
+    parts, kept = _usable(collect(items, prepare, store, what), labels, told=copy is None)
     if not parts:
         raise DataError(f"no usable recording among {len(items)} files for {what}")
     return parts, kept
@@ -278,14 +254,6 @@ def _recordings(
 
 def _load(item: Item, config: Config) -> Waveform:
     return decode.load_speech(item.path, config.sample_rate, config.trim_db, high_pass=config.high_pass)
-
-
-def _load_weak(item: Item, config: Config, kind: str) -> Waveform:
-    # Before the filter, as a recorder does: what it stops has its part in how the bits are used.
-    whole = decode.load(item.path, config.sample_rate)
-    weak = filtered(weak_copy(whole - whole.mean(), kind), config.high_pass, config.sample_rate)
-    noisy = decode.expects_noise(config.high_pass)
-    return decode.prepare(weak, config.sample_rate, config.trim_db, noisy=noisy)
 
 
 def voice_features(
@@ -306,12 +274,25 @@ def voice_features(
 
 
 def training_windows(waveform: Waveform, item: Item, config: Config) -> Waveform:
-    """Draw a window of a recording at each of the training's speeds, (speeds, samples); seeded by its name."""
+    """Draw windows of a recording, (variants, samples), seeded by its name.
+
+    There is one at each of the training's speeds, and one of each copy in other surroundings.
+    """
     s = config.speed_perturbation
     speeds = (1.0, 1 - s, 1 + s) if s else (1.0,)
     key = int.from_bytes(hashlib.sha256(os.fsencode(item.key)).digest()[:8], "little")
     rng = np.random.default_rng([config.seed, key])
-    return np.stack([_random_window(_at_speed(waveform, speed), config, rng) for speed in speeds])
+    variants = [_at_speed(waveform, speed) for speed in speeds]
+    variants += [_copy_or(waveform, item, config, copy) for copy in copies_elsewhere(config)]
+    return np.stack([_random_window(variant, config, rng) for variant in variants])
+
+
+def _copy_or(waveform: Waveform, item: Item, config: Config, copy: Copy) -> Waveform:
+    """Load a copy; the recording itself where nothing is left of it."""
+    try:
+        return load_copy(item, config, copy)
+    except AudioError:
+        return waveform
 
 
 def _all_windows(waveform: Waveform, item: Item, config: Config) -> Waveform:  # noqa: ARG001
@@ -337,19 +318,26 @@ def _at_speed(waveform: Waveform, speed: float) -> Waveform:
     return waveform if speed == 1 else np.asarray(soxr.resample(waveform, speed, 1.0), np.float32)
 
 
-def feature_store(kind: str, config: Config, encoding: dict[str, Any] | None = None) -> Store | None:
+def feature_store(
+    kind: str, config: Config, encoding: dict[str, Any] | None = None, copy: Copy | None = None
+) -> Store | None:
     """Open the cache of one kind of features; None where `cache` is off.
 
     Args:
         kind: training, evaluation or faces.
         config: the settings, of which some decide which cache it is.
         encoding: all that encodings depend on beside the settings; None: log-mels.
+        copy: of the recordings; None: of themselves.
     """
     if not config.cache:
         return None
     values = {name: getattr(config, name) for name in _SETTINGS[kind]}
     named = {name: value for name, value in values.items() if value not in _UNCHANGED.get(name, ())}
-    return Store(f"encoded{kind}" if encoding else kind, {"version": _VERSION, **named, **(encoding or {})})
+    kind, key = (copy.kind, copy.key) if copy else (kind, {})
+    if kind == "training":
+        key = surroundings_key(config)
+    named = {"version": _VERSION, **named, **key, **(encoding or {})}
+    return Store(f"encoded{kind}" if encoding else kind, named)
 
 
 def _usable(results: list[Result], labels: list[int], *, told: bool = True) -> tuple[list[ItemRows], list[int]]:

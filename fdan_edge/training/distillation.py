@@ -26,6 +26,8 @@ from fdan_edge.utils.progress import track
 
 #: Settings that make a crop, which must be the same for both networks; the front end is each network's own.
 _CROP_SETTINGS = ("sample_rate", "window_seconds", "trim_db", "high_pass")
+#: Settings that say which crops there are.
+_OF_WINDOWS = ("seed", "speed_perturbation", "surroundings", "noise", "rooms", "cache")
 _BATCH = 32
 
 
@@ -57,7 +59,7 @@ class Teacher:
         Raises:
             DataError: no recording is usable.
         """
-        same = {name: getattr(student, name) for name in ("seed", "speed_perturbation", "cache")}
+        same = {name: getattr(student, name) for name in _OF_WINDOWS}
         voices = extract.training_voices(
             items, [0] * len(items), replace(self.config, **same), f"the teacher, {what}"
         )

@@ -23,9 +23,10 @@ Indices: TypeAlias = NDArray[np.integer[Any]]
 SHRINKAGE = 0.5
 _FOLDS = 10  # of a cross-validation, at most
 _EPSILON = 1e-5  # of a variance, as in BatchNorm
-#: Weight of what copies change, beside the covariance within the classes. RAVDESS, 8 classes, six folds, mean of
-#: three seeds, UAR / labels that differ at -60 dBFS in 16 bits: 0: 75.2 / 13.1, 2: 75.9 / 9.6, 4: 76.0 / 9.1.
-CHANGES = 4.0
+#: Weight of what weak copies change, beside the covariance within the classes. RAVDESS, 8 classes, six folds, mean
+#: of three seeds, UAR / labels that differ at -60 dBFS in 16 bits: 0: 75.2 / 13.1, 2: 75.9 / 9.6, 4: 76.0 / 9.1.
+WEAK_CHANGES = 4.0
+CHANGES_ELSEWHERE = 0.5  # the same of copies in other surroundings
 _SMALLEST = 0.01  # mean square within the classes, of standardised features: with one recording of each it is 0
 
 
@@ -67,7 +68,22 @@ class Recordings:
         return averages
 
 
-def fit_head(means: Array, labels: Indices, classes: int, copies: Array | None = None) -> Head:
+@dataclass(frozen=True)
+class Copies:
+    """Disturbed copies of recordings.
+
+    means: mean features, (k, n, d). weights: of what each kind of copy changes, (k,).
+    """
+
+    means: Array
+    weights: Array
+
+    def of(self, recordings: Indices) -> Copies:
+        """Return the copies of some recordings."""
+        return Copies(self.means[:, recordings], self.weights)
+
+
+def fit_head(means: Array, labels: Indices, classes: int, copies: Copies | None = None) -> Head:
     """Fit the discriminants of mean features of recordings; all classes are expected equally often.
 
     Of disturbed copies it learns two things: they are recordings as well, and what a disturbance changes is no
@@ -78,16 +94,17 @@ def fit_head(means: Array, labels: Indices, classes: int, copies: Array | None =
         means: (n, d).
         labels: class indices, (n,). A class without a recording is never recognised.
         classes: C.
-        copies: mean features of disturbed copies, (k, n, d).
+        copies: of each recording.
     """
-    copies = np.empty((0, *means.shape)) if copies is None else copies
-    whole, owners = np.concatenate([means, *copies]), np.tile(labels, 1 + len(copies))
+    copies = copies or Copies(np.empty((0, *means.shape)), np.empty(0))
+    whole, owners = np.concatenate([means, *copies.means]), np.tile(labels, 1 + len(copies.means))
     mean, variance = whole.mean(axis=0), whole.var(axis=0)
     rows = _standardised(whole, mean, variance)
     present = np.unique(labels)
     centres = np.stack([rows[owners == label].mean(axis=0) for label in present])
     within = rows - centres[np.searchsorted(present, owners)]
-    changes = rows[len(means) :].reshape(copies.shape) - rows[: len(means)]
+    changes = rows[len(means) :].reshape(copies.means.shape) - rows[: len(means)]
+    changes *= np.sqrt(copies.weights / max(len(changes) * len(means), 1))[:, None, None]
     directions = _solve(within, changes.reshape(-1, means.shape[1]), centres)
     weight, bias = np.zeros((classes, means.shape[1])), np.full(classes, -np.inf)
     weight[present], bias[present] = directions, -0.5 * (directions * centres).sum(axis=1)
@@ -97,13 +114,13 @@ def fit_head(means: Array, labels: Indices, classes: int, copies: Array | None =
 def _solve(within: Array, changes: Array, centres: Array) -> Array:
     """Multiply centres (C, d) by the inverse of a shrunken covariance S.
 
-    S = a W'W + b I, where W has what is within the classes, (n, d), and below it the changes (m, d), weighted. Its
+    S = a W'W + b I, where W has what is within the classes, (n, d), and below it the weighted changes (m, d). Its
     rank is n + m at most beside the identity. With fewer rows than features, Woodbury's identity solves a system
     of n + m equations instead of d: S^-1 c = (c - a W' (a W W' + b I)^-1 W c) / b.
     """
     count, width = within.shape
     share, ridge = (1 - SHRINKAGE) / count, SHRINKAGE * max(float(np.square(within).mean()), _SMALLEST)
-    rows = np.concatenate([within, changes * np.sqrt(CHANGES * count / max(len(changes), 1))])
+    rows = np.concatenate([within, changes * np.sqrt(count)])
     if len(rows) >= width:
         covariance = share * rows.T @ rows + ridge * np.eye(width)
         directions: Array = np.linalg.solve(covariance, centres.T).T
@@ -114,7 +131,7 @@ def _solve(within: Array, changes: Array, centres: Array) -> Array:
 
 
 def cross_validated_logits(
-    recordings: Recordings, groups: Indices, classes: int, seed: int, copies: Array | None = None
+    recordings: Recordings, groups: Indices, classes: int, seed: int, copies: Copies | None = None
 ) -> Array:
     """Compute logits of all windows, each by a head that was fitted without the window's group.
 
@@ -123,7 +140,7 @@ def cross_validated_logits(
         groups: of each recording, (n,): speakers, or recordings that belong together.
         classes: C.
         seed: of the folds.
-        copies: mean features of disturbed copies of each recording, (k, n, d); see `fit_head`.
+        copies: of each recording; see `fit_head`.
 
     Returns:
         (windows, C).
@@ -143,7 +160,7 @@ def cross_validated_logits(
         warnings.simplefilter("ignore", UserWarning)  # of classes that not every fold can have
         parts = list(folds.split(means, labels, groups))
     for train, test in parts:
-        head = fit_head(means[train], labels[train], classes, None if copies is None else copies[:, train])
+        head = fit_head(means[train], labels[train], classes, copies.of(train) if copies else None)
         tested = np.isin(recordings.owner, test)
         logits[tested] = head.logits(recordings.features[tested])
     return logits

@@ -18,6 +18,7 @@ from fdan_edge.evaluation import calibration, plots, predictions
 from fdan_edge.evaluation.predictions import Prediction, Predictions
 from fdan_edge.evaluation.score_items import Evaluation, score_items
 from fdan_edge.features import extract
+from fdan_edge.features.copies import Copy, copies_elsewhere, weak_copies
 from fdan_edge.models.backbones.build import frozen_encoder
 from fdan_edge.models.backbones.staged import StagedBackbone
 from fdan_edge.models.fdan import Fdan
@@ -56,7 +57,8 @@ class HeadTraining:
         given = corpora.parts.train + corpora.parts.val
         encoder = frozen_encoder(model.acoustic.backbone, config)
         assert encoder is not None, "a head's encoder is frozen as a whole"
-        seconds = (1 + len(extract.WEAK)) * encoding_seconds(given, config, encoder)  # recordings and their copies
+        weak, elsewhere = weak_copies(), copies_elsewhere(config)
+        seconds = (1 + len(weak) + len(elsewhere)) * encoding_seconds(given, config, encoder)
         log.info(f"encoding {len(given)} recordings takes about {duration(seconds)} where no features are kept")
         # The "labels" are places in the list: what is broken is left out, and labels and speakers must follow.
         voices = extract.evaluation_voices(given, list(range(len(given))), config, "training", encoder=encoder)
@@ -67,18 +69,21 @@ class HeadTraining:
         features = voices.read(0, torch.arange(len(owner))).numpy().astype(np.float64)
         self.recordings = Recordings(features, owner, labels)
         self._check_classes()
-        self.copies = np.stack([self._weak_copies(encoder, kind) for kind in extract.WEAK])
+        means = np.stack([self._copies(encoder, copy) for copy in (*weak, *elsewhere)])
+        weights = np.repeat([head.WEAK_CHANGES, head.CHANGES_ELSEWHERE], [len(weak), len(elsewhere)])
+        self.copies = head.Copies(means, weights)
 
-    def _weak_copies(self, encoder: StagedBackbone, kind: str) -> head.Array:
-        """Encode every recording as a weak one in 16 bits, (n, d): what such a recording lacks must not count.
+    def _copies(self, encoder: StagedBackbone, copy: Copy) -> head.Array:
+        """Encode a copy of every recording, (n, d): what it changes must not count.
 
-        On RAVDESS the labels of every third recording at -60 dBFS in 16 bits changed without, of every eleventh
-        with these copies, and clean ones were recognised as well (docs/formats/sound.md).
+        On RAVDESS the labels of every third recording at -60 dBFS in 16 bits changed without weak copies, of every
+        eleventh with them, and clean ones were recognised as well (docs/formats/sound.md).
         """
         places, means = list(range(len(self.items))), self.recordings.means()
-        what = kind.replace("weak", "weak copies").replace("_", ", ")
         try:
-            voices = extract.weak_voices(self.items, places, self.config, what, encoder, kind)
+            voices = extract.evaluation_voices(
+                self.items, places, self.config, copy.what, encoder=encoder, copy=copy
+            )
         except DataError:  # nothing is left of any of them
             return means
         owner = voices.owner.numpy()

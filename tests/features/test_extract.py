@@ -20,6 +20,7 @@ from fdan_edge.config import Config
 from fdan_edge.data.corpora import Item, Source, read
 from fdan_edge.errors import DataError
 from fdan_edge.features import extract
+from fdan_edge.features.copies import Copy, weak_copies
 from fdan_edge.models.backbones.build import (
     build_voice_backbone,
     frozen_encoder,
@@ -118,14 +119,14 @@ def test_evaluation_voices_are_all_windows_that_inference_cuts(tmp_path: Path) -
     torch.testing.assert_close(voices.decibel[0], expected, rtol=0, atol=0.1)
 
 
-@pytest.mark.parametrize("kind", extract.WEAK)
-def test_weak_voices_are_those_of_a_weak_recording(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("copy", weak_copies(), ids=lambda copy: copy.kind)
+def test_weak_copies_are_features_of_a_weak_recording(tmp_path: Path, copy: Copy) -> None:
     settings, waveform = config(trim_db=30, high_pass=80), noise(1.4, 3)
     items = recordings(tmp_path, waveform)
-    voices = extract.weak_voices(items, [2], settings, "weak", kind=kind)
+    voices = extract.evaluation_voices(items, [2], settings, "weak", copy=copy)
     quiet = waveform * (1e-3 / np.abs(waveform).max())
     soundfile.write(tmp_path / "weak.wav", quiet, RATE)  # rounds down
-    if kind == "weak_rounded":
+    if copy.kind == "weakrounded":
         soundfile.write(tmp_path / "weak.wav", np.round(quiet * 2**15) / 2**15, RATE, subtype="FLOAT")
     weak = [replace(items[0], path=tmp_path / "weak.wav", id="weak")]
     expected = extract.evaluation_voices(weak, [2], settings)
@@ -146,6 +147,7 @@ CHANGES = {
     "level": "speech",
     "channel": "window",
     "speed_perturbation": 0.1,
+    "surroundings": 2,
     "seed": 1,
     "face_size": 48,
 }
@@ -174,7 +176,7 @@ def test_a_changed_setting_is_never_answered_from_the_cache(name: str, tmp_path:
 @pytest.fixture
 def frozen(tmp_path: Path) -> Config:
     """A configuration whose encoder, of random weights in a file, is never trained."""
-    words = ("backbone=whisper_tiny", "encoder_layers=1", "frozen_stages=2", "masks=0", "speed_perturbation=0.1")
+    words = ("backbone=whisper_tiny", "encoder_layers=1", "frozen_stages=2", "masks=0", "speed_perturbation=0.1", "surroundings=0")
     short = ("window_seconds=0.5", "window_hop_seconds=0.5", f"weights={random_weights(tmp_path, 0)}")
     return Config.load(None, [*words, *short])
 
@@ -278,7 +280,8 @@ def test_maps_of_frozen_stages_are_made_once(
     torch.manual_seed(0)
     torch.save(torchvision.models.mobilenet_v2().state_dict(), tmp_path / "w.pth")
     words = ("backbone=mobilenet_v2_tiny", f"weights={tmp_path / 'w.pth'}", "frozen_stages=4", "masks=2")
-    config = Config.load(None, [*words, "window_seconds=0.5", "window_hop_seconds=0.5", "n_mels=32"])
+    short = ("window_seconds=0.5", "window_hop_seconds=0.5", "n_mels=32", "surroundings=0")
+    config = Config.load(None, [*words, *short])
     items = recordings(tmp_path, noise(0.3), noise(1.2, 1))
     voices, valid = training(items, [4, 5], config), evaluation(items, [4, 5], config)
     log_mels = extract.training_voices(items, [4, 5], config).decibel[...]
@@ -322,7 +325,8 @@ def test_what_is_trained_or_changed_by_chance_is_not_encoded(frozen: Config) -> 
 
 
 def stores(**changes: str) -> list[str]:
-    config = Config.load(None, [f"{name}={value}" for name, value in changes.items()])
+    words = {"surroundings": "0", **changes}
+    config = Config.load(None, [f"{name}={value}" for name, value in words.items()])
     opened = [extract.feature_store(kind, config) for kind in ("training", "evaluation", "faces")]
     return [store.folder.name for store in opened if store]
 

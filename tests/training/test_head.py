@@ -8,8 +8,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from fdan_edge.errors import DataError
 from fdan_edge.training.head import (
-    CHANGES,
     SHRINKAGE,
+    WEAK_CHANGES,
+    Copies,
     Head,
     Recordings,
     cross_validated_logits,
@@ -115,13 +116,17 @@ def test_logits_are_scaled() -> None:
     assert np.array_equal(scaled.argmax(1), logits.argmax(1))
 
 
+def weighted(copies: np.ndarray) -> Copies:
+    return Copies(copies, np.full(len(copies), WEAK_CHANGES))
+
+
 def test_what_copies_change_is_no_sign_of_a_class() -> None:
     """Of two features that tell the classes apart, the one that a disturbance moves has less of a say."""
     rng = np.random.default_rng(0)
     labels = np.arange(200) % 2
     means = rng.normal(0, 1, (200, 2)) + 3 * labels[:, None]
     copies = np.stack([means + np.array([0, shift]) for shift in (-4, 4)])
-    plain, wise = fit_head(means, labels, 2), fit_head(means, labels, 2, copies)
+    plain, wise = fit_head(means, labels, 2), fit_head(means, labels, 2, weighted(copies))
 
     def say(head: Head) -> float:
         first, second = np.abs(head.weight[1] - head.weight[0])
@@ -139,13 +144,13 @@ def test_the_covariance_of_changes_is_added(width: int) -> None:
     recordings, _ = clouds(8, 0, width=width)
     means, labels = recordings.means(), recordings.labels
     copies = means + np.random.default_rng(1).normal(0, 0.3, (2, *means.shape))
-    head = fit_head(means, labels, 3, copies)
+    head = fit_head(means, labels, 3, weighted(copies))
     whole = np.concatenate([means, *copies])
     rows = (whole - whole.mean(0)) / np.sqrt(whole.var(0) + 1e-5)
     centres = np.stack([rows[np.tile(labels, 3) == label].mean(0) for label in range(3)])
     within = rows - centres[np.tile(labels, 3)]
     changes = (rows[24:].reshape(2, 24, -1) - rows[:24]).reshape(48, -1)
-    covariance = (1 - SHRINKAGE) * (within.T @ within / 72 + CHANGES * changes.T @ changes / 48)
+    covariance = (1 - SHRINKAGE) * (within.T @ within / 72 + WEAK_CHANGES * changes.T @ changes / 48)
     covariance += SHRINKAGE * np.square(within).mean() * np.eye(width)
     np.testing.assert_allclose(head.weight, np.linalg.solve(covariance, centres.T).T, rtol=1e-6, atol=1e-8)
 
@@ -156,10 +161,21 @@ def test_copies_are_fitted_on_and_never_tested() -> None:
     means, labels = recordings.means(), recordings.labels
     copies = means + np.random.default_rng(1).normal(0, 0.1, (2, *means.shape))
     groups = np.arange(len(labels))
-    logits = cross_validated_logits(recordings, groups, 3, 0, copies)
+    logits = cross_validated_logits(recordings, groups, 3, 0, weighted(copies))
     assert logits.shape == (len(recordings.owner), 3)
     spoilt = copies.copy()
     spoilt[:, 0] += 1000  # seen by all folds but that of the first recording
-    changed = np.abs(cross_validated_logits(recordings, groups, 3, 0, spoilt) - logits).max(axis=1) > 0
+    changed = np.abs(cross_validated_logits(recordings, groups, 3, 0, weighted(spoilt)) - logits).max(axis=1) > 0
     assert changed[recordings.owner != 0].any()
     assert not changed[recordings.owner == 0].any()
+
+
+def test_each_kind_of_copy_counts_by_its_weight() -> None:
+    recordings, _ = clouds(8, 0)
+    means, labels = recordings.means(), recordings.labels
+    copies = means + np.random.default_rng(1).normal(0, 0.3, (2, *means.shape))
+    one = fit_head(means, labels, 3, Copies(copies, np.array([3.0, 0.0])))
+    other = fit_head(means, labels, 3, Copies(copies, np.array([0.0, 3.0])))
+    swapped = fit_head(means, labels, 3, Copies(copies[::-1], np.array([0.0, 3.0])))
+    assert np.abs(one.weight - other.weight).max() > 1e-3
+    np.testing.assert_allclose(one.weight, swapped.weight, rtol=1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -43,8 +43,9 @@ class Surroundings:
             waveform = transmission.clipped(waveform, rng.uniform(*_CLIPPING))
         return _sent(waveform, rng) if rng.random() < _SENT else waveform
 
+    @cached_property
     def digest(self) -> str:
-        """Return what identifies the noise, the rooms and the codecs that copies depend on."""
+        """What identifies the noise, the rooms and the codecs that copies depend on."""
         sha = hashlib.sha256(" ".join(_codecs()).encode())
         for recording in (*self.noises, *self.rooms):
             sha.update(f"{len(recording)} ".encode() + recording.tobytes())
