@@ -177,7 +177,8 @@ def test_a_changed_setting_is_never_answered_from_the_cache(name: str, tmp_path:
 def frozen(tmp_path: Path) -> Config:
     """A configuration whose encoder, of random weights in a file, is never trained."""
     words = ("backbone=whisper_tiny", "encoder_layers=1", "frozen_stages=2", "masks=0", "speed_perturbation=0.1")
-    short = ("surroundings=0", "window_seconds=0.5", "window_hop_seconds=0.5", f"weights={random_weights(tmp_path, 0)}")
+    weights = f"weights={random_weights(tmp_path, 0)}"
+    short = ("surroundings=0", "window_seconds=0.5", "window_hop_seconds=0.5", weights)
     return Config.load(None, [*words, *short])
 
 
