@@ -13,6 +13,7 @@ import pytest
 
 import fdan_edge
 from fdan_edge.cli.app import VERBS, load_verb
+from fdan_edge.runtime.about import About, CorpusEntry, Score, Speed
 from fdan_edge.runtime.manifest import (
     Artifact,
     Calibration,
@@ -87,7 +88,20 @@ def _verbs(name: str) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "kind",
-    [Manifest, ModelSpec, Artifact, GateReport, DistanceReport, Calibration, LayerCost, EngineFile, Fingerprint],
+    [
+        *(
+            Manifest,
+            ModelSpec,
+            Artifact,
+            GateReport,
+            DistanceReport,
+            Calibration,
+            LayerCost,
+            EngineFile,
+            Fingerprint,
+        ),
+        *(About, CorpusEntry, Score, Speed),
+    ],
 )
 def test_the_bundle_page_has_every_field(kind: type) -> None:
     text = (DOCS / "formats" / "bundle.md").read_text(encoding="utf-8")
