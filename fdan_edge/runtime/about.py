@@ -22,8 +22,8 @@ ABOUT = "about.json"
 SCHEMA = 1
 #: What a model may be used for, as the corpora that it was trained on allow.
 USES = ("any", "non-commercial")
-#: What a score is of: corpora that were left out of a training, or recordings that were disturbed.
-TESTS = ("corpora", "noise", "room", "telephone", "codec", "level")
+#: What a score is of: corpora that were left out of a training, or recordings under a condition of a kind.
+TESTS = ("corpora", "clean", "noise", "room", "line", "level")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -50,7 +50,7 @@ class Score:
     """A score on speech that the scored model was not trained on."""
 
     test: str  # of TESTS
-    on: str  # which corpus or disturbance, as in 10 dB
+    on: str  # which corpus or condition, as in "pink noise, 10 dB"
     uar: float  # share of 1
     interval: tuple[float, float] | None  # 95 %
     recordings: int
@@ -92,9 +92,9 @@ class About:
         if self.use not in USES:
             raise ValueError(f"use {self.use!r} is none of {', '.join(USES)}")
 
-    def mean_uar(self, test: str, on: str = "") -> float | None:
-        """Return the mean of the scores of a test, or of those on one thing; None: there are none."""
-        values = [score.uar for score in self.scores if score.test == test and on in ("", score.on)]
+    def mean_uar(self, test: str, ending: str = "") -> float | None:
+        """Return the mean of a test's scores, of those on what ends so, as in 10 dB; None: there are none."""
+        values = [score.uar for score in self.scores if score.test == test and score.on.endswith(ending)]
         return sum(values) / len(values) if values else None
 
 

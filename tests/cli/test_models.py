@@ -23,7 +23,7 @@ def test_the_table(run: Run, bundle_folder: Path) -> None:
     rows = [line.split() for line in table.splitlines()]
     size = sum(path.stat().st_size for path in bundle_folder.iterdir() if path.name != "bundle.json") / 1e6
     (first, second) = rows[-2:]
-    assert (first[0], first[2], first[5:]) == ("open", "12.5", ["50.0", "50.0", "any"])
+    assert (first[0], first[2], first[5:]) == ("open", "12.5", ["50.0", "37.5", "any"])
     assert (second[0], second[-1]) == ("research", "non-commercial")
     assert float(first[1]) == pytest.approx(size, abs=0.06)
     assert sentences.startswith("open (the default): Two languages, acted\n  languages: German, Javanese\n")

@@ -31,7 +31,10 @@ def about(**changes: Any) -> About:
     scores = (
         Score("corpora", "EMO-DB", 0.625, (0.6, 0.65), 535, 5, "fdan-edge crossval"),
         Score("corpora", "Java-SED", 0.375, None, 1680, 5, "fdan-edge crossval"),
-        Score("noise", "10 dB", 0.5, None, 535, 7, "fdan-edge evaluate"),
+        Score("noise", "pink noise, 10 dB", 0.5, None, 535, 7, "fdan-edge evaluate"),
+        Score("noise", "babble, 10 dB", 0.25, None, 535, 7, "fdan-edge evaluate"),
+        Score("noise", "pink noise, 0 dB", 0.125, None, 535, 7, "fdan-edge evaluate"),
+        Score("room", "room, 0.5 s", 0.375, None, 535, 7, "fdan-edge evaluate"),
     )
     values: dict[str, Any] = {
         "title": "Two languages, acted",

@@ -74,8 +74,9 @@ def test_the_smallest_is_read(tmp_path: Path) -> None:
 def test_means_of_scores() -> None:
     assert about().mean_uar("corpora") == 0.5
     assert about().mean_uar("corpora", "EMO-DB") == 0.625
-    assert about().mean_uar("noise", "10 dB") == 0.5
-    assert about().mean_uar("noise", "0 dB") is None
+    assert about().mean_uar("noise", " 10 dB") == 0.375
+    assert about().mean_uar("noise", " 0 dB") == 0.125
+    assert about().mean_uar("noise", " 5 dB") is None
 
 
 def test_values_that_cannot_be() -> None:
@@ -83,5 +84,5 @@ def test_values_that_cannot_be() -> None:
         corpus(sha256="abc")
     with pytest.raises(ValueError, match=r"uar 62\.5 is not a share of 1"):
         Score("noise", "10 dB", 62.5, None, 5, 4, "c")
-    with pytest.raises(ValueError, match="test 'nois' is none of corpora, noise"):
+    with pytest.raises(ValueError, match="test 'nois' is none of corpora, clean, noise"):
         Score("nois", "10 dB", 0.5, None, 5, 4, "c")

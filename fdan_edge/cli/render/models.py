@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from fdan_edge.cli.actions.models import Row
 
 _NOTHING = "-"
-#: The column of noise, by its score's name in about.json.
-_NOISE = "10 dB"
+#: The column of noise: the mean over its kinds, whose names in about.json end so.
+_NOISE = " 10 dB"
 
 
 def listed(rows: Sequence[Row]) -> None:
