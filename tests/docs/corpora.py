@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,22 @@ def _synthetic(root: Path) -> None:
             face(emotion, index).save(root / "faces" / emotion / f"{index:03}.png")
 
 
+def _emobox(root: Path) -> None:
+    """EmoBox' lists of RAVDESS, in two folds of two of the four actors that the tests' RAVDESS has."""
+    rows = [
+        {"key": f"ravdess-{name}", "wav": f"downloads/ravdess/Actor_{name[-2:]}/{name}.wav", "emo": code}
+        for actor in range(1, 5)
+        for code in (f"{emotion:02}" for emotion in range(1, 9))
+        for name in [f"03-01-{code}-01-01-01-{actor:02}"]
+    ]
+    for fold, tested in enumerate((("01", "02"), ("03", "04")), 1):
+        folder = root / "data" / "ravdess" / f"fold_{fold}"
+        folder.mkdir(parents=True)
+        for part in ("train", "test"):
+            lines = [json.dumps(row) for row in rows if (row["key"][-2:] in tested) == (part == "test")]
+            (folder / f"ravdess_{part}_fold_{fold}.jsonl").write_text("\n".join(lines) + "\n")
+
+
 def _subesco(root: Path) -> None:
     write_voice(root / "F_02_MONIKA_S_1_SAD_5.wav", "sad")
 
@@ -108,5 +125,6 @@ _LAYOUTS: dict[str, Callable[[Path], None]] = {
     "unlabelled": _unlabelled,
     "recordings": _unlabelled,
     "synthetic": _synthetic,
+    "emobox": _emobox,
     "subesco": _subesco,
 }

@@ -13,6 +13,7 @@ from fdan_edge.cli.app import app
 from fdan_edge.config import Config
 from tests.docs.pages import ROOT
 
+_HASH = "\ue000"  # a character that no command has
 _OPERATORS = {"|", "||", "&&", ";", "&"}
 
 
@@ -32,11 +33,12 @@ def check(command: str, *, settings: bool = True) -> None:
 
 def programs(command: str) -> Iterator[list[str]]:
     """The words of each program of a command line, without redirections and variables in front."""
-    lexer = shlex.shlex(command, posix=True, punctuation_chars="|&;<>")
+    # To a shell a # within a word begins no comment, as in emobox:PATH#DATASET; to shlex it does.
+    lexer = shlex.shlex(re.sub(r"(?<=\S)#", _HASH, command), posix=True, punctuation_chars="|&;<>")
     lexer.commenters, lexer.whitespace_split = "#", True
     words: list[str] = []
     redirected = False
-    for word in [*lexer, ";"]:
+    for word in [*(word.replace(_HASH, "#") for word in lexer), ";"]:
         if word in _OPERATORS:
             if words:
                 yield words

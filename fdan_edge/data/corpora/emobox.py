@@ -95,7 +95,7 @@ def entry(dataset: str, path: Path | None) -> Corpus:
 def _base(path: Path) -> Path:
     """Find the folder that holds a folder for each dataset; the path itself where there is none."""
     places = [path / below for below in _WHERE]
-    return next((place for place in places if any(place.glob("*/*.jsonl"))), path)
+    return next((place for place in places if any(map(_has_lists, place.glob("*/")))), path)
 
 
 def _own(dataset: str) -> Corpus | None:

@@ -33,7 +33,8 @@ _ALIKE = 0.8  # share of them that must fit
 def unlabelled(source: Source, modality: str, used: Collection[Path]) -> dict[str, list[Path]]:
     """List, by reason, the files that are named as those of a modality and are no items.
 
-    Beside a table of labels only the folders of the files that it names are looked at: it may lie anywhere.
+    Beside a table of labels, and EmoBox' lists, only the folders of the files that they name are looked at: these
+    may lie anywhere.
 
     Args:
         source: the corpus.
@@ -132,7 +133,7 @@ def suggestion(source: Source, files: Sequence[Path]) -> str:
 
 
 def _files(source: Source, used: Iterable[Path], suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """List (path below the corpus's, path) of files in its folder, or in those of the files of a table.
+    """List (path below the corpus's, path) of files in its folder, or in those of the files of a table or list.
 
     Args:
         source: the corpus.
@@ -145,7 +146,7 @@ def _files(source: Source, used: Iterable[Path], suffixes: tuple[str, ...]) -> l
     def wanted(name: str) -> bool:
         return suffix_of(name) in suffixes if suffixes else suffix_of(name) not in _MEDIA
 
-    if source.folder.is_dir():
+    if source.folder.is_dir() and not source.dataset:
         return [(name, source.folder / name) for name in walk(source.folder).files if wanted(name)]
     beside = (path for folder in {path.parent for path in used} for path in folder.glob("[!.]*"))
     return [(path.name, path) for path in beside if wanted(path.name) and not path.is_dir()]

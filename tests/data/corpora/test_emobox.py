@@ -68,6 +68,11 @@ def test_lists_label_map_and_folds(box: Path, path: str) -> None:
     assert items[0].path == box / "sound" / "Actor_1" / "1.flac"
 
 
+def test_folds_alone_are_enough(box: Path) -> None:
+    (box / "EmoBox" / "data" / "tiny" / "tiny.jsonl").unlink()
+    assert [item.id for item in items_of(box, "EmoBox")] == ["tiny-1.flac", "tiny-2.flac", "tiny-3.flac"]
+
+
 def test_where_emobox_itself_puts_the_sound(box: Path) -> None:
     with pytest.raises(DataError) as caught:
         parse_source(f"emobox:{box}/EmoBox/data#tiny")
@@ -192,3 +197,13 @@ def test_scan_names_the_dataset(run: Run, box: Path) -> None:
     code, out, _ = run("data", "scan", f"emobox:{box}#tiny={box / 'sound'}", "--json")
     assert code == 1  # the files of this test are no sound
     assert re.fullmatch(r"emobox:.*#tiny=.*/sound", json.loads(out)[0]["source"])
+
+
+def test_only_folders_of_the_list_are_looked_at_for_files_that_it_lacks(box: Path) -> None:
+    touch(box / "sound" / "Actor_1" / "9.flac", box / "sound" / "elsewhere" / "1000.flac")
+    result = scan(parse_source(f"emobox:{box}#tiny={box / 'sound'}"))[0]
+    assert result.unlabelled == {
+        "not in EmoBox' list of tiny, or of no class there": [
+            str(box / "sound" / "Actor_1" / "9.flac"),
+        ]
+    }

@@ -138,7 +138,9 @@ def test_images_and_videos_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_corpora_without_faces(tmp_path: Path) -> None:
-    message = "corpus emodb has no faces; corpora that have: savee, meld, ravdess, crema, enterface, javased, fer2013, ck"
+    message = (
+        "corpus emodb has no faces; corpora that have: savee, meld, ravdess, crema, enterface, javased, fer2013"
+    )
     with pytest.raises(DataError, match=message):
         read_visual(Source("emodb", tmp_path), 3)
     with pytest.raises(DataError, match="no videos found; expected Actor_NN"):
