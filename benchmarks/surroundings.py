@@ -3,9 +3,9 @@
     python benchmarks/surroundings.py --speech ravdess:../shared/data/ravdess --noise ../shared/data/noise
 
 Six folds of speakers, three times over. Each fold's head is fitted on the other folds' recordings alone, or on
-their copies too: far too weak ones, and ones in other surroundings, whose noise is generated. Tested are recordings
-as they are, and under conditions of `fdan_edge.audio.conditions.named`, whose recorded noise no head was fitted on.
-Writes surroundings.json and .md into benchmarks/results.
+their copies too: far too weak ones, and ones in other surroundings, whose noise is generated. It is tested on the
+recordings as they are, and under conditions of `fdan_edge.audio.conditions.named`; their recorded noise is new to
+it. Writes surroundings.json and .md into benchmarks/results.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fdan_edge.audio.conditions.named import Condition, conditions
 from fdan_edge.audio.conditions.recorded import load_recordings
 from fdan_edge.audio.windows import Waveform
 from fdan_edge.config import Config
-from fdan_edge.config.recipes import head_config
+from fdan_edge.config.recipes import HEAD_LAYERS, head_config
 from fdan_edge.data.corpora import Item, parse_source
 from fdan_edge.data.speech import read_labelled_speech
 from fdan_edge.features import extract
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--speech", type=parse_source, required=True)
     parser.add_argument("--noise", type=Path, required=True, help="folder of recorded noise to test in")
     parser.add_argument("--calm", action="store_true", help="RAVDESS' calm is a class of its own")
-    parser.add_argument("--layers", type=int, default=Config().encoder_layers, help="of Whisper tiny")
+    parser.add_argument("--layers", type=int, default=HEAD_LAYERS, help="of Whisper tiny")
     arguments = parser.parse_args()
     config = head_config(replace(Config(), encoder_layers=arguments.layers, calm_as_neutral=not arguments.calm))
     items = read_labelled_speech([parse_source(str(arguments.speech))], calm_as_neutral=not arguments.calm)

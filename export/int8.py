@@ -11,8 +11,9 @@ a calibration compares several and a search for sensitive layers tries dozens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -35,7 +36,11 @@ _BOUNDING = frozenset(("Relu", "Clip"))
 _MOVING = frozenset(("MaxPool", "Flatten", "Reshape"))  # they give values that they got
 #: Its few numbers become the logits.
 _CLASSIFIER = "classifier"
+_STORED = 127  # the largest of weights that are only stored in 8 bits: no product overflows
 _SMALLEST = 2.0**-24  # scale: of halves, the smallest above 0
+
+#: (node, its weights, axis of its outputs) -> a step for each output
+_FindStep: TypeAlias = Callable[[onnx.NodeProto, NDArray[np.float32], int], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Plan:
     tensors: frozenset[str]  # that are read or made in 8 bits
     made: frozenset[str]  # those of them that a node of the plan makes
     layers: tuple[str, ...]  # that have weights, in order
+    stored: frozenset[str] = frozenset()  # nodes of whose weights 8 bits are stored, and that multiply floats
 
 
 def plan(model: onnx.ModelProto, form: str, kept: frozenset[str] = frozenset()) -> Plan:
@@ -53,7 +59,8 @@ def plan(model: onnx.ModelProto, form: str, kept: frozenset[str] = frozenset()) 
 
     Matrix products give floats: LayerNormalization, GELU and softmax follow. Products without weights, as in
     attention, stay as they are. So does, in u8s8, a convolution in front of a GELU: ONNX Runtime runs it in 8 bits
-    only if its output is in 8 bits too, and that cost whisper_tiny more than all else.
+    only if its output is in 8 bits too, and that cost whisper_tiny more than all else. Of such a convolution only
+    the weights are in 8 bits, which makes the file smaller, and the product is of floats.
 
     Args:
         form: u8s8 or s8s8.
@@ -61,14 +68,16 @@ def plan(model: onnx.ModelProto, form: str, kept: frozenset[str] = frozenset()) 
     """
     graph = Graph(model)
     chosen: list[onnx.NodeProto] = []
-    outputs: set[str] = set()
+    stored, outputs = set[str](), set[str]()
     for node in graph.nodes:
         layer = layer_of(node)
         if not in_network(node) or layer in kept or layer == _CLASSIFIER:
             continue
         # A sum of two layers, one of which is kept higher, is in 8 bits still: or all after it were floats.
         joins = node.op_type in _JOINING and any(name in outputs for name in graph.computed(node))
-        if (graph.has_weights(node) and not (form == U8S8 and _feeds_floats(graph, node))) or joins:
+        if form == U8S8 and graph.has_weights(node) and _feeds_floats(graph, node):
+            stored.add(node.name)
+        elif graph.has_weights(node) or joins:
             chosen.append(node)
             if joins or node.op_type == "Conv":
                 outputs.update(node.output)
@@ -78,7 +87,7 @@ def plan(model: onnx.ModelProto, form: str, kept: frozenset[str] = frozenset()) 
     read -= folded - outputs
     layers = dict.fromkeys(layer_of(node) for node in chosen if graph.has_weights(node))
     names = frozenset(node.name for node in chosen)
-    return Plan(names, frozenset(read | outputs), frozenset(outputs), tuple(layers))
+    return Plan(names, frozenset(read | outputs), frozenset(outputs), tuple(layers), frozenset(stored))
 
 
 def _feeds_floats(graph: Graph, node: onnx.NodeProto) -> bool:
@@ -133,7 +142,9 @@ class _Writer:
                 if name in self.plan.tensors and self.reads_eight(node, name):
                     node.input[index] = self._dequantised(name)
             if node.name in self.plan.nodes and self.graph.has_weights(node):
-                self._quantise_weights(node)
+                self._quantise_weights(node, self.weight_step, self.largest)
+            elif node.name in self.plan.stored:
+                self._quantise_weights(node, _stored_step, _STORED)
             self.nodes.append(node)
         del self.proto.node[:]
         self.proto.node.extend(self.nodes)
@@ -154,13 +165,13 @@ class _Writer:
             self.dequantised[name] = back
         return self.dequantised[name]
 
-    def _quantise_weights(self, node: onnx.NodeProto) -> None:
+    def _quantise_weights(self, node: onnx.NodeProto, find_step: _FindStep, largest: int) -> None:
         name = node.input[1]
         values = self.graph.value(name).astype(np.float32)
         axis = _output_axis(node)
-        step = self.weight_step(node, values, axis)
+        step = find_step(node, values, axis)
         shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-        whole = np.clip(np.round(values / step.reshape(shape)), -self.largest, self.largest).astype(np.int8)
+        whole = np.clip(np.round(values / step.reshape(shape)), -largest, largest).astype(np.int8)
         prefix = f"{node.name}/weight"  # a weight may serve two nodes
         parameters = [
             self.constant(f"{prefix}_scale", step),
@@ -259,6 +270,10 @@ class _Signed(_Writer):
     def _made_for_sum(self, name: str) -> bool:
         maker = self.graph.producer.get(name)
         return maker is not None and maker.op_type == "Conv" and len(self.graph.readers[name]) == 1
+
+
+def _stored_step(_: onnx.NodeProto, values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    return _weight_step(values, axis, _STORED)
 
 
 def _half_step(step: NDArray[np.float32]) -> NDArray[np.float32]:

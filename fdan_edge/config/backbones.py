@@ -25,6 +25,9 @@ ENTRY_POINTS = "fdan_edge.backbones"
 #: What a backbone can read: log-mels (n, 1, mels, frames), and faces (n, 3, size, size).
 INPUTS = ("voices", "faces")
 
+#: Layers of whisper_tiny in a network, where the settings do not say.
+NETWORK_LAYERS = 2
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 #: Builds a network, (n, channels, height, width) -> (n, features), and says how many features it gives.
@@ -117,7 +120,8 @@ def _like_whisper(entry: Backbone, config: Config) -> None:
 
 def _whole_whisper(config: Config) -> bool:
     """Whether all layers are frozen, without dropout and masks: its features cannot be shifted or masked."""
-    return config.frozen_stages > config.encoder_layers and not (config.masks or config.dropout)
+    layers = config.encoder_layers or NETWORK_LAYERS
+    return config.frozen_stages > layers and not (config.masks or config.dropout)
 
 
 _MODULES = "fdan_edge.models.backbones"

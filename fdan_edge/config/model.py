@@ -23,7 +23,12 @@ class ModelSettings(Settings):
     face_backbone: str = setting(
         "", "network of the faces; empty: the same as the voices'", choices=FACE_BACKBONES.or_empty()
     )
-    encoder_layers: int = setting(2, "how many of whisper_tiny's four layers are used", low=1, high=4)
+    encoder_layers: int = setting(
+        0,
+        "how many of whisper_tiny's four layers are used; 0: three under a head, two in a network",
+        low=0,
+        high=4,
+    )
     frozen_stages: int = setting(
         0,
         "stages of the voices' network that are not trained, from the input on; of whisper_tiny 1 is its stem and "

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fdan_edge.config import BuildRequest
+from fdan_edge.config.backbones import NETWORK_LAYERS
 from fdan_edge.models.backbones.staged import StagedBackbone, digest
 from fdan_edge.models.backbones.weights import load_state
 
@@ -90,7 +91,7 @@ class WhisperEncoder(StagedBackbone):
 def build(request: BuildRequest) -> tuple[nn.Module, int]:
     """Build a `WhisperEncoder` for log-mels, as `Backbone.build` says."""
     config = request.config
-    encoder = WhisperEncoder(config.encoder_layers, config.frames, config.dropout)
+    encoder = WhisperEncoder(config.encoder_layers or NETWORK_LAYERS, config.frames, config.dropout)
     load_state(encoder.load, request)
     return encoder, encoder.width
 
