@@ -11,11 +11,8 @@ import os
 import warnings
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
 
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 #: Compiles the ops in a checkout, for doctor and warnings.
 BUILD = "pip install --no-build-isolation -e . in a checkout of fdan-edge"
@@ -90,19 +87,11 @@ def covers(capability: tuple[int, int], architectures: tuple[int, ...]) -> bool:
 @cache
 def warn_once(reason: str) -> None:
     """Warn that LMMD is slower, and why; once for each reason in a process."""
-    warnings.warn(f"LMMD runs on its PyTorch reference, slower: {reason}", RuntimeWarning, stacklevel=4)
+    warnings.warn(f"LMMD runs on its PyTorch reference, slower: {reason}", RuntimeWarning, stacklevel=5)
 
 
 def _register() -> None:
-    """Register the shapes for torch.compile and export, and the derivative."""
-    torch.library.register_fake("fdan_edge::lmmd", _fake)
-    torch.library.register_fake("fdan_edge::lmmd_forward", _fake)
-    torch.library.register_autograd("fdan_edge::lmmd", _backward, setup_context=_save)
-    _register_norm()
-
-
-def _register_norm() -> None:
-    """Register the shapes; the derivative is that of `fdan_edge.models.layers.norm`, which calls them."""
+    """Register the norms' shapes; derivatives are in `models.layers.norm`, all about LMMD in `derivatives`."""
     fake = torch.library.register_fake
     fake("fdan_edge::norm_moments", lambda x: x.new_empty((2, x.shape[1]), dtype=torch.float64))
     fake("fdan_edge::norm_apply", lambda x, *_: torch.empty_like(x))
@@ -116,61 +105,6 @@ def _register_norm() -> None:
         "fdan_edge::norm_backward",
         lambda _dy, x, _m, w, b, *_: (torch.empty_like(x), torch.empty_like(w), torch.empty_like(b)),
     )
-
-
-def _fake(z_visual: Tensor, z_acoustic: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    gradient: bool = others[-1]
-    dtype = torch.float64 if z_visual.dtype == torch.float64 else torch.float32
-    rows = len(z_visual) + len(z_acoustic) if gradient else 0
-    return z_visual.new_empty((), dtype=dtype), z_visual.new_empty((rows, z_visual.shape[1]), dtype=dtype)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(output[1])
-    ctx.rows = (len(inputs[0]), len(inputs[1]))
-    ctx.dtype = inputs[0].dtype
-
-
-def _backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    """Scale the derivative of all rows, which the forward pass has left."""
-    visual, acoustic = (ctx.saved_tensors[0] * scale).to(ctx.dtype).split(ctx.rows)
-    return visual, acoustic, None, None, None, None, None, None, None
-
-
-class _Lmmd(torch.autograd.Function):
-    """The op with its derivative. In eager mode this takes half the time of the registered formula."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        output = torch.ops.fdan_edge.lmmd_forward.default(*inputs)
-        _save(ctx, inputs, output)
-        value: Tensor = output[0]
-        return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
-        return _backward(ctx, scale)
-
-
-def lmmd_native(
-    z_visual: Tensor,
-    z_acoustic: Tensor,
-    y_visual: Tensor,
-    y_acoustic: Tensor,
-    num_classes: int,
-    shared_only: bool,
-    kernels: int,
-    ratio: float,
-) -> Tensor:
-    """Compute `fdan_edge.models.ops.lmmd.lmmd` by the compiled op, for inputs that it has checked."""
-    gradient = torch.is_grad_enabled() and (z_visual.requires_grad or z_acoustic.requires_grad)
-    inputs = (z_visual, z_acoustic, y_visual, y_acoustic, num_classes, shared_only, kernels, ratio, gradient)
-    if torch.compiler.is_compiling():
-        return cast("Tensor", torch.ops.fdan_edge.lmmd.default(*inputs)[0])
-    if gradient:
-        return cast("Tensor", _Lmmd.apply(*inputs))
-    return cast("Tensor", torch.ops.fdan_edge.lmmd_forward.default(*inputs)[0])
 
 
 _STATUS = _load()

@@ -100,14 +100,6 @@ def test_float16_gradients_are_scaled_before_they_are_rounded() -> None:
     assert error(scaled.double() / 2**16, right) < 2e-3
 
 
-def test_the_derivative_has_no_derivative() -> None:
-    p = problem(SMALL)
-    z = leaves(p)
-    (gradient,) = torch.autograd.grad(lmmd(*z, p.y_visual, p.y_acoustic, 3), z[0], create_graph=True)
-    with pytest.raises(RuntimeError, match=r"does not require grad|differentiate twice"):
-        torch.autograd.grad(gradient.sum(), z[0])
-
-
 def test_backward_twice_through_one_graph() -> None:
     p = problem(SMALL)
     z = leaves(p)
@@ -145,7 +137,7 @@ def test_autocast_of_what_comes_before() -> None:
 # torch's own test looks at .grad of tensors that it made from ours.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("gradient", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@dtypes
 @labels
 def test_opcheck(soft: bool, dtype: torch.dtype, gradient: bool) -> None:
     p = problem(SMALL.but(soft=soft, dtype=dtype))
