@@ -146,7 +146,9 @@ def _engine_model(bundle: Bundle, engine: EngineFile, name: str) -> Model:
     bundle.file(engine.file)  # that it is damaged is said before anything is replaced
     inputs, outputs, spec = _graph(bundle, engine.artifact)
     config = _common(name, "tensorrt_plan", "tensorrt", engine.batch[2], inputs, outputs)
-    config["instance_group"] = [{"count": 1, "kind": "KIND_GPU"}]
+    # Without the list Triton takes the first profile only, and refuses larger batches than that has.
+    profiles = [str(index) for index in range(len(engine.profiles))]
+    config["instance_group"] = [{"count": 1, "kind": "KIND_GPU"} | ({"profile": profiles} if profiles else {})]
     config |= _parameters(spec, bundle, engine.file)
     return Model(name, bundle, engine.file, "model.plan", config, spec.labels)
 

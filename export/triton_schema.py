@@ -43,7 +43,11 @@ MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "dims": (3, "[int64]"),
         "label_filename": (4, "string"),
     },
-    "ModelInstanceGroup": {"count": (2, "int32"), "kind": (4, "ModelInstanceGroup.Kind")},
+    "ModelInstanceGroup": {
+        "count": (2, "int32"),
+        "kind": (4, "ModelInstanceGroup.Kind"),
+        "profile": (5, "[string]"),
+    },
     "ModelDynamicBatching": {
         "preferred_batch_size": (1, "[int32]"),
         "max_queue_delay_microseconds": (2, "uint64"),

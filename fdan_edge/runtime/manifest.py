@@ -197,12 +197,18 @@ class EngineFile:
     artifact: str  # the ONNX file that it was built from
     target: str
     fingerprint: Fingerprint
-    batch: tuple[int, int, int]  # smallest, best and largest
+    batch: tuple[int, int, int]  # smallest, best and largest, over all profiles
+    #: Smallest, best and largest batch of each optimization profile; (): of the only one, as `batch`.
+    profiles: tuple[tuple[int, int, int], ...] = field(default=(), metadata=MAY_LACK)
 
     def __post_init__(self) -> None:
-        smallest, best, largest = self.batch
-        if not 1 <= smallest <= best <= largest:
-            raise ValueError(f"batch {list(self.batch)} is not three rising sizes")
+        for smallest, best, largest in (self.batch, *self.profiles):
+            if not 1 <= smallest <= best <= largest:
+                raise ValueError(f"batch {[smallest, best, largest]} is not three rising sizes")
+        if self.profiles:
+            edges = min(profile[0] for profile in self.profiles), max(profile[2] for profile in self.profiles)
+            if edges != (self.batch[0], self.batch[2]):
+                raise ValueError(f"batch {list(self.batch)} is not that of its profiles, {edges[0]} to {edges[1]}")
 
 
 @dataclass(frozen=True, kw_only=True)

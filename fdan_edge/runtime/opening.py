@@ -111,7 +111,8 @@ def open_runner(
         artifact: the bundle's file to run, or a precision, of which the runtime takes the file that fits it; of a
             run folder a precision that PyTorch has there; None: what fits the runtime.
         runtime: one of RUNTIMES, and no other; None: the first that can.
-        rebuild: where no TensorRT engine fits, build one from the ONNX file and keep it; takes minutes.
+        rebuild: where no TensorRT engine fits, or the one that is kept here was built for other batches, build one
+            from the ONNX file and keep it; takes minutes.
 
     Raises:
         BundleError: the target is none of these, or damaged; or the wished runtime cannot run it here.
@@ -260,7 +261,8 @@ def _open_tensorrt(source: Source, flavour: str, *, rebuild: bool) -> Runner:
         else:
             machine = compatibility.this_machine(flavour)
             path = source.file(choice.file)
-            content, engine = engines.build_cached(path, machine, choice.precision, source.read(choice.file))
+            onnx = source.read(choice.file)
+            content, engine = engines.build_cached(path, machine, choice.precision, onnx, rebuild=rebuild)
             fingerprint, path = engine.fingerprint, engine.path
         jit_cache = engines.cached_path(fingerprint).with_suffix(".jit")
         return TensorRtRunner(content, fingerprint, spec, path, jit_cache)

@@ -1,14 +1,17 @@
 """A stand-in for a GPU, pycuda and TensorRT that keeps their rules, for tests on machines without one.
 
 Work on a stream is done when it is waited for, not before; nothing may be used after it was freed, without a
-current context, or while a capture runs that forbids it. An engine is an ONNX file behind a mark, which ONNX
-Runtime runs.
+current context, or while a capture runs that forbids it. Each thread has its own stack of contexts, as the driver
+has it and as pycuda has it. An engine is an ONNX file behind a mark, which ONNX Runtime runs.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
+import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -51,9 +54,24 @@ class Gpu:
         self.living: list[str] = []  # kinds of what was made and not freed
         self.broken: list[str] = []  # rules; nothing can be raised where objects are freed
         self.log: list[str] = []
-        self.current: list[Any] = []
+        self.stacks: dict[int, list[str]] = defaultdict(list)  # of the driver, by thread
+        self.pushed: dict[int, list[Context]] = defaultdict(list)  # of pycuda, by thread
+        self.retained = 0  # the primary context, times
         self.fail: str = ""  # the next call of this name fails
         self.graphs: dict[int, list[Work]] = {}
+        self.profiles: tuple[tuple[int, int, int], ...] = ((1, 1, 4),)  # of every engine
+        self.pause = 0.0  # s in which other threads run, where pycuda lets go of Python's lock
+
+    @property
+    def current(self) -> list[str]:
+        """Contexts of this thread, the last one current."""
+        return self.stacks[threading.get_ident()]
+
+    def left(self) -> list[Any]:
+        """What was not freed, contexts that are current still on any thread, and rules that were broken."""
+        stacks = [*self.stacks.values(), *self.pushed.values()]
+        again = ["retained again"] if self.retained > 1 else []
+        return [*self.living, *itertools.chain(*stacks), *self.broken, *again]
 
     def called(self, name: str) -> None:
         """Note a call; it needs a context."""
@@ -97,18 +115,23 @@ class Living:
 
 
 class Stream(Living):
-    """Work waits in it until `synchronize`."""
+    """Work waits in it until `synchronize`; of one thread at a time, or nobody knew whose work it is."""
 
     kind = "stream"
 
-    def __init__(self, gpu: Gpu) -> None:
+    def __init__(self, gpu: Gpu, flags: int = 0) -> None:
         super().__init__(gpu)
+        self.blocking = not flags & 1
         self.waiting: list[Work] = []
+        self.thread = 0
         self.captured: list[Work] | None = None
         self.handle = next(gpu.addresses)
         gpu.streams[self.handle] = self
 
     def put(self, work: Work) -> None:
+        if self.waiting and self.thread != threading.get_ident():
+            self.gpu.broken.append("two threads put work on one stream")
+        self.thread = threading.get_ident()
         (self.waiting if self.captured is None else self.captured).append(work)
 
     @native
@@ -116,6 +139,7 @@ class Stream(Living):
         self.gpu.called("synchronize")
         if self.captured is not None:
             raise CudaError("cuStreamSynchronize failed: operation not permitted when stream is capturing")
+        time.sleep(self.gpu.pause)
         while self.waiting:
             self.waiting.pop(0)()
 
@@ -157,22 +181,45 @@ class Pinned(bytearray):
 
 
 class Context:
-    """The primary context."""
+    """A handle on the primary context, after `context` and `primary_context` in pycuda's cuda.hpp."""
 
     def __init__(self, gpu: Gpu) -> None:
-        self.gpu, self.valid = gpu, True
-        gpu.living.append("context")
+        self.gpu, self.valid, self.thread = gpu, True, threading.get_ident()
+        gpu.log.append("retain")
+        gpu.retained += 1
+
+    @property
+    def stack(self) -> list[Context]:
+        return self.gpu.pushed[threading.get_ident()]
 
     def push(self) -> None:
-        assert self.valid, "pushed after it was released"
-        self.gpu.current.append(self)
+        if not self.valid:
+            raise CudaError("cuCtxPushCurrent failed: invalid device context")
+        if self.stack:
+            self.gpu.current.pop()
+        self.gpu.current.append("context")
+        self.stack.append(self)
 
     def pop(self) -> None:
+        if not self.stack:
+            raise CudaError("context::pop failed: invalid device context - cannot pop non-current context")
         self.gpu.current.pop()
+        self.stack.pop()
+        if self.stack:
+            self.gpu.current.append("context")
 
     def detach(self) -> None:
+        """Release it: on another thread than its own not at all, and where it stays current nothing pops it."""
+        if not self.valid:
+            raise CudaError("context::detach failed: invalid device context - cannot detach from invalid context")
+        active = bool(self.stack) and self.stack[-1] is self
+        if active or self.thread == threading.get_ident():
+            self.gpu.retained -= 1
+            if not active:
+                self.gpu.current.append("context")
         self.valid = False
-        self.gpu.living.remove("context")
+        while active and self.stack and not self.stack[-1].valid:
+            self.stack.pop()
 
 
 def pycuda(gpu: Gpu) -> Any:
@@ -188,6 +235,7 @@ def pycuda(gpu: Gpu) -> Any:
     @native
     def htod(target: Allocation, source: np.ndarray, stream: Stream) -> None:
         gpu.called("htod")
+        assert source.flags.c_contiguous
         stream.put(lambda: _copy(gpu.memory[int(target)], source.view(np.uint8).reshape(-1)))
 
     @native
@@ -198,7 +246,7 @@ def pycuda(gpu: Gpu) -> Any:
     module.Error = CudaError
     module.init = lambda: gpu.log.append("init")
     module.Device = lambda _index: type("Device", (), {"retain_primary_context": lambda _self: Context(gpu)})()
-    module.Stream = lambda: Stream(gpu)
+    module.Stream = lambda flags=0: Stream(gpu, flags)
     module.Event = lambda: Event(gpu)
     module.mem_alloc = lambda size: Allocation(gpu, size)
     module.pagelocked_empty = pagelocked_empty
@@ -227,6 +275,8 @@ class Driver:
         assert not captured.waiting, "TensorRT's first run of a shape must be over"
         if code := self._code("cuStreamBeginCapture_v2"):
             return code
+        if captured.blocking:  # so is it where another thread launches on the default stream meanwhile
+            return 906  # CUDA_ERROR_STREAM_CAPTURE_IMPLICIT
         captured.captured = []
         return 0
 
@@ -269,21 +319,52 @@ class Driver:
 
 
 class ExecutionContext(Living):
+    """One of an engine: the first has the first profile, another none before it is set, no two have the same."""
+
     kind = "execution context"
 
-    def __init__(self, gpu: Gpu, engine: Engine, config: RuntimeConfig | None) -> None:
+    def __init__(self, gpu: Gpu, engine: Engine, strategy: str) -> None:
         super().__init__(gpu, engine)
-        self.session, self.largest, self.config = engine.session, engine.largest, config
+        self.session, self.profiles, self.in_use = engine.session, engine.profiles, engine.in_use
+        self.profile: int | None = None
+        self.strategy = strategy
+        if 0 not in self.in_use:
+            self._take(0)
         self.shape: tuple[int, ...] = ()
         self.changes = 0
         self.addresses: dict[str, int] = {}
 
+    def _take(self, index: int) -> None:
+        self.profile = index
+        self.in_use.append(index)
+        largest = max(self.profiles, key=lambda profile: profile[2])
+        kept = self.profiles[index] if self.strategy == "ON_PROFILE_CHANGE" else largest
+        self.gpu.log.append(f"memory for {kept[2]}")
+
+    @native
+    def set_optimization_profile_async(self, index: int, stream: int) -> bool:
+        self.gpu.called(f"profile {index}")
+        if index == self.profile:
+            return True
+        if index in self.in_use or not 0 <= index < len(self.profiles):
+            return False
+        self.gpu.streams[stream].put(lambda: None)  # it copies
+        if self.profile is not None:
+            self.in_use.remove(self.profile)
+        self._take(index)
+        self.shape = ()
+        self.changes += 1
+        return True
+
     @native
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.gpu.called(f"shape {shape[0]}")
+        if self.profile is None:
+            return False
+        smallest, _, largest = self.profiles[self.profile]
         self.shape = shape
         self.changes += 1
-        return name == "waveform" and shape[0] <= self.largest
+        return name == "waveform" and smallest <= shape[0] <= largest
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
@@ -291,7 +372,7 @@ class ExecutionContext(Living):
 
     @native
     def execute_async_v3(self, stream: int) -> bool:
-        if self.gpu.fail == "execute":
+        if self.gpu.fail == "execute" or not self.shape:
             self.gpu.fail = ""
             return False
         self.gpu.called("execute")
@@ -324,10 +405,13 @@ class RuntimeCache(Living):
 class RuntimeConfig(Living):
     kind = "runtime config"
     cuda_graph_strategy = "DISABLED"
-    cache: RuntimeCache | None = None
+    strategy = "STATIC"
 
     def create_runtime_cache(self) -> RuntimeCache:
         return RuntimeCache(self.gpu, self)
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self.strategy = strategy
 
     def set_runtime_cache(self, cache: RuntimeCache) -> bool:
         self.gpu.log.append(f"runtime cache of {cache.content!r}")
@@ -336,10 +420,12 @@ class RuntimeConfig(Living):
 
 class Engine(Living):
     kind = "engine"
-    largest = 4
 
     def __init__(self, gpu: Gpu, runtime: Runtime, content: bytes) -> None:
         super().__init__(gpu, runtime)
+        self.profiles = gpu.profiles
+        self.num_optimization_profiles = len(self.profiles)
+        self.in_use: list[int] = []  # profiles of its contexts
         self.session = onnxruntime.InferenceSession(content, None, providers=["CPUExecutionProvider"])
         self.tensors = [*self.session.get_inputs(), *self.session.get_outputs()]
         self.num_io_tensors = len(self.tensors)
@@ -351,18 +437,19 @@ class Engine(Living):
         (tensor,) = (tensor for tensor in self.tensors if tensor.name == name)
         return (-1, *tensor.shape[1:])
 
-    def get_tensor_profile_shape(self, name: str, _index: int) -> list[tuple[int, ...]]:
+    def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
         window = self.get_tensor_shape(name)[1]
-        return [(1, window), (1, window), (self.largest, window)]
+        return [(size, window) for size in self.profiles[index]]
 
     def create_runtime_config(self) -> RuntimeConfig:
         return RuntimeConfig(self.gpu, self)
 
     @native
-    def create_execution_context(self, config: RuntimeConfig | None = None) -> ExecutionContext | None:
-        if config:
-            self.gpu.log.append(f"graphs {config.cuda_graph_strategy}")
-        return None if self.gpu.fail == "context" else ExecutionContext(self.gpu, self, config)
+    def create_execution_context(self, settings: RuntimeConfig | str = "STATIC") -> ExecutionContext | None:
+        if isinstance(settings, RuntimeConfig):
+            self.gpu.log.append(f"graphs {settings.cuda_graph_strategy}")
+            settings = settings.strategy
+        return None if self.gpu.fail == "context" else ExecutionContext(self.gpu, self, settings)
 
 
 class Runtime(Living):
@@ -385,6 +472,8 @@ def tensorrt(gpu: Gpu, name: str, version: str) -> Any:
     module: Any = ModuleType(name)
     module.__version__ = version
     module.ILogger = type("ILogger", (), {"ERROR": "ERROR", "INTERNAL_ERROR": "INTERNAL_ERROR"})
+    strategies = {"STATIC": "STATIC", "ON_PROFILE_CHANGE": "ON_PROFILE_CHANGE"}
+    module.ExecutionContextAllocationStrategy = type("ExecutionContextAllocationStrategy", (), strategies)
     module.Runtime = lambda logger: Runtime(gpu, logger)
     if name == "tensorrt_rtx":
         module.CudaGraphStrategy = type("CudaGraphStrategy", (), {"WHOLE_GRAPH_CAPTURE": "WHOLE_GRAPH_CAPTURE"})

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import importlib
 import os
@@ -23,7 +22,8 @@ from fdan_edge.errors import ExportError, MissingDependencyError, one_line
 from fdan_edge.runtime.deploy_targets import Target
 from fdan_edge.runtime.manifest import EngineFile
 from fdan_edge.runtime.onnx_check import MOST_BYTES, check_model, read_model
-from fdan_edge.runtime.tensorrt import compatibility
+from fdan_edge.runtime.tensorrt import compatibility, freeing
+from fdan_edge.runtime.tensorrt.batches import PROFILES
 from fdan_edge.runtime.tensorrt.build_progress import BuildProgress
 from fdan_edge.runtime.tensorrt.compatibility import (
     MODULES,
@@ -40,8 +40,8 @@ from fdan_edge.utils.files import cache_home, write_bytes, write_json
 from fdan_edge.utils.messages import warn_once
 from fdan_edge.utils.small_files import read_at_most, read_json
 
-#: Smallest, best and largest batch of every engine.
-BATCH = (1, 1, 16)
+#: Smallest, best and largest batch of every engine: of all its profiles, and of single requests.
+BATCH = (PROFILES[0].smallest, PROFILES[0].best, PROFILES[-1].largest)
 #: Turing has no portable engine: TensorRT for RTX builds for it alone.
 TURING = "7.5"
 INSTALL = "pip install tensorrt-rtx-cu13 (for RTX cards), or use the tensorrt that JetPack brings on a Jetson"
@@ -55,11 +55,10 @@ class Engine:
 
     path: Path
     fingerprint: Fingerprint
-    batch: tuple[int, int, int] = BATCH
 
     def listed(self, artifact: str, target: str) -> EngineFile:
-        """Return its entry of bundle.json."""
-        return EngineFile(self.path.name, artifact, target, self.fingerprint, self.batch)
+        """Return the entry of bundle.json of an engine that was just built."""
+        return EngineFile(self.path.name, artifact, target, self.fingerprint, BATCH, PROFILES)
 
 
 def find_tensorrt(flavour: str | None = None) -> Any:
@@ -153,7 +152,8 @@ def _built(
         onnx_sha256=hashlib.sha256(content).hexdigest(),
         system=system(),
     )
-    with BuildProgress(f"build {onnx_path.name} for {TITLES[flavour]}") as progress, nothing_collected():
+    progress = BuildProgress(f"build {onnx_path.name} for {TITLES[flavour]}")
+    with freeing.alone(), progress, freeing.nothing_in_tracebacks():
         return serialize(tensorrt, content, onnx_path, fingerprint, gpu, progress), fingerprint
 
 
@@ -221,9 +221,10 @@ def _config(tensorrt: Any, builder: Any, graph_input: Any, fingerprint: Fingerpr
         config.num_compute_capabilities = 1
         name = f"SM{fingerprint.compute_capability.replace('.', '')}"
         config.set_compute_capability(getattr(tensorrt.ComputeCapability, name), 0)
-    profile = builder.create_optimization_profile()
-    profile.set_shape(graph_input.name, *((size, graph_input.shape[1]) for size in BATCH))
-    config.add_optimization_profile(profile)
+    for sizes in PROFILES:
+        profile = builder.create_optimization_profile()
+        profile.set_shape(graph_input.name, *((size, graph_input.shape[1]) for size in sizes))
+        config.add_optimization_profile(profile)
     return config
 
 
@@ -268,22 +269,6 @@ def last_words(messages: list[str]) -> str:
     return one_line(Exception(re.sub(r"\.? In \w+ at /.*$", "", text)), 300)
 
 
-@contextlib.contextmanager
-def nothing_collected() -> Iterator[None]:
-    """Let Python's cyclic garbage collector rest while TensorRT works.
-
-    It may run in any of our functions that TensorRT calls (logger, progress), and an older builder that it freed
-    there would wait for a lock that TensorRT holds meanwhile: for ever.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 def make_logger(tensorrt: Any, messages: list[str]) -> Any:
     """Return a logger that keeps errors for our own message instead of printing them."""
 
@@ -319,21 +304,27 @@ def cached_path(fingerprint: Fingerprint) -> Path:
     return folder() / f"{fingerprint.onnx_sha256[:16]}-{fingerprint.digest()}.engine"
 
 
-def cached(fingerprint: Fingerprint) -> bytes | None:
-    """Read the engine that was built here for a fingerprint; None where there is none, or it was changed."""
+def cached(fingerprint: Fingerprint, *, of_today: bool = False) -> bytes | None:
+    """Read the engine that was built here for a fingerprint; None where there is none, or it was changed.
+
+    Args:
+        fingerprint: what it must be made with and for.
+        of_today: whether its profiles must be those that engines are built with now.
+    """
     path = cached_path(fingerprint)
     try:
         entry = read_json(path.with_suffix(".json"))
         content = read_at_most(path, MOST_BYTES)
         same = from_json(Fingerprint, entry["fingerprint"]).digest() == fingerprint.digest()
         whole = entry["sha256"] == hashlib.sha256(content).hexdigest()
+        same = same and (not of_today or entry.get("profiles") == to_json(PROFILES))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return content if same and whole else None
 
 
 def build_cached(
-    onnx_path: Path, machine: Machine, precision: str, onnx: bytes | None = None
+    onnx_path: Path, machine: Machine, precision: str, onnx: bytes | None = None, *, rebuild: bool = False
 ) -> tuple[bytes, Engine]:
     """Return the engine of an ONNX file for this machine: the one that is kept, else a new one, which is kept.
 
@@ -344,6 +335,7 @@ def build_cached(
         machine: that runs it.
         precision: of the file.
         onnx: what it holds, where it was read before.
+        rebuild: whether one that was built with other profiles, by an earlier version, is built anew.
 
     Raises:
         BundleError: the file is more than a model, see `onnx_check`.
@@ -354,11 +346,12 @@ def build_cached(
         onnx = read_model(onnx_path)
     fingerprint = fingerprint_for(machine, precision, hashlib.sha256(onnx).hexdigest())
     path = cached_path(fingerprint)
-    content = cached(fingerprint)
+    content = cached(fingerprint, of_today=rebuild)
     if content is None:
         check_model(onnx, onnx_path)
         content, _ = _built(onnx_path, onnx, machine.flavour, precision, fingerprint.compute_capability)
-        entry = {"fingerprint": to_json(fingerprint), "sha256": hashlib.sha256(content).hexdigest()}
+        digest = hashlib.sha256(content).hexdigest()
+        entry = {"fingerprint": to_json(fingerprint), "sha256": digest, "profiles": to_json(PROFILES)}
         with _going_on_without():
             path.with_suffix(".json").unlink(missing_ok=True)  # first: it would vouch for what is not there yet
             write_bytes(path, content)

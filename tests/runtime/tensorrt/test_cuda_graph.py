@@ -7,6 +7,7 @@ import ctypes
 import pytest
 
 from fdan_edge.runtime.tensorrt.cuda_graph import CudaGraph, CudaGraphError
+from fdan_edge.runtime.tensorrt.device import NON_BLOCKING
 from tests.helpers import fake_gpu
 from tests.helpers.fake_gpu import Driver, Gpu
 
@@ -19,7 +20,7 @@ def driver() -> Driver:
 
 
 def test_work_is_recorded_once_and_done_at_every_launch(driver: Driver) -> None:
-    stream = fake_gpu.Stream(driver.gpu)
+    stream = fake_gpu.Stream(driver.gpu, NON_BLOCKING)
     done: list[int] = []
     graph = CudaGraph(stream.handle, lambda: stream.put(lambda: done.append(1)), driver)
     stream.synchronize()
@@ -39,7 +40,7 @@ def test_work_is_recorded_once_and_done_at_every_launch(driver: Driver) -> None:
     "step", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphLaunch"]
 )
 def test_what_the_driver_refuses_is_named(driver: Driver, step: str) -> None:
-    stream = fake_gpu.Stream(driver.gpu)
+    stream = fake_gpu.Stream(driver.gpu, NON_BLOCKING)
     driver.refuse = step
     with pytest.raises(CudaGraphError, match=f"^{step}: operation failed due to a previous error during capture$"):
         CudaGraph(stream.handle, lambda: None, driver).launch()
@@ -47,8 +48,15 @@ def test_what_the_driver_refuses_is_named(driver: Driver, step: str) -> None:
     assert "graph" not in driver.gpu.living
 
 
-def test_an_error_in_the_work_ends_the_recording(driver: Driver) -> None:
+def test_a_stream_that_waits_for_the_default_one_is_not_recorded(driver: Driver) -> None:
+    """A launch by PyTorch, in any thread, would end the recording and fail."""
     stream = fake_gpu.Stream(driver.gpu)
+    with pytest.raises(CudaGraphError, match=r"^cuStreamBeginCapture_v2: "):
+        CudaGraph(stream.handle, lambda: None, driver)
+
+
+def test_an_error_in_the_work_ends_the_recording(driver: Driver) -> None:
+    stream = fake_gpu.Stream(driver.gpu, NON_BLOCKING)
 
     def work() -> None:
         raise KeyboardInterrupt

@@ -18,6 +18,7 @@ import pytest
 from fdan_edge.errors import ExportError, MissingDependencyError
 from fdan_edge.runtime.deploy_targets import find_target
 from fdan_edge.runtime.tensorrt import compatibility, engines
+from fdan_edge.runtime.tensorrt.batches import PROFILES, Profile
 from fdan_edge.runtime.tensorrt.build_progress import BuildProgress
 from fdan_edge.runtime.tensorrt.compatibility import PORTABLE, Gpu, Machine, misfit
 from fdan_edge.runtime.tensorrt.engines import (
@@ -62,10 +63,20 @@ def test_engines_for_rtx_cards(onnx_file: Path) -> None:
     assert made[0].path.read_bytes() != made[1].path.read_bytes()
     assert misfit(made[0].fingerprint, replace(ADA, version=made[0].fingerprint.version)) is None
     for engine in made:
-        assert engine.batch == (1, 1, 16)
         assert engine.fingerprint.onnx_sha256 == sha256(onnx_file)
         listed = engine.listed("m.onnx", "rtx")
         assert (listed.file, listed.fingerprint) == (engine.path.name, engine.fingerprint)
+        assert (listed.batch, listed.profiles) == ((1, 1, 16), PROFILES)
+
+
+@pytest.mark.rtx
+def test_tensorrt_takes_every_profile(onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels for each: the engine is larger than with one. Only a GPU can load it and say more."""
+    sizes = []
+    for profiles in (PROFILES, PROFILES[:1]):
+        monkeypatch.setattr(engines, "PROFILES", profiles)
+        sizes.append(build(onnx_file, "rtx", "fp32", out=tmp_path / "e").path.stat().st_size)
+    assert sizes[0] > sizes[1]
 
 
 @pytest.mark.rtx
@@ -105,14 +116,17 @@ from fdan_edge.errors import ExportError
 path, bad = Path(sys.argv[1]), Path(sys.argv[2])
 make_logger = engines.make_logger
 
+said = []
+
 def eager(tensorrt, messages):
     class Logger(type(make_logger(tensorrt, messages))):
         def log(self, severity, message):
-            if gc.isenabled():  # it may run anywhere, hence also here
-                gc.collect()
+            said.append(gc.isenabled())
+            gc.collect()  # it may run anywhere, hence also here
     return Logger()
 
 gc.set_threshold(1_000_000)
+gc.freeze()  # what was imported need not be looked at each time
 engines.make_logger = eager
 for _ in range(3):
     try:
@@ -122,7 +136,7 @@ for _ in range(3):
         cycle.append(cycle)
         del cycle
     engines.build(path, "rtx", "fp32")
-assert gc.isenabled()
+assert said and all(said)  # nobody else's garbage waits for a build
 """
 
 
@@ -235,14 +249,16 @@ class Classic(ModuleType):
         return SimpleNamespace(
             clear_flag=lambda flag: asked.update(cleared=flag),
             set_memory_pool_limit=lambda _pool, size: asked.update(workspace=size),
-            add_optimization_profile=lambda _profile: None,
+            add_optimization_profile=lambda profile: asked.setdefault("waveform", []).append(profile.shapes),
             create_timing_cache=timing,
             set_timing_cache=lambda _cache, _ignore: True,
             get_timing_cache=lambda: cache,
         )
 
     def create_optimization_profile(self) -> Any:
-        return SimpleNamespace(set_shape=lambda name, *shapes: self.asked.update({name: shapes}))
+        profile = SimpleNamespace()
+        profile.set_shape = lambda name, *shapes: setattr(profile, "shapes", shapes if name == "waveform" else ())
+        return profile
 
     def build_serialized_network(self, _network: Any, _config: Any) -> bytes:
         return json.dumps(self.asked).encode()
@@ -265,7 +281,7 @@ def test_classic_engines_are_built_on_the_device(onnx_file: Path, classic: Class
         "flags": 2,  # strongly typed
         "cleared": "TF32",
         "workspace": 1 << 29,  # a quarter of what there is
-        "waveform": [[1, 4], [1, 4], [16, 4]],
+        "waveform": [[[1, 4], [1, 4], [1, 4]], [[2, 4], [4, 4], [4, 4]], [[5, 4], [16, 4], [16, 4]]],
     }
     assert misfit(made.fingerprint, ORIN) is None
     assert made.fingerprint.driver == "12.6"
@@ -301,6 +317,28 @@ def test_a_rebuilt_engine_is_kept_and_built_once(
     assert ORIN.gpu is not None
     newer = replace(ORIN, gpu=replace(ORIN.gpu, driver="13.2"))
     assert build_cached(onnx_file, newer, "fp16")[0] == content  # engines outlive drivers
+
+
+def test_a_kept_engine_with_other_profiles_is_run_until_a_new_one_is_asked_for(
+    onnx_file: Path, classic: Classic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update takes no minutes where nobody asked for them."""
+    monkeypatch.setattr(engines, "PROFILES", (Profile(1, 1, 16),))
+    old, made = build_cached(onnx_file, ORIN, "fp16")
+    entry = json.loads(made.path.with_suffix(".json").read_bytes())
+    del entry["profiles"]  # as before there were several
+    made.path.with_suffix(".json").write_text(json.dumps(entry))
+    monkeypatch.undo()
+    monkeypatch.setenv("FDAN_EDGE_CACHE", str(made.path.parents[1]))
+    monkeypatch.setitem(sys.modules, "tensorrt", classic)
+    monkeypatch.setattr(compatibility, "find_gpu", lambda: ORIN.gpu)
+    assert build_cached(onnx_file, ORIN, "fp16")[0] == old
+    new, _ = build_cached(onnx_file, ORIN, "fp16", rebuild=True)
+    assert [profile[2][0] for profile in json.loads(new)["waveform"]] == [1, 4, 16]
+    timed = len(classic.timed)
+    for rebuild in (True, False):
+        assert build_cached(onnx_file, ORIN, "fp16", rebuild=rebuild)[0] == new
+    assert len(classic.timed) == timed
 
 
 @pytest.mark.parametrize("damage", ["changed", "no list", "list cut short", "of another", "no engine"])
