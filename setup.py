@@ -67,6 +67,24 @@ def cuda_home() -> Path:
     sys.exit("fdan-edge: FDAN_EDGE_CUDA asks for CUDA, but no nvcc was found: set CUDA_HOME, or FDAN_EDGE_CUDA=0")
 
 
+def check_toolkit(home: Path, torch_version: str, torch_cuda: str | None) -> None:
+    """End the build where nvcc and PyTorch are of different CUDA: it would go well, and fail at the first call."""
+    if torch_cuda is None:
+        sys.exit(
+            f"fdan-edge: PyTorch {torch_version} is built without CUDA: install one with, or FDAN_EDGE_CUDA=0"
+        )
+    told = subprocess.run([home / "bin" / "nvcc", "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"release (\d+)\.(\d+)", told)
+    if not found:
+        sys.exit(f"fdan-edge: {home}/bin/nvcc --version names no release: set CUDA_HOME to a CUDA toolkit")
+    ours, theirs = found[1], torch_cuda.split(".")[0]
+    if ours != theirs:
+        sys.exit(
+            f"fdan-edge: nvcc in {home} is of CUDA {found[1]}.{found[2]}, PyTorch {torch_version} of CUDA "
+            f"{torch_cuda}: set CUDA_HOME to a toolkit of CUDA {theirs}, or install a PyTorch for CUDA {ours}"
+        )
+
+
 def static_runtime(home: Path) -> Path:
     """CUDA's runtime as a static library."""
     for folder in ("lib64", "lib", "targets/*/lib"):
@@ -98,6 +116,9 @@ class BuildOps(build_ext):
         if kernels:
             ext.libraries.append("torch_cuda")
             home = cuda_home()
+            import torch  # it is there: `extensions` has seen it
+
+            check_toolkit(home, torch.__version__, torch.version.cuda)
             names = architectures(home)
             ext.define_macros.append(("FDAN_EDGE_ARCHITECTURES", ";".join(map(str, names))))
             ext.extra_objects += [str(self.compile_cuda(ext, Path(source), home, names)) for source in kernels]

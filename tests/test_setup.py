@@ -34,6 +34,7 @@ ptxas info    : Compile time = 161.079 ms
 """
 #: Lists what it compiles for, writes its arguments down, and compiles an empty file, or fails.
 NVCC = """#!/bin/sh
+if [ "$1" = --version ]; then cat "$(dirname "$0")/version"; exit; fi
 if [ "$1" = --list-gpu-code ]; then echo sm_75; echo sm_80; echo sm_86; echo sm_87; echo sm_90; exit; fi
 here=$(dirname "$0")
 echo "$@" > "$here/arguments"
@@ -211,6 +212,56 @@ def test_no_compiler_for_cuda(load: Callable[[], Any], monkeypatch: pytest.Monke
     with pytest.raises(SystemExit) as error:
         module.cuda_home()
     assert "no nvcc was found: set CUDA_HOME, or FDAN_EDGE_CUDA=0" in told(error)
+
+
+@pytest.mark.parametrize(
+    ("nvcc_says", "torch_cuda", "refused"),
+    [
+        ("Cuda compilation tools, release 13.0, V13.0.88", "13.0", ""),
+        ("Cuda compilation tools, release 13.2, V13.2.1", "13.0", ""),  # minor versions fit each other
+        (
+            "Cuda compilation tools, release 12.4, V12.4.99",
+            "13.0",
+            "is of CUDA 12.4, PyTorch 2.14.1 of CUDA 13.0: set CUDA_HOME to a toolkit of CUDA 13, "
+            "or install a PyTorch for CUDA 12",
+        ),
+        (
+            "Cuda compilation tools, release 13.0, V13.0.88",
+            "12.8",
+            "is of CUDA 13.0, PyTorch 2.14.1 of CUDA 12.8: set CUDA_HOME to a toolkit of CUDA 12, "
+            "or install a PyTorch for CUDA 13",
+        ),
+        ("release 13.0", None, "PyTorch 2.14.1 is built without CUDA: install one with, or FDAN_EDGE_CUDA=0"),
+        ("no version", "13.0", "bin/nvcc --version names no release: set CUDA_HOME to a CUDA toolkit"),
+    ],
+)
+def test_a_toolkit_of_another_cuda_than_pytorchs(
+    load: Callable[[], Any], nvcc: Path, nvcc_says: str, torch_cuda: str | None, refused: str
+) -> None:
+    (nvcc / "bin" / "version").write_text(nvcc_says + "\n")
+    module = load()
+    if not refused:
+        module.check_toolkit(nvcc, "2.14.1", torch_cuda)
+        return
+    with pytest.raises(SystemExit) as error:
+        module.check_toolkit(nvcc, "2.14.1", torch_cuda)
+    assert told(error).endswith(refused)
+
+
+def test_a_build_looks_at_the_toolkit_first(
+    load: Callable[[], Any], nvcc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    (nvcc / "bin" / "version").write_text("release 12.4, V12.4.99\n")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setenv("FDAN_EDGE_CUDA", "86")
+    module = load()
+    build = module.BuildOps(setuptools.Distribution())
+    with pytest.raises(SystemExit) as error:
+        build.build_extension(setuptools.Extension("fdan_edge._C", ["cuda/lmmd_cuda.cu"]))
+    assert "is of CUDA 12.4" in told(error)
+    assert not (nvcc / "bin" / "arguments").exists()
 
 
 def compile_cuda(module: Any, home: Path, names: list[int]) -> Path:
