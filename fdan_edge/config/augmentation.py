@@ -18,7 +18,7 @@ class AugmentationSettings(Settings):
         0.1, "voices are also played at 1 - s and 1 + s times their speed; 0: only as they are", low=0, high=0.5
     )
     surroundings: int = setting(
-        3,
+        2,
         "copies of each recording that are learned from too: in noise and rooms, over telephones, through codecs, "
         "all at random; 0: none",
         low=0,
