@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
+from lmmd_winners import winners_table
+
 
 class Outcome(Protocol):
     """What a step of gpu.py tells."""
@@ -105,11 +107,11 @@ def profile_table(result: dict[str, Any]) -> list[str]:
 
 
 def lmmd_table(result: dict[str, Any]) -> list[str]:
-    """Every contender at every size."""
+    """Every contender at every size, and who wins where."""
     lines = [f"{'LMMD forward + backward':<24} {'rows':>14} {'ms':>10} {'times ours':>10} {'MB':>9}"]
     for row in result["rows"]:
         if row["ms"] is not None:
             size = f"{row['faces']}+{row['voices']}"
             ratio, extra = row["times_fdan_edge"] or float("nan"), row["extra_mb"] or float("nan")
             lines.append(f"{row['contender']:<24} {size:>14} {row['ms']:>10.3f} {ratio:>10.2f} {extra:>9.1f}")
-    return lines
+    return lines + (["", *winners_table(result["winners"])] if result.get("winners") else [])

@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from lmmd_contenders import (
     NAMES,
+    TRITON,
     Problem,
     Step,
     UnavailableError,
@@ -46,6 +47,7 @@ from lmmd_contenders import (
     matmul_step,
     random_problem,
 )
+from lmmd_winners import winners, winners_table
 from torch import Tensor
 
 from fdan_edge.errors import one_line
@@ -102,11 +104,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows += made
         if arguments.out:  # after every size: a run that is stopped leaves what it has
             write_json(arguments.out, report(rows, arguments))
+    print("\n".join(["", *winners_table(winners([dataclasses.asdict(row) for row in rows]))]))
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add, everyone = parser.add_argument, [*NAMES, MATMUL]
+    add, everyone = parser.add_argument, [*NAMES, *TRITON, MATMUL]
     add("--sizes", nargs="+", type=_size, default=list(SIZES), metavar="FACES+VOICES")
     add("--dim", type=int, default=256)
     add("--classes", type=int, default=7)
@@ -374,6 +377,7 @@ def report(rows: list[Row], arguments: argparse.Namespace) -> dict[str, Any]:
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "native": dataclasses.asdict(status()) if status else None,
         "arguments": given | {"sizes": [f"{a}+{b}" for a, b in arguments.sizes]},
+        "winners": winners([dataclasses.asdict(row) for row in rows]),
         "rows": [{k: _rounded(v) for k, v in dataclasses.asdict(row).items()} for row in rows],
     }
 

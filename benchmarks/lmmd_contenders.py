@@ -19,12 +19,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fdan_edge.models.ops.backend import register_triton
+from fdan_edge.models.ops.derivatives import lmmd_op
 from fdan_edge.models.ops.lmmd import lmmd
 
 Contender = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
 Step = Callable[[], tuple[Tensor, tuple[Tensor, ...]]]  # the value, and gradients like both z
 
 NAMES = ("published", "vectorised", "by_hand", "compiled", "keops", "fdan_edge")
+
+#: The Triton kernel with float32 products, and with three TF32 ones in the place of each.
+TRITON = ("triton", "triton_tf32x3")
 
 #: Largest extra memory in units of what the contender makes most of (see `bytes_needed`); measured, rounded up.
 _MATRICES = {"published": 4.1, "vectorised": 8, "by_hand": 3, "compiled": 3}
@@ -190,6 +195,32 @@ def keops(z_visual: Tensor, z_acoustic: Tensor, y_visual: Tensor, y_acoustic: Te
     return cast(Tensor, loss * 2 - loss.detach())
 
 
+def triton(name: str) -> Contender:
+    """The Triton kernel, whatever FDAN_EDGE_LMMD says.
+
+    Raises:
+        UnavailableError: Triton is not installed, or there is neither a GPU nor its interpreter.
+    """
+    if find_spec("triton") is None:
+        raise UnavailableError("triton is not installed")
+    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+        raise UnavailableError("Triton compiles for GPUs only")
+    register_triton()
+    precision = "highest" if name == "triton" else "high"
+
+    def function(z_v: Tensor, z_a: Tensor, y_v: Tensor, y_a: Tensor, num_classes: int) -> Tensor:
+        if z_v.dtype == torch.float64:
+            raise UnavailableError("sums are float32")
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(precision)
+        try:
+            return lmmd_op("lmmd_triton", z_v, z_a, y_v, y_a, num_classes, False, 5, 2.0)
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return function
+
+
 def contender(name: str, compile_mode: str | None = None) -> Contender:
     """The contender of that name.
 
@@ -202,6 +233,8 @@ def contender(name: str, compile_mode: str | None = None) -> Contender:
         importlib.import_module("pykeops").set_verbose(False)
     if name == "compiled":
         return compiled(mode=compile_mode)
+    if name in TRITON:
+        return triton(name)
     plain: dict[str, Contender] = {
         "published": published,
         "vectorised": vectorised,

@@ -115,14 +115,15 @@ def test_a_command_that_cannot_be_started(gpu: ModuleType) -> None:
 def test_the_steps_are_there(gpu: ModuleType, tmp_path: Path) -> None:
     steps = gpu.steps(tmp_path / "h100.json")
     names = [step.name for step in steps]
-    checks = ["build", "tests", "memcheck", "racecheck", "ida", "adaptation_step", "training-tests"]
+    checks = ["build", "tests", *gpu.SANITIZERS, "ida", "adaptation_step", "training-tests"]
+    assert set(gpu.SANITIZERS) == {"memcheck", "racecheck", "synccheck", "initcheck"}
     assert names == [*checks, "gpu_latency", "training", "lmmd_profile", "lmmd"]
     for step in steps:
         for word in step.command:
             if word.endswith(".py"):
                 assert (ROOT / word).exists(), word
     written = [step.writes for step in steps if step.writes]
-    assert written == [tmp_path / f"h100-{name}.json" for name in ("ida", "adaptation_step", *names[7:])]
+    assert written == [tmp_path / f"h100-{name}.json" for name in ("ida", "adaptation_step", *names[9:])]
 
 
 @pytest.mark.parametrize("name", ["ida", "adaptation_step", "gpu_latency", "lmmd_profile", "lmmd"])
@@ -168,7 +169,7 @@ import adaptation_step
 
 def test_a_training_step_says_which_packages_it_lacks(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(gpu.NEEDS, "adaptation_step", ("numpy", "no_such_module", "nor_this"))
-    step = gpu.steps(ROOT / "x.json")[5]
+    step = gpu.steps(ROOT / "x.json")[7]
     gpu.run(step, later(), quiet)
     assert (step.outcome, step.missing) == ("not run", "not installed: no_such_module, nor_this")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,9 +14,11 @@ from torch import Tensor
 
 from fdan_edge.models.ops.lmmd import lmmd
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-import lmmd as script
-import lmmd_contenders as contenders
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import lmmd as script  # noqa: E402
+import lmmd_contenders as contenders  # noqa: E402
+from lmmd_winners import winners, winners_table  # noqa: E402
 
 WRITTEN_OUT = ("published", "vectorised", "by_hand")  # the others need a compiler or a package
 
@@ -144,3 +148,80 @@ def test_memory_is_measured_in_a_child() -> None:
     """600 rows: three N x N matrices of 1.44 MB and little else."""
     words = ["--dim", "8", "--threads", "1"]
     assert 4 < script.peak_in_a_child(script.Row("by_hand", 300, 300), words) < 10
+
+
+RACE = """
+import json, sys
+sys.path.insert(0, "benchmarks")
+import lmmd
+words = "--sizes 3+4 9+8 --dim 6 --classes 3 --no-memory --repeats 2 --budget-seconds 0.01 --contenders"
+names = ["fdan_edge", "triton", "triton_tf32x3", "vectorised", "keops"]
+lmmd.main([*words.split(), *names, "--out", sys.argv[1]])
+"""
+
+
+def test_the_race_that_a_gpu_runs(tmp_path: Path) -> None:
+    """As `make gpu` starts it, on tiny sizes: the Triton kernel in its interpreter, KeOps where there is one."""
+    out = tmp_path / "race.json"
+    command = [sys.executable, "-W", "ignore", "-c", RACE, str(out)]
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    made = json.loads(out.read_text())
+    for row in made["rows"]:
+        if row["contender"] == "keops":
+            continue
+        assert row["ms"] > 0, row
+        assert max(row["value_error"], row["gradient_error"]) < 1e-5, row
+    told = [(row["size"], row["precision"]) for row in made["winners"]]
+    assert told == [(size, kind) for size in ("3+4", "9+8") for kind in ("fp32", "fp32 or tf32x3")]
+    assert {row["contender"] for row in made["winners"]} <= {"fdan_edge", "triton", "triton_tf32x3", "vectorised"}
+    table = winners_table(made["winners"])
+    assert done.stdout.rstrip().splitlines()[-len(table) :] == table
+
+
+def timed(contender: str, ms: float | None, error: float | None = 1e-7) -> dict[str, object]:
+    return {
+        "contender": contender,
+        "faces": 32,
+        "voices": 32,
+        "ms": ms,
+        "value_error": error,
+        "gradient_error": error,
+    }
+
+
+def test_who_wins() -> None:
+    """Not what is wrong, what was not measured, or the yardstick; TF32 only among its own."""
+    made = [
+        timed("vectorised", 0.4),
+        timed("fdan_edge", 0.2),
+        timed("triton_tf32x3", 0.1),
+        timed("keops", None),
+        timed("published", 0.01, 0.5),
+        timed("matmul", 0.001, None),
+    ]
+    first, second = winners(made)
+    assert first == {
+        "size": "32+32",
+        "precision": "fp32",
+        "contender": "fdan_edge",
+        "ms": 0.2,
+        "next": "vectorised",
+        "times": 2.0,
+    }
+    assert (second["precision"], second["contender"], second["next"]) == (
+        "fp32 or tf32x3",
+        "triton_tf32x3",
+        "fdan_edge",
+    )
+    assert [row["precision"] for row in winners(made[:2])] == ["fp32"]
+    assert winners(made[3:]) == []
+
+
+def test_triton_without_a_gpu_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert rows("--contenders", "triton")["triton"].note == "Triton compiles for GPUs only"
+    monkeypatch.setattr(contenders, "find_spec", lambda _: None)
+    assert rows("--contenders", "triton_tf32x3")["triton_tf32x3"].note == "triton is not installed"

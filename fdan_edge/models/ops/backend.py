@@ -69,12 +69,12 @@ def _runs_triton(device: torch.device) -> bool:
         return False
     if find_spec("triton") is None:
         raise MissingDependencyError("triton", f"{VARIABLE}=triton", "pip install triton")
-    _register_triton()
+    register_triton()
     return True
 
 
 @cache
-def _register_triton() -> None:
+def register_triton() -> None:
     """Define the Triton kernel as an op of the schema of `lmmd`, for torch.compile, with its derivatives."""
     for name in ("lmmd_triton", "lmmd_triton_forward"):
         _LIBRARY.define(name + _SCHEMA)  # type: ignore[no-untyped-call]
