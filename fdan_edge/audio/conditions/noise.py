@@ -17,6 +17,8 @@ _HIGHEST = 4000.0  # Hz of a talker's harmonics
 
 def speech_level(waveform: Waveform) -> float:
     """Measure the root mean square of what is speech: frames of 20 ms within 30 dB of the loudest."""
+    if not len(waveform):
+        return 0.0
     frames = waveform[: len(waveform) // _FRAME * _FRAME].reshape(-1, _FRAME)
     power = np.square(frames if len(frames) else waveform[None], dtype=np.float64).mean(axis=1)
     return float(np.sqrt(power[power >= power.max() * _SPEECH].mean()))
@@ -24,7 +26,7 @@ def speech_level(waveform: Waveform) -> float:
 
 def add_noise(waveform: Waveform, noise: Waveform, snr_db: float) -> Waveform:
     """Add noise (n,) to speech (n,) so that its level is `snr_db` below the level of the speech."""
-    power = float(np.square(noise, dtype=np.float64).mean())
+    power = float(np.square(noise, dtype=np.float64).mean()) if len(noise) else 0.0
     if not power:
         return waveform
     gain = speech_level(waveform) / np.sqrt(power) * 10 ** (-snr_db / 20)
@@ -34,6 +36,8 @@ def add_noise(waveform: Waveform, noise: Waveform, snr_db: float) -> Waveform:
 
 def coloured_noise(length: int, slope: float, rng: np.random.Generator) -> Waveform:
     """Generate Gaussian noise (length,) whose power goes as 1/f^slope: 0 is white, 1 pink, 2 brown noise."""
+    if not length:
+        return np.zeros(0, np.float32)
     count = length // 2 + 1
     spectrum = rng.normal(size=count) + 1j * rng.normal(size=count)
     hertz = np.maximum(np.fft.rfftfreq(length, 1 / RATE), _LOWEST)
@@ -46,6 +50,8 @@ def babble(length: int, rng: np.random.Generator) -> Waveform:
     They say nothing and mean no emotion. So unlike babble of real recordings it gives no hint of a class.
     """
     count = int(rng.integers(2, 7))
+    if not length:
+        return np.zeros(0, np.float32)
     voices = [_talker(length, rng) * 10 ** (rng.uniform(-8, 0) / 20) for _ in range(count)]
     mixed: Waveform = np.sum(voices, axis=0).astype(np.float32)
     return mixed

@@ -7,7 +7,7 @@ import numpy as np
 from fdan_edge.audio.conditions.noise import RATE, speech_level
 from fdan_edge.audio.windows import Waveform
 
-_LONGEST = 1.5  # s of a response
+LONGEST_RESPONSE = 1.5  # s of a response
 _KEPT = 0.1  # s of what rings on after the recording's end
 
 
@@ -15,13 +15,13 @@ def room_response(decay_s: float, direct_db: float, rng: np.random.Generator) ->
     """Generate the response of a room: a direct sound, and after 2 to 20 ms noise that decays (Polack 1988).
 
     Args:
-        decay_s: s in which the reverberation falls by 60 dB. High frequencies are absorbed sooner.
+        decay_s: s in which the reverberation falls by 60 dB, above 0.01. High frequencies are absorbed sooner.
         direct_db: level of the direct sound above that of the reverberation, dB.
         rng: gives the noise and the delay.
     """
-    length = int(min(1.2 * decay_s, _LONGEST) * RATE)
+    length = int(min(1.2 * decay_s, LONGEST_RESPONSE) * RATE)
     time = np.arange(length) / RATE
-    delay = int(rng.uniform(0.002, 0.02) * RATE)
+    delay = min(int(rng.uniform(0.002, 0.02) * RATE), length // 2)  # or a very short decay would be over
     low = rng.normal(size=length) * 10 ** (-3 * time / decay_s)
     high = np.diff(rng.normal(size=length) * 10 ** (-3 * time / (0.6 * decay_s)), prepend=0)
     response = low + 0.5 * high

@@ -45,6 +45,8 @@ def available_codecs() -> list[str]:
 
 def band_limited(waveform: Waveform, low: float, high: float) -> Waveform:
     """Stop what is below `low` and above `high` (Hz), by 24 and 48 dB an octave; 0: no lower limit."""
+    if not len(waveform):
+        return waveform
     hertz = np.fft.rfftfreq(len(waveform), 1 / RATE)
     gain = 1 / np.sqrt(1 + (hertz / high) ** 16)
     if low:
@@ -54,6 +56,8 @@ def band_limited(waveform: Waveform, low: float, high: float) -> Waveform:
 
 def over_telephone(waveform: Waveform) -> Waveform:
     """Return sound (n,) after a telephone line: 300 to 3400 Hz, 8000 samples a second, 8 bits of the mu law."""
+    if not len(waveform):
+        return waveform
     peak = _peak(waveform)
     line = soxr.resample(band_limited(waveform, 300, 3400) * np.float32(_HEADROOM / peak), RATE, 8000)
     coded = np.sign(line) * np.log1p(_MU * np.minimum(np.abs(line), 1)) / np.log1p(_MU)
@@ -65,6 +69,8 @@ def over_telephone(waveform: Waveform) -> Waveform:
 
 def clipped(waveform: Waveform, share: float) -> Waveform:
     """Clip the loudest `share` of the samples, as a microphone does that is turned up too far."""
+    if not len(waveform):
+        return waveform
     limit = np.quantile(np.abs(waveform), 1 - share)
     cut: Waveform = np.clip(waveform, -limit, limit)
     return cut
@@ -82,6 +88,8 @@ def encoded(waveform: Waveform, name: str, bit_rate: int) -> Waveform:
         MissingDependencyError: PyAV is not installed.
     """
     av, codec, peak = import_av(f"the codec {name}"), CODECS[name], _peak(waveform)
+    if not len(waveform):
+        return waveform
     sound = waveform * np.float32(_HEADROOM / peak)
     samples = sound if codec.rate == RATE else soxr.resample(sound, RATE, codec.rate)
     file = io.BytesIO()
