@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fdan_edge.errors import ExportError, one_line
 from fdan_edge.runtime.about import About, Score
 from fdan_edge.utils.files import write_text
 from fdan_edge.utils.markdown import code, escaped, table
@@ -16,8 +17,30 @@ _LEFT_OUT = "corpora"
 
 
 def scores_of(values: Any, command: str) -> list[Score]:
-    """Read the table that `evaluate --robustness --json` prints."""
-    raise NotImplementedError
+    """Read what `evaluate --robustness --json` prints: in `robustness` a row for each condition.
+
+    Args:
+        values: what it printed.
+        command: the command, for people.
+
+    Raises:
+        ExportError: it has no such rows.
+    """
+    try:
+        return [
+            Score(
+                test=row["kind"],
+                on=row["condition"],
+                uar=row["uar"],
+                interval=tuple(row["intervals"]["uar"]),
+                recordings=row["n"],
+                classes=len(values["recall"]),
+                command=command,
+            )
+            for row in values["robustness"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(f"{command}: no scores by condition: {type(error).__name__} {one_line(error)}") from None
 
 
 def extend(folder: Path, about: About) -> None:

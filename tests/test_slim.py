@@ -94,6 +94,14 @@ def test_infer_gives_the_same_probabilities(
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-6)
 
 
+def test_infer_needs_no_bundle(slim: Path, ravdess_tree: Path) -> None:
+    """A device has the models of the package."""
+    path = min(ravdess_tree.rglob("*.wav"))
+    answer = json.loads(python(slim, "-m", "fdan_edge", "infer", str(path), "--json"))
+    assert answer["path"] == str(path)
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+
+
 def test_stream_tells_what_infer_finds(slim: Path, bundle_folder: Path, ravdess_tree: Path) -> None:
     path = str(min(ravdess_tree.rglob("*.wav")))
     live = python(slim, "-m", "fdan_edge", "stream", str(bundle_folder), path, "--vad", "energy", "--json")

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from fdan_edge.cli.model_choice import model_path
 from fdan_edge.cli.options import AsJson, Speech, Threads, needs_training, parsed, print_json
 from fdan_edge.errors import ConfigError
 
@@ -22,7 +23,14 @@ class Part(str, Enum):
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder, a bundle or an .onnx file.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            parser=model_path,
+            help="A run folder, a bundle, an .onnx file or a name of `fdan-edge models`.",
+        ),
+    ],
     speech: Speech = [],  # noqa: B006
     part: Annotated[Part, typer.Option(help="Which of the run's recordings to score.")] = Part.test,
     run: Annotated[
@@ -49,10 +57,12 @@ def evaluate(
     from fdan_edge.cli.render import evaluation as show_evaluation
     from fdan_edge.evaluation.score_model import Drawing
     from fdan_edge.evaluation.score_model import evaluate as score
+    from fdan_edge.runtime.included import introduce
 
     if (tsne and pictures is None) or (faces and not tsne):
         raise ConfigError("--faces goes with --tsne, and --tsne with --pictures DIR, where it is drawn")
     sources = parsed(speech, "--speech")
+    introduce(model)
     drawing = Drawing(pictures, tsne, parsed(faces) or None) if pictures else None
     evaluation = score(model, sources, part.value, run=run, drawing=drawing, threads=threads)
     print_json(evaluation.to_dict()) if as_json else show_evaluation.evaluated(evaluation)

@@ -13,7 +13,6 @@ pytest.importorskip("onnx")
 
 from fdan_edge.runtime.about import read_about
 from fdan_edge.runtime.bundle import Bundle
-from tests.helpers.package_models import about
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -78,7 +77,13 @@ _LEFT_OUT = {
         {"corpus": "emodb", "classes": ["angry", "sad"], "n": 7, "uar": 0.5, "intervals": {"uar": [0.4, 0.6]}},
     ]
 }
-_ROBUST: dict[str, Any] = {}
+_ROBUST: dict[str, Any] = {
+    "recall": {"angry": 0.5, "sad": 0.5, "happy": 0.5},
+    "robustness": [
+        {"condition": "clean", "kind": "clean", "n": 9, "uar": 0.5, "intervals": {"uar": [0.4, 0.6]}},
+        {"condition": "babble, 10 dB", "kind": "noise", "n": 9, "uar": 0.25, "intervals": {"uar": [0.2, 0.3]}},
+    ],
+}
 _TIMED = {
     "machine": {"processor": "a processor", "cores": 2, "instructions": [], "versions": {}, "load": 0.1},
     "latency": [{"p50": 12.5, "runtime": "onnxruntime-cpu"}],
@@ -90,7 +95,6 @@ def commands(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> FakeComman
     fake = FakeCommands(bundle_folder)
     monkeypatch.setattr(make_models, "command", fake)
     monkeypatch.setattr(make_models, "MOST_BYTES", 100_000_000)  # the tests' bundle is larger
-    monkeypatch.setattr(make_models.included_card, "scores_of", lambda *_: [about().scores[2]])
     return fake
 
 
@@ -147,9 +151,10 @@ def test_the_bundle(call: Any, commands: FakeCommands, tmp_path: Path, bundle_fo
     assert (said.title, said.use, said.languages) == ("German, acted", "any", ("German",))
     (corpus,) = said.corpora
     assert (corpus.recordings, corpus.speakers, corpus.licence, corpus.credit) == (2, 2, "CC0", "whoever")
-    assert [(score.test, score.uar, score.classes) for score in said.scores] == [
-        ("corpora", 0.5, 2),
-        ("noise", 0.5, 7),
+    assert [(score.test, score.on, score.uar, score.classes) for score in said.scores] == [
+        ("corpora", "EMO-DB, the Berlin Database of Emotional Speech (Burkhardt et al. 2005)", 0.5, 2),
+        ("clean", "clean", 0.5, 3),
+        ("noise", "babble, 10 dB", 0.25, 3),
     ]
     assert said.scores[0].command.startswith("fdan-edge crossval --speech emodb:DATA/emodb/wav --set recipe=head ")
     assert said.speed[0].ms == 12.5
@@ -198,6 +203,15 @@ def test_a_bundle_that_is_too_large_replaces_nothing(
         call("--any-files", stream="false")
     assert (out / "bundle.json").read_bytes() == before
     assert [words[0] for words in commands.asked].count("train") == 2
+
+
+def test_scores_that_are_not_there_are_no_model(
+    call: Any, commands: FakeCommands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(_ROBUST, "robustness")
+    with pytest.raises(SystemExit, match="--robustness: no scores by condition: KeyError 'robustness'"):
+        call("--any-files")
+    assert commands.asked[-1][0] == "evaluate"
 
 
 def test_a_command_that_fails_ends_it(capfd: pytest.CaptureFixture[str]) -> None:
