@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
+from fdan_edge.errors import ExportError
 from fdan_edge.runtime.about import read_about
 from fdan_edge.runtime.bundle import Bundle
 
@@ -215,7 +216,7 @@ def test_scores_that_are_not_there_are_no_model(
 
 
 def test_a_command_that_fails_ends_it(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(make_models.ExportError, match="exit code 2 of: fdan-edge models nonesuch"):
+    with pytest.raises(ExportError, match="exit code 2 of: fdan-edge models nonesuch"):
         make_models.command(["models", "nonesuch"])
     assert "error: " in capfd.readouterr().err
 
