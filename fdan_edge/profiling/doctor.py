@@ -20,6 +20,7 @@ from fdan_edge.errors import (
     MissingDependencyError,
     one_line,
 )
+from fdan_edge.profiling import cuda_versions
 from fdan_edge.runtime.deploy_targets import TARGETS, Target
 from fdan_edge.runtime.onnx_session import import_onnxruntime
 from fdan_edge.utils import telemetry
@@ -54,6 +55,7 @@ def examine() -> list[Finding]:
         _try("TensorRT for RTX", _tensorrt_rtx, "pip install tensorrt-rtx-cu13"),
         _try("TensorRT (classic)", _tensorrt, "part of JetPack; elsewhere see NVIDIA's pages"),
         _try("NVIDIA GPU", _gpu, "only CUDA's and TensorRT's runtimes need one"),
+        _try("CUDA versions fit", _cuda_versions, cuda_versions.REMEDY),
         *(
             _try(f"target {name}", functools.partial(_target, target), target.install)
             for name, target in TARGETS.items()
@@ -142,7 +144,10 @@ def _torch() -> str:
 def _lmmd() -> str:
     """Say which LMMD a training would use, and why; it works without the compiled one."""
     native, torch = _module("fdan_edge.models.ops.native"), _module("torch")
-    status = native.native_status()
+    status, backend = native.native_status(), _module("fdan_edge.models.ops.backend")
+    if backend.chosen() != backend.BACKENDS[0]:
+        way = "Triton on a GPU" if backend.chosen() == "triton" else "PyTorch reference, slower"
+        return f"{way}, as {backend.VARIABLE} says"
     if not status.cpu:
         return f"PyTorch reference, slower: {status.detail}; {native.BUILD}"
     if torch.cuda.is_available() and not native.covers(torch.cuda.get_device_capability(), status.architectures):
@@ -171,6 +176,11 @@ def _gpu() -> str:
     if done.returncode:  # a driver that does not fit its kernel, for one
         raise RuntimeError(f"nvidia-smi failed: {(done.stdout + done.stderr).strip()}")
     return "; ".join(done.stdout.split("\n")).strip("; ")
+
+
+def _cuda_versions() -> str:
+    """Say which CUDA driver, PyTorch, TensorRT and compiler have; that of TensorRT is compared at opening, too."""
+    return cuda_versions.fitting()
 
 
 def _target(target: Target) -> str:

@@ -23,6 +23,7 @@ from fdan_edge.export.triton import write_repository
 from fdan_edge.export.triton_schema import config_text
 from fdan_edge.runtime.bundle import Bundle, write_manifest
 from fdan_edge.runtime.model_spec import METADATA_KEY, ModelSpec
+from fdan_edge.runtime.tensorrt.batches import PROFILES
 from tests.helpers.bundles import artifact, engine, manifest
 
 WINDOW = 16000
@@ -69,7 +70,7 @@ def graph(path: Path, batch: str | int = "batch", kind: int = TensorProto.FLOAT)
 def make(folder: Path, files: dict[str, tuple[str, ...]], *engines: tuple[Any, ...]) -> Path:
     """A bundle of files for targets, whose precisions are in their names.
 
-    Engines are (file, artifact, flavour[, batch]).
+    Engines are (file, artifact, flavour[, batch[, profiles]]).
     """
     folder.mkdir()
     artifacts = []
@@ -78,12 +79,10 @@ def make(folder: Path, files: dict[str, tuple[str, ...]], *engines: tuple[Any, .
         precision = re.sub(r"-.*", "", file.split(".")[1]) if file.count(".") > 1 else "fp32"
         artifacts.append(artifact(folder / file, precision, targets))
     entries = []
-    for file, of, flavour, *batch in engines:
+    for file, of, flavour, *sizes in engines:
         (folder / file).write_bytes(b"engine " + file.encode())
-        sizes = batch[0] if batch else (1, 1, 8)
-        entries.append(
-            engine(folder / file, folder / of, flavour, version="10.3.0", capability="8.0", batch=sizes)
-        )
+        batches = dict(zip(("batch", "profiles"), sizes or [(1, 1, 8)], strict=False))
+        entries.append(engine(folder / file, folder / of, flavour, version="10.3.0", capability="8.0", **batches))
     write_manifest(folder, manifest(*artifacts, engines=tuple(entries), spec=SPEC))
     return folder
 
@@ -214,6 +213,20 @@ def test_an_engines_batch_is_that_of_its_profile(schema: Any, whole: Path, tmp_p
     assert list(models["v_trt"].dynamic_batching.preferred_batch_size) == [4, 8]
     assert models["v_fp16_trt"].max_batch_size == 32
     assert [w.batch_size for w in models["v_fp16_trt"].model_warmup] == [1, 32]
+
+
+def test_all_profiles_of_an_engine_are_listed(schema: Any, tmp_path: Path) -> None:
+    """Triton takes the first one alone where none is named, and refuses larger batches than that has."""
+    files = {"model.onnx": ("cuda",), "model.fp16.onnx": ("cuda",)}
+    engines = [
+        ("a.engine", "model.onnx", "trt", (1, 1, 16), PROFILES),
+        ("b.engine", "model.fp16.onnx", "trt"),  # built before there were several
+    ]
+    bundle = Bundle.open(make(tmp_path / "b", files, *engines))
+    models = {path.name: read(schema, path) for path in write_repository(bundle, tmp_path / "r", "v")}
+    assert list(models["v_trt"].instance_group[0].profile) == ["0", "1", "2"]
+    assert models["v_trt"].max_batch_size == 16
+    assert list(models["v_fp16_trt"].instance_group[0].profile) == []
 
 
 def test_a_gpu_computes_what_was_checked(schema: Any, whole: Path, tmp_path: Path) -> None:

@@ -71,10 +71,11 @@ def engine(
     capability: str = "8.0+",
     precision: str = "fp32",
     batch: tuple[int, int, int] = (1, 1, 16),
+    profiles: tuple[tuple[int, int, int], ...] = (),
 ) -> EngineFile:
     """The entry of an engine of a file that is there."""
     made_with = Fingerprint(flavour, version, capability, "", precision, sha256(of), "linux-x86_64")
-    return EngineFile(file.name, of.name, "rtx" if flavour == "rtx" else "cuda", made_with, batch)
+    return EngineFile(file.name, of.name, "rtx" if flavour == "rtx" else "cuda", made_with, batch, profiles)
 
 
 def manifest(*artifacts: Artifact, engines: tuple[EngineFile, ...] = (), **others: Any) -> Manifest:

@@ -69,9 +69,10 @@ class Gpu:
 
     def left(self) -> list[Any]:
         """What was not freed, contexts that are current still on any thread, and rules that were broken."""
-        stacks = [*self.stacks.values(), *self.pushed.values()]
+        current = [name for stack in self.stacks.values() for name in stack]
+        pushed = [context for stack in self.pushed.values() for context in stack]
         again = ["retained again"] if self.retained > 1 else []
-        return [*self.living, *itertools.chain(*stacks), *self.broken, *again]
+        return [*self.living, *current, *pushed, *self.broken, *again]
 
     def called(self, name: str) -> None:
         """Note a call; it needs a context."""

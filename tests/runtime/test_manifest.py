@@ -26,6 +26,7 @@ from fdan_edge.runtime.manifest import (
     read,
 )
 from fdan_edge.runtime.model_spec import ModelSpec
+from fdan_edge.runtime.tensorrt.batches import PROFILES
 from fdan_edge.utils.files import sha256
 from tests.helpers.bundles import artifact, edit, engine, gate, manifest
 
@@ -312,6 +313,9 @@ def _set(path: str, value: Any, *, delete: bool = True) -> Callable[[dict[str, A
         ("engines/0/fingerprint/flavour", "x", "engines[0].fingerprint: flavour 'x' is none of rtx, trt"),
         ("engines/0/batch", [1, 16], "engines[0].batch [1, 16] is not 3 values"),
         ("engines/0/batch", [4, 1, 16], "engines[0]: batch [4, 1, 16] is not three rising sizes"),
+        ("engines/0/profiles", [[1, 1, 1], [2, 4]], "engines[0].profiles[1] [2, 4] is not 3 values"),
+        ("engines/0/profiles", [[1, 1, 1], [8, 4, 16]], "engines[0]: batch [8, 4, 16] is not three rising sizes"),
+        ("engines/0/profiles", [[1, 1, 8]], "engines[0]: batch [1, 1, 16] is not that of its profiles, 1 to 8"),
         ("engines/0/batch", "abc", "engines[0].batch 'abc' is not a list"),
         ("engines", 5, "engines 5 is not a list"),
         ("files/engine/sha256", "0" * 63, "files['engine']: sha256 is not a SHA-256"),
@@ -339,6 +343,14 @@ def test_a_stream_graph_without_its_comparison(folder: Path, where: str) -> None
         "is of none of its artifacts" if where.endswith("0/stream") else "was not compared with its artifact"
     )
     assert changed(folder, _set(where, None, delete=False)).endswith(f"damaged: {STREAM} {expected}")
+
+
+def test_engines_with_one_profile_and_with_several(folder: Path) -> None:
+    assert Bundle.open(folder).engines[0].profiles == ()
+    edit(folder, lambda values: values["engines"][0].pop("profiles"))  # as before there were several
+    assert Bundle.open(folder).engines[0].profiles == ()
+    edit(folder, _set("engines/0/profiles", [list(profile) for profile in PROFILES]))
+    assert Bundle.open(folder).engines[0].profiles == PROFILES
 
 
 def test_targets_of_later_versions_are_passed_over(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import importlib
@@ -10,6 +11,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,6 +27,7 @@ PORTABLE = "8.0+"
 _NOT_RTX = ("8.7", "9.0", "10.0", "10.1", "10.3", "11.0")
 # cuDeviceGetAttribute
 _MAJOR, _MINOR = 75, 76
+_CUDA_MAJORS = range(11, 20)  # that a package may be named after
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Machine:
     version: str  # of the installed TensorRT; "" where it is not installed
     gpu: Gpu | None
     system: str
+    cuda: str = ""  # that TensorRT is built with, as far as its package says it: 13
 
 
 def misfit(engine: Fingerprint, machine: Machine) -> str | None:
@@ -80,7 +84,7 @@ def misfit(engine: Fingerprint, machine: Machine) -> str | None:
     title = TITLES[engine.flavour]
     if engine.flavour != machine.flavour:
         return f"is an engine of {title}, not of {TITLES[machine.flavour]}"
-    if machine.gpu is None or not machine.version:
+    if machine.gpu is None or lacks(machine):
         return lacks(machine)
     if release(engine.version) != release(machine.version):
         return f"was built by {title} {engine.version or '(unknown)'}, this is {machine.version}"
@@ -95,7 +99,22 @@ def lacks(machine: Machine) -> str | None:
         return "needs an NVIDIA GPU and its driver, and finds none"
     if not machine.version:
         return f"needs {TITLES[machine.flavour]}, which is not installed"
-    return None
+    return needs_newer_driver(machine.cuda, machine.gpu.driver)
+
+
+def needs_newer_driver(cuda: str, driver: str) -> str | None:
+    """Return one line where a driver is too old for what was built with a version of CUDA, else None.
+
+    NVIDIA (CUDA Compatibility, Minor Version Compatibility): a driver runs what was built with a toolkit of the
+    same major version, or of an older one.
+
+    Args:
+        cuda: that something was built with, as in 13 or 13.0; "": not known.
+        driver: the CUDA version that the driver brings.
+    """
+    if release(cuda)[:1] <= release(driver)[:1]:
+        return None
+    return f"needs a driver for CUDA {cuda}, this one is for CUDA {driver}"
 
 
 def _wrong_gpu(engine: Fingerprint, gpu: Gpu) -> str | None:
@@ -117,7 +136,17 @@ def this_machine(flavour: str) -> Machine:
             version = str(importlib.import_module(MODULES[flavour]).__version__)
         except (ImportError, OSError, RuntimeError):  # installed, but its libraries do not load
             version = ""
-    return Machine(flavour, version, gpu, system())
+    return Machine(flavour, version, gpu, system(), packaged_cuda(flavour) if version else "")
+
+
+@cache
+def packaged_cuda(flavour: str) -> str:
+    """Return major version of the CUDA that TensorRT is built with, as in tensorrt-rtx-cu13; "" where not said."""
+    for major in reversed(_CUDA_MAJORS):
+        with contextlib.suppress(PackageNotFoundError):
+            distribution(f"{MODULES[flavour]}-cu{major}")
+            return str(major)
+    return ""
 
 
 def system() -> str:

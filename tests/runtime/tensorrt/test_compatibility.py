@@ -6,6 +6,7 @@ import ctypes
 import sys
 from dataclasses import fields, replace
 from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +22,8 @@ from fdan_edge.runtime.tensorrt.compatibility import (
     find_gpu,
     lacks,
     misfit,
+    needs_newer_driver,
+    packaged_cuda,
     read_gpu,
     this_machine,
 )
@@ -53,6 +56,7 @@ def test_fits() -> None:
         (CLASSIC, replace(ORIN, system="linux-x86_64"), "was built on linux-aarch64, this is linux-x86_64"),
         (CLASSIC, replace(ORIN, gpu=None), "needs an NVIDIA GPU and its driver, and finds none"),
         (CLASSIC, replace(ORIN, version=""), "needs TensorRT, which is not installed"),
+        (RTX, replace(ADA, cuda="14"), "needs a driver for CUDA 14, this one is for CUDA 13.0"),
         (CLASSIC, ADA, "is an engine of TensorRT, not of TensorRT for RTX"),
         (
             replace(CLASSIC, compute_capability=""),
@@ -171,9 +175,45 @@ def test_what_is_installed_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lacks(found) is None
 
 
+@pytest.mark.parametrize(
+    ("cuda", "driver", "fits"),
+    [
+        ("13", "13.0", True),
+        ("13.2", "13.0", True),  # of the same major version
+        ("12", "13.0", True),
+        ("", "12.6", True),  # as of JetPack's TensorRT
+        ("13", "12.9", False),
+        ("13.0", "12.9", False),
+    ],
+)
+def test_a_driver_runs_what_was_built_with_its_cuda_or_an_older_one(cuda: str, driver: str, fits: bool) -> None:
+    reason = needs_newer_driver(cuda, driver)
+    assert reason == (None if fits else f"needs a driver for CUDA {cuda}, this one is for CUDA {driver}")
+
+
+def test_the_cuda_in_a_packages_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(*names: str) -> None:
+        def distribution(name: str) -> str:
+            if name not in names:
+                raise PackageNotFoundError(name)
+            return name
+
+        monkeypatch.setattr(compatibility, "distribution", distribution)
+        packaged_cuda.cache_clear()
+
+    try:
+        installed("tensorrt-cu12", "tensorrt_rtx-cu13")
+        assert (packaged_cuda("trt"), packaged_cuda("rtx")) == ("12", "13")
+        installed("tensorrt")
+        assert packaged_cuda("trt") == ""
+    finally:
+        packaged_cuda.cache_clear()
+
+
 @pytest.mark.rtx
 def test_the_installed_tensorrt_for_rtx_has_a_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compatibility, "find_gpu", lambda: ADA.gpu)
     found = this_machine("rtx")
     assert len(release(found.version)) == 3
+    assert found.cuda.isdecimal()
     assert misfit(replace(RTX, version=found.version), found) is None

@@ -5,6 +5,8 @@ A GPU that a flavour does not run on is skipped with the reason: TensorRT for RT
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,8 @@ def test_the_same_numbers_as_pytorch(engine: tuple[bytes, Any], capsys: pytest.C
         for size in (1, 2, 1, 16, 16, 16, 2, 1, 40, 40, 7):  # three in a row: run, recorded, launched
             np.testing.assert_allclose(runner.predict(WINDOWS[:size]), wanted[:size], atol=1e-4)
             assert all(milliseconds > 0 for milliseconds in runner.times.values())
+        if "RTX" not in runner.name:  # which records by itself
+            assert 0 < runner.recorded <= 3 < runner.launched
     assert "without CUDA graphs" not in capsys.readouterr().err
 
 
@@ -113,6 +117,28 @@ def test_pytorch_goes_on_beside_it(engine: tuple[bytes, Any]) -> None:
         runner.predict(WINDOWS[:2])
         assert float((before * 2).sum()) == 90
     assert float((before + 1).sum()) == 55
+
+
+def test_threads_while_pytorch_launches(engine: tuple[bytes, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """On its default stream, for which a blocking one would wait; and another thread closes the runner."""
+    torch = pytest.importorskip("torch")
+    wanted, runner, done = expected(WINDOWS), opened(engine), threading.Event()
+
+    def launches() -> float:
+        ones = torch.ones(1000, device="cuda")
+        while not done.is_set():
+            ones = ones * 1
+        return float(ones.sum())
+
+    with ThreadPoolExecutor(3) as pool:
+        beside = pool.submit(launches)
+        sizes = [1, 4, 16, 40, 3, 1, 1, 16] * 4
+        for size, answer in zip(sizes, pool.map(lambda n: runner.predict(WINDOWS[:n]), sizes), strict=True):
+            np.testing.assert_allclose(answer, wanted[:size], atol=1e-4)
+        pool.submit(runner.close).result()
+        done.set()
+        assert beside.result() == 1000
+    assert "without CUDA graphs" not in capsys.readouterr().err
 
 
 @pytest.mark.rtx
