@@ -83,7 +83,9 @@ class Copies:
         return Copies(self.means[:, recordings], self.weights)
 
 
-def fit_head(means: Array, labels: Indices, classes: int, copies: Copies | None = None) -> Head:
+def fit_head(
+    means: Array, labels: Indices, classes: int, copies: Copies | None = None, weights: Array | None = None
+) -> Head:
     """Fit the discriminants of mean features of recordings; all classes are expected equally often.
 
     Of disturbed copies it learns two things: they are recordings as well, and what a disturbance changes is no
@@ -95,14 +97,19 @@ def fit_head(means: Array, labels: Indices, classes: int, copies: Copies | None 
         labels: class indices, (n,). A class without a recording is never recognised.
         classes: C.
         copies: of each recording.
+        weights: how much each recording counts, 1 on average, (n,), as of `class_balance.corpus_weights`; None: 1.
     """
     copies = copies or Copies(np.empty((0, *means.shape)), np.empty(0))
     whole, owners = np.concatenate([means, *copies.means]), np.tile(labels, 1 + len(copies.means))
-    mean, variance = whole.mean(axis=0), whole.var(axis=0)
+    counts = np.tile(np.ones(len(means)) if weights is None else weights, 1 + len(copies.means))
+    mean = np.average(whole, axis=0, weights=counts)
+    variance = np.average(np.square(whole - mean), axis=0, weights=counts)
     rows = _standardised(whole, mean, variance)
     present = np.unique(labels)
-    centres = np.stack([rows[owners == label].mean(axis=0) for label in present])
-    within = rows - centres[np.searchsorted(present, owners)]
+    centres = np.stack(
+        [np.average(rows[owners == label], axis=0, weights=counts[owners == label]) for label in present]
+    )
+    within = (rows - centres[np.searchsorted(present, owners)]) * np.sqrt(counts)[:, None]
     changes = rows[len(means) :].reshape(copies.means.shape) - rows[: len(means)]
     changes *= np.sqrt(copies.weights / max(len(changes) * len(means), 1))[:, None, None]
     directions = _solve(within, changes.reshape(-1, means.shape[1]), centres)
@@ -131,7 +138,12 @@ def _solve(within: Array, changes: Array, centres: Array) -> Array:
 
 
 def cross_validated_logits(
-    recordings: Recordings, groups: Indices, classes: int, seed: int, copies: Copies | None = None
+    recordings: Recordings,
+    groups: Indices,
+    classes: int,
+    seed: int,
+    copies: Copies | None = None,
+    weights: Array | None = None,
 ) -> Array:
     """Compute logits of all windows, each by a head that was fitted without the window's group.
 
@@ -141,6 +153,7 @@ def cross_validated_logits(
         classes: C.
         seed: of the folds.
         copies: of each recording; see `fit_head`.
+        weights: of each recording; see `fit_head`.
 
     Returns:
         (windows, C).
@@ -160,7 +173,13 @@ def cross_validated_logits(
         warnings.simplefilter("ignore", UserWarning)  # of classes that not every fold can have
         parts = list(folds.split(means, labels, groups))
     for train, test in parts:
-        head = fit_head(means[train], labels[train], classes, copies.of(train) if copies else None)
+        head = fit_head(
+            means[train],
+            labels[train],
+            classes,
+            copies.of(train) if copies else None,
+            None if weights is None else weights[train],
+        )
         tested = np.isin(recordings.owner, test)
         logits[tested] = head.logits(recordings.features[tested])
     return logits

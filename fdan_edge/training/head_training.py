@@ -25,6 +25,7 @@ from fdan_edge.models.fdan import Fdan
 from fdan_edge.runs import run_folder
 from fdan_edge.runs.torch_runner import TorchRunner
 from fdan_edge.training import head
+from fdan_edge.training.class_balance import corpus_weights
 from fdan_edge.training.corpora import TrainingCorpora
 from fdan_edge.training.estimate import encoding_seconds
 from fdan_edge.training.head import Recordings
@@ -72,6 +73,7 @@ class HeadTraining:
         means = np.stack([self._copies(encoder, copy) for copy in (*weak, *elsewhere)])
         weights = np.repeat([head.WEAK_CHANGES, head.CHANGES_ELSEWHERE], [len(weak), len(elsewhere)])
         self.copies = head.Copies(means, weights)
+        self.weights = self._weights()
 
     def _copies(self, encoder: StagedBackbone, copy: Copy) -> head.Array:
         """Encode a copy of every recording, (n, d): what it changes must not count.
@@ -91,6 +93,15 @@ class HeadTraining:
         features = voices.read(0, torch.arange(len(owner))).numpy().astype(np.float64)
         means[there] = Recordings(features, owner, there).means()
         return means
+
+    def _weights(self) -> head.Array | None:
+        """Compute how much each recording counts, (n,): of several corpora, as `corpus_balance` says."""
+        names = [item.corpus for item in self.items]
+        if not self.config.corpus_balance or len({*names}) < 2:
+            return None
+        corpora = torch.from_numpy(np.unique(names, return_inverse=True)[1])
+        labels = torch.from_numpy(self.recordings.labels)
+        return corpus_weights(labels, corpora, self.config.corpus_balance).double().numpy()
 
     def _check_classes(self) -> None:
         """Raise DataError where all recordings of a class are broken."""
@@ -125,7 +136,7 @@ class HeadTraining:
 
     def _cross_validated(self, groups: head.Indices) -> head.Array:
         return head.cross_validated_logits(
-            self.recordings, groups, len(self.corpora.classes), self.config.split_seed, self.copies
+            self.recordings, groups, len(self.corpora.classes), self.config.split_seed, self.copies, self.weights
         )
 
     def _softened(self, logits: head.Array) -> head.Array:
@@ -173,7 +184,7 @@ class HeadTraining:
     def _save_weights(self, spread: float) -> None:
         """Fit the head on all recordings, put it into the networks, and write checkpoint.safetensors."""
         recordings, classes = self.recordings, len(self.corpora.classes)
-        fitted = head.fit_head(recordings.means(), recordings.labels, classes, self.copies)
+        fitted = head.fit_head(recordings.means(), recordings.labels, classes, self.copies, self.weights)
         fitted = fitted.scaled(1 / spread)
         with torch.no_grad():
             self.model.acoustic.set_statistics(torch.from_numpy(fitted.mean), torch.from_numpy(fitted.variance))

@@ -179,3 +179,12 @@ def test_each_kind_of_copy_counts_by_its_weight() -> None:
     swapped = fit_head(means, labels, 3, Copies(copies[::-1], np.array([0.0, 3.0])))
     assert np.abs(one.weight - other.weight).max() > 1e-3
     np.testing.assert_allclose(one.weight, swapped.weight, rtol=1e-6)
+
+
+def test_a_recording_counts_as_often_as_its_weight_says() -> None:
+    recordings, _ = clouds(8, 0)
+    means, labels = recordings.means(), recordings.labels
+    twice = np.arange(24) % 5 == 0
+    weighed = fit_head(means, labels, 3, weights=(1.0 + twice) / (1 + twice.mean()))
+    repeated = fit_head(np.concatenate([means, means[twice]]), np.concatenate([labels, labels[twice]]), 3)
+    np.testing.assert_allclose(weighed.weight, repeated.weight, rtol=1e-6, atol=1e-9)
