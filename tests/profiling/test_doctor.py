@@ -132,6 +132,25 @@ def test_an_lmmd_that_is_compiled_for_other_gpus(
     assert found(LMMD) == Finding(LMMD, True, f"compiled for CPU, CUDA{expected}")
 
 
+@pytest.mark.parametrize(
+    ("name", "works", "detail"),
+    [
+        ("triton", True, "Triton on a GPU, as FDAN_EDGE_LMMD says"),
+        ("reference", True, "PyTorch reference, slower, as FDAN_EDGE_LMMD says"),
+        ("cdua", False, "cuda, triton, reference"),
+    ],
+)
+def test_the_lmmd_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, name: str, works: bool, detail: str
+) -> None:
+    from fdan_edge.models.ops import backend
+
+    monkeypatch.setattr(backend, "chosen", backend.chosen.__wrapped__)
+    monkeypatch.setenv(backend.VARIABLE, name)
+    assert found(LMMD).works is works
+    assert detail in found(LMMD).detail
+
+
 def test_lmmd_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fdan_edge.models.ops.native", "torch"):
         monkeypatch.delitem(sys.modules, name, raising=False)

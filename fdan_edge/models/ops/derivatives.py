@@ -89,7 +89,8 @@ class _Slopes(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
-        visual, acoustic = _curvature(ctx, outer).to(ctx.dtype).split(ctx.rows)
+        curved = _curvature(ctx, outer).to(ctx.dtype)
+        visual, acoustic = curved.split(ctx.rows)  # type: ignore[no-untyped-call]
         return None, None, None, visual, acoustic, None, None, None, None, None, None
 
     @staticmethod

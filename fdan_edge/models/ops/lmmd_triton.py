@@ -164,7 +164,9 @@ def _launch(
     """Run the kernel: parts of the value, and the derivative in the order of the inputs (N, d), else 0 rows."""
     count, width = z.shape
     # In full precision the operands of a product are in registers too: with more rows in a block they spill.
-    precision = "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32x3"
+    # Cards before Ampere have no TF32, and Triton would multiply in float32 with the blocks for the other.
+    old = z.is_cuda and torch.cuda.get_device_capability(z.device) < (8, 0)
+    precision = "ieee" if old or torch.get_float32_matmul_precision() == "highest" else "tf32x3"
     block, step = (16, 32) if count < 4096 else (32, 16) if precision == "ieee" else (64, 16)
     columns = max(16, min(256, triton.next_power_of_2(width)))
     grid = (triton.cdiv(count, block), triton.cdiv(width, columns) if gradient else 1)

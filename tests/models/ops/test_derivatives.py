@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+from torch.autograd import forward_ad as untyped
 
 from fdan_edge.models.ops.lmmd import lmmd, lmmd_reference
 from tests.helpers.lmmd_problems import SHAPES, Problem, Recipe, error, expected, problem
 
 Function = Callable[[Tensor, Tensor], Tensor]
+forward_ad: Any = untyped
 SMALL = Recipe(6, 7, 5, 3, dtype=torch.float64)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 pytestmark = [
@@ -73,7 +74,7 @@ def along_by_dual_numbers(f: Function, p: Problem) -> Tensor:
     with forward_ad.dual_level():
         pairs = zip((p.z_visual, p.z_acoustic), directions(p), strict=True)
         tangent = forward_ad.unpack_dual(f(*(forward_ad.make_dual(z, t) for z, t in pairs))).tangent
-    assert tangent is not None, "the tangent is lost"
+    assert isinstance(tangent, Tensor), "the tangent is lost"
     return tangent
 
 
@@ -83,7 +84,7 @@ def forward_over_backward(f: Function, p: Problem) -> Tensor:
         dual = forward_ad.make_dual(z, directions(p)[0])
         (slope,) = torch.autograd.grad(f(dual, a), a, create_graph=True)
         tangent = forward_ad.unpack_dual(slope).tangent
-    assert tangent is not None, "the tangent is lost"
+    assert isinstance(tangent, Tensor), "the tangent is lost"
     return tangent
 
 
