@@ -102,12 +102,14 @@ class Job:
         return [word for setting in (*self.recipe.settings, *more) for word in ("--set", setting)]
 
     def shown(self, words: Sequence[str]) -> str:
-        """Give a command for people: where the data lie is their own affair."""
-        text = shlex.join(["fdan-edge", *words])
-        for corpus in self.corpora.values():
-            for folder in corpus.folders:
-                text = text.replace(f":{self.places.of(folder)}", f":DATA/{folder.path}")
-        return text
+        """Give a command for people: where the data and the runs lie is a machine's own affair."""
+        places = {
+            f"{corpus.name}:{self.places.of(folder)}": f"{corpus.name}:DATA/{folder.path}"
+            for corpus in self.corpora.values()
+            for folder in corpus.folders
+        }
+        work, runs = str(self.work), f"build/models/{self.name}"
+        return shlex.join(["fdan-edge", *(places.get(word, word.replace(work, runs)) for word in words)])
 
 
 def main() -> None:

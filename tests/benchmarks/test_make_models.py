@@ -14,11 +14,13 @@ pytest.importorskip("onnx")
 from fdan_edge.errors import ExportError
 from fdan_edge.runtime.about import read_about
 from fdan_edge.runtime.bundle import Bundle
+from fdan_edge.utils.small_files import read_toml
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import make_models  # noqa: E402
+from corpus_digests import Places, read_corpora  # noqa: E402
 
 
 def test_every_recipe_can_be_read() -> None:
@@ -135,6 +137,17 @@ def test_what_it_asks_for(call: Any, commands: FakeCommands, tmp_path: Path) -> 
     assert bench == ["bench", f"{work}/bundle", "--threads", "1", "--starts", "0"]
 
 
+def test_commands_for_people_name_no_place_of_this_machine(tmp_path: Path) -> None:
+    """A folder may be another one's name and more."""
+    known = read_corpora(read_toml(make_models.RECIPES / "corpora.toml"))
+    given = {name: tmp_path / name for name in ("emodb", "emodb_rest")}
+    recipe = make_models.read_recipes(make_models.RECIPES, ["open"])["open"]
+    job = make_models.Job("open", recipe, known, Places(tmp_path, given), tmp_path / "work")
+    assert job.shown(["train", *job.speech(["emodb"]), "--out", f"{tmp_path}/work/run"]) == (
+        "fdan-edge train --speech emodb:DATA/emodb/wav --speech emodb:DATA/emodb_rest/wav --out build/models/open/run"
+    )
+
+
 def test_where_no_corpus_is_left_speakers_are_held_out(call: Any, commands: FakeCommands, tmp_path: Path) -> None:
     call("--any-files", robustness='held_out = ["protocol=speaker"]')
     held_out = str(tmp_path / "work" / "mine" / "held-out")
@@ -159,7 +172,8 @@ def test_the_bundle(call: Any, commands: FakeCommands, tmp_path: Path, bundle_fo
     ]
     assert said.scores[0].command.startswith("fdan-edge crossval --speech emodb:DATA/emodb/wav --set recipe=head ")
     assert said.speed[0].ms == 12.5
-    assert str(tmp_path / "data") not in (bundle.path / "about.json").read_text()
+    assert said.scores[0].command.endswith(" --out build/models/mine/left-out")
+    assert str(tmp_path) not in (bundle.path / "about.json").read_text()
     card = (bundle.path / "README.md").read_text()
     assert "## Where it is from" in card
     assert card.index("## New corpora") < card.index("## Limits")
