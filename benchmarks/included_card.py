@@ -17,7 +17,7 @@ _LEFT_OUT = "corpora"
 
 
 def scores_of(values: Any, command: str) -> list[Score]:
-    """Read what `evaluate --robustness --json` prints: in `robustness` a row for each condition.
+    """Read what `evaluate --robustness --json` prints: in `conditions` a row for each of them.
 
     Args:
         values: what it printed.
@@ -32,12 +32,12 @@ def scores_of(values: Any, command: str) -> list[Score]:
                 test=row["kind"],
                 on=row["condition"],
                 uar=row["uar"],
-                interval=tuple(row["intervals"]["uar"]),
-                recordings=row["n"],
-                classes=len(values["recall"]),
+                interval=tuple(row["interval"]),
+                recordings=values["n"],
+                classes=len(values["labels"]),
                 command=command,
             )
-            for row in values["robustness"]
+            for row in values["conditions"]
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(f"{command}: no scores by condition: {type(error).__name__} {one_line(error)}") from None

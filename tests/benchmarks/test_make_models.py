@@ -81,10 +81,11 @@ _LEFT_OUT = {
     ]
 }
 _ROBUST: dict[str, Any] = {
-    "recall": {"angry": 0.5, "sad": 0.5, "happy": 0.5},
-    "robustness": [
-        {"condition": "clean", "kind": "clean", "n": 9, "uar": 0.5, "intervals": {"uar": [0.4, 0.6]}},
-        {"condition": "babble, 10 dB", "kind": "noise", "n": 9, "uar": 0.25, "intervals": {"uar": [0.2, 0.3]}},
+    "labels": ["angry", "sad", "happy"],
+    "n": 9,
+    "conditions": [
+        {"condition": "clean", "kind": "clean", "uar": 0.5, "interval": [0.4, 0.6]},
+        {"condition": "babble, 10 dB", "kind": "noise", "uar": 0.25, "interval": [0.2, 0.3]},
     ],
 }
 _TIMED = {
@@ -144,7 +145,8 @@ def test_commands_for_people_name_no_place_of_this_machine(tmp_path: Path) -> No
     recipe = make_models.read_recipes(make_models.RECIPES, ["open"])["open"]
     job = make_models.Job("open", recipe, known, Places(tmp_path, given), tmp_path / "work")
     assert job.shown(["train", *job.speech(["emodb"]), "--out", f"{tmp_path}/work/run"]) == (
-        "fdan-edge train --speech emodb:DATA/emodb/wav --speech emodb:DATA/emodb_rest/wav --out build/models/open/run"
+        "fdan-edge train --speech emodb:DATA/emodb/wav --speech emodb:DATA/emodb_rest/wav "
+        "--out build/models/open/run"
     )
 
 
@@ -223,8 +225,8 @@ def test_a_bundle_that_is_too_large_replaces_nothing(
 def test_scores_that_are_not_there_are_no_model(
     call: Any, commands: FakeCommands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(_ROBUST, "robustness")
-    with pytest.raises(SystemExit, match="--robustness: no scores by condition: KeyError 'robustness'"):
+    monkeypatch.delitem(_ROBUST, "conditions")
+    with pytest.raises(SystemExit, match="--robustness: no scores by condition: KeyError 'conditions'"):
         call("--any-files")
     assert commands.asked[-1][0] == "evaluate"
 
