@@ -6,7 +6,7 @@
         print(recognizer.recognize_file("recording.wav").emotion)
 
 recognize        load, Recognizer, Recognition, Stream, StreamSettings, events
-train            Config, train, evaluate
+train            Config, train, evaluate, evaluate_robustness
 export           export_bundle, Bundle
 extend           Corpus, register_corpus, Backbone, register_backbone
 errors           FdanEdgeError and what derives from it
@@ -36,7 +36,7 @@ from fdan_edge.errors import (
 if TYPE_CHECKING:
     from fdan_edge.config import Backbone, Config, register_backbone
     from fdan_edge.data.corpora import Corpus, register_corpus
-    from fdan_edge.evaluation.score_model import evaluate
+    from fdan_edge.evaluation.score_model import evaluate, evaluate_robustness
     from fdan_edge.export.pipeline import export_bundle
     from fdan_edge.recognizer import Recognizer, load
     from fdan_edge.runtime.bundle import Bundle
@@ -67,6 +67,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "evaluate",
+    "evaluate_robustness",
     "events",
     "export_bundle",
     "load",
@@ -86,6 +87,7 @@ _MODULES = {
     "Stream": "fdan_edge.streaming.session",
     "StreamSettings": "fdan_edge.streaming.settings",
     "evaluate": "fdan_edge.evaluation.score_model",
+    "evaluate_robustness": "fdan_edge.evaluation.score_model",
     "events": "fdan_edge.streaming",
     "export_bundle": "fdan_edge.export.pipeline",
     "load": "fdan_edge.recognizer",

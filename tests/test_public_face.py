@@ -16,7 +16,7 @@ import fdan_edge
 from fdan_edge import errors
 
 #: Names that cannot be imported without PyTorch.
-NEEDS_TORCH = {"evaluate", "export_bundle", "train"}
+NEEDS_TORCH = {"evaluate", "evaluate_robustness", "export_bundle", "train"}
 
 _MODULES_OF_IMPORT = """
 import json, sys
@@ -38,7 +38,7 @@ def test_every_name_resolves_and_is_documented(name: str) -> None:
 def test_every_function_says_what_it_takes_and_raises() -> None:
     pytest.importorskip("torch")
     functions = [value for name in fdan_edge.__all__ if inspect.isfunction(value := getattr(fdan_edge, name))]
-    assert len(functions) == 6
+    assert len(functions) == 7
     for function in functions:
         text, parameters = inspect.getdoc(function) or "", inspect.signature(function).parameters
         assert "Raises:" in text, function

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,18 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdan_edge.evaluation.calibration import Calibration
+from fdan_edge.evaluation.figure import COLOURS, OKABE_ITO
+from fdan_edge.evaluation.figure import blank_figure as _figure
+from fdan_edge.evaluation.figure import literal as _literal
+from fdan_edge.evaluation.figure import save as _save
+from fdan_edge.evaluation.figure import wrapped as _wrapped
 from fdan_edge.evaluation.metrics import Scores
-from fdan_edge.utils.files import atomic_path
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-_ENDINGS = (".png", ".svg")
-#: Okabe and Ito's colours, the yellow (too pale on paper) last; then wine and grey, for ten classes.
-_OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442")
-COLOURS = (*_OKABE_ITO, "#882255", "#999999")
 _PALE_BLUE = COLOURS[6]
 #: Where a name may stand beside its point, best first: offset in points, and which end of it is there.
 _PLACES = [
@@ -154,7 +150,7 @@ def trade_off(choices: Sequence[Choice], title: str, path: Path) -> None:
     """
     figure, axes = _figure(8.6, 5.4)
     axes.set_xscale("log")
-    for colour, mark, precision in zip(_OKABE_ITO, "osD", ("fp32", "int8", "fp16"), strict=False):
+    for colour, mark, precision in zip(OKABE_ITO, "osD", ("fp32", "int8", "fp16"), strict=False):
         shown = [choice for choice in choices if choice.precision == precision]
         if not shown:
             continue
@@ -349,24 +345,6 @@ def _draw_setting(axes: Any, search: Tuning, setting: Setting) -> None:
     axes.set_xlabel(f"{setting.name}{share}")
 
 
-def _figure(width: float, height: float, rows: tuple[int, ...] = (1,)) -> tuple[Figure, Any]:
-    """Make a figure that belongs to no window, and its axes (an array of them where there are several rows)."""
-    # It warns of a home that is read-only, where it makes a temporary folder, and of fonts that it looks for.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes: Axes | Any = figure.subplots(len(rows), height_ratios=rows)
-    return figure, axes
-
-
-def _literal(text: str) -> str:
-    """Return text of others so that it is no formula: between two dollar signs Matplotlib looks for one."""
-    return text.replace("$", "\\$")
-
-
 def _box(x0: float, y0: float, x1: float, y1: float) -> Bbox:
     from matplotlib.transforms import Bbox
 
@@ -378,16 +356,3 @@ def _shared_area(a: Bbox, b: Bbox) -> float:
     width = min(a.x1, b.x1) - max(a.x0, b.x0)
     height = min(a.y1, b.y1) - max(a.y0, b.y0)
     return float(max(width, 0) * max(height, 0))
-
-
-def _wrapped(title: str, figure: Figure, *lines: str) -> str:
-    """Break a title into lines that the figure is wide enough for, at 10 points."""
-    return "\n".join([*textwrap.wrap(_literal(title), int(11 * figure.get_figwidth())), *lines])
-
-
-def _save(figure: Figure, path: Path) -> None:
-    base = path.with_suffix("") if path.suffix.lower() in _ENDINGS else path
-    for suffix in _ENDINGS:
-        with atomic_path(Path(f"{base}{suffix}")) as temporary:
-            figure.savefig(temporary, dpi=150)
-        figure.set_layout_engine("none")  # what the first one has laid out stays: it takes a third of the time

@@ -1,4 +1,4 @@
-"""`fdan-edge evaluate`: which recordings may be scored, and the scores."""
+"""`fdan-edge evaluate`: which recordings may be scored, and the scores, as they are or disturbed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fdan_edge.audio.conditions.recorded import load_recordings
 from fdan_edge.data.corpora import Item, Source, SourceLike, parse_sources, recording_key
 from fdan_edge.data.leak_audit import NOT_AUDITED
-from fdan_edge.data.speech import choose_part, read_labelled_speech
+from fdan_edge.data.speech import choose_part, pick, read_labelled_speech
 from fdan_edge.errors import CheckpointError
 from fdan_edge.evaluation import plots
 from fdan_edge.evaluation.feature_plot import draw_features, faces_of
+from fdan_edge.evaluation.robustness import USUAL_LIMIT, Robustness, robustness_items
+from fdan_edge.evaluation.robustness_report import write_report
 from fdan_edge.evaluation.score_items import Evaluation, score_items
 from fdan_edge.runs.run_folder import load_run, load_split
 from fdan_edge.runs.torch_runner import TorchRunner
@@ -59,23 +62,99 @@ def evaluate(
     with open_runner(path, threads) as runner:
         if drawing and drawing.tsne and not isinstance(runner, TorchRunner):
             raise CheckpointError(f"{path}: not a run folder; only one holds the features that --tsne draws")
-        folder = run_folder(path, run)
-        split = _split_of(path, folder, part)
-        labels = runner.spec.labels
-        items = read_labelled_speech(
-            parse_sources(speech), calm_as_neutral="calm" not in labels, boredom="boredom" in labels
-        )
-        # Recordings of other classes are counted by `score_items`; they are of no part.
-        others = [item for item in items if item.emotion not in labels]
-        chosen, description = choose_part([i for i in items if i.emotion in labels] or items, split, part)
+        choice = _choose(path, runner, speech, part, run)
         # What can fail at once fails before minutes of scoring.
         faces = _prepare(drawing, runner) if drawing else []
-        verdict = _verdict(folder, split, chosen)
-        scored = list(dict.fromkeys([*chosen, *others]))
-        evaluation = replace(score_items(runner, scored, description), audit=verdict)
+        items = choice.all
+        evaluation = replace(score_items(runner, items, choice.description), audit=choice.verdict)
         if drawing:
-            _draw(evaluation, runner, scored, faces, drawing)
+            _draw(evaluation, runner, items, faces, drawing)
     return evaluation
+
+
+def evaluate_robustness(
+    model: str | Path,
+    speech: Sequence[SourceLike],
+    part: str = "test",
+    *,
+    run: Path | None = None,
+    noise: Sequence[str | Path] = (),
+    limit: int = USUAL_LIMIT,
+    out: Path | None = None,
+    threads: int = 0,
+) -> Robustness:
+    """Score a model in noise and rooms, over telephones, through codecs and at other levels.
+
+    Args:
+        model: a run folder, a bundle or an .onnx file.
+        speech: labelled corpora, each `"corpus:path"` or a `Source`.
+        part: test, val, train, or all of what is given.
+        run: the run folder of a bundle that was moved: it knows which speech was trained on.
+        noise: files or folders of recorded noise, one more kind beside those that are generated.
+        limit: recordings that are scored at most, evenly over the classes; 0: all.
+        out: a folder for robustness.json, .md, .png and .svg. None: a run folder's own, where none of the
+            recordings was trained on; else nothing is written.
+        threads: of the CPU's runtimes, and those that change recordings; 0: all cores.
+
+    Raises:
+        CheckpointError: which speech was trained on is not known, so scores could be false.
+        DataError: the speech cannot be used, none of it is of the part, or there is no usable noise in a path.
+        BundleError: the model cannot be used.
+    """
+    path = Path(model)
+    with open_runner(path, threads) as runner:
+        choice = _choose(path, runner, speech, part, run)
+        noises = load_recordings([Path(one) for one in noise])
+        items = pick(choice.items, limit) if 0 < limit < len(choice.items) else choice.items
+        description = choice.description
+        if len(items) < len(choice.items):
+            description = f"{len(items)} of {len(choice.items)}, {description}"
+        scored = robustness_items(runner, [*items, *choice.others], description, noises=noises, threads=threads)
+    seen = {recording_key(key) for name in ("train", "val", "target") for key in choice.split.get(name, [])}
+    scored = replace(
+        scored,
+        audit=choice.verdict,
+        unseen=choice.folder is not None and not any(recording_key(item.key) in seen for item in items),
+        checkpoint_sha256=_checkpoint(choice.folder),
+    )
+    if folder := out or (path if choice.folder == path and scored.unseen else None):
+        write_report(scored, folder)
+    return replace(scored, folder=str(folder or ""))
+
+
+def _checkpoint(folder: Path | None) -> str:
+    path = folder / "checkpoint.safetensors" if folder else None
+    return sha256(path) if path and path.is_file() else ""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What is scored of the given speech."""
+
+    items: list[Item]
+    others: list[Item]  # of classes that the model does not know; they are counted, and of no part
+    description: str
+    verdict: str
+    folder: Path | None  # of the run
+    split: dict[str, list[str]]
+
+    @property
+    def all(self) -> list[Item]:
+        """Items and others, each once."""
+        return list(dict.fromkeys([*self.items, *self.others]))
+
+
+def _choose(path: Path, runner: Runner, speech: Sequence[SourceLike], part: str, run: Path | None) -> _Choice:
+    """Read the speech, and choose what is of the part."""
+    folder = run_folder(path, run)
+    split = _split_of(path, folder, part)
+    labels = runner.spec.labels
+    items = read_labelled_speech(
+        parse_sources(speech), calm_as_neutral="calm" not in labels, boredom="boredom" in labels
+    )
+    others = [item for item in items if item.emotion not in labels]
+    chosen, description = choose_part([i for i in items if i.emotion in labels] or items, split, part)
+    return _Choice(chosen, others, description, _verdict(folder, split, chosen), folder, split)
 
 
 def _split_of(model: Path, folder: Path | None, part: str) -> dict[str, list[str]]:

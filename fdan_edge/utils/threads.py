@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Sequence[T], ahead: int) -> Iterator[R]:
+def in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
     """Yield results in the order of the items, with at most `ahead` items submitted and not yet taken."""
     waiting: deque[Future[R]] = deque()
     for item in items:

@@ -31,12 +31,14 @@ _Noise: TypeAlias = Callable[[int, np.random.Generator], Waveform]
 class Condition:
     """One way to record a voice.
 
-    name: for people, such as "pink noise, 10 dB". kind: noise, room, line or level. change: see `Change`.
+    name: for people, such as "pink noise, 10 dB". kind: clean, noise, room, line or level. change: see `Change`.
+    snr_db: of noise.
     """
 
     name: str
     kind: str
     change: Change
+    snr_db: int | None = None
 
     def __call__(self, waveform: Waveform, key: str) -> Waveform:
         """Return a recording under this condition; `key` names it, and decides what is random in it."""
@@ -53,9 +55,10 @@ def conditions(noises: Sequence[Waveform] = ()) -> list[Condition]:
     }
     if noises:
         kinds["recorded noise"] = lambda length, rng: cut_noise(_one_of(noises, rng), length, rng)
+    noisy = [(f"{name}, {snr} dB", _noisy(of, snr), snr) for name, of in kinds.items() for snr in SNRS]
     return [
         Condition("clean", "clean", lambda waveform, _: waveform),
-        *(Condition(f"{name}, {snr} dB", "noise", _noisy(of, snr)) for name, of in kinds.items() for snr in SNRS),
+        *(Condition(name, "noise", change, snr) for name, change, snr in noisy),
         *(Condition(f"room, {decay:g} s", "room", _in_room(decay)) for decay in _ROOMS),
         Condition("telephone, 8 kHz", "line", lambda waveform, _: transmission.over_telephone(waveform)),
         *(Condition(_coded_name(name), "line", _coded(name)) for name in transmission.available_codecs()),

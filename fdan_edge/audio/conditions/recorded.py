@@ -54,7 +54,8 @@ def load_rooms(paths: Sequence[Path]) -> list[Waveform]:
 def _from_direct_sound(response: Waveform) -> Waveform:
     loudest = int(np.abs(response).argmax())
     start = max(0, loudest - round(_BEFORE * RATE))
-    return response[start : start + round(LONGEST_RESPONSE * RATE)] / np.abs(response[loudest])
+    scaled: Waveform = response[start : start + round(LONGEST_RESPONSE * RATE)] / np.abs(response[loudest])
+    return scaled
 
 
 def _files(path: Path) -> list[Path]:
