@@ -29,6 +29,7 @@ SYNTHETIC = ["--speech", "synthetic:", "--faces", "synthetic:"]
 TINY = [
     *("backbone=mobilenet_v2", "weights=none", "epochs=4", "n_mels=32", "hop=512", "window_seconds=1.0"),
     *("window_hop_seconds=0.5", "face_size=32", "feature_size=16", "speed_perturbation=0", "threads=1"),
+    "surroundings=0",
 ]
 START_TARGET, EPOCH_TARGET = 5.0, 15.0  # seconds
 WEIGHTS = ("checkpoint.safetensors", "last.safetensors")

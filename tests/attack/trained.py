@@ -19,7 +19,8 @@ _SETTINGS: tuple[str, ...] = (
     "hop=512",
     "threads=1",
 )
-_SETTINGS += ("window_seconds=1.0", "window_hop_seconds=0.5", "feature_size=16", "speed_perturbation=0")
+_SETTINGS += ("window_seconds=1.0", "window_hop_seconds=0.5", "feature_size=16")
+_SETTINGS += ("speed_perturbation=0", "surroundings=0")
 
 #: Name of a class, in HTML and Markdown.
 HOSTILE = "<img src=x onerror=alert(1)>|[a](javascript:alert(1))"

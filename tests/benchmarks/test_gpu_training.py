@@ -21,6 +21,7 @@ import gpu_training as script
 QUICK = (
     *("backbone=vgg8", "weights=none", "epochs=1", "folds=2", "n_mels=32", "hop=512"),
     *("window_seconds=1.0", "window_hop_seconds=0.5", "speed_perturbation=0", "feature_size=16", "threads=1"),
+    "surroundings=0",
 )
 
 

@@ -36,7 +36,7 @@ _SHORT = {
     "window_hop_seconds": "0.5",
 }
 #: Settings that a training gets where the page does not set them.
-_SMALL = {"feature_size": "16", "speed_perturbation": "0"}
+_SMALL = {"feature_size": "16", "speed_perturbation": "0", "surroundings": "0"}
 _SMALL_IMAGES = {"weights": "none", "n_mels": "32", "hop": "512"}
 #: The network of all trainings but those of `whisper_tiny` and of frozen stages: others take longer to export.
 _BACKBONE = "vgg8"
@@ -163,7 +163,8 @@ class Sandbox:
         if words[0] not in _TRAINS or "--resume" in words:
             return words
         if _is_head(words):
-            head = ("recipe=head", f"window_seconds={_SHORT['window_seconds']}", "window_hop_seconds=0.5")
+            short = (f"window_seconds={_SHORT['window_seconds']}", "window_hop_seconds=0.5", "surroundings=0")
+            head = ("recipe=head", *short)
             return [*words, *(part for setting in head for part in ("--set", setting))]
         told = " ".join(words)
         for word in words:

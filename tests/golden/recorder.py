@@ -24,7 +24,7 @@ USAGE = "usage: python -m tests.golden record OUT_DIR | more OUT_DIR | compare A
 Hide: TypeAlias = Sequence[str]
 
 #: What every training has: small, on one thread, the same again bit for bit.
-SAME = ("threads=1", "precision=fp32", "seed=7")
+SAME = ("threads=1", "precision=fp32", "seed=7", "surroundings=0")
 _SMALL = (*SAME, "n_mels=32", "hop=512", "window_seconds=1.0", "window_hop_seconds=0.5", "feature_size=16")
 TRAINED = (*_SMALL, "batch_size=32", "face_batch_size=16", "face_size=32", "epochs=2", "lr=2e-3")
 ONCE = ("epochs=1", "speed_perturbation=0")
