@@ -32,7 +32,7 @@ from fdan_edge.models.backbones.build import frozen_encoder
 from fdan_edge.models.backbones.staged import StagedBackbone
 from fdan_edge.training import head
 from fdan_edge.training.head import Copies, Recordings, fit_head
-from fdan_edge.training.run import build_model
+from fdan_edge.training.trainer import build_model
 from fdan_edge.utils.files import write_json, write_text
 from fdan_edge.utils.machine import machine_info
 
@@ -40,7 +40,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 FOLDS, SEEDS, RESAMPLES = 6, 3, 2000
 TESTED = ("clean", "recorded noise", "room, 0.5 s", "telephone", "Opus")
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,9 @@ def resampled(data: Data, given: NDArray[np.int64]) -> Array:
     np.add.at(counts, (place, data.labels), 1)
     draws = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
     draws = np.concatenate([np.ones((1, len(names)), np.int64), draws])
-    recalls: Array = (draws @ hits) / np.maximum(draws @ counts, 1e-9)
-    return 100 * recalls.mean(axis=1)
+    recalls = (draws @ hits) / np.maximum(draws @ counts, 1e-9)
+    scores: Array = 100 * recalls.mean(axis=1)
+    return scores
 
 
 def table(rows: list[dict[str, Any]], ways: list[str], names: list[str]) -> str:

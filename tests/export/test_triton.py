@@ -217,7 +217,7 @@ def test_an_engines_batch_is_that_of_its_profile(schema: Any, whole: Path, tmp_p
 
 def test_all_profiles_of_an_engine_are_listed(schema: Any, tmp_path: Path) -> None:
     """Triton takes the first one alone where none is named, and refuses larger batches than that has."""
-    files = {"model.onnx": ("cuda",), "model.fp16.onnx": ("cuda",)}
+    files: dict[str, tuple[str, ...]] = {"model.onnx": ("cuda",), "model.fp16.onnx": ("cuda",)}
     engines = [
         ("a.engine", "model.onnx", "trt", (1, 1, 16), PROFILES),
         ("b.engine", "model.fp16.onnx", "trt"),  # built before there were several
