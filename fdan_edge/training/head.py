@@ -8,6 +8,7 @@ the identity. With a hundred recordings it beats logistic regression on the same
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -83,6 +84,64 @@ class Copies:
         return Copies(self.means[:, recordings], self.weights)
 
 
+@dataclass(frozen=True)
+class _Moments:
+    """Sums over recordings and their copies, of which a head is computed; those of parts can be subtracted.
+
+    second: of w x x', (d, d). sums: of w x by class, (C, d). counts: of w by class, (C,). changes: of what copies
+    change, weighted by their kinds, (d, d). rows: recordings and copies. recordings: how many of them.
+    """
+
+    second: Array
+    sums: Array
+    counts: Array
+    changes: Array
+    rows: int
+    recordings: int
+
+    @classmethod
+    def of(cls, means: Array, labels: Indices, classes: int, copies: Copies, weights: Array) -> _Moments:
+        """Sum over recordings (n, d), whose weights are (n,)."""
+        width, several = means.shape[1], 1 + len(copies.means)
+        sums, counts, second = np.zeros((classes, width)), np.zeros(classes), np.zeros((width, width))
+        changes = np.zeros((width, width))
+        for part in (means, *copies.means):
+            weighted = part * np.sqrt(weights)[:, None]
+            second += weighted.T @ weighted
+            np.add.at(sums, labels, part * weights[:, None])
+            np.add.at(counts, labels, weights)
+        for part, weight in zip(copies.means, copies.weights, strict=True):
+            moved = (part - means) * np.sqrt(weight)
+            changes += moved.T @ moved
+        return cls(second, sums, counts, changes, several * len(means), len(means))
+
+    def less(self, other: _Moments) -> _Moments:
+        """Return the sums without those of a part."""
+        mine, theirs = vars(self), vars(other)
+        return _Moments(**{name: mine[name] - theirs[name] for name in mine})
+
+    def head(self) -> Head:
+        """Compute the head of these recordings."""
+        width, classes = self.second.shape[0], len(self.counts)
+        whole = self.counts.sum()
+        present = np.flatnonzero(
+            self.counts > _EPSILON
+        )  # what is left of a class that is subtracted is not quite 0
+        mean = self.sums[present].sum(axis=0) / whole
+        variance = np.maximum(np.diag(self.second) / whole - np.square(mean), 0)
+        scale = 1 / np.sqrt(variance + _EPSILON)
+        raw = self.sums[present] / self.counts[present, None]
+        within = self.second - (self.sums[present].T @ raw)
+        within *= np.outer(scale, scale) / self.rows
+        ridge = SHRINKAGE * max(float(np.trace(within)) / width, _SMALLEST)
+        kinds = max(self.rows - self.recordings, 1)
+        covariance = (1 - SHRINKAGE) * (within + self.changes * np.outer(scale, scale) / kinds)
+        covariance[np.diag_indices(width)] += ridge
+        centres = (raw - mean) * scale
+        directions = np.linalg.solve(covariance, centres.T).T
+        return _head(mean, variance, directions, centres, present, classes)
+
+
 def fit_head(
     means: Array, labels: Indices, classes: int, copies: Copies | None = None, weights: Array | None = None
 ) -> Head:
@@ -100,8 +159,13 @@ def fit_head(
         weights: how much each recording counts, 1 on average, (n,), as of `class_balance.corpus_weights`; None: 1.
     """
     copies = copies or Copies(np.empty((0, *means.shape)), np.empty(0))
+    weights = np.ones(len(means)) if weights is None else weights
+    if _are_many(means, copies):
+        origin = means.mean(axis=0)  # so that squares are of small numbers
+        moved = Copies(copies.means - origin, copies.weights)
+        return _at(origin, _Moments.of(means - origin, labels, classes, moved, weights).head())
     whole, owners = np.concatenate([means, *copies.means]), np.tile(labels, 1 + len(copies.means))
-    counts = np.tile(np.ones(len(means)) if weights is None else weights, 1 + len(copies.means))
+    counts = np.tile(weights, 1 + len(copies.means))
     mean = np.average(whole, axis=0, weights=counts)
     variance = np.average(np.square(whole - mean), axis=0, weights=counts)
     rows = _standardised(whole, mean, variance)
@@ -113,7 +177,21 @@ def fit_head(
     changes = rows[len(means) :].reshape(copies.means.shape) - rows[: len(means)]
     changes *= np.sqrt(copies.weights / max(len(changes) * len(means), 1))[:, None, None]
     directions = _solve(within, changes.reshape(-1, means.shape[1]), centres)
-    weight, bias = np.zeros((classes, means.shape[1])), np.full(classes, -np.inf)
+    return _head(mean, variance, directions, centres, present, classes)
+
+
+def _are_many(means: Array, copies: Copies) -> bool:
+    """Tell whether rows are more than features: then sums of squares are the smaller matrices."""
+    return bool(len(means) * (1 + 2 * len(copies.means)) >= means.shape[1])
+
+
+def _at(origin: Array, head: Head) -> Head:
+    """Return a head of features from which `origin` was subtracted as one of the features themselves."""
+    return Head(head.mean + origin, head.variance, head.weight, head.bias)
+
+
+def _head(mean: Array, variance: Array, directions: Array, centres: Array, present: Indices, classes: int) -> Head:
+    weight, bias = np.zeros((classes, len(mean))), np.full(classes, -np.inf)
     weight[present], bias[present] = directions, -0.5 * (directions * centres).sum(axis=1)
     return Head(mean, variance, weight, bias)
 
@@ -125,13 +203,9 @@ def _solve(within: Array, changes: Array, centres: Array) -> Array:
     rank is n + m at most beside the identity. With fewer rows than features, Woodbury's identity solves a system
     of n + m equations instead of d: S^-1 c = (c - a W' (a W W' + b I)^-1 W c) / b.
     """
-    count, width = within.shape
+    count = len(within)
     share, ridge = (1 - SHRINKAGE) / count, SHRINKAGE * max(float(np.square(within).mean()), _SMALLEST)
     rows = np.concatenate([within, changes * np.sqrt(count)])
-    if len(rows) >= width:
-        covariance = share * rows.T @ rows + ridge * np.eye(width)
-        directions: Array = np.linalg.solve(covariance, centres.T).T
-        return directions
     gram = share * rows @ rows.T + ridge * np.eye(len(rows))
     solution: Array = (centres - share * np.linalg.solve(gram, rows @ centres.T).T @ rows) / ridge
     return solution
@@ -161,28 +235,53 @@ def cross_validated_logits(
     Raises:
         DataError: no class has two recordings.
     """
+    means, labels = recordings.means(), recordings.labels
+    folds = _test_parts(labels, groups, seed)
+    logits = np.zeros((len(recordings.owner), classes))
+    for test, head in zip(folds, _heads_without(folds, means, labels, classes, copies, weights), strict=True):
+        tested = np.isin(recordings.owner, test)
+        logits[tested] = head.logits(recordings.features[tested])
+    return logits
+
+
+def _test_parts(labels: Indices, groups: Indices, seed: int) -> list[Indices]:
+    """Divide recordings into parts without a group in two of them; indices of each."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    means, labels = recordings.means(), recordings.labels
     most = int(np.bincount(labels).max())
     if most < 2:
         raise DataError("one recording of each class; at least 2 of a class are needed to score a head")
     folds = StratifiedGroupKFold(min(len(np.unique(groups)), most, _FOLDS), shuffle=True, random_state=seed)
-    logits = np.zeros((len(recordings.owner), classes))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of classes that not every fold can have
-        parts = list(folds.split(means, labels, groups))
-    for train, test in parts:
-        head = fit_head(
-            means[train],
-            labels[train],
-            classes,
-            copies.of(train) if copies else None,
-            None if weights is None else weights[train],
-        )
-        tested = np.isin(recordings.owner, test)
-        logits[tested] = head.logits(recordings.features[tested])
-    return logits
+        return [test for _, test in folds.split(labels, labels, groups)]
+
+
+def _heads_without(
+    parts: list[Indices],
+    means: Array,
+    labels: Indices,
+    classes: int,
+    copies: Copies | None,
+    weights: Array | None,
+) -> Iterator[Head]:
+    """Fit a head without each part in turn. Of many recordings each is summed once, and a part is subtracted."""
+    copies = copies or Copies(np.empty((0, *means.shape)), np.empty(0))
+    weights = np.ones(len(means)) if weights is None else weights
+    if not _are_many(means, copies):
+        for part in parts:
+            rest = np.setdiff1d(np.arange(len(means)), part)
+            yield fit_head(means[rest], labels[rest], classes, copies.of(rest), weights[rest])
+        return
+    origin = means.mean(axis=0)
+    moved = Copies(copies.means - origin, copies.weights)
+
+    def sums(some: Indices) -> _Moments:
+        return _Moments.of(means[some] - origin, labels[some], classes, moved.of(some), weights[some])
+
+    whole = sums(np.arange(len(means)))
+    for part in parts:
+        yield _at(origin, whole.less(sums(part)).head())
 
 
 def spread(logits: Array) -> float:
