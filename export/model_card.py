@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fdan_edge.evaluation.robustness_report import short_table
 from fdan_edge.runtime.deploy_targets import TARGETS
 from fdan_edge.runtime.manifest import Artifact, EngineFile, GateReport, Manifest, StreamReport
 from fdan_edge.runtime.tensorrt.compatibility import Fingerprint
@@ -40,6 +41,7 @@ def write_card(folder: Path, manifest: Manifest) -> None:
         "## Scores",
         _scores(info["test_scores"]),
         _unknown(info["unknown_below"]),
+        *_robustness(info.get("robustness")),
         "## Files",
         _files(folder, manifest.artifacts),
         _engines(manifest.engines),
@@ -113,6 +115,18 @@ def _unknown(threshold: dict[str, Any]) -> str:
     accuracy = threshold["accuracy"]
     right = f", and {100 * accuracy:.0f} % of these are right" if accuracy is not None else ""
     return f"{about}: there the model is more often wrong than right; {above}{right}."
+
+
+def _robustness(scored: dict[str, Any] | None) -> list[str]:
+    """Give the section on noise, rooms and lines; nothing where the run was not scored there."""
+    if not scored:
+        return []
+    about = (
+        f"PyTorch model; {scored['n']} recordings, {escaped(scored['part'])}, disturbed before the model's filter "
+        "(`fdan-edge evaluate --robustness`). Noise: mean over its kinds. Change: against the same recordings as "
+        "they are. Right: of the answers that a stream would not call `unknown`."
+    )
+    return ["## In noise, rooms and over lines", f"{about}\n\n{short_table(scored['conditions'])}"]
 
 
 def _files(folder: Path, artifacts: Sequence[Artifact]) -> str:

@@ -19,6 +19,7 @@ from fdan_edge.data.corpora import Source, parse_source
 from fdan_edge.errors import ExportError, MissingDependencyError
 from fdan_edge.export.artifact import ArtifactWriter, ExportInputs
 from fdan_edge.export.model_card import THIS_MODEL, write_card
+from fdan_edge.export.noise_scores import with_noise_scores
 from fdan_edge.export.plan import Plan, plan
 from fdan_edge.export.recordings import RunRecordings
 from fdan_edge.export.unknown_threshold import unknown_below
@@ -77,7 +78,7 @@ def export_bundle(
         lower = any(entry.precision != "fp32" for entry in plans)
         recordings = RunRecordings(run, reference, sources, distances=lower)
         _ = recordings.compared  # too few of them are said before minutes of work
-        spec = _with_confidence(_with_scores(reference.spec, run), recordings)
+        spec = _with_confidence(with_noise_scores(_with_scores(reference.spec, run), run), recordings)
         writer = ArtifactWriter(ExportInputs(reference, spec, recordings, force), folder)
         artifacts = tuple(writer.write(entry) for entry in plans)
         engines = [engine for entry, target in engine_plans for engine in _build(folder, entry, target, required)]

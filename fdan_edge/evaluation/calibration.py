@@ -107,19 +107,41 @@ def soften(logits: Array, owner: Indices, temperature: float) -> Array:
     return sums / np.bincount(owner)[:, None]
 
 
-def fit_temperature(logits: Array, owner: Indices, true: Indices) -> Temperature:
+@dataclass(frozen=True)
+class Copies:
+    """Validation recordings in noise and rooms, over lines and through codecs, as a model hears them.
+
+    logits: (m, C), of windows. owner: which copy each is from, (m,), 0 to k - 1. true: class of each, (k,).
+    """
+
+    logits: Array
+    owner: Indices
+    true: Indices
+
+
+def fit_temperature(logits: Array, owner: Indices, true: Indices, copies: Copies | None = None) -> Temperature:
     """Fit the temperature under which whole recordings are most likely, given that it is expected near 1.
+
+    Of clean recordings alone, a model that does not know noise is as sure in it as in quiet, and wrong. So copies
+    count as their recordings do. What it does is told of the recordings.
 
     Args:
         logits: of validation windows, (m, C).
         owner: which recording each window is from, (m,), 0 to n - 1.
         true: class of each recording, (n,).
+        copies: of recordings, for the fit.
     """
     from scipy.optimize import minimize_scalar  # half a second, which a training would wait before its first step
 
+    fitted_on = [(logits, owner, true), *([(copies.logits, copies.owner, copies.true)] if copies else [])]
+    count = sum(len(classes) for _, _, classes in fitted_on)
+
     def cost(log_t: float) -> float:
-        likelihood = negative_log_likelihood(soften(logits, owner, math.exp(log_t)), true)
-        return likelihood + (log_t / _SPREAD) ** 2 / (2 * len(true))
+        sums = (
+            len(classes) * negative_log_likelihood(soften(windows, of, math.exp(log_t)), classes)
+            for windows, of, classes in fitted_on
+        )
+        return (sum(sums) + (log_t / _SPREAD) ** 2 / 2) / count
 
     # The mean over windows can make a second valley: a grid first, then the valley's bottom. 1 is on the grid.
     grid = np.linspace(math.log(LOWEST), math.log(HIGHEST), 41)

@@ -82,16 +82,23 @@ _COLUMNS = """\
 - right: of the recordings that are not unknown, those whose label is right."""
 
 
-def short_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Write the table of a model card: clean, the noise kinds' means by SNR, one room, one telephone, Opus."""
+def short_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Choose what a model card shows: clean, noise (mean of its kinds) by SNR, a room, telephone, Opus."""
     snrs = sorted({row["snr_db"] for row in rows if row["snr_db"] is not None}, reverse=True)
     clean = [row for row in rows if row["kind"] == "clean"]
     others = [row for row in rows if row["condition"].startswith(("room, 0.5", "telephone", "Opus"))]
-    lines = [
-        (row["condition"], *(write(row[name]) for name, write in _SHORT.items()))
-        for row in [*clean, *(_mean_of_noise(rows, snr) for snr in snrs), *others]
-    ]
+    chosen = [*clean, *(_mean_of_noise(rows, snr) for snr in snrs), *others]
+    return [{"condition": row["condition"], **{name: _rounded(row[name]) for name in _SHORT}} for row in chosen]
+
+
+def short_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Write the table of a model card, from `short_rows`."""
+    lines = [(row["condition"], *(write(row[name]) for name, write in _SHORT.items())) for row in rows]
     return table(("condition", "UAR %", "change", "unknown %", "right %"), lines)
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
 
 
 def _mean_of_noise(rows: Sequence[dict[str, Any]], snr: int) -> dict[str, Any]:

@@ -184,10 +184,22 @@ def load_calibration(folder: Path, epoch: int) -> dict[str, Any]:
         temperature = values["temperature"]
         if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
             raise ValueError(f"temperature {shown(temperature)} is not a positive number")
+        _check_unknown(values.get("unknown_below"))
         # A training that went on has other weights than those that the temperature was fitted to.
         return values if values["epoch"] == epoch else {"temperature": 1.0}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged: {one_line(error)}") from None
+
+
+def _check_unknown(values: Any) -> None:
+    """Raise ValueError unless this is nothing, or what `evaluation.unknown_fit` gives: a model card shows it."""
+    if values is None:
+        return
+    numbers = [values["confidence"]]
+    if "note" not in values:
+        numbers += [*values["logit"], values["recordings"], values["covered"], values["accuracy"] or 0]
+    if len(numbers) not in (1, 6) or not all(type(one) in (int, float) and abs(one) < 1e9 for one in numbers):
+        raise ValueError(f"unknown_below = {shown(values)}")
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:

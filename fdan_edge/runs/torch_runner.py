@@ -154,6 +154,7 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
             "speech": [name_of(source) for source in info.speech],
             "faces": [name_of(source) for source in info.faces],
             "method": config.method,
+            **({"unknown_below": calibration["unknown_below"]} if calibration.get("unknown_below") else {}),
             "target": [name_of(source) for source in info.target],  # used without labels
             "teacher": {name: value for name, value in info.teacher.items() if name != "run"},
             "log_mel": {

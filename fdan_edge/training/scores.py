@@ -10,9 +10,11 @@ import numpy as np
 
 from fdan_edge.config import method_name
 from fdan_edge.data.target_corpus import with_labels
+from fdan_edge.errors import DataError
 from fdan_edge.evaluation import calibration, metrics, plots, predictions
 from fdan_edge.evaluation.score_items import score_items
 from fdan_edge.features import extract
+from fdan_edge.features.copies import copies_elsewhere
 from fdan_edge.models.backbones.build import frozen_encoder
 from fdan_edge.runs import run_folder
 from fdan_edge.runs.torch_runner import TorchRunner
@@ -73,7 +75,7 @@ def _test_scores(
     folder: Path, best: EpochMetrics, corpora: TrainingCorpora, trainer: Trainer, method: str
 ) -> dict[str, Any]:
     """Score the test part with the calibrated model; leaves predictions and pictures in the run folder."""
-    temperature = _calibrate(folder, best, trainer)
+    temperature = _calibrate(folder, best, corpora, trainer)
     target = _target_information(folder, corpora, trainer)
     with TorchRunner(folder) as runner:
         # The training is over: only now are labels of a target read.
@@ -89,16 +91,43 @@ def _test_scores(
     return {"calibration": temperature.to_dict(), "test": test.to_dict(), **target}
 
 
-def _calibrate(folder: Path, best: EpochMetrics, trainer: Trainer) -> calibration.Temperature:
+def _calibrate(
+    folder: Path, best: EpochMetrics, corpora: TrainingCorpora, trainer: Trainer
+) -> calibration.Temperature:
     """Fit the temperature of the best epoch's weights on the validation part, and store it in the run."""
     with TorchRunner(folder) as runner:
-        logits = trainer.logits(runner.path.model, trainer.val_voices)
-    voices = trainer.val_voices
-    owner, labels = voices.owner.numpy(), voices.labels.numpy()
-    first_windows = np.unique(owner, return_index=True)[1]
-    temperature = calibration.fit_temperature(logits.numpy(), owner, labels[first_windows])
+        known = _heard(trainer.val_voices, trainer, runner)
+        elsewhere = _copies(corpora, trainer, runner)
+        copies = _heard(elsewhere, trainer, runner) if elsewhere else None
+    temperature = calibration.fit_temperature(known.logits, known.owner, known.true, copies)
     run_folder.save_calibration(folder, temperature.to_dict(), best.epoch)
     return temperature
+
+
+def _heard(voices: extract.Voices, trainer: Trainer, runner: TorchRunner) -> calibration.Copies:
+    """Compute the logits of windows, and the classes of the recordings that they are from."""
+    owner, labels = voices.owner.numpy(), voices.labels.numpy()
+    true = labels[np.unique(owner, return_index=True)[1]]
+    return calibration.Copies(trainer.logits(runner.path.model, voices).numpy(), owner, true)
+
+
+def _copies(corpora: TrainingCorpora, trainer: Trainer, runner: TorchRunner) -> extract.Voices | None:
+    """Extract a copy of each validation recording, where the training had copies in other surroundings.
+
+    None where the spectra of two corpora are matched: a copy's own spectrum is no more that of its corpus.
+    """
+    config, items = trainer.config, corpora.parts.val
+    copies = copies_elsewhere(config)[:1]
+    if not copies or config.channel == "match":
+        return None
+    labels = [corpora.classes.index(item.emotion) for item in items]
+    encoder = frozen_encoder(runner.path.model.acoustic.backbone, config)
+    try:
+        return extract.evaluation_voices(
+            items, labels, config, f"validation, {copies[0].what}", encoder=encoder, copy=copies[0]
+        )
+    except DataError:  # nothing is left of any of them
+        return None
 
 
 def _target_information(folder: Path, corpora: TrainingCorpora, trainer: Trainer) -> dict[str, Any]:

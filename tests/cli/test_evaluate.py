@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from fdan_edge.audio.conditions.named import Condition, conditions
+from fdan_edge.audio.windows import Waveform
 from fdan_edge.data.labels import EMOTIONS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -63,3 +65,29 @@ def test_names_of_classes_are_no_markup(capsys: pytest.CaptureFixture[str]) -> N
     for name in (*names[:3], r"\x1b[31m"):
         assert text.count(name) == 2
     assert "\x1b" not in text
+
+
+def test_robustness(
+    run: Run, bundle_folder: Path, ravdess_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fdan_edge.evaluation import robustness
+
+    def few(noises: Sequence[Waveform] = ()) -> list[Condition]:
+        return [*conditions(noises)[:2], conditions(noises)[16]]
+
+    monkeypatch.setattr(robustness, "conditions", few)
+    noise = sorted((ravdess_tree / "Actor_01").iterdir())[0]
+    options = ("--robustness", "--limit", "3", "--noise", noise, "--speech", f"ravdess:{ravdess_tree}")
+    code, out, err = run("evaluate", bundle_folder, *options, "--out", tmp_path / "o")
+    assert (code, err) == (0, "")
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert lines[0] == "3 of 8, the run's test part"
+    assert lines[1].split()[:3] == ["condition", "UAR", "%"]
+    assert [line.split("  ")[0] for line in lines[2:5]] == ["clean", "white noise, 20 dB", "recorded noise, 0 dB"]
+    assert lines[-1] == f"written: {tmp_path / 'o'}/robustness.json, .md, .png, .svg"
+    assert max(map(len, lines[:-1])) <= 80
+    code, out, err = run("evaluate", bundle_folder, *options, "--json")
+    assert (code, err) == (0, "")
+    values = json.loads(out)
+    assert values == json.loads((tmp_path / "o" / "robustness.json").read_text())
+    assert [row["kind"] for row in values["conditions"]] == ["clean", "noise", "noise"]

@@ -58,6 +58,10 @@ def test_picture_mistakes(
     speech = ("--speech", f"ravdess:{ravdess_tree}")
     assert "--tsne with --pictures DIR" in fails("evaluate", bundle_folder, *speech, "--tsne")
     assert "--faces goes with --tsne" in fails("evaluate", bundle_folder, *speech, "--faces", "fer2013:x")
+    both = ("--robustness", "--pictures", tmp_path / "p")
+    assert "--robustness draws a picture of its own" in fails("evaluate", run_folder, *speech, *both)
+    for option in (("--noise", "x"), ("--limit", "3"), ("--out", tmp_path / "o")):
+        assert "go with --robustness" in fails("evaluate", run_folder, *speech, *option)
     wanted = ("--pictures", tmp_path / "p", "--tsne")
     assert fails("evaluate", bundle_folder, *speech, *wanted) == (
         f"{bundle_folder}: not a run folder; only one holds the features that --tsne draws"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fdan_edge.evaluation.calibration import HIGHEST, LOWEST, Indices, fit_temperature, measure, soften
+from fdan_edge.evaluation.calibration import HIGHEST, LOWEST, Copies, Indices, fit_temperature, measure, soften
 
 Floats = NDArray[np.float64]
 
@@ -94,3 +94,19 @@ def test_extremes_stay_within_bounds_and_do_no_harm(true: list[int]) -> None:
 
 def test_logits_that_say_nothing_leave_the_temperature_at_1() -> None:
     assert fit_temperature(np.zeros((50, 4)), np.arange(50), np.arange(50) % 4).temperature == 1
+
+
+def test_copies_in_noise_count_as_their_recordings_do() -> None:
+    """A model that is sure, right in quiet and at chance in noise is believed less where both are known."""
+    chance, n = np.random.default_rng(0), 400
+    true = chance.integers(0, 4, n)
+    sure = 4.0 * np.eye(4)[true]
+    guessed = 4.0 * np.eye(4)[chance.integers(0, 4, n)]
+    owner = np.arange(n)
+    quiet = fit_temperature(sure, owner, true)
+    both = fit_temperature(sure, owner, true, Copies(guessed, owner, true))
+    assert quiet.temperature < 1 < both.temperature
+    same = fit_temperature(sure, owner, true, Copies(sure, owner, true))
+    twice = fit_temperature(np.tile(sure, (2, 1)), np.arange(2 * n), np.tile(true, 2))
+    assert same.temperature == pytest.approx(twice.temperature, rel=1e-6)
+    assert (both.n, both.nll_before) == (n, quiet.nll_before)  # what it does is told of the recordings alone

@@ -13,7 +13,15 @@ from PIL import Image
 from fdan_edge.errors import CheckpointError
 from fdan_edge.evaluation import robustness_report
 from fdan_edge.evaluation.robustness import ConditionScores, Robustness
-from fdan_edge.evaluation.robustness_report import about, draw, markdown, read_report, short_table, write_report
+from fdan_edge.evaluation.robustness_report import (
+    about,
+    draw,
+    markdown,
+    read_report,
+    short_rows,
+    short_table,
+    write_report,
+)
 
 
 def row(
@@ -52,7 +60,8 @@ def test_the_table_has_every_condition(scored: Robustness) -> None:
 
 
 def test_a_card_has_means_over_the_kinds_of_noise(scored: Robustness) -> None:
-    lines = short_table(scored.to_dict()["conditions"]).splitlines()[2:]
+    rows = short_rows(scored.to_dict()["conditions"])
+    lines = short_table(rows).splitlines()[2:]
     assert [line.split(" | ")[0].strip("| ") for line in lines] == [
         "clean",
         *(f"noise at {snr} dB" for snr in (20, 10, 5, 0)),

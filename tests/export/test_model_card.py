@@ -187,3 +187,13 @@ def test_names_stay_text(tmp_path: Path, content: Manifest, name: str) -> None:
     assert html.count("<strong>") <= usual.count("<strong>") + 2  # "do not use" and "trained on all" are ours
     assert html.count("<code>") == usual.count("<code>")
     assert html.count(escape(name)) >= 12
+
+
+def test_scores_in_noise_are_shown_where_there_are_some(content: Manifest, tmp_path: Path) -> None:
+    assert "## In noise" not in card(tmp_path, content)
+    row = {"condition": "noise at 10 dB", "uar": 0.52, "change": -0.095, "unknown": 0.3, "right": None}
+    text = card(tmp_path, content, robustness={"n": 240, "part": "the run's test part", "conditions": [row]})
+    section = text.partition("## In noise, rooms and over lines\n\n")[2].partition("\n## ")[0]
+    assert section.startswith("PyTorch model; 240 recordings, the run's test part, ")
+    assert "| noise at 10 dB | 52.0 | -9.5 | 30.0 |  |" in section
+    assert text.index("## Scores") < text.index("## In noise") < text.index("## Files")

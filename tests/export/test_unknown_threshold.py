@@ -10,10 +10,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
+from fdan_edge.config import Config
+from fdan_edge.data.corpora import Item
 from fdan_edge.evaluation.predictions import Prediction, Predictions
-from fdan_edge.export import unknown_threshold
+from fdan_edge.evaluation.unknown_fit import fit_unknown
 from fdan_edge.export.gate import Answers
 from fdan_edge.export.recordings import RunRecordings
 from fdan_edge.export.unknown_threshold import unknown_below
@@ -25,7 +28,7 @@ from tests.helpers.stream_parts import spec
 def fit(probabilities: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> dict[str, Any]:
     """Of whole recordings of 3 s alone."""
     n = len(labels)
-    return unknown_threshold.fit(probabilities, labels, np.full(n, 3.0), n, 3.0)
+    return fit_unknown(probabilities, labels, np.full(n, 3.0), n, 3.0)
 
 
 def answers(confidence: NDArray[np.floating[Any]], classes: int = 4) -> NDArray[np.float32]:
@@ -92,7 +95,7 @@ def test_what_is_said_of_half_a_word_counts_less() -> None:
     sure = chance.uniform(0.3, 0.99, n)
     odds = 2.0 * np.log(sure / (1 - sure)) + np.where(seconds == 3.0, 0.0, -2.0)
     labels = np.where(chance.random(n) < 1 / (1 + np.exp(-odds)), 0, 1)
-    made = unknown_threshold.fit(answers(sure), labels, seconds, n // 2, 3.0)
+    made = fit_unknown(answers(sure), labels, seconds, n // 2, 3.0)
     doubt = ThresholdCurve(made["logit"][0], made["logit"][1], 0.25, 3.0)
     assert doubt(3.0) == pytest.approx(0.5, abs=0.03)
     assert doubt(0.75) == pytest.approx(1 / (1 + np.exp(-1)), abs=0.03)
@@ -109,7 +112,7 @@ def test_the_beginnings_of_longer_recordings_are_heard_too() -> None:
 
     waveforms = [np.ones(length, np.float32) for length in (8000, 16000, 24000, 40000)]
     held = clips(np.array([[0.6, 0.4]] * 4, np.float32), [0, 1, 1, 0], waveforms)
-    reference = SimpleNamespace(spec=spec(window=48000, labels=("a", "b")), predict=predict)
+    reference = model(("a", "b"), predict=predict)
     unknown_below(given(has_validation=True, validation=held, reference=reference))
     assert [int(window.sum()) for window in heard] == [12000, 12000, 12000, 20000, 20000, 32000]
 
@@ -123,15 +126,21 @@ def clips(expected: NDArray[np.float32], true: list[int], waveforms: list[NDArra
     return SimpleNamespace(answers=answers, seconds=seconds, waveforms=waveforms)
 
 
+def model(labels: tuple[str, ...], **values: Any) -> Any:
+    """A run's model, which was trained without copies in other surroundings."""
+    return SimpleNamespace(spec=spec(window=48000, labels=labels), config=Config(surroundings=0), **values)
+
+
 def given(**values: Any) -> RunRecordings:
-    return cast(RunRecordings, SimpleNamespace(**{"cross_validated": None} | values))
+    usual = {"cross_validated": None, "reference": model(("a", "b"))}
+    return cast(RunRecordings, SimpleNamespace(**usual | values))
 
 
 def test_only_labelled_recordings_of_the_validation_part_count() -> None:
     probabilities, labels = drawn(0.5, 200)
     # The last ones were trained on, and serve distances only.
     held = clips(probabilities, labels[:180].tolist(), [np.zeros(8000, np.float32)] * len(labels))
-    reference = SimpleNamespace(spec=spec(window=48000, labels=("a", "b", "c", "d")))
+    reference = model(("a", "b", "c", "d"))
     made = unknown_below(given(has_validation=True, validation=held, reference=reference))
     assert made["recordings"] == 180
     assert made["confidence"] == pytest.approx(fit(probabilities[:180], labels[:180])["confidence"], abs=0.01)
@@ -146,7 +155,7 @@ def test_a_run_without_a_validation_part_asks_models_that_did_not_train_on_the_r
     probabilities, labels = drawn(0.4, 400)
     rows = zip(labels, probabilities.astype(float).tolist(), strict=True)
     predicted = [Prediction(f"x:{n}", "abcd"[label], None, row) for n, (label, row) in enumerate(rows)]
-    reference = SimpleNamespace(spec=spec(window=48000, labels=("a", "b", "c", "d")))
+    reference = model(("a", "b", "c", "d"))
     recordings = given(cross_validated=Predictions([*"abcd"], predicted), reference=reference)
     made = unknown_below(recordings)
     assert made.pop("part") == "the training (each heard by a model that was not trained on it)"
@@ -154,6 +163,45 @@ def test_a_run_without_a_validation_part_asks_models_that_did_not_train_on_the_r
     assert made["logit"][1] == 0  # what is said of half a word is not known
     alike = given(cross_validated=Predictions([*"abcd"], predicted[:1]), reference=reference)
     assert unknown_below(alike)["confidence"] == 0.5
+
+
+def test_what_a_head_knows_of_itself_is_taken_as_it_is() -> None:
+    own = {"confidence": 0.61, "logit": [0.4, 0.0], "recordings": 9, "covered": 0.5, "accuracy": None}
+    reference = model(("a", "b"))
+    reference.spec = replace(reference.spec, info={"unknown_below": own})
+    assert unknown_below(given(reference=reference)) == own
+
+
+def test_copies_in_noise_are_heard_too(tmp_path: Path) -> None:
+    """A model that is sure of whatever it hears, and wrong in noise, has to be surer."""
+    chance, n = np.random.default_rng(0), 14
+    sounds = [np.sin(np.arange(9600) / 5) * 0.1 * (1 + number / n) for number in range(n)]
+    items = []
+    for number, sound in enumerate(sounds):
+        path = tmp_path / f"{number}.wav"
+        soundfile.write(path, sound, 16000)
+        items.append(Item("x", str(number), path, "a"))
+
+    def predict(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Say b of what is not a tone, as surely as a of a tone."""
+        power = np.square(np.abs(np.fft.rfft(windows)))
+        tone = np.sort(power)[:, -40:].sum(axis=1) / power.sum(axis=1) > 0.8
+        sure = chance.uniform(0.55, 0.95, len(windows))
+        a = np.where(tone, sure, 1 - sure)
+        return np.stack([a, 1 - a], axis=1).astype(np.float32)
+
+    waveforms = [np.asarray(sound, np.float32) for sound in sounds]
+    windows = np.stack([np.pad(waveform, 19200) for waveform in waveforms])
+    held = clips(predict(windows), [0] * n, waveforms)
+    held.items = items
+    reference = model(("a", "b"), predict=predict)
+    recordings = given(has_validation=True, validation=held, reference=reference)
+    clean = unknown_below(recordings)
+    assert clean == {"confidence": 0.5, "note": f"all of {n} recordings are right"}
+    reference.config = Config(surroundings=2)
+    noisy = unknown_below(recordings)
+    assert noisy["recordings"] == n
+    assert (noisy["accuracy"], len(noisy["logit"])) == (1, 2)
 
 
 def test_it_travels_with_the_bundle_and_inside_its_graphs(bundle_folder: Path) -> None:

@@ -265,3 +265,17 @@ def test_a_split_of_other_types(tmp_path: Path, value: str) -> None:
     (tmp_path / "split.json").write_text(f'{{"train": ["a"], "val": [], "test": {value}}}')
     with pytest.raises(CheckpointError, match=r"split\.json: missing or damaged: test = .* is not a list"):
         load_split(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [3, {"note": "x"}, {"confidence": "0.5", "note": "x"}, {"confidence": 0.5}, {"confidence": 0.5, "logit": [1]}],
+)
+def test_a_damaged_threshold_is_refused(tmp_path: Path, unknown: object) -> None:
+    good = {"confidence": 0.5, "logit": [0.1, 0.0], "recordings": 9, "covered": 0.8, "accuracy": None}
+    for value in (None, good, {"confidence": 0.5, "note": "usual"}):
+        save_calibration(tmp_path, {"temperature": 2, "unknown_below": value}, 1)
+        assert load_calibration(tmp_path, 1)["unknown_below"] == value
+    save_calibration(tmp_path, {"temperature": 2, "unknown_below": unknown}, 1)
+    with pytest.raises(CheckpointError, match=r"calibration\.json: damaged"):
+        load_calibration(tmp_path, 1)

@@ -44,7 +44,7 @@ def disturbed(scored: Robustness) -> None:
         right = "" if row.right is None else f"{100 * row.right:.1f}"
         table.add_row(row.condition, *numbers, f"{100 * row.unknown:.1f}", right)
     out.print(table)
-    out.print(f"n = {scored.n} ({scored.resampled})")
+    out.print(f"n = {scored.n}\n({scored.resampled})")
     out.print("change: against the same recordings as they are; right: of those that are not unknown")
     out.print(f"audit: {scored.audit}")
     if scored.codecs_left_out:
