@@ -166,7 +166,7 @@ def model_spec(config: Config, info: RunInfo, calibration: dict[str, Any]) -> Mo
                 "level": config.level,  # what 0 dB is
                 "channel": config.channel,
             },
-            "calibration": calibration,  # its temperature is inside the graph
+            "calibration": {name: value for name, value in calibration.items() if name != "unknown_below"},
             "versions": info.versions,
         },
     )
