@@ -13,7 +13,7 @@ COMPILED := .venv/.compiled-$(call key,setup.py $(wildcard cuda/*.cpp cuda/*.cu 
 # Without the compiled ops nothing here goes on: tests would cover only the reference.
 export FDAN_EDGE_REQUIRE_NATIVE = 1
 
-.PHONY: install demo models test fuzz attack lock lint docs format bench cuda gpu gpu-train arm64 clean
+.PHONY: install demo models test fuzz attack lock lint docs format bench cuda tsan gpu gpu-train arm64 clean
 
 install: $(NATIVE)
 
@@ -110,7 +110,7 @@ bench: install
 	$(BIN)/python benchmarks/stream.py $(lastword $(TARGETS)) --speech $(SPEECH)
 	$(BIN)/python benchmarks/serve.py $(lastword $(TARGETS)) --speech $(SPEECH)
 
-# Compiles and links the ops for every CUDA architecture; needs nvcc, no GPU. `pip install` does the same in place
+# Compiles and links the ops for every CUDA architecture, and holds the machine code against limits; needs nvcc, no GPU. `pip install` does the same in place
 # with FDAN_EDGE_CUDA=all.
 cuda: $(INSTALLED)
 	FDAN_EDGE_CUDA=$(or $(FDAN_EDGE_CUDA),all) $(BIN)/python setup.py --quiet build_ext \
@@ -118,6 +118,18 @@ cuda: $(INSTALLED)
 	$(BIN)/python -c "import torch; torch.ops.load_library('build/cuda/fdan_edge/_C.abi3.so'); \
 		assert torch._C._dispatch_has_kernel_for_dispatch_key('fdan_edge::lmmd', 'CUDA'); \
 		print('linked and loaded: sm_' + torch.ops.fdan_edge.cuda_architectures().replace(';', ', sm_'))"
+	$(BIN)/python benchmarks/lmmd_sass.py build/cuda/fdan_edge/_C.abi3.so
+
+# The CUDA kernels' blocks as real threads under ThreadSanitizer, which must find nothing, and something where barriers
+# are left out. It does not run with all of today's address randomisation.
+FIXED := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+tsan: $(INSTALLED)
+	mkdir -p build
+	$(CXX) -std=c++20 -O1 -g -fsanitize=thread -pthread -Icuda -o build/lmmd_threads tests/models/ops/lmmd_threads.cpp \
+		-isystem "$$($(BIN)/python -c 'import torch; print(torch.__path__[0])')/include"
+	TSAN_OPTIONS=halt_on_error=1 $(FIXED) build/lmmd_threads
+	! TSAN_OPTIONS=halt_on_error=1 $(FIXED) build/lmmd_threads without-barriers >build/without-barriers 2>&1
+	grep -q 'ThreadSanitizer: data race' build/without-barriers
 
 # Everything that needs a GPU, on any CUDA machine with PyTorch and nvcc; needs no .venv.
 gpu:

@@ -38,6 +38,7 @@ STABLE_TORCH_LIBRARY(fdan_edge, m) {
   m.def(
       "norm_backward(Tensor dy, Tensor x, Tensor moments, Tensor weight, Tensor bias, float eps, int act) -> "
       "(Tensor, Tensor, Tensor)");
+  m.def("emulated_launches() -> int");  // for tests: of the last call
   m.def("cpu_level(int limit) -> int");
   m.def("cuda_architectures() -> str");
 }

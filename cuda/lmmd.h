@@ -41,6 +41,22 @@ LMMD_HD constexpr double most_scale() {
   return sizeof(T) == 4 ? 1e36 : 1e300;
 }
 
+constexpr int64_t NO_REPORT = INT64_MIN;  // no label out of range has been seen
+
+enum class Type { HALF, BFLOAT16, FLOAT, DOUBLE };
+
+// One call on a GPU, free of PyTorch.
+struct Call {
+  const void *z_visual, *z_acoustic;  // (n_v, width), (n_a, width) of `type`
+  const void *y_visual, *y_acoustic;  // int64 labels, or soft labels in the type of the outputs
+  void *value, *gradients;            // one number, and (rows, width), in float or (`wide`) double
+  int64_t* report;                    // memory of the host that gets a label out of range, and the number of classes
+  Type type;
+  int n_visual, n_acoustic, width, classes;
+  bool wide, soft, shared_only, gradient;
+  Kernels kernels;
+};
+
 // Which classes the sum is divided by: all C, as the paper writes, or those that both sides have (DSAN).
 LMMD_HD double divisor_of(bool shared_only, int shared, int classes) {
   return shared_only ? (shared > 0 ? shared : 1) : classes;

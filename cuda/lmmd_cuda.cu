@@ -3,7 +3,7 @@
 #define USE_CUDA  // declares the current stream in the stable ABI
 #include <cuda_runtime.h>
 
-#include "lmmd_launch.h"
+#include "lmmd_op.h"
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
@@ -16,9 +16,18 @@ class DeviceBlock {
   __device__ int index() const { return blockIdx.x; }
   __device__ int count() const { return gridDim.x; }
 
+  // The compiler must not see that it is the same number every time: it would compute addresses before the loops, and
+  // keep them in registers that the sums need.
   template <class F>
-  __device__ __forceinline__ void each(F&& run) {
-    run(int(threadIdx.x));
+  __device__ __forceinline__ void run(F&& run) {
+    int thread = threadIdx.x;
+    asm volatile("" : "+r"(thread));
+    __builtin_assume(thread >= 0 && thread < device::THREADS);
+    run(thread);
+  }
+  template <class F>
+  __device__ __forceinline__ void each(F&& f) {
+    run(f);
     __syncthreads();
   }
 
@@ -30,6 +39,28 @@ class DeviceBlock {
    private:
     T value_;
   };
+
+  // From sm_80 on without a register, and beside the arithmetic.
+  template <class T>
+  __device__ __forceinline__ void copy(int, T* to, const T* from) {
+#if __CUDA_ARCH__ >= 800
+    const unsigned address = __cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+#else
+    device::write(to, device::read<16 / sizeof(T)>(from));
+#endif
+  }
+  __device__ __forceinline__ void commit(int) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+  }
+  template <int BUT>
+  __device__ __forceinline__ void wait(int) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_group %0;" ::"n"(BUT) : "memory");
+#endif
+  }
 
   __device__ bool last(unsigned* counter, unsigned blocks) const {
     __shared__ bool is_last;
@@ -47,9 +78,16 @@ class DeviceBlock {
   }
 };
 
+// Two blocks of the large tiles share a multiprocessor, at 128 registers a thread; Turing's memory has room for one.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#define BLOCKS_OF(KERNEL) 1
+#else
+#define BLOCKS_OF(KERNEL) (std::is_same_v<KERNEL, device::Tiles<device::Big, 5>> ? 2 : 1)
+#endif
+
 template <class Kernel, class T>
-__global__ void __launch_bounds__(device::THREADS, sizeof(T) == 4 ? 2 : 1) entry(const device::Job<T> job) {
-  __shared__ device::SharedMemory<Kernel, T> shared;
+__global__ void __launch_bounds__(device::THREADS, BLOCKS_OF(Kernel)) entry(const device::Job<T> job) {
+  __shared__ typename Kernel::Shared shared;
   DeviceBlock block;
   Kernel::body(block, shared, job);
 }
@@ -69,30 +107,30 @@ struct DeviceLauncher {
   }
 };
 
-// Memory of the host that kernels write a label out of range to. Looking at it costs no synchronisation; the error
-// comes with the first call after the kernel has run, and the wrong call's own value is NaN.
+// Memory of the host that kernels write a label out of range to, and the number of classes. Looking at it costs no
+// synchronisation; the error comes with the first call after the kernel has run (replays of a graph are no calls), and
+// the wrong call's own value is NaN.
 int64_t* report_of() {
   static int64_t* const report = [] {
     // An allocation would end a graph capture that is under way in this thread.
     cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
     check(cudaThreadExchangeStreamCaptureMode(&mode), "the capture mode could not be set");
     void* memory = nullptr;
-    const cudaError_t error = cudaHostAlloc(&memory, sizeof(int64_t), cudaHostAllocMapped | cudaHostAllocPortable);
+    const cudaError_t error = cudaHostAlloc(&memory, 2 * sizeof(int64_t), cudaHostAllocMapped | cudaHostAllocPortable);
     check(cudaThreadExchangeStreamCaptureMode(&mode), "the capture mode could not be set back");
     check(error, "no pinned memory");
-    *static_cast<int64_t*>(memory) = device::NO_REPORT;
+    *static_cast<int64_t*>(memory) = NO_REPORT;
     return static_cast<int64_t*>(memory);
   }();
   return report;
 }
 
-void raise_reported(int64_t classes) {
-  volatile int64_t* report = report_of();
-  const int64_t label = *report;
-  if (label == device::NO_REPORT) return;
-  *report = device::NO_REPORT;
-  fail("label " + std::to_string(label) + " of an earlier call was out of range (its value was NaN): " +
-       std::to_string(classes) + " classes are 0 to " + std::to_string(classes - 1));
+void raise_reported() {
+  volatile int64_t* memory = report_of();
+  const int64_t report[2] = {memory[0], memory[1]};
+  if (report[0] == NO_REPORT) return;
+  memory[0] = NO_REPORT;
+  fail(wrong_label(report, " of an earlier call (its value was NaN)"));
 }
 
 }  // namespace
@@ -105,16 +143,11 @@ Outputs lmmd_cuda(const Tensor& z_visual, const Tensor& z_acoustic, const Tensor
   for (const Tensor* t : {&in.z_acoustic, &in.y_visual, &in.y_acoustic})
     if (t->get_device_index() != index || !t->is_cuda()) fail("features and labels must be on one device");
   const torch::stable::accelerator::DeviceGuard guard(index);
-  raise_reported(classes);
-  const Outputs out = empty_outputs(in);
+  raise_reported();
   void* stream = nullptr;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(index, &stream));
   DeviceLauncher launcher{static_cast<cudaStream_t>(stream)};
-  if (in.sum_type() == ScalarType::Double)
-    device::call<double>(launcher, in, out, report_of());
-  else
-    device::call<float>(launcher, in, out, report_of());
-  return out;
+  return lmmd_by(launcher, in, report_of());
 }
 
 }  // namespace fdan_edge

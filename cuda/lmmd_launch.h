@@ -1,16 +1,16 @@
-// The workspace and the sequence of kernels of one call, for any launcher.
+// The workspace and the sequence of kernels of one call, for any launcher; free of PyTorch.
 #pragma once
 
 #include <algorithm>
 
-#include "inputs.h"
 #include "lmmd_tiles.h"
 
 namespace fdan_edge {
 namespace device {
 
-constexpr int SMALL = 256;  // rows up to which one block does all that comes before the tiles
-constexpr int MOST_STATISTICS_BLOCKS = 128;
+constexpr int ALONE = 256;   // rows up to which every block of Place combines the chunks itself
+constexpr int BLOCKS = 264;  // two for each multiprocessor of an H100: with fewer tiles, blocks share their columns
+constexpr int MOST_CHUNKS = 128, MOST_PARTS = 8;
 
 // Hands out pieces of one allocation; with no memory it only adds up the sizes.
 class Arena {
@@ -30,99 +30,83 @@ class Arena {
 
 template <class T>
 void lay_out(Job<T>& job, Arena& arena) {
-  const int64_t rows = job.rows(), width = job.width, classes = job.classes, blocks = job.statistics_blocks;
-  arena.take(job.header, 1);
+  const int64_t rows = job.rows(), width = job.width, classes = job.classes, chunks = job.chunks, parts = job.parts;
+  const int64_t copies = job.alone ? chunks : 1;
+  const bool in_memory = job.gradient && (parts > 1 || width > Small::CHUNK);
+  arena.take(job.done, 1 + job.max_tiles);
+  arena.take(job.sums, chunks * width);
+  arena.take(job.squares, chunks);
+  arena.take(job.mass, chunks * classes * 2);
+  arena.take(job.wrong, chunks);
+  arena.take(job.rank, rows);
+  arena.take(job.offsets, chunks * classes * 2);
+  arena.take(job.headers, copies);
+  arena.take(job.classes_of, copies * classes);
+  arena.take(job.centre, copies * width);
   arena.take(job.tiles, job.max_tiles);
-  arena.take(job.position, rows);
   arena.take(job.source, rows);
-  arena.take(job.class_begin, classes);
-  arena.take(job.class_tile, classes);
-  arena.take(job.mass, 2 * classes);
-  arena.take(job.sums, blocks * width);
-  arena.take(job.squares, blocks);
-  arena.take(job.centre, width);
-  arena.take(job.parts, job.max_tiles);
-  arena.take(job.z, rows * width);
+  arena.take(job.z, rows * job.stride);
   arena.take(job.norms, rows);
   arena.take(job.weights, rows);
-  arena.take(job.u, job.soft ? rows * classes : 0);
+  arena.take(job.u, job.soft ? rows * job.u_stride : 0);
+  arena.take(job.partial, in_memory ? parts * rows * job.stride : 0);
+  arena.take(job.row_sums, parts * rows);
+  arena.take(job.values, parts * job.max_tiles);
 }
 
-inline Type type_of(ScalarType type) {
-  switch (type) {
-    case ScalarType::Half: return HALF;
-    case ScalarType::BFloat16: return BFLOAT16;
-    case ScalarType::Double: return DOUBLE;
-    default: return FLOAT;
-  }
-}
+inline int up_to(int64_t n, int64_t step) { return int((n + step - 1) / step * step); }
 
-template <class T>
-Job<T> job_of(const Inputs& in, const Outputs& out, int64_t* report) {
-  if (in.rows() > (1 << 24) || in.width > (1 << 20) || in.classes > (1 << 20))
-    fail("more than 2^24 rows, or 2^20 features or classes, do not fit a GPU call");
-  Job<T> job{};
-  job.z_visual = in.z_visual.const_data_ptr();
-  job.z_acoustic = in.z_acoustic.const_data_ptr();
-  job.y_visual = in.y_visual.const_data_ptr();
-  job.y_acoustic = in.y_acoustic.const_data_ptr();
-  job.value = static_cast<T*>(std::get<0>(out).mutable_data_ptr());
-  job.gradients = static_cast<T*>(std::get<1>(out).mutable_data_ptr());
-  job.report = report;
-  job.type = type_of(in.type());
-  job.n_visual = int(in.n_visual);
-  job.n_acoustic = int(in.n_acoustic);
-  job.width = int(in.width);
-  job.classes = int(in.classes);
-  job.tile_rows = TileShape<T>::ROWS;
-  // Every class may leave one tile incomplete.
-  job.max_tiles = int(in.rows() / job.tile_rows + (in.soft ? 1 : std::min(in.classes, in.rows())));
-  job.statistics_blocks = in.rows() <= SMALL ? 1 : int(std::min<int64_t>(MOST_STATISTICS_BLOCKS, (in.rows() + 31) / 32));
-  job.soft = in.soft;
-  job.shared_only = in.shared_only;
-  job.gradient = in.gradient;
-  job.kernels = in.kernels;
+template <class S>
+Job<typename S::Number> job_of(const Call& call) {
+  Job<typename S::Number> job{};
+  static_cast<Call&>(job) = call;
+  const int rows = job.rows();
+  job.stride = up_to(call.width, S::DEPTH);
+  job.u_stride = up_to(call.classes, S::DEPTH);
+  job.alone = rows <= ALONE && call.classes <= 1024;
+  const int most = job.alone ? ALONE : std::max(1, std::min(MOST_CHUNKS, (1 << 16) / call.classes));
+  job.chunk = up_to((rows + most - 1) / most, AT_ONCE);
+  job.chunks = (rows + job.chunk - 1) / job.chunk;
+  job.tile_rows = S::ROWS;
+  // Every class may leave one tile incomplete, and has two rows or more.
+  job.max_tiles = call.soft ? (rows + S::ROWS - 1) / S::ROWS : rows / S::ROWS + std::min(call.classes, rows / 2);
+  const int columns = rows / (call.soft ? 1 : call.classes) / S::COLUMNS;
+  job.parts = std::max(1, std::min({BLOCKS / job.max_tiles, columns, MOST_PARTS}));
   return job;
 }
 
-// launcher.run<Kernel>(blocks, job), in order.
-template <class T, class Launcher>
-void launch_tiles(Launcher& launcher, const Job<T>& job) {
-  const int chunks = job.gradient ? (job.width + TileShape<T>::CHUNK - 1) / TileShape<T>::CHUNK : 1;
-  const int blocks = job.max_tiles * chunks;
-  // Only float has the quick variant: every variant is compiled for every architecture.
-  constexpr int QUICK = sizeof(T) == sizeof(float) ? 5 : 0;
-  const bool usual = QUICK && job.kernels.count == QUICK && job.kernels.doubling();
-  if (job.soft)
-    usual ? launcher.template run<Tiles<true, QUICK>>(blocks, job) : launcher.template run<Tiles<true, 0>>(blocks, job);
-  else
-    usual ? launcher.template run<Tiles<false, QUICK>>(blocks, job)
-          : launcher.template run<Tiles<false, 0>>(blocks, job);
+// launcher.run<Kernel>(blocks, job), in order: three launches for few rows, else four.
+template <class In, class S, int COUNT, class Launcher>
+void launch(Launcher& launcher, const Job<typename S::Number>& job) {
+  launcher.template run<Survey<In>>(job.chunks, job);
+  if (!job.alone) launcher.template run<Combine<In>>(1, job);
+  launcher.template run<Place<In>>((job.rows() + AT_ONCE - 1) / AT_ONCE, job);
+  launcher.template run<Tiles<S, COUNT>>(job.max_tiles * job.parts, job);
 }
 
-template <class T, class Launcher>
-void launch(Launcher& launcher, const Job<T>& job) {
-  if (job.rows() <= SMALL) {
-    launcher.template run<Begin>(1, job);
-  } else {
-    launcher.template run<Plan>(1, job);
-    launcher.template run<Statistics>(job.statistics_blocks, job);
-    launcher.template run<Prepare>((job.rows() + TEAMS - 1) / TEAMS, job);
-  }
-  launch_tiles(launcher, job);
-}
-
-template <class T, class Launcher>
-void call(Launcher& launcher, const Inputs& in, const Outputs& out, int64_t* report) {
-  Job<T> job = job_of<T>(in, out, report);
+// `allocate` gives so many bytes on the device.
+template <class S, int COUNT, class Launcher, class Allocate>
+void prepare(Launcher& launcher, const Call& call, Allocate&& allocate) {
+  Job<typename S::Number> job = job_of<S>(call);
   Arena sizes(nullptr);
   lay_out(job, sizes);
-  const int64_t bytes = sizes.used();
-  const Tensor memory = torch::stable::new_empty(
-      in.z_visual, torch::headeronly::IntHeaderOnlyArrayRef(&bytes, size_t(1)), ScalarType::Byte);
-  Arena arena(static_cast<char*>(memory.mutable_data_ptr()));
+  Arena arena(static_cast<char*>(allocate(sizes.used())));
   lay_out(job, arena);
-  launch(launcher, job);
+  if constexpr (COUNT == 0)
+    if (call.type == Type::DOUBLE) return launch<double, S, COUNT>(launcher, job);
+  if (call.type == Type::HALF) return launch<torch::headeronly::Half, S, COUNT>(launcher, job);
+  if (call.type == Type::BFLOAT16) return launch<torch::headeronly::BFloat16, S, COUNT>(launcher, job);
+  launch<float, S, COUNT>(launcher, job);
+}
+
+template <class Launcher, class Allocate>
+void start(Launcher& launcher, const Call& call, Allocate&& allocate) {
+  const int rows = call.n_visual + call.n_acoustic;
+  const bool usual = call.kernels.count == 5 && call.kernels.doubling() && !call.soft && !call.wide;
+  if (!usual) return prepare<Exact, 0>(launcher, call, allocate);
+  // Large tiles are bound by arithmetic, but only many of them, of large classes, fill a GPU.
+  if (rows >= 4096 && rows / call.classes >= 256) return prepare<Big, 5>(launcher, call, allocate);
+  prepare<Small, 5>(launcher, call, allocate);
 }
 
 }  // namespace device

@@ -277,13 +277,43 @@ def test_one_call_of_the_compiler_for_all_architectures(
 ) -> None:
     assert compile_cuda(load(), nvcc, [75, 90, 120]).exists()
     words = (nvcc / "bin" / "arguments").read_text().split()
-    assert "-gencode=arch=compute_75,code=[compute_75,sm_75,sm_90,sm_120]" in words
+    assert [word for word in words if word.startswith("-gencode")] == [
+        "-gencode=arch=compute_75,code=[compute_75,sm_75]",
+        "-gencode=arch=compute_90,code=[sm_90]",
+        "-gencode=arch=compute_120,code=[compute_120,sm_120]",
+    ]
     assert {"-DA=1;2", "-isystem=/torch", "cuda/lmmd_cuda.cu", "-std=c++17"} <= set(words)
     assert capsys.readouterr().out.splitlines() == [
         "nvcc cuda/lmmd_cuda.cu for sm_75, sm_90, sm_120",
-        "  sm_90: 1 kernels, up to 255 registers, 0 bytes spilled",
-        "  sm_120: 2 kernels, up to 164 registers, 12 bytes spilled",
+        "  sm_90: 1 kernels, up to 255 registers, up to 0 bytes spilled",
+        "  sm_120: 2 kernels, up to 164 registers, up to 8 bytes spilled",
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "codes"),
+    [
+        ([87], ["compute_80,code=[compute_80,sm_87]"]),
+        ([80, 86, 89], ["compute_80,code=[compute_80,sm_80,sm_86,sm_89]"]),
+        (
+            [75, 86, 100],
+            [
+                "compute_75,code=[compute_75,sm_75]",
+                "compute_80,code=[sm_86]",
+                "compute_90,code=[compute_90,sm_100]",
+            ],
+        ),
+    ],
+)
+def test_each_generation_has_its_own_pass(load: Callable[[], Any], names: list[int], codes: list[str]) -> None:
+    assert list(load().generations(names)) == [f"-gencode=arch={code}" for code in codes]
+
+
+def test_a_kernel_that_spills_too_much_ends_the_build(load: Callable[[], Any], nvcc: Path) -> None:
+    (nvcc / "bin" / "log").write_text(PTXAS.replace("8 bytes spill stores", "65 bytes spill stores"))
+    with pytest.raises(SystemExit) as error:
+        compile_cuda(load(), nvcc, [75, 90, 120])
+    assert told(error) == "fdan-edge: a kernel spills 65 bytes on sm_120; 64 are allowed (MOST_SPILLED)"
 
 
 def test_an_error_of_the_compiler_is_shown(load: Callable[[], Any], nvcc: Path) -> None:

@@ -279,7 +279,7 @@ def test_a_graph_can_hold_the_first_call() -> None:
 
 @served
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of the profiler
-def test_a_small_step_takes_at_most_three_launches() -> None:
+def test_a_small_step_takes_at_most_three_launches_and_one_back() -> None:
     recipe = SHAPES["usual"]
     inputs, seed = leaves(problem(recipe)), torch.ones((), device=DEVICE)
 
@@ -290,7 +290,7 @@ def test_a_small_step_takes_at_most_three_launches() -> None:
     launches = launched(step)
     if not launches:
         pytest.skip("the profiler sees no kernels on this machine")
-    assert len(launches) <= 3, launches
+    assert len(launches) <= 4, launches
 
 
 def launched(step: Callable[[], None]) -> list[str]:
