@@ -45,7 +45,7 @@ def disturbed(scored: Robustness) -> None:
         table.add_row(row.condition, *numbers, f"{100 * row.unknown:.1f}", right)
     out.print(table)
     out.print(f"n = {scored.n}\n({scored.resampled})")
-    out.print("change: against the same recordings as they are; right: of those that are not unknown")
+    out.print("change: against the same recordings as they are; right: of what is not unknown")
     out.print(f"audit: {scored.audit}")
     if scored.codecs_left_out:
         out.print(f"left out: {', '.join(scored.codecs_left_out)}; {INSTALL_VIDEO} encodes them")
