@@ -50,7 +50,7 @@ def test_export_is_one_folder_under_two_names() -> None:
 
 
 def test_the_models_of_the_package_are_of_recipes() -> None:
-    """The default is there. Each is whole, of corpora whose digests are known, for the use that its recipe says."""
+    """The default is there. Each is whole, of known corpora, and for the use that its recipe says."""
     known = tomllib.loads((RECIPES / "corpora.toml").read_text())
     recipes = {
         path.stem: tomllib.loads(path.read_text()) for path in RECIPES.glob("*.toml") if path.stem != "corpora"
