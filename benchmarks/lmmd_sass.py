@@ -147,10 +147,11 @@ def loops(code: Code) -> list[tuple[int, int]]:
 
 
 def main_loops(code: Code, needed: Sequence[int]) -> list[tuple[tuple[int, int], int]]:
-    """The innermost loops with many multiply-adds, in order, each with how many its step has."""
+    """The innermost loops with many multiply-adds of shared memory, in order, each with how many its step has."""
     every = loops(code)
     inner = [(a, b) for a, b in every if not any(a <= c and d <= b and (c, d) != (a, b) for c, d in every)]
-    return list(zip((loop for loop in inner if multiply_adds(code, loop) >= 16), needed, strict=False))
+    main = [loop for loop in inner if multiply_adds(code, loop) >= 16 and "LDS" in " ".join(within(code, loop))]
+    return list(zip(main, needed, strict=False))
 
 
 def within(code: Code, loop: tuple[int, int]) -> list[str]:
