@@ -129,7 +129,8 @@ def registers_of(usage: str) -> Iterable[tuple[tuple[int, str], str]]:
 
 def functions(sass: str) -> dict[tuple[int, str], Code]:
     """The instructions of each (architecture, symbol), of `cuobjdump -sass`."""
-    architecture, code, made = 0, Code(), {}
+    architecture, code = 0, Code()
+    made: dict[tuple[int, str], Code] = {}
     for line in sass.splitlines():
         if found := re.match(r"\s*arch = sm_(\d+)", line):
             architecture = int(found[1])

@@ -15,6 +15,7 @@ from PIL import Image
 from fdan_edge.data.labels import EMOTIONS
 from fdan_edge.evaluation import plots
 from fdan_edge.evaluation.calibration import measure
+from fdan_edge.evaluation.figure import COLOURS, blank_figure
 from fdan_edge.evaluation.metrics import score
 
 pytestmark = pytest.mark.usefixtures("drawn")
@@ -76,7 +77,7 @@ def test_written_and_not_blank(
     draw: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Figure] = []
-    figure = plots._figure
+    figure = blank_figure
 
     def kept(*arguments: float, **named: tuple[int, ...]) -> object:
         result = figure(*arguments, **named)  # type: ignore[arg-type]
@@ -156,7 +157,7 @@ def test_one_modality_and_one_bin(tmp_path: Path) -> None:
 
 
 def test_every_emotion_has_a_colour_of_its_own() -> None:
-    assert len(set(plots.COLOURS)) >= len(EMOTIONS)
+    assert len(set(COLOURS)) >= len(EMOTIONS)
 
 
 @pytest.mark.parametrize(("share", "n"), [(0.0, 1), (1.0, 3), (0.5, 10)])

@@ -29,7 +29,8 @@ def test_copies_differ_by_seed_alone(speech: Waveform) -> None:
 
 
 def test_noise_and_rooms_of_the_user_are_used(speech: Waveform, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"_SENT": 0.0, "_CLIPPED": 0.0, "_IN_NOISE": 1.0, "_RECORDED": 1.0, "_SNR": (0.0, 0.0)}.items():
+    chances = {"_SENT": 0.0, "_CLIPPED": 0.0, "_IN_NOISE": 1.0, "_RECORDED": 1.0, "_SNR": (0.0, 0.0)}
+    for name, value in chances.items():
         monkeypatch.setattr(surroundings, name, value)
     hum = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
     echo = np.zeros(2000, np.float32)

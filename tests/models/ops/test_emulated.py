@@ -54,11 +54,11 @@ def test_launches_forward(recipe: Recipe, most: int) -> None:
         assert 0 < torch.ops.fdan_edge.emulated_launches() <= most
 
 
-class Launches(TorchDispatchMode):
+class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations that would launch something on a GPU: all but views."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
@@ -71,7 +71,7 @@ class Launches(TorchDispatchMode):
 def test_launches_backward() -> None:
     p = problem(SMALL)
     z = [side.requires_grad_() for side in (p.z_visual, p.z_acoustic)]
-    value = lmmd(*z, p.y_visual, p.y_acoustic, SMALL.classes)
+    value = lmmd(z[0], z[1], p.y_visual, p.y_acoustic, SMALL.classes)
     seed = torch.ones(())
     with Launches() as launches:
         torch.autograd.grad(value, z, seed)
