@@ -328,7 +328,8 @@ struct Combine {
   LMMD_FN static void finish(const Shared& shared, const Job<T>& job, Header& header) {
     int tiles = 0, both = 0;
     int64_t wrong = NO_REPORT;
-    for (int i = 0; i < THREADS; ++i) {
+    const int used = smaller(THREADS, job.classes > job.chunks ? job.classes : job.chunks);
+    for (int i = 0; i < used; ++i) {
       tiles += shared.tiles[i];
       both += shared.classes[i];
       if (shared.wrong[i] != NO_REPORT) wrong = shared.wrong[i];

