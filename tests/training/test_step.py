@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fdan_edge.training.step
 from fdan_edge.errors import TrainingError
-from fdan_edge.models.ops import lmmd
+from fdan_edge.models.ops import reference
 from fdan_edge.training.objective import Batch, loss_terms
 from fdan_edge.training.trainer import Trainer
 from tests.helpers.training_parts import trainer
@@ -208,7 +208,7 @@ class Syncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_nothing_in_the_loop_waits_for_the_device(
     tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lmmd, "_check_range", lambda *_: None)  # on the CPU only
+    monkeypatch.setattr(reference, "check_range", lambda *_: None)  # on the CPU only
     training = trainer(tmp_path, epochs=2, **changes)
     batch = first_batch(training)
     training.train_step(batch)  # the first one builds what is kept
