@@ -45,6 +45,7 @@ _EARLIER = {
     "dynamic_range": 80.0,
     "mask_missing": False,
     "corpus_balance": 0.0,
+    "surroundings": 0,
 }
 
 

@@ -15,7 +15,7 @@ import soxr
 
 from fdan_edge.audio import decode
 from fdan_edge.audio.conditions.noise import RATE
-from fdan_edge.audio.conditions.recorded import load_recordings
+from fdan_edge.audio.conditions.recorded import load_recordings, load_rooms
 from fdan_edge.audio.conditions.surroundings import Surroundings
 from fdan_edge.audio.high_pass import filtered
 from fdan_edge.audio.windows import Waveform
@@ -136,4 +136,4 @@ def load_copy(item: Item, config: Config, copy: Copy) -> Waveform:
 
 @cache
 def _surroundings(noise: tuple[str, ...], rooms: tuple[str, ...]) -> Surroundings:
-    return Surroundings(load_recordings([Path(p) for p in noise]), load_recordings([Path(p) for p in rooms]))
+    return Surroundings(load_recordings([Path(p) for p in noise]), load_rooms([Path(p) for p in rooms]))

@@ -88,6 +88,7 @@ def test_a_run_of_before_is_of_a_network() -> None:
     saved = saved_config({"backbone": "vgg8", "protocol": "kfold"})
     assert (saved.recipe, saved.protocol, saved.backbone) == ("network", "kfold", "vgg8")
     assert (saved.high_pass, saved.dynamic_range) == (0, 80)  # it has no filter, whatever new runs have
+    assert (saved.surroundings, saved.mask_missing, saved.corpus_balance) == (0, False, 0.0)
 
 
 @pytest.mark.parametrize("word", ["weights=none", "window_seconds=10"])

@@ -49,7 +49,7 @@ def test_an_entry_that_is_there_twice_is_soon_seen() -> None:
     begun = time.process_time()
     with pytest.raises(ValueError, match="'99999' is there twice"):
         parse_json(f"{{{','.join(f'{chr(34)}{i}{chr(34)}:0' for i in [*range(100_000), 99_999])}}}")
-    assert time.process_time() - begun < 10
+    assert time.process_time() - begun < 2
 
 
 def test_sound_json() -> None:
@@ -71,7 +71,7 @@ def test_sound_json() -> None:
         ('"=".a.' * 50_000 + "a = 1", "a key has more than 64 parts"),
         ("x = {a = 'b', " + "'='.a." * 50_000 + "a = 1}", "a key has more than 64 parts"),
         ('x = {a = """\n"" """, ' + '"=".a.' * 50_000 + "a = 1}", "a key has more than 64 parts"),
-        ('x = """' + '\\"""' * 100_000, "Unterminated string"),
+        ('x = """' + '\\"""' * 50_000, "Unterminated string"),
         ("a = 1\na = 2", "Cannot overwrite a value"),
         ("\0", "Invalid statement"),
     ],
@@ -80,7 +80,7 @@ def test_damaged_toml(text: str, reason: str) -> None:
     begun = time.process_time()
     with pytest.raises(ValueError, match=reason):
         parse_toml(text)
-    assert time.process_time() - begun < 10  # minutes, where the parser takes the square of a key's parts
+    assert time.process_time() - begun < 2  # the parser takes the square of a key's parts
 
 
 def test_sound_toml() -> None:
